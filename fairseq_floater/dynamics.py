@@ -1,0 +1,74 @@
+"""The learned right-hand side h of FLOATER's differential equation (paper, equation 3)."""
+
+from typing import Optional
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fairseq_floater.errors import UserError
+from fairseq_floater.runge_kutta import ACTIVATIONS
+
+
+class MLPDynamics(nn.Module):
+    """dp/dt = h(t, p) - damping * p, with h a two-layer perceptron that sees the time twice.
+
+    h(t, p) = W2 [act(W1 [p; t] + b1); t] + b2 (paper, section 3.1 and its footnote on the size:
+    526,336 parameters at ``dim`` 512).
+
+    Args:
+        dim: size of the state p.
+        hidden_dim: size of the hidden layer; ``dim`` when not given.
+        activation: one of ``runge_kutta.ACTIVATIONS``.
+        damping: lambda >= 0, per unit of time; 0 is the paper's model.
+        init_scale: factor on the Xavier-uniform initial weights; 0 makes h vanish.
+
+    Raises:
+        UserError: for a value outside its range.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        hidden_dim: Optional[int] = None,
+        activation: str = "tanh",
+        *,
+        damping: float = 0.0,
+        init_scale: float = 1.0,
+    ):
+        super().__init__()
+        hidden_dim = dim if hidden_dim is None else hidden_dim
+        if dim < 1 or hidden_dim < 1:
+            raise UserError(f"dynamics need dim and hidden_dim >= 1, got {dim} and {hidden_dim}")
+        if activation not in ACTIVATIONS:
+            known = ", ".join(sorted(ACTIVATIONS))
+            raise UserError(f"unknown dynamics activation {activation!r}: choose from {known}")
+        if not damping >= 0.0:
+            raise UserError(f"dynamics damping must be >= 0, got {damping}")
+        self.dim = dim
+        self.hidden_dim = hidden_dim
+        self.activation = activation
+        self.damping = float(damping)
+        self.init_scale = init_scale
+        self.fc1 = nn.Linear(dim + 1, hidden_dim)
+        self.fc2 = nn.Linear(hidden_dim + 1, dim)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        for layer in (self.fc1, self.fc2):
+            nn.init.xavier_uniform_(layer.weight, gain=self.init_scale)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, t: Tensor, p: Tensor) -> Tensor:
+        """dp/dt at time ``t`` (a scalar tensor) and state ``p`` (..., dim); same shape as ``p``."""
+        time = t.to(p).expand(*p.shape[:-1], 1)
+        hidden = ACTIVATIONS[self.activation].function(
+            F.linear(torch.cat([p, time], dim=-1), self.fc1.weight.to(p), self.fc1.bias.to(p))
+        )
+        slope = F.linear(
+            torch.cat([hidden, time], dim=-1), self.fc2.weight.to(p), self.fc2.bias.to(p)
+        )
+        return slope - self.damping * p if self.damping else slope
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}, hidden_dim={self.hidden_dim}, {self.activation}, damping={self.damping}"

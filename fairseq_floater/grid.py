@@ -1,0 +1,65 @@
+"""Where a fixed-step solve takes its steps, given the times it must report."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Union
+
+import torch
+from torch import Tensor
+
+from fairseq_floater.errors import UserError
+
+StepsPerPosition = Union[int, float, str, Fraction]
+
+
+def parse_steps_per_position(value: StepsPerPosition) -> Fraction:
+    """A whole number k (k steps between two positions) or 1/m (one step over m positions).
+
+    Raises:
+        UserError: for anything else.
+    """
+    try:
+        steps = Fraction(value).limit_denominator(4096)
+    except (ValueError, TypeError, ZeroDivisionError, OverflowError):
+        steps = Fraction(0)
+    if steps <= 0 or (steps.numerator != 1 and steps.denominator != 1):
+        raise UserError(
+            f"ode steps per position must be a whole number or 1 over one, got {value!r}: "
+            "use for example 5, 1, 1/2 or 1/4"
+        )
+    return steps
+
+
+@dataclass(frozen=True)
+class StepGrid:
+    """Nodes of the steps, and how the reported times lie between them.
+
+    ``nodes`` (steps + 1,) float64, in time. With k steps a position, ``substeps`` is k and
+    every k-th node is a reported time. With one step over m positions, ``stride`` is m and the
+    times between two nodes are interpolated; the last step then reaches past the last time if
+    need be, by the last spacing, so that a value never depends on how many are asked for.
+    """
+
+    nodes: Tensor
+    times: Tensor
+    substeps: int
+    stride: int
+
+    @property
+    def step_sizes(self) -> Tensor:
+        return self.nodes.diff()
+
+    @classmethod
+    def build(cls, times: Tensor, steps_per_position: StepsPerPosition) -> "StepGrid":
+        """``times`` (positions,): increasing, at least one."""
+        steps = parse_steps_per_position(steps_per_position)
+        times = times.detach().to("cpu", torch.float64)
+        substeps, stride = steps.numerator, steps.denominator
+        if stride > 1 and times.numel() > 1:
+            missing = -(times.numel() - 1) % stride
+            spacing = times[-1] - times[-2]
+            extension = times[-1] + spacing * torch.arange(1, missing + 1, dtype=torch.float64)
+            return cls(torch.cat([times, extension])[::stride], times, 1, stride)
+        fractions = torch.arange(substeps, dtype=torch.float64) / substeps
+        inner = times[:-1, None] + times.diff()[:, None] * fractions
+        return cls(torch.cat([inner.flatten(), times[-1:]]), times, substeps, stride)
