@@ -1,0 +1,32 @@
+"""FLOATER for fairseq: positions as a learned continuous dynamical system.
+
+Importing the package, by ``--user-dir`` or by name, registers the ``floater_transformer`` model.
+"""
+
+__version__ = "0.1.0"
+
+
+def _require_fairseq() -> None:
+    """One line on what to install, in place of whatever a missing or broken fairseq raises."""
+    mend = "install it with: pip install ve-fairseq==0.12.3"
+    try:
+        from fairseq.models.transformer import TransformerEncoderBase  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ImportError(f"fairseq_floater needs fairseq ({error}): {mend}") from None
+    except Exception as error:  # fairseq 0.12.2 fails in its own dataclasses on Python 3.11
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ImportError(f"fairseq_floater cannot use this fairseq ({reason}): {mend}") from None
+
+
+_require_fairseq()
+
+from fairseq_floater import transformer  # noqa: E402, F401  registers the models
+from fairseq_floater.checkpoints import (  # noqa: E402
+    allow_fairseq_checkpoints,
+    explain_unreadable_checkpoints,
+)
+from fairseq_floater.errors import install_excepthook  # noqa: E402
+
+allow_fairseq_checkpoints()
+explain_unreadable_checkpoints()
+install_excepthook()

@@ -71,4 +71,7 @@ class MLPDynamics(nn.Module):
         return slope - self.damping * p if self.damping else slope
 
     def extra_repr(self) -> str:
-        return f"dim={self.dim}, hidden_dim={self.hidden_dim}, {self.activation}, damping={self.damping}"
+        return (
+            f"dim={self.dim}, hidden_dim={self.hidden_dim}, activation={self.activation}, "
+            f"damping={self.damping}"
+        )

@@ -1,0 +1,114 @@
+"""What every position encoder is: a function from positions to trajectories."""
+
+from abc import abstractmethod
+from typing import List, Optional, Union
+
+import torch
+from torch import Tensor, nn
+
+from fairseq_floater.errors import UserError
+
+
+class PositionEncoder(nn.Module):
+    """Maps positions to trajectories of shape (tracks, positions, dim).
+
+    A track is one trajectory: the vector added at one block, or the bias of one projection. An
+    encoder knows neither what model it serves nor what is done with its tracks.
+
+    While gradients are needed, every call computes the trajectories anew, for just as many
+    positions as asked, so that all parameters get their gradient at every update. Otherwise the
+    table is kept until a parameter changes, and grows by continuing from its last state.
+
+    Args:
+        tracks: number of trajectories.
+        dim: size of each vector.
+        name: what the encoder belongs to, for error messages.
+    """
+
+    #: the longest input, in positions; None where there is no limit
+    max_positions: Optional[int] = None
+
+    #: a kept table grows by this many positions at a time, so that it does not depend on the
+    #: order in which lengths were asked for
+    growth = 256
+
+    def __init__(self, tracks: int, dim: int, name: str = "model"):
+        super().__init__()
+        self.tracks = tracks
+        self.dim = dim
+        self.name = name
+        # Tells device and precision also where there are no parameters.
+        self.register_buffer("anchor", torch.zeros(()), persistent=False)
+        self._table: Optional[Tensor] = None
+        self._table_parameters: List[Tensor] = []
+
+    @abstractmethod
+    def trajectories(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
+        """Compute (tracks, positions, dim) at ``positions`` (positions,), increasing.
+
+        ``start`` (tracks, dim) are the states at ``positions[0]``, when these are known; else
+        the encoder starts from its own initial values, which stand at position 0.
+        """
+
+    def forward(self, positions: Union[int, Tensor]) -> Tensor:
+        """Trajectories (tracks, positions, dim), in float32, or float64 in a double model.
+
+        Args:
+            positions: how many positions, counted from 0; or explicit increasing ones
+                (positions,) >= 0, measured in positions and not necessarily whole.
+
+        Raises:
+            UserError: for no positions, or ones beyond ``max_positions``.
+        """
+        if isinstance(positions, Tensor):
+            return self.trajectories(self._validated(positions))
+        if positions < 1:
+            raise UserError(f"{self.name}: the number of positions must be >= 1, got {positions}")
+        if torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters()):
+            return self.trajectories(self._range(0, positions))
+        return self._kept_table(positions)[:, :positions]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the trajectories: half precision is too coarse to accumulate in."""
+        return torch.float64 if self.anchor.dtype == torch.float64 else torch.float32
+
+    def _range(self, first: int, last: int) -> Tensor:
+        return torch.arange(first, last, dtype=torch.float64)
+
+    def _validated(self, positions: Tensor) -> Tensor:
+        positions = positions.detach().to("cpu", torch.float64)
+        bad = positions.dim() != 1 or positions.numel() == 0
+        if bad or positions[0] < 0 or not bool((positions.diff() > 0).all()):
+            raise UserError(
+                f"{self.name}: explicit positions must be one increasing row of numbers >= 0, "
+                f"got shape {tuple(positions.shape)}"
+            )
+        return positions
+
+    def _kept_table(self, count: int) -> Tensor:
+        """The table kept for inference, of at least ``count`` positions."""
+        if not self._table_is_current():
+            self._table = None
+        with torch.inference_mode(False), torch.no_grad():
+            if self._table is None:
+                self._table_parameters = [p.detach().clone() for p in self.parameters()]
+                self._table = self.trajectories(self._range(0, self.growth + 1)).contiguous()
+            while self._table.size(1) < count:
+                last = self._table.size(1) - 1
+                more = self.trajectories(
+                    self._range(last, last + self.growth + 1), self._table[:, last]
+                )
+                self._table = torch.cat([self._table, more[:, 1:]], dim=1)
+        return self._table
+
+    def _table_is_current(self) -> bool:
+        """Compare values: optimizers write through ``.data``, which no version counter sees."""
+        table, kept = self._table, self._table_parameters
+        if table is None or table.device != self.anchor.device or table.dtype != self.dtype:
+            return False
+        now = list(self.parameters())
+        return len(now) == len(kept) and all(
+            a.dtype == b.dtype and a.device == b.device and torch.equal(a, b)
+            for a, b in zip(now, kept)
+        )

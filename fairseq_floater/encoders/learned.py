@@ -1,0 +1,49 @@
+"""A learned table: a free vector for every position and track."""
+
+from typing import Optional, Union
+
+import torch
+from torch import Tensor, nn
+
+from fairseq_floater.encoders.base import PositionEncoder
+from fairseq_floater.errors import UserError
+
+
+class LearnedEncoder(PositionEncoder):
+    """Rows of a parameter of shape (tracks, max_positions, dim) (Gehring et al. 2017).
+
+    Args:
+        tracks, dim, name: see ``PositionEncoder``.
+        max_positions: length of the table; longer input is refused.
+        initial_std: standard deviation of the initial table.
+    """
+
+    def __init__(
+        self, tracks: int, dim: int, max_positions: int, *, initial_std: float, name="model"
+    ):
+        super().__init__(tracks, dim, name)
+        self.max_positions = max_positions
+        self.table = nn.Parameter(initial_std * torch.randn(tracks, max_positions, dim))
+
+    def forward(self, positions: Union[int, Tensor]) -> Tensor:
+        if isinstance(positions, Tensor):
+            return self.trajectories(self._validated(positions))
+        self._check_length(positions)
+        return self.table[:, :positions].to(self.dtype)
+
+    def trajectories(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
+        if not bool((positions == positions.round()).all()):
+            raise UserError(f"{self.name}: a learned table has whole positions only")
+        self._check_length(int(positions[-1]) + 1)
+        return self.table[:, positions.long().to(self.table.device)].to(self.dtype)
+
+    def _check_length(self, count: int) -> None:
+        if count > self.max_positions:
+            raise UserError(
+                f"{self.name}: input of {count} positions, but the learned position encoder "
+                f"holds {self.max_positions}: train with a larger --max-source-positions and "
+                "--max-target-positions, or choose another --position-encoder"
+            )
+
+    def extra_repr(self) -> str:
+        return f"tracks={self.tracks}, max_positions={self.max_positions}, dim={self.dim}"

@@ -1,0 +1,86 @@
+"""The discrete counterpart of FLOATER: a recurrent cell over positions (paper, table 6)."""
+
+from typing import Optional
+
+import torch
+from torch import Tensor, nn
+
+from fairseq_floater.encoders.base import PositionEncoder
+from fairseq_floater.encoders.sinusoidal import sinusoids
+from fairseq_floater.errors import UserError
+
+INPUTS = ("scalar", "vector")
+
+
+class RecurrentCell(nn.Module):
+    """p_{i+1} = RNN(z_i, p_i): linear layers, each fed the state and z_i, each through tanh.
+
+    At dim 512, 263,168 parameters a layer for a scalar z_i, 524,800 for a vector.
+
+    Args:
+        dim: size of the state.
+        layers: 1 or 2.
+        input: ``scalar``, the position i itself, or ``vector``, its sinusoids.
+    """
+
+    def __init__(self, dim: int, layers: int = 1, input: str = "scalar"):
+        super().__init__()
+        if layers not in (1, 2):
+            raise UserError(f"rnn layers must be 1 or 2, got {layers}")
+        if input not in INPUTS:
+            raise UserError(f"unknown rnn input {input!r}: choose from {', '.join(INPUTS)}")
+        self.dim = dim
+        self.input = input
+        input_dim = 1 if input == "scalar" else dim
+        self.layers = nn.ModuleList([nn.Linear(dim + input_dim, dim) for _ in range(layers)])
+        for layer in self.layers:
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, start: Tensor, positions: Tensor) -> Tensor:
+        """States (tracks, positions, dim) from ``start`` (tracks, dim), at ``positions[0]``."""
+        inputs = (
+            positions.unsqueeze(1) if self.input == "scalar" else sinusoids(positions, self.dim)
+        )
+        inputs = inputs.to(start)
+        # The part of each layer that z_i drives does not depend on the state: one product.
+        weights = [layer.weight.to(start) for layer in self.layers]
+        driven = [
+            inputs @ weight[:, self.dim :].t() + layer.bias.to(start)
+            for weight, layer in zip(weights, self.layers)
+        ]
+        recurrent = [weight[:, : self.dim].t() for weight in weights]
+        states = [start]
+        for i in range(len(positions) - 1):
+            state = states[-1]
+            for drive, weight in zip(driven, recurrent):
+                state = torch.tanh(torch.addmm(drive[i], state, weight))
+            states.append(state)
+        return torch.stack(states, dim=1)
+
+
+class RNNEncoder(PositionEncoder):
+    """Trajectories of a shared ``RecurrentCell``, one learned initial value a track.
+
+    Args:
+        tracks, dim, name: see ``PositionEncoder``.
+        dynamics: the cell; may be shared between encoders.
+        initial_std: standard deviation of the initial values.
+    """
+
+    def __init__(
+        self, tracks: int, dim: int, dynamics: RecurrentCell, *, initial_std=0.0, name="model"
+    ):
+        super().__init__(tracks, dim, name)
+        self.dynamics = dynamics
+        self.initial = nn.Parameter(initial_std * torch.randn(tracks, dim))
+
+    def trajectories(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
+        if start is None and bool(positions[0] != 0):
+            raise UserError(f"{self.name}: a recurrent position encoder starts at position 0")
+        start = self.initial if start is None else start
+        with torch.autocast(start.device.type, enabled=False):
+            return self.dynamics(start.to(self.dtype), positions)
+
+    def extra_repr(self) -> str:
+        return f"tracks={self.tracks}, dim={self.dim}"

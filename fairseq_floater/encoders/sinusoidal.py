@@ -1,0 +1,51 @@
+"""Sinusoids of the position and, at depth, of the block number (paper, equation 7)."""
+
+import math
+from typing import Optional
+
+import torch
+from torch import Tensor
+
+from fairseq_floater.encoders.base import PositionEncoder
+
+
+def sinusoids(positions: Tensor, dim: int) -> Tensor:
+    """(positions,) to (positions, dim): sines in the first half, cosines in the second.
+
+    The frequencies run geometrically from 1 to 1/10000 over each half, as in tensor2tensor and
+    fairseq; Vaswani et al. (2017) interleave the two, a permutation of the features.
+    """
+    half = dim // 2
+    frequencies = torch.exp(
+        torch.arange(half, dtype=torch.float) * -(math.log(10000) / max(half - 1, 1))
+    )
+    angles = positions.float().unsqueeze(1) * frequencies.unsqueeze(0)
+    features = torch.cat([torch.sin(angles), torch.cos(angles)], dim=1)
+    return torch.nn.functional.pad(features, (0, dim % 2))
+
+
+class SinusoidalEncoder(PositionEncoder):
+    """p^(n)_i = sinusoids(i + first) [+ sinusoids(n), n = 1 .. tracks].
+
+    Args:
+        tracks, dim, name: see ``PositionEncoder``.
+        first: the number of the first position; fairseq counts from ``padding_idx + 1``.
+        block_term: add the sinusoids of the block number.
+    """
+
+    def __init__(
+        self, tracks: int, dim: int, *, first: int = 0, block_term: bool = False, name="model"
+    ):
+        super().__init__(tracks, dim, name)
+        self.first = first
+        self.block_term = block_term
+
+    def trajectories(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
+        table = sinusoids(positions + self.first, self.dim).expand(self.tracks, -1, -1)
+        if self.block_term:
+            blocks = torch.arange(1, self.tracks + 1)
+            table = table + sinusoids(blocks, self.dim).unsqueeze(1)
+        return table.to(self.anchor.device, self.dtype)
+
+    def extra_repr(self) -> str:
+        return f"tracks={self.tracks}, dim={self.dim}, block_term={self.block_term}"

@@ -1,0 +1,187 @@
+"""Every option of the position encoding: one typed dataclass, checked once, in one place."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Optional
+
+from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+
+from fairseq_floater.errors import UserError
+from fairseq_floater.grid import parse_steps_per_position
+from fairseq_floater.ode import BACKENDS
+from fairseq_floater.reference import SOLVERS
+from fairseq_floater.runge_kutta import ACTIVATIONS, TABLEAUS
+
+ENCODERS = ("floater", "sinusoidal", "learned", "rnn", "none")
+BLOCKS = ("all", "input")
+INJECTIONS = ("bias", "additive")
+SHARING = ("stack", "all")
+RNN_INPUTS = ("scalar", "vector")
+
+
+@dataclass
+class PositionOptions(FairseqDataclass):
+    """Options of the position encoding; each is a command-line flag of the same name."""
+
+    position_encoder: ChoiceEnum(ENCODERS) = field(
+        default="floater",
+        metadata={
+            "help": "where positions come from: a learned ODE, sinusoids, a learned table, "
+            "a recurrent cell, or nowhere"
+        },
+    )
+    position_blocks: ChoiceEnum(BLOCKS) = field(
+        default="all",
+        metadata={"help": "inject positions at all blocks, or at the first block's input only"},
+    )
+    position_injection: Optional[ChoiceEnum(INJECTIONS)] = field(
+        default=None,
+        metadata={
+            "help": "bias: keep the base input encoding and add a bias to every attention's "
+            "queries, keys and values (default for floater); additive: add a vector to the "
+            "block's input, in place of the base encoding (default for the others)"
+        },
+    )
+    position_delta: float = field(
+        default=0.1, metadata={"help": "time between two positions, > 0 (floater)"}
+    )
+    dynamics_activation: ChoiceEnum(tuple(sorted(ACTIVATIONS))) = field(
+        default="tanh",
+        metadata={
+            "help": "nonlinearity of the dynamics; relu and other unbounded ones can grow "
+            "exponentially with the position (floater)"
+        },
+    )
+    dynamics_hidden_dim: Optional[int] = field(
+        default=None,
+        metadata={
+            "help": "hidden size of the dynamics, >= 1; default: the size of the state (floater)"
+        },
+    )
+    dynamics_init_scale: float = field(
+        default=1.0,
+        metadata={
+            "help": "factor on the Xavier initial weights of the dynamics, >= 0; 0 starts "
+            "from constant trajectories (floater)"
+        },
+    )
+    dynamics_damping: float = field(
+        default=0.0,
+        metadata={
+            "help": "lambda >= 0 in dp/dt = h(t, p) - lambda p; 0 is the paper's model, "
+            "above it trajectories stay bounded (floater)"
+        },
+    )
+    share_dynamics: ChoiceEnum(SHARING) = field(
+        default="stack",
+        metadata={
+            "help": "one h for each of encoder and decoder, or one for all the model (floater, rnn)"
+        },
+    )
+    rnn_layers: int = field(
+        default=1,
+        metadata={"help": "linear layers of the recurrent cell, 1 or 2 (rnn)"},
+    )
+    rnn_input: ChoiceEnum(RNN_INPUTS) = field(
+        default="scalar",
+        metadata={"help": "what the recurrent cell is fed: the position, or its sinusoids (rnn)"},
+    )
+    ode_solver: ChoiceEnum(SOLVERS) = field(
+        default="rk4",
+        metadata={"help": "native: euler, midpoint, rk4; torchdiffeq: any of the list (floater)"},
+    )
+    ode_steps_per_position: str = field(
+        default="1/2",
+        metadata={
+            "help": "solver steps between two positions: a whole number, or 1/m for one "
+            "step over m positions; the paper uses 5 (floater)"
+        },
+    )
+    ode_backend: ChoiceEnum(BACKENDS) = field(
+        default="native", metadata={"help": "ours, or the reference (floater)"}
+    )
+    ode_adjoint: bool = field(
+        default=False,
+        metadata={
+            "help": "torchdiffeq's continuous adjoint, as in the paper, in place of exact "
+            "gradients; slow (floater, torchdiffeq)"
+        },
+    )
+
+    @property
+    def injection(self) -> str:
+        """The injection in force."""
+        if self.position_injection is not None:
+            return str(self.position_injection)
+        return "bias" if self.position_encoder == "floater" else "additive"
+
+    def validate(self) -> "PositionOptions":
+        """Check every range and combination; returns self.
+
+        Raises:
+            UserError: naming the flag, its value and the mend.
+        """
+        for name, choices in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in choices and not (name == "position_injection" and value is None):
+                raise UserError(f"{_flag(name)} is {value!r}: choose from {', '.join(choices)}")
+        _require(self, "position_delta", _positive, "> 0")
+        _require(self, "dynamics_init_scale", _non_negative, ">= 0")
+        _require(self, "dynamics_damping", _non_negative, ">= 0")
+        _require(self, "rnn_layers", lambda x: x in (1, 2), "1 or 2")
+        if self.dynamics_hidden_dim is not None:
+            _require(self, "dynamics_hidden_dim", lambda x: x >= 1, ">= 1")
+        parse_steps_per_position(self.ode_steps_per_position)
+        self._validate_combinations()
+        return self
+
+    def _validate_combinations(self) -> None:
+        if self.position_encoder == "none" and self.position_injection is not None:
+            raise UserError(
+                "--position-encoder none has nothing to inject: leave out --position-injection"
+            )
+        if self.position_encoder == "sinusoidal" and self.injection == "bias":
+            raise UserError(
+                "--position-encoder sinusoidal has no learned biases for --position-injection "
+                "bias: use additive, or one of floater, learned, rnn"
+            )
+        if self.ode_backend == "native":
+            if self.ode_solver not in TABLEAUS:
+                raise UserError(
+                    f"--ode-backend native has no --ode-solver {self.ode_solver}: choose from "
+                    f"{', '.join(TABLEAUS)}, or use --ode-backend torchdiffeq"
+                )
+            if self.ode_adjoint:
+                raise UserError(
+                    "--ode-adjoint needs --ode-backend torchdiffeq; the native gradient is exact"
+                )
+
+
+_CHOICES = {
+    "position_encoder": ENCODERS,
+    "position_blocks": BLOCKS,
+    "position_injection": INJECTIONS,
+    "dynamics_activation": tuple(sorted(ACTIVATIONS)),
+    "share_dynamics": SHARING,
+    "rnn_input": RNN_INPUTS,
+    "ode_solver": SOLVERS,
+    "ode_backend": BACKENDS,
+}
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _positive(value: float) -> bool:
+    return math.isfinite(value) and value > 0
+
+
+def _non_negative(value: float) -> bool:
+    return math.isfinite(value) and value >= 0
+
+
+def _require(options: PositionOptions, name: str, holds, wanted: str) -> None:
+    value = getattr(options, name)
+    if not holds(value):
+        raise UserError(f"{_flag(name)} must be {wanted}, got {value}")

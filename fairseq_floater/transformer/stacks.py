@@ -1,0 +1,192 @@
+"""Encoder and decoder that compute their trajectories once a pass and feed them to the blocks."""
+
+import zlib
+from typing import Dict, List, Optional, Tuple
+
+import torch
+from fairseq.models.transformer import TransformerDecoderBase, TransformerEncoderBase
+from torch import Tensor, nn
+
+from fairseq_floater.encoders import LearnedEncoder, PositionEncoder, SinusoidalEncoder
+from fairseq_floater.encoders.build import build_position_encoder
+from fairseq_floater.positions import look_up_masked, positions_needed, token_positions
+from fairseq_floater.transformer.feed import FirstBlockPositions, PositionFeed
+from fairseq_floater.transformer.layers import (
+    PositionedDecoderLayer,
+    PositionedEncoderLayer,
+    wrap_layer,
+)
+
+#: what a stack without a limit reports as its ``max_positions``
+UNLIMITED = 10**9
+
+
+class BasePositions(nn.Module):
+    """fairseq's input encoding, kept by the bias injection, at token positions.
+
+    Unlike the stock modules, which number columns in incremental decoding, it counts the tokens
+    in every case, and its sinusoidal table grows without being computed anew.
+    """
+
+    def __init__(self, encoder: PositionEncoder, padding_idx: int):
+        super().__init__()
+        self.encoder = encoder
+        self.padding_idx = padding_idx
+
+    def forward(self, tokens: Tensor, incremental_state: Optional[dict] = None) -> Tensor:
+        """(batch, length, dim); one position, the last, in incremental decoding."""
+        positions = token_positions(tokens.eq(self.padding_idx))
+        table = self.encoder(positions_needed(positions))
+        if incremental_state is not None:
+            positions = positions[:, -1:]
+        return look_up_masked(table[0], positions, self.encoder.anchor)
+
+
+class PositionedStack:
+    """What encoder and decoder share; mixed into fairseq's classes."""
+
+    positions: Optional[PositionEncoder]
+
+    def _install_positions(
+        self, cfg, name: str, dim: int, limit: int, learned_base: bool, bias_tracks: int
+    ) -> None:
+        """Replace fairseq's input encoding and hook the blocks up to the trajectories."""
+        options = cfg.position_options
+        first = self.padding_idx + 1  # where fairseq's sinusoids count from
+        blocks = self.num_layers if options.position_blocks == "all" else 1
+        bias = options.injection == "bias"
+        self.tracks_per_block = bias_tracks if bias else 1
+        self.positions = build_position_encoder(
+            options,
+            blocks * self.tracks_per_block,
+            dim,
+            name=name,
+            first=first,
+            max_positions=limit,
+            seed=(torch.initial_seed() + zlib.crc32(name.encode())) % 2**63,
+        )
+        self.feed = PositionFeed()
+        layers = [m for m in self.modules() if isinstance(m, _POSITIONED_LAYERS)]
+        self.feed.attach(layers, first=0 if bias else 1)
+        if self.positions is None:
+            self.embed_positions = None
+        elif not bias:
+            self.embed_positions = FirstBlockPositions(self.feed)
+        elif self.embed_positions is not None:
+            base = SinusoidalEncoder(1, dim, first=first, name=name)
+            if learned_base:
+                base = LearnedEncoder(1, dim, limit, initial_std=dim**-0.5, name=name)
+            self.embed_positions = BasePositions(base, self.padding_idx)
+
+    def _fed(self, positions: Tensor, source: Optional[Tensor], needed: int):
+        """Open the feed for one pass over tokens at ``positions`` (batch, length)."""
+        blocks = self.positions(needed).split(self.tracks_per_block)
+        return self.feed.opened(blocks, positions, source)
+
+    def _limited(self, stock_limit: int) -> int:
+        """Only a learned table limits the length; fairseq's default of 1024 does not."""
+        base = getattr(self.embed_positions, "encoder", None)
+        limits = [m.max_positions for m in (self.positions, base) if m is not None]
+        limits = [limit for limit in limits if limit is not None]
+        return min(limits + [stock_limit]) if limits else UNLIMITED
+
+    def upgrade_state_dict_named(self, state_dict: Dict[str, Tensor], name: str):
+        """Read a learned table from a stock checkpoint, which has rows up to the pad before it."""
+        stock = f"{name}.embed_positions.weight"
+        if stock in state_dict:
+            table = state_dict.pop(stock)[self.padding_idx + 1 :].unsqueeze(0)
+            base = getattr(self.embed_positions, "encoder", None)
+            place = "positions" if base is None else "embed_positions.encoder"
+            state_dict[f"{name}.{place}.table"] = table
+        return super().upgrade_state_dict_named(state_dict, name)
+
+
+class FloaterEncoderStack(PositionedStack, TransformerEncoderBase):
+    """fairseq's Transformer encoder with injected positions."""
+
+    def __init__(self, cfg, dictionary, embed_tokens, return_fc: bool = False):
+        super().__init__(cfg, dictionary, embed_tokens, return_fc)
+        self._install_positions(
+            cfg,
+            "encoder",
+            dim=embed_tokens.embedding_dim,
+            limit=cfg.max_source_positions,
+            learned_base=cfg.encoder.learned_pos,
+            bias_tracks=3,
+        )
+
+    def build_encoder_layer(self, cfg):
+        return wrap_layer(PositionedEncoderLayer(cfg, return_fc=self.return_fc), cfg)
+
+    def forward(self, src_tokens: Tensor, *args, **kwargs) -> Dict[str, List[Tensor]]:
+        if self.positions is None:
+            return super().forward(src_tokens, *args, **kwargs)
+        positions = token_positions(src_tokens.eq(self.padding_idx))
+        with self._fed(positions, None, positions_needed(positions)):
+            return super().forward(src_tokens, *args, **kwargs)
+
+    def max_positions(self) -> int:
+        return self._limited(self.max_source_positions)
+
+
+class FloaterDecoderStack(PositionedStack, TransformerDecoderBase):
+    """fairseq's Transformer decoder with injected positions."""
+
+    def __init__(
+        self, cfg, dictionary, embed_tokens, no_encoder_attn: bool = False, output_projection=None
+    ):
+        super().__init__(cfg, dictionary, embed_tokens, no_encoder_attn, output_projection)
+        self.cross_attends = not no_encoder_attn
+        self._install_positions(
+            cfg,
+            "decoder",
+            dim=cfg.decoder.embed_dim,
+            limit=cfg.max_target_positions,
+            learned_base=cfg.decoder.learned_pos,
+            bias_tracks=6 if self.cross_attends else 3,
+        )
+
+    def build_decoder_layer(self, cfg, no_encoder_attn: bool = False):
+        return wrap_layer(PositionedDecoderLayer(cfg, no_encoder_attn), cfg)
+
+    def extract_features(
+        self,
+        prev_output_tokens: Tensor,
+        encoder_out: Optional[Dict[str, List[Tensor]]],
+        incremental_state: Optional[dict] = None,
+        *args,
+        **kwargs,
+    ) -> Tuple[Tensor, dict]:
+        pads = prev_output_tokens.eq(self.padding_idx)
+        if incremental_state is None and bool((pads[:, :-1] & ~pads[:, 1:]).any()):
+            return self._extract_left_padded(prev_output_tokens, encoder_out, None, *args, **kwargs)
+        forward = super().extract_features
+        arguments = (prev_output_tokens, encoder_out, incremental_state, *args)
+        if self.positions is None:
+            return forward(*arguments, **kwargs)
+        positions = token_positions(pads)
+        source = None
+        if self.tracks_per_block == 6 and encoder_out is not None:
+            source = token_positions(encoder_out["encoder_padding_mask"][0])
+        needed = positions_needed(positions, source)
+        if incremental_state is not None:
+            positions = positions[:, -1:]  # fairseq cuts the tokens likewise
+        with self._fed(positions, source, needed):
+            return forward(*arguments, **kwargs)
+
+    def _extract_left_padded(self, tokens: Tensor, *args, **kwargs) -> Tuple[Tensor, dict]:
+        """Move padding from the left to the right, and the outputs back.
+
+        A pad on the left sees nothing but pads, which fairseq's own attention turns into NaN.
+        """
+        order = tokens.eq(self.padding_idx).int().argsort(dim=1, stable=True)
+        x, extra = self.extract_features(tokens.gather(1, order), *args, **kwargs)
+        back = order.argsort(dim=1).unsqueeze(-1)
+        extra["attn"] = [a if a is None else a.take_along_dim(back, 1) for a in extra["attn"]]
+        return x.take_along_dim(back, 1), extra
+
+    def max_positions(self) -> int:
+        return self._limited(self.max_target_positions)
+
+
+_POSITIONED_LAYERS = (PositionedEncoderLayer, PositionedDecoderLayer)

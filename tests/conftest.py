@@ -1,0 +1,98 @@
+"""Small models on a small vocabulary, built the way fairseq builds them."""
+
+from argparse import Namespace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from fairseq.data import Dictionary
+from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
+from fairseq.models.transformer import TransformerModel
+
+import fairseq_floater  # noqa: F401  registers the models
+
+torch.set_num_threads(2)
+
+SMALL = {
+    "encoder_embed_dim": 16,
+    "encoder_ffn_embed_dim": 32,
+    "encoder_attention_heads": 2,
+    "encoder_layers": 3,
+    "decoder_layers": 2,
+    "decoder_attention_heads": 2,
+    "dropout": 0.0,
+}
+
+#: every combination of encoder, blocks and injection that has a meaning
+COMBINATIONS = [
+    (encoder, blocks, injection)
+    for encoder in ("floater", "learned", "rnn")
+    for blocks in ("all", "input")
+    for injection in ("bias", "additive")
+] + [("sinusoidal", "all", "additive"), ("sinusoidal", "input", "additive"), ("none", "all", None)]
+
+
+def make_task(words: int = 23) -> SimpleNamespace:
+    dictionary = Dictionary()
+    for i in range(words):
+        dictionary.add_symbol(f"w{i}")
+    cfg = SimpleNamespace(max_source_positions=1024, max_target_positions=1024)
+    return SimpleNamespace(source_dictionary=dictionary, target_dictionary=dictionary, cfg=cfg)
+
+
+def make_model(task=None, *, seed: int = 0, lively: bool = True, **options):
+    """A small ``floater_transformer``; ``lively`` gives every position parameter a value."""
+    args = Namespace(arch="floater_transformer", **{**SMALL, **options})
+    ARCH_CONFIG_REGISTRY["floater_transformer"](args)
+    torch.manual_seed(seed)
+    model = ARCH_MODEL_REGISTRY["floater_transformer"].build_model(args, task or make_task())
+    if lively:
+        with torch.no_grad():
+            for name, p in model.named_parameters():
+                if "positions" in name:
+                    p.add_(0.3 * torch.randn_like(p))
+    return model.eval()
+
+
+def make_stock(task=None, *, seed: int = 0, **options) -> TransformerModel:
+    """fairseq's ``transformer`` of the same shape."""
+    args = Namespace(arch="transformer", **{**SMALL, **options})
+    torch.manual_seed(seed)
+    return TransformerModel.build_model(args, task or make_task()).eval()
+
+
+def make_batch(
+    lengths=(5, 9, 3), target_lengths=(7, 4, 6), *, left_pad=True, left_pad_target=False
+):
+    """Random tokens (4..26), padded as fairseq would: source left, target right."""
+    generator = torch.Generator().manual_seed(1)
+
+    def padded(sizes, left):
+        rows = torch.full((len(sizes), max(sizes)), 1)
+        for row, size in zip(rows, sizes):
+            words = torch.randint(4, 27, (size,), generator=generator)
+            words[-1] = 2
+            if left:
+                row[-size:] = words
+            else:
+                row[:size] = words
+        return rows
+
+    source = padded(lengths, left_pad)
+    target = padded(target_lengths, left_pad_target)
+    return {
+        "src_tokens": source,
+        "src_lengths": torch.tensor(lengths),
+        "prev_output_tokens": target,
+    }
+
+
+@pytest.fixture(params=COMBINATIONS, ids=lambda c: "-".join(str(part) for part in c))
+def combination(request):
+    """Options of one valid combination."""
+    encoder, blocks, injection = request.param
+    return {
+        "position_encoder": encoder,
+        "position_blocks": blocks,
+        "position_injection": injection,
+    }
