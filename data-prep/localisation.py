@@ -196,7 +196,7 @@ def split_pairs(pairs: list[Pair], valid: int, test: int) -> tuple[dict[str, lis
     if len(alone) < valid + test or len(groups) == valid + test:
         raise UserError(
             f"--test {test} --valid {valid} leave nothing to train on: {len(alone)} of "
-            f"{len(groups)} distinct sentences can be held out: lower them or take a larger language"
+            f"{len(groups)} distinct sentences can be held out: lower them or change language"
         )
     held = {"test": alone[:test], "valid": alone[test : test + valid]}
     parts = {name: [groups[key][0] for key in keys] for name, keys in held.items()}
