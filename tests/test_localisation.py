@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("sentencepiece")
 
 PROGRAM = Path(__file__).parents[1] / "data-prep" / "localisation.py"
 WHEEL = "homeassistant-2025.4.4-py3-none-any.whl"
@@ -239,7 +238,6 @@ def test_mirror_folder(made, wheel, tmp_path):
 
 
 def test_mirror_address_is_downloaded_once(wheel, tmp_path):
-    pytest.importorskip("pip")
     options = ("--sha256", sha256(wheel), "--work", tmp_path / "work")
     mirror = {"DATA_MIRROR": wheel.parent.as_uri() + "/", "PIP_NO_INDEX": "1"}
     first = run(tmp_path / "a", None, *options, **mirror)

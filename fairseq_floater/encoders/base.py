@@ -64,9 +64,13 @@ class PositionEncoder(nn.Module):
             return self.trajectories(self._validated(positions))
         if positions < 1:
             raise UserError(f"{self.name}: the number of positions must be >= 1, got {positions}")
+        return self.first(positions)
+
+    def first(self, count: int) -> Tensor:
+        """Trajectories at the positions 0 .. count - 1."""
         if torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters()):
-            return self.trajectories(self._range(0, positions))
-        return self._kept_table(positions)[:, :positions]
+            return self.trajectories(self._range(0, count))
+        return self._kept_table(count)[:, :count]
 
     @property
     def dtype(self) -> torch.dtype:

@@ -20,7 +20,7 @@ def build_position_encoder(
     dim: int,
     *,
     name: str = "model",
-    first: int = 0,
+    offset: int = 0,
     max_positions: int = 1024,
     seed: Optional[int] = None,
 ) -> Optional[PositionEncoder]:
@@ -31,7 +31,7 @@ def build_position_encoder(
         tracks: number of trajectories.
         dim: size of each vector.
         name: what the encoder belongs to, for error messages.
-        first: the sinusoidal number of the first position.
+        offset: the sinusoidal number of the first position.
         max_positions: length of a learned table.
         seed: draw the initial values from a generator of their own, so that the rest of a model
             starts from the same weights whatever its position encoder.
@@ -40,7 +40,7 @@ def build_position_encoder(
         if seed is not None:
             torch.manual_seed(seed)
         return _BUILDERS[options.position_encoder](
-            options, tracks, dim, name=name, first=first, max_positions=max_positions
+            options, tracks, dim, name=name, offset=offset, max_positions=max_positions
         )
 
 
@@ -75,9 +75,9 @@ def _floater(options, tracks, dim, *, name, **_) -> PositionEncoder:
     )
 
 
-def _sinusoidal(options, tracks, dim, *, name, first, **_) -> PositionEncoder:
+def _sinusoidal(options, tracks, dim, *, name, offset, **_) -> PositionEncoder:
     at_depth = options.position_blocks == "all"
-    return SinusoidalEncoder(tracks, dim, first=first, block_term=at_depth, name=name)
+    return SinusoidalEncoder(tracks, dim, offset=offset, block_term=at_depth, name=name)
 
 
 def _learned(options, tracks, dim, *, name, max_positions, **_) -> PositionEncoder:

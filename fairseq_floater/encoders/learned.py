@@ -1,6 +1,6 @@
 """A learned table: a free vector for every position and track."""
 
-from typing import Optional, Union
+from typing import Optional
 
 import torch
 from torch import Tensor, nn
@@ -25,11 +25,9 @@ class LearnedEncoder(PositionEncoder):
         self.max_positions = max_positions
         self.table = nn.Parameter(initial_std * torch.randn(tracks, max_positions, dim))
 
-    def forward(self, positions: Union[int, Tensor]) -> Tensor:
-        if isinstance(positions, Tensor):
-            return self.trajectories(self._validated(positions))
-        self._check_length(positions)
-        return self.table[:, :positions].to(self.dtype)
+    def first(self, count: int) -> Tensor:
+        self._check_length(count)
+        return self.table[:, :count].to(self.dtype)
 
     def trajectories(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
         if not bool((positions == positions.round()).all()):

@@ -25,23 +25,23 @@ def sinusoids(positions: Tensor, dim: int) -> Tensor:
 
 
 class SinusoidalEncoder(PositionEncoder):
-    """p^(n)_i = sinusoids(i + first) [+ sinusoids(n), n = 1 .. tracks].
+    """p^(n)_i = sinusoids(i + offset) [+ sinusoids(n), n = 1 .. tracks].
 
     Args:
         tracks, dim, name: see ``PositionEncoder``.
-        first: the number of the first position; fairseq counts from ``padding_idx + 1``.
+        offset: the number of the first position; fairseq counts from ``padding_idx + 1``.
         block_term: add the sinusoids of the block number.
     """
 
     def __init__(
-        self, tracks: int, dim: int, *, first: int = 0, block_term: bool = False, name="model"
+        self, tracks: int, dim: int, *, offset: int = 0, block_term: bool = False, name="model"
     ):
         super().__init__(tracks, dim, name)
-        self.first = first
+        self.offset = offset
         self.block_term = block_term
 
     def trajectories(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
-        table = sinusoids(positions + self.first, self.dim).expand(self.tracks, -1, -1)
+        table = sinusoids(positions + self.offset, self.dim).expand(self.tracks, -1, -1)
         if self.block_term:
             blocks = torch.arange(1, self.tracks + 1)
             table = table + sinusoids(blocks, self.dim).unsqueeze(1)

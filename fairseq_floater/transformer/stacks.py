@@ -1,20 +1,23 @@
 """Encoder and decoder that compute their trajectories once a pass and feed them to the blocks."""
 
-import zlib
 from typing import Dict, List, Optional, Tuple
 
-import torch
 from fairseq.models.transformer import TransformerDecoderBase, TransformerEncoderBase
 from torch import Tensor, nn
 
 from fairseq_floater.encoders import LearnedEncoder, PositionEncoder, SinusoidalEncoder
-from fairseq_floater.encoders.build import build_position_encoder
 from fairseq_floater.positions import look_up_masked, positions_needed, token_positions
 from fairseq_floater.transformer.feed import FirstBlockPositions, PositionFeed
 from fairseq_floater.transformer.layers import (
     PositionedDecoderLayer,
     PositionedEncoderLayer,
     wrap_layer,
+)
+from fairseq_floater.transformer.tracks import (
+    SELF_ATTENTION,
+    block_tracks,
+    build_stack_encoder,
+    stack_limit,
 )
 
 #: what a stack without a limit reports as its ``max_positions``
@@ -47,24 +50,12 @@ class PositionedStack:
 
     positions: Optional[PositionEncoder]
 
-    def _install_positions(
-        self, cfg, name: str, dim: int, limit: int, learned_base: bool, bias_tracks: int
-    ) -> None:
+    def _install_positions(self, cfg, stack: str) -> None:
         """Replace fairseq's input encoding and hook the blocks up to the trajectories."""
-        options = cfg.position_options
-        first = self.padding_idx + 1  # where fairseq's sinusoids count from
-        blocks = self.num_layers if options.position_blocks == "all" else 1
-        bias = options.injection == "bias"
-        self.tracks_per_block = bias_tracks if bias else 1
-        self.positions = build_position_encoder(
-            options,
-            blocks * self.tracks_per_block,
-            dim,
-            name=name,
-            first=first,
-            max_positions=limit,
-            seed=(torch.initial_seed() + zlib.crc32(name.encode())) % 2**63,
-        )
+        side, bias = getattr(cfg, stack), cfg.position_options.injection == "bias"
+        offset = self.padding_idx + 1  # where fairseq's sinusoids count from
+        self.tracks_per_block = len(block_tracks(cfg, stack))
+        self.positions = build_stack_encoder(cfg, stack, offset)
         self.feed = PositionFeed()
         layers = [m for m in self.modules() if isinstance(m, _POSITIONED_LAYERS)]
         self.feed.attach(layers, first=0 if bias else 1)
@@ -73,9 +64,10 @@ class PositionedStack:
         elif not bias:
             self.embed_positions = FirstBlockPositions(self.feed)
         elif self.embed_positions is not None:
-            base = SinusoidalEncoder(1, dim, first=first, name=name)
-            if learned_base:
-                base = LearnedEncoder(1, dim, limit, initial_std=dim**-0.5, name=name)
+            base = SinusoidalEncoder(1, side.embed_dim, offset=offset, name=stack)
+            if side.learned_pos:
+                std, limit = side.embed_dim**-0.5, stack_limit(cfg, stack)
+                base = LearnedEncoder(1, side.embed_dim, limit, initial_std=std, name=stack)
             self.embed_positions = BasePositions(base, self.padding_idx)
 
     def _fed(self, positions: Tensor, source: Optional[Tensor], needed: int):
@@ -106,14 +98,7 @@ class FloaterEncoderStack(PositionedStack, TransformerEncoderBase):
 
     def __init__(self, cfg, dictionary, embed_tokens, return_fc: bool = False):
         super().__init__(cfg, dictionary, embed_tokens, return_fc)
-        self._install_positions(
-            cfg,
-            "encoder",
-            dim=embed_tokens.embedding_dim,
-            limit=cfg.max_source_positions,
-            learned_base=cfg.encoder.learned_pos,
-            bias_tracks=3,
-        )
+        self._install_positions(cfg, "encoder")
 
     def build_encoder_layer(self, cfg):
         return wrap_layer(PositionedEncoderLayer(cfg, return_fc=self.return_fc), cfg)
@@ -136,15 +121,7 @@ class FloaterDecoderStack(PositionedStack, TransformerDecoderBase):
         self, cfg, dictionary, embed_tokens, no_encoder_attn: bool = False, output_projection=None
     ):
         super().__init__(cfg, dictionary, embed_tokens, no_encoder_attn, output_projection)
-        self.cross_attends = not no_encoder_attn
-        self._install_positions(
-            cfg,
-            "decoder",
-            dim=cfg.decoder.embed_dim,
-            limit=cfg.max_target_positions,
-            learned_base=cfg.decoder.learned_pos,
-            bias_tracks=6 if self.cross_attends else 3,
-        )
+        self._install_positions(cfg, "decoder")
 
     def build_decoder_layer(self, cfg, no_encoder_attn: bool = False):
         return wrap_layer(PositionedDecoderLayer(cfg, no_encoder_attn), cfg)
@@ -166,7 +143,7 @@ class FloaterDecoderStack(PositionedStack, TransformerDecoderBase):
             return forward(*arguments, **kwargs)
         positions = token_positions(pads)
         source = None
-        if self.tracks_per_block == 6 and encoder_out is not None:
+        if self.tracks_per_block > len(SELF_ATTENTION) and encoder_out is not None:
             source = token_positions(encoder_out["encoder_padding_mask"][0])
         needed = positions_needed(positions, source)
         if incremental_state is not None:

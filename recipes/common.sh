@@ -1,0 +1,65 @@
+# What recipes and tests share; to be sourced. Defines ROOT, and puts the project's .venv on PATH.
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+fail() {
+    echo "error: $*" >&2
+    exit 1
+}
+
+# heading TEXT: a line that says where we are, with the time since the start.
+heading() {
+    printf '\n[%3d s] %s\n' "$SECONDS" "$*"
+}
+
+# A Python that the pinned versions have wheels for; PYTHON=... chooses one.
+find_python() {
+    local candidate
+    for candidate in ${PYTHON:-python3.12 python3.11 python3 python}; do
+        if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' \
+            2>/dev/null; then
+            echo "$candidate"
+            return
+        fi
+    done
+    fail "no Python 3.11 or 3.12 found (tried ${PYTHON:-python3.12 python3.11 python3 python}):" \
+        "install one, or name it with PYTHON=/path/to/python"
+}
+
+# Make .venv and install the project in it, once for each state of setup.py and constraints.txt.
+setup_environment() {
+    local venv=$ROOT/.venv wanted python
+    wanted=$(cat "$ROOT/setup.py" "$ROOT/constraints.txt" | sha256sum)
+    if [ "$(cat "$venv/.installed" 2>/dev/null)" != "$wanted" ]; then
+        heading "installing into .venv"
+        python=$(find_python) || exit 1
+        [ -x "$venv/bin/python" ] || "$python" -m venv "$venv" ||
+            fail "cannot make $venv: install your system's venv package for $python"
+        # torch first and pinned: a looser request can bring gigabytes of GPU libraries.
+        "$venv/bin/python" -m pip install -q --disable-pip-version-check \
+            -c "$ROOT/constraints.txt" torch ||
+            fail "pip could not install torch: see above, then run again"
+        "$venv/bin/python" -m pip install -q --disable-pip-version-check \
+            -c "$ROOT/constraints.txt" -e "$ROOT[test]" ||
+            fail "pip could not install the project: see above, then run again"
+        echo "$wanted" >"$venv/.installed"
+    fi
+    export PATH=$venv/bin:$PATH
+}
+
+# once MARKER COMMAND...: run the command unless MARKER holds the same command line already.
+# The command's output goes to MARKER's name with .log; on failure its last lines are shown.
+once() {
+    local marker=$1 log=${1%.done}.log
+    shift
+    if [ "$(cat "$marker" 2>/dev/null)" = "$*" ]; then
+        echo "done already: $(basename "${marker%.done}")"
+        return
+    fi
+    mkdir -p "$(dirname "$marker")"
+    if ! "$@" >"$log" 2>&1; then
+        tail -n 3 "$log" >&2
+        fail "$1 failed: see $log"
+    fi
+    echo "$*" >"$marker"
+}

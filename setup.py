@@ -1,0 +1,36 @@
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+here = Path(__file__).parent
+version = next(
+    line.split('"')[1]
+    for line in (here / "fairseq_floater" / "__init__.py").read_text().splitlines()
+    if line.startswith("__version__")
+)
+
+setup(
+    name="fairseq-floater",
+    version=version,
+    description="FLOATER for fairseq: positions as a learned continuous dynamical system",
+    long_description=(here / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    packages=find_packages(include=["fairseq_floater", "fairseq_floater.*"]),
+    python_requires=">=3.11,<3.13",
+    install_requires=[
+        # fairseq's own release does not install on Python 3.11; this build of its main branch
+        # does, where it has wheels. Elsewhere install fairseq from source.
+        've-fairseq==0.12.3; platform_system == "Linux" and platform_machine == "x86_64"',
+        "hydra-core>=1.3.2,<1.4",
+        "matplotlib>=3.8",
+        "numpy>=1.26",
+        "omegaconf>=2.3,<2.4",
+        "sacrebleu>=2.4",
+        "sentencepiece>=0.2",
+        "torch>=2.6",
+        "torchdiffeq>=0.2.4",
+    ],
+    extras_require={"test": ["pytest>=8", "ruff>=0.6"]},
+    entry_points={"console_scripts": ["floater=fairseq_floater.cli:main"]},
+)

@@ -1,0 +1,251 @@
+"""Position encoders on their own: shapes, sizes, growth, staleness, refusals."""
+
+import pytest
+import torch
+from fairseq.modules import SinusoidalPositionalEmbedding
+
+from fairseq_floater.dynamics import MLPDynamics
+from fairseq_floater.encoders import (
+    FloaterEncoder,
+    LearnedEncoder,
+    RecurrentCell,
+    RNNEncoder,
+    SinusoidalEncoder,
+)
+from fairseq_floater.encoders.build import build_position_encoder
+from fairseq_floater.errors import UserError
+from fairseq_floater.options import PositionOptions
+
+DIM, TRACKS = 8, 3
+
+
+def floater(**options):
+    torch.manual_seed(0)
+    encoder = FloaterEncoder(TRACKS, DIM, MLPDynamics(DIM), initial_std=0.5, **options)
+    encoder.growth = 16
+    return encoder
+
+
+def rnn(**options):
+    torch.manual_seed(0)
+    encoder = RNNEncoder(TRACKS, DIM, RecurrentCell(DIM, **options), initial_std=0.5)
+    encoder.growth = 16
+    return encoder
+
+
+def sinusoidal(**options):
+    encoder = SinusoidalEncoder(TRACKS, DIM, block_term=True, **options)
+    encoder.growth = 16
+    return encoder
+
+
+def learned():
+    torch.manual_seed(0)
+    return LearnedEncoder(TRACKS, DIM, 64, initial_std=0.5)
+
+
+ALL = [floater, rnn, sinusoidal, learned]
+GROWING = [floater, rnn, sinusoidal]
+
+
+def count(module):
+    return sum(p.numel() for p in module.parameters())
+
+
+def test_parameter_counts_of_the_paper():
+    """Table 6 and section 3.1, at d = 512."""
+    assert count(MLPDynamics(512)) == 526_336
+    assert count(RecurrentCell(512, 1, "scalar")) == 263_168
+    assert count(RecurrentCell(512, 2, "scalar")) == 526_336
+    assert count(RecurrentCell(512, 1, "vector")) == 524_800
+    assert count(RecurrentCell(512, 2, "vector")) == 2 * 524_800
+
+
+@pytest.mark.parametrize("build", ALL)
+def test_shape_and_prefix(build):
+    """(tracks, positions, dim), and a longer request begins with a shorter one."""
+    encoder = build()
+    whole = encoder(50)
+    assert whole.shape == (TRACKS, 50, DIM) and whole.dtype == torch.float32
+    for n in (1, 2, 17, 49):
+        torch.testing.assert_close(encoder(n), whole[:, :n], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("build", ALL)
+def test_kept_table_equals_a_fresh_one_and_does_not_depend_on_history(build):
+    encoder, other = build(), build()
+    with torch.no_grad():
+        for n in (3, 20, 60):
+            grown = encoder(n)
+        direct = other(60)
+    assert torch.equal(grown, direct)
+    torch.testing.assert_close(grown, build()(60), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("build", GROWING)
+def test_table_grows_from_its_last_state_and_is_then_at_rest(build, monkeypatch):
+    encoder = build()
+    asked = []
+    compute = type(encoder).trajectories
+
+    def recorded(self, positions, start=None):
+        asked.append((int(positions[0]), int(positions[-1]), start is not None))
+        return compute(self, positions, start)
+
+    monkeypatch.setattr(type(encoder), "trajectories", recorded)
+    with torch.no_grad():
+        encoder(5), encoder(17), encoder(18), encoder(3)
+    assert asked == [(0, 16, False), (16, 32, True)]
+
+
+@pytest.mark.parametrize("write", ["in_place", "data", "load"])
+@pytest.mark.parametrize("build", [floater, rnn])
+def test_never_a_stale_table(build, write):
+    """However a parameter is written, evaluation sees it; fairseq's Adam writes to ``.data``."""
+    encoder, other = build(), build()
+    with torch.no_grad():
+        before = encoder(10)
+        for target in (encoder, other):
+            for p in target.parameters():
+                if write == "in_place":
+                    p.mul_(1.5)
+                elif write == "data":
+                    p.data.mul_(1.5)
+        if write == "load":
+            state = {k: 1.5 * v for k, v in encoder.state_dict().items()}
+            encoder.load_state_dict(state), other.load_state_dict(state)
+        after = encoder(10)
+        assert not torch.equal(before, after)
+        assert torch.equal(after, other(10))
+
+
+@pytest.mark.parametrize("build", [floater, rnn, learned])
+def test_every_call_has_a_gradient_for_every_parameter(build):
+    encoder = build()
+    with torch.no_grad():
+        encoder(30)  # a kept table must not be used where a gradient is needed
+    for _ in range(2):
+        encoder.zero_grad()
+        encoder(12).pow(2).sum().backward()
+        assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in encoder.parameters())
+
+
+def test_frozen_parameters_use_the_kept_table():
+    encoder = floater().requires_grad_(False)
+    assert encoder(10).data_ptr() == encoder(12).data_ptr()
+
+
+def test_inference_mode_does_not_leak():
+    encoder = floater().requires_grad_(False)
+    with torch.inference_mode():
+        encoder(10)
+    weight = torch.ones(DIM, requires_grad=True)
+    (encoder(10) * weight).sum().backward()
+    assert weight.grad is not None
+
+
+@pytest.mark.parametrize("build", [floater, sinusoidal, rnn, learned])
+def test_explicit_positions(build):
+    encoder = build()
+    regular = encoder(6)
+    explicit = encoder(torch.arange(6.0))
+    torch.testing.assert_close(explicit, regular, atol=1e-6, rtol=1e-6)
+    with pytest.raises(UserError, match="increasing"):
+        encoder(torch.tensor([0.0, 2.0, 1.0]))
+    with pytest.raises(UserError, match=">= 0"):
+        encoder(torch.tensor([-1.0, 2.0]))
+    with pytest.raises(UserError, match=">= 1, got 0"):
+        encoder(0)
+
+
+def test_irregular_positions_lie_on_the_same_trajectory():
+    encoder = floater(steps_per_position=8)
+    regular = encoder(8)
+    picked = encoder(torch.tensor([1.5, 3.0, 7.0]))
+    torch.testing.assert_close(picked[:, 1:], regular[:, [3, 7]], atol=1e-5, rtol=1e-4)
+
+
+def test_sinusoids_equal_fairseq_and_the_block_term_of_the_paper():
+    stock = SinusoidalPositionalEmbedding.get_embedding(100, 10)
+    plain = SinusoidalEncoder(1, 10, offset=2)
+    assert torch.equal(plain(98)[0], stock[2:])
+    deep = SinusoidalEncoder(3, 10, offset=2, block_term=True)(98)
+    for block in range(3):
+        assert torch.equal(deep[block], stock[2:] + stock[block + 1])
+
+
+def test_sinusoids_of_odd_width():
+    stock = SinusoidalPositionalEmbedding.get_embedding(20, 9)
+    assert torch.equal(SinusoidalEncoder(1, 9)(20)[0], stock)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("input", ["scalar", "vector"])
+def test_rnn_follows_its_recurrence(layers, input):
+    """p_{i+1} = RNN(z_i, p_i), written out plainly."""
+    encoder = rnn(layers=layers, input=input)
+    table = encoder(6)
+    p = encoder.initial
+    for i in range(5):
+        z = torch.tensor([float(i)])
+        if input == "vector":
+            z = SinusoidalPositionalEmbedding.get_embedding(6, DIM)[i]
+        for layer in encoder.dynamics.layers:
+            p = torch.tanh(layer(torch.cat([p, z.expand(TRACKS, -1)], dim=1)))
+        torch.testing.assert_close(table[:, i + 1], p, atol=1e-6, rtol=1e-5)
+
+
+def test_learned_refuses_longer_input_with_its_limit():
+    with pytest.raises(UserError, match="input of 65 positions.*holds 64.*--max-source-positions"):
+        learned()(65)
+    with pytest.raises(UserError, match="whole positions"):
+        learned()(torch.tensor([0.0, 0.5]))
+
+
+def test_divergence_is_named():
+    """The stack, the position, and the flags to change."""
+    dynamics = MLPDynamics(DIM, activation="relu", init_scale=4.0)
+    encoder = FloaterEncoder(TRACKS, DIM, dynamics, initial_std=1.0, name="decoder")
+    with pytest.raises(UserError) as raised:
+        encoder(2000)
+    message = str(raised.value)
+    assert message.startswith("decoder: the position encodings are not finite from position ")
+    assert "--dynamics-damping" in message and "\n" not in message
+    position = int(message.split("position ")[2].split()[0])
+    assert torch.isfinite(encoder(position)).all()
+
+
+def test_tables_follow_the_device_precision():
+    encoder = floater()
+    with torch.no_grad():
+        single = encoder(10)
+        double = encoder.double()(10)
+    assert double.dtype == torch.float64
+    torch.testing.assert_close(double.float(), single, atol=1e-4, rtol=1e-4)
+
+
+def test_state_holds_parameters_only():
+    """No table in a checkpoint: it can be computed, and would go stale."""
+    encoder = floater()
+    with torch.no_grad():
+        encoder(30)
+    assert sorted(encoder.state_dict()) == [
+        "dynamics.fc1.bias",
+        "dynamics.fc1.weight",
+        "dynamics.fc2.bias",
+        "dynamics.fc2.weight",
+        "initial",
+    ]
+
+
+def test_build_leaves_the_global_generator_alone():
+    torch.manual_seed(5)
+    expected = torch.randn(3)
+    for kind in ("floater", "learned", "rnn", "sinusoidal"):
+        torch.manual_seed(5)
+        options = PositionOptions(position_encoder=kind).validate()
+        a = build_position_encoder(options, 2, 6, seed=1)
+        b = build_position_encoder(options, 2, 6, seed=1)
+        assert torch.equal(torch.randn(3), expected)
+        assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters()))
+    assert build_position_encoder(PositionOptions(position_encoder="none"), 2, 6) is None
