@@ -29,6 +29,10 @@ declare -A FLAGS=(
     [learned]="--position-encoder learned --position-blocks input"
 )
 
+# By default fairseq drops the last batch, that of the longest sentences, if its size is no
+# multiple of 8: in training, and in validation and generation too.
+ALL_SENTENCES=(--required-batch-size-multiple 1)
+
 # Show a training log as one short line every 100 updates and every validation.
 progress() {
     sed -un -e "s/.*train_inner.* loss=\([0-9.]*\),.*wps=\([0-9.]*\),.*num_updates=\([0-9]*\),.*/  update \3 of $UPDATES, loss \1, \2 words a second/p" \
@@ -44,7 +48,7 @@ train() {
         --optimizer adam --adam-betas '(0.9, 0.98)' --clip-norm 1.0
         --lr 5e-3 --lr-scheduler inverse_sqrt --warmup-updates 400 --dropout 0.2
         --criterion label_smoothed_cross_entropy --label-smoothing 0.1
-        --max-tokens 2048 --max-update "$UPDATES" --seed 1
+        --max-tokens 2048 "${ALL_SENTENCES[@]}" --max-update "$UPDATES" --seed 1
         --save-interval-updates 400 --keep-interval-updates 1 --no-epoch-checkpoints
         --validate-interval 1000 --log-format simple --log-interval 100
         --num-workers 0 --save-dir "$run"
@@ -64,7 +68,7 @@ translate() {
     local run=$OUT/$1
     once "$run/generate.done" fairseq-generate "$OUT/bin" --user-dir "$ROOT/fairseq_floater" \
         --path "$run/checkpoint_last.pt" --gen-subset test --beam 4 --lenpen 0.6 \
-        --max-tokens 4096 --remove-bpe sentencepiece --num-workers 0
+        --max-tokens 4096 "${ALL_SENTENCES[@]}" --remove-bpe sentencepiece --num-workers 0
 }
 
 setup_environment

@@ -14,7 +14,7 @@ from sacrebleu.metrics import BLEU, CHRF
 
 
 def read_lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines()
+    return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
 
 
 def read_hypotheses(log: Path) -> list[str]:

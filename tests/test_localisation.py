@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-
 PROGRAM = Path(__file__).parents[1] / "data-prep" / "localisation.py"
 WHEEL = "homeassistant-2025.4.4-py3-none-any.whl"
 INFO = "homeassistant-2025.4.4.dist-info"

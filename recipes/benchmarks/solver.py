@@ -1,0 +1,139 @@
+"""Our solve against the authors' setting, in one run: seconds, and errors against float64.
+
+The peer is ``torchdiffeq.odeint_adjoint`` with rk4 and step delta/5, as in the paper's code. Ours
+is rk4 with one step a position, one over two, and one over four. All share dynamics, initial
+values and loss (a fixed random projection of the states). Errors are relative, in the Euclidean
+norm over all states, and over the gradients of all weights and initial values together:
+
+    states     against torchdiffeq's dopri5 in float64 at tolerance 1e-10
+    gradients  against our rk4 in float64 with 8 steps a position, whose states' distance to that
+               dopri5 is printed in the last column
+
+    python recipes/benchmarks/solver.py --threads 2 > recipes/results/solver.md
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+import torchdiffeq
+from torch import Tensor
+
+from fairseq_floater.dynamics import MLPDynamics
+from fairseq_floater.ode import solve
+
+DELTA = 0.1
+OURS = ("1", "1/2", "1/4")
+
+
+def numbers(text: str) -> list[int]:
+    values = [int(part) for part in text.split(",")]
+    if min(values) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: all must be >= 1")
+    return values
+
+
+def relative(a: list[Tensor], b: list[Tensor]) -> float:
+    a, b = (torch.cat([x.detach().double().flatten() for x in part]) for part in (a, b))
+    return float((a - b).norm() / b.norm())
+
+
+def measure(
+    run: Callable[[], Tensor], parameters: list[Tensor], projection: Tensor, repeats: int
+) -> tuple[float, float, Tensor, list[Tensor]]:
+    """Median seconds forward and backward, the states and the gradients; one warm-up run."""
+    forward, backward = [], []
+    for attempt in range(repeats + (repeats > 1)):
+        start = time.perf_counter()
+        states = run()
+        middle = time.perf_counter()
+        gradients = torch.autograd.grad((states * projection).sum(), parameters)
+        end = time.perf_counter()
+        if attempt or repeats == 1:
+            forward.append(middle - start)
+            backward.append(end - middle)
+    return statistics.median(forward), statistics.median(backward), states, list(gradients)
+
+
+def compare(dim: int, positions: int, tracks: int, repeats: int) -> None:
+    torch.manual_seed(0)
+    dynamics = MLPDynamics(dim)
+    initial = torch.randn(tracks, dim, requires_grad=True)
+    projection = torch.randn(tracks, positions, dim) / positions
+    times = torch.arange(positions, dtype=torch.float64) * DELTA
+    parameters = [initial, *dynamics.parameters()]
+
+    double = MLPDynamics(dim).double()
+    double.load_state_dict(dynamics.state_dict())
+    start = initial.detach().double().requires_grad_()
+    with torch.no_grad():
+        exact = torchdiffeq.odeint(double, start, times, rtol=1e-10, atol=1e-10, method="dopri5")
+        exact = exact.transpose(0, 1)
+    fine = solve(double, start, times, steps_per_position=8)
+    gradients = torch.autograd.grad(
+        (fine * projection.double()).sum(), [start, *double.parameters()]
+    )
+    check = relative([fine], [exact])
+
+    def peer() -> Tensor:
+        options = {"step_size": DELTA / 5}
+        states = torchdiffeq.odeint_adjoint(
+            dynamics, initial, times.float(), method="rk4", options=options
+        )
+        return states.transpose(0, 1)
+
+    def row(name: str, result: tuple, base: float | None) -> float:
+        forward, backward, states, found = result
+        total = forward + backward
+        print(
+            f"| {dim} | {positions} | {name} | {forward:.3f} | {backward:.3f} | "
+            f"{(base or total) / total:.1f} | {relative([states], [exact]):.1e} | "
+            f"{relative(found, list(gradients)):.1e} | {check:.0e} |",
+            flush=True,
+        )
+        return total
+
+    base = row("odeint_adjoint rk4, delta/5", measure(peer, parameters, projection, 1), None)
+    for steps in OURS:
+
+        def ours(steps: str = steps) -> Tensor:
+            return solve(dynamics, initial, times, steps_per_position=steps)
+
+        row(f"ours rk4, {steps} a position", measure(ours, parameters, projection, repeats), base)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--dims", type=numbers, default=[128, 512, 1024], help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--positions", type=numbers, default=[64, 256, 1024], help="default: %(default)s"
+    )
+    parser.add_argument("--tracks", type=int, default=18, help="default: %(default)s")
+    parser.add_argument("--repeats", type=int, default=5, help="of ours; default: %(default)s")
+    parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    print(
+        f"{args.tracks} tracks, float32, {args.threads} threads, torch {torch.__version__}, "
+        f"torchdiffeq {torchdiffeq.__version__}\n"
+    )
+    print(
+        "| d | positions | solve | forward s | backward s | times faster | error of states | "
+        "error of gradients | reference check |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
+    for dim in args.dims:
+        for positions in args.positions:
+            compare(dim, positions, args.tracks, args.repeats)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
