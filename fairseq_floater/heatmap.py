@@ -79,7 +79,7 @@ def draw(table: Tensor, rows: List[str], picture: Path, title: str) -> None:
     )
     for track, vectors in enumerate(table):
         block, row = divmod(track, len(rows))
-        panel = axes[row][block].imshow(vectors.cpu(), **style)
+        panel = axes[row][block].imshow(vectors.detach().cpu(), **style)
         if row == 0:
             axes[row][block].set_title(f"block {block + 1}", fontsize=9)
         if block == 0:

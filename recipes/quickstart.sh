@@ -67,7 +67,7 @@ train() {
 translate() {
     local run=$OUT/$1
     once "$run/generate.done" fairseq-generate "$OUT/bin" --user-dir "$ROOT/fairseq_floater" \
-        --path "$run/checkpoint_last.pt" --gen-subset test --beam 4 --lenpen 0.6 \
+        --path "$run/checkpoint_last.pt" --gen-subset test --beam 4 --lenpen 0.6 --max-len-a 2 --max-len-b 10 \
         --max-tokens 4096 "${ALL_SENTENCES[@]}" --remove-bpe sentencepiece --num-workers 0
 }
 

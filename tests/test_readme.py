@@ -55,8 +55,11 @@ def test_own_data_commands(corpus):
     script = script.replace("--lenpen 0.6", "--lenpen 0.6 --max-len-b 10 --cpu")
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
-        cwd=corpus, env=environment(), capture_output=True, text=True,
-    )  # fmt: skip
+        cwd=corpus,
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     assert len(re.findall(r"^H-\d+\t", done.stdout, flags=re.M)) == 10
     assert (corpus / "encodings.png").read_bytes().startswith(b"\x89PNG")

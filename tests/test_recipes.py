@@ -1,0 +1,174 @@
+"""The quick start and the ``floater`` command, as a user runs them."""
+
+import json
+import os
+import subprocess
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import SMALL, make_model
+from fairseq.models import ARCH_CONFIG_REGISTRY
+
+from fairseq_floater import cli
+from fairseq_floater.errors import UserError
+from fairseq_floater.heatmap import load_position_encoder
+from fairseq_floater.transformer.config import to_config
+
+ROOT = Path(__file__).parents[1]
+
+
+def run_bash(script, *arguments, **variables):
+    return subprocess.run(
+        ["bash", str(ROOT / script), *map(str, arguments)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", **variables},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def quickstart(tmp_path_factory):
+    out = tmp_path_factory.mktemp("quickstart")
+    return out, run_bash("recipes/quickstart.sh", "--out", out, "--updates", 3)
+
+
+def test_quickstart_runs_through(quickstart):
+    """Corpus, training, translation, scores, samples, picture; far too short to be good."""
+    out, done = quickstart
+    assert done.returncode == 0, done.stderr
+    for text in ("pairs kept", "training: floater", "BLEU", "chrF", "nrefs:1|case:mixed"):
+        assert text in done.stdout
+    assert done.stdout.count("  reference  ") == 5
+    results = json.loads((out / "results.json").read_text())
+    assert 0 <= results["floater"]["bleu"] < 100 and results["copy of the source"]["bleu"] < 15
+    assert (out / "encodings.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_quickstart_reuses_what_is_done(quickstart):
+    out, first = quickstart
+    before = (out / "floater/checkpoint_last.pt").stat().st_mtime_ns
+    again = run_bash("recipes/quickstart.sh", "--out", out, "--updates", 3)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("done already") == 3 and again.stdout.count("skipped") == 2
+    assert (out / "floater/checkpoint_last.pt").stat().st_mtime_ns == before
+    assert again.stdout.split("results")[-1] == first.stdout.split("results")[-1]
+
+
+def test_quickstart_refuses_an_incomplete_translation(quickstart):
+    out, _ = quickstart
+    log = out / "floater/generate.log"
+    whole = log.read_text()
+    log.write_text("\n".join(line for line in whole.split("\n") if not line.startswith("H-7\t")))
+    done = run_bash("recipes/quickstart.sh", "--out", out, "--updates", 3)
+    log.write_text(whole)
+    assert done.returncode != 0 and "incomplete: delete it and run again" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--updates", "many"], "--updates must be a whole number >= 1, got many"),
+        (["--fast"], "unknown option --fast: choose from"),
+    ],
+)
+def test_quickstart_refuses_bad_options(arguments, message):
+    done = run_bash("recipes/quickstart.sh", *arguments)
+    assert done.returncode == 1 and done.stderr.startswith("error: ") and message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_setup_needs_a_fitting_python(tmp_path):
+    """A clone with no .venv and no Python of the right version says so in one line."""
+    for folder in ("recipes", "data-prep"):
+        (tmp_path / folder).mkdir()
+    for name in ("setup.py", "constraints.txt", "recipes/common.sh", "recipes/quickstart.sh"):
+        (tmp_path / name).write_text((ROOT / name).read_text())
+    done = subprocess.run(
+        ["bash", "recipes/quickstart.sh"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHON": "no-such-python"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and "no Python 3.11 or 3.12 found" in done.stderr
+
+
+def save_checkpoint(path, **options):
+    """A checkpoint as fairseq writes it, of an untrained model."""
+    model = make_model(**options)
+    args = Namespace(**{**SMALL, **options})
+    ARCH_CONFIG_REGISTRY["floater_transformer"](args)
+    config = {k: v for k, v in vars(to_config(args)).items() if not k.startswith("_")}
+    torch.save(
+        {
+            "args": None,
+            "cfg": {"model": config},
+            "model": model.state_dict(),
+            "optimizer_history": [{"num_updates": 0, "lr_scheduler_state": {}}],
+            "last_optimizer_state": None,
+            "extra_state": {"train_iterator": {"epoch": 1}},
+        },
+        path,
+    )
+    return model
+
+
+@pytest.mark.parametrize("stack", ["encoder", "decoder"])
+def test_heatmap_of_every_encoder(combination, stack, tmp_path, capsys):
+    """The encoder read back alone gives the model's own vectors, and the picture is drawn."""
+    checkpoint, picture = tmp_path / "checkpoint.pt", tmp_path / "new" / "picture.png"
+    model = save_checkpoint(checkpoint, **combination)
+    code = cli.main(["heatmap", str(checkpoint), str(picture), "--stack", stack, "--positions=30"])
+    if combination["position_encoder"] == "none":
+        assert code == 1 and "nothing to show" in capsys.readouterr().err
+        return
+    assert code == 0 and picture.read_bytes().startswith(b"\x89PNG")
+    alone, _ = load_position_encoder(checkpoint, stack)
+    with torch.no_grad():
+        assert torch.equal(alone(30), getattr(model, stack).positions(30))
+
+
+def test_heatmap_refusals(tmp_path, capsys):
+    foreign, broken = tmp_path / "foreign.pt", tmp_path / "broken.pt"
+    torch.save({"weights": torch.zeros(3)}, foreign)
+    broken.write_bytes(foreign.read_bytes()[:200])
+    for path, message in (
+        (tmp_path / "absent.pt", "no checkpoint at"),
+        (broken, "truncated or not a fairseq checkpoint"),
+    ):
+        assert cli.main(["heatmap", str(path), str(tmp_path / "x.png")]) == 1
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and message in error and error.count("\n") == 1
+    with pytest.raises(UserError):
+        load_position_encoder(foreign)
+    with pytest.raises(SystemExit):
+        cli.main(["heatmap", str(foreign), "x.png", "--positions", "0"])
+
+
+def test_user_dir(capsys):
+    assert cli.main(["user-dir"]) == 0
+    assert Path(capsys.readouterr().out.strip()) == ROOT / "fairseq_floater"
+
+
+@pytest.mark.parametrize(
+    "fake, message",
+    [
+        (None, "needs fairseq"),
+        ("raise ValueError('mutable default')", "cannot use this fairseq (mutable default)"),
+    ],
+)
+def test_without_a_working_fairseq_one_line_says_what_to_install(fake, message, tmp_path):
+    (tmp_path / "fairseq").mkdir()
+    stand_in = "raise ModuleNotFoundError(\"No module named 'fairseq'\")" if fake is None else fake
+    (tmp_path / "fairseq" / "__init__.py").write_text(stand_in)
+    done = subprocess.run(
+        [sys.executable, "-c", "import fairseq_floater"],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+        capture_output=True,
+        text=True,
+    )
+    last = done.stderr.strip().split("\n")[-1]
+    assert done.returncode == 1 and message in last and "pip install ve-fairseq" in last
