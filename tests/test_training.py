@@ -1,0 +1,199 @@
+"""Training from the command line: continued, in parallel, in half precision, by hydra."""
+
+import math
+import signal
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+import torch
+from commands import PLUGIN, ROOT, TRAINING, run, start, succeed, together
+from fairseq.models import ARCH_CONFIG_REGISTRY
+from omegaconf import OmegaConf
+
+from fairseq_floater.transformer.config import FloaterTransformerConfig, to_config
+
+pytest_plugins = ("commands",)
+
+STACKS = ("encoder", "decoder")
+FLOATER = ["--arch", "floater_transformer"]
+DATA_PARALLEL = Path(__file__).with_name("data_parallel.py")
+
+
+def parameters(path):
+    return torch.load(path, weights_only=True)["model"]
+
+
+def assert_equal(found, expected, tolerance=0.0):
+    assert found.keys() == expected.keys()
+    for name, value in found.items():
+        torch.testing.assert_close(value, expected[name], atol=tolerance, rtol=0, msg=name)
+
+
+def test_killed_training_continues_exactly(corpus, tmp_path):
+    """SIGKILL in the fourth epoch; with dropout and layer drop.
+
+    By default fairseq forms the batches of all epochs when it starts, and others when it starts
+    in a later epoch; --update-epoch-batch-itr forms each epoch's from the seed and its number.
+    """
+    train = [
+        *("train", corpus, *TRAINING, *FLOATER, "--update-epoch-batch-itr", "True"),
+        *("--dropout", 0.2, "--encoder-layerdrop", 0.2, "--clip-norm", 0.5),
+        *("--lr-scheduler", "inverse_sqrt", "--warmup-updates", 20, "--max-update", 90),
+        *("--save-interval-updates", 29, "--save-interval", 99, "--validate-interval", 99),
+    ]
+    with start(*train, "--save-dir", tmp_path / "killed") as process:
+        for line in process.stdout:
+            if "Saved checkpoint" in line:
+                process.kill()
+        assert process.wait() == -signal.SIGKILL
+    kept = torch.load(tmp_path / "killed" / "checkpoint_last.pt", weights_only=True)
+    assert kept["optimizer_history"][-1]["num_updates"] == 29
+    assert kept["extra_state"]["train_iterator"]["iterations_in_epoch"] == 29 % 8
+
+    again = together(
+        succeed,
+        {name: [*train, "--save-dir", tmp_path / name] for name in ("killed", "uninterrupted")},
+    )
+    assert len(again["killed"].losses()) == 90 - 29
+    assert again["killed"].losses() == again["uninterrupted"].losses()[29:]
+    assert_equal(
+        parameters(tmp_path / "killed" / "checkpoint_last.pt"),
+        parameters(tmp_path / "uninterrupted" / "checkpoint_last.pt"),
+    )
+
+
+@pytest.fixture(scope="module")
+def variants(corpus, tmp_path_factory):
+    """Short trainings in uncommon ways: name to (checkpoint, what was printed)."""
+    folder = tmp_path_factory.mktemp("variants")
+    drop = ["--encoder-layerdrop", 0.3, "--decoder-layerdrop", 0.3]
+    options = {
+        "layer drop": [*drop, "--checkpoint-activations", "--update-freq", 2],
+        "shared embeddings": ["--share-all-embeddings", "--share-dynamics", "all", "--amp"],
+        "unequal widths": ["--decoder-embed-dim", 24, "--memory-efficient-fp16"],
+        "half precision": ["--fp16", "--fp16-no-flatten-grads"],
+    }
+    commands = {
+        name: [
+            *("train", corpus, *TRAINING, *FLOATER, *more),
+            *("--max-update", 24, "--save-dir", folder / name),
+        ]
+        for name, more in options.items()
+    }
+    results = together(succeed, commands)
+    return {name: (folder / name / "checkpoint_last.pt", results[name]) for name in commands}
+
+
+@pytest.mark.parametrize(
+    "name", ["layer drop", "shared embeddings", "unequal widths", "half precision"]
+)
+def test_variants_learn(variants, name):
+    checkpoint, result = variants[name]
+    losses = result.losses()
+    assert len(losses) == 24 and all(map(math.isfinite, losses))
+    assert sum(losses[-8:]) < 0.95 * sum(losses[:8])
+    assert all(torch.isfinite(value).all() for value in parameters(checkpoint).values())
+
+
+def test_variants_are_what_they_say(variants):
+    weights = {name: parameters(checkpoint) for name, (checkpoint, _) in variants.items()}
+    shared = weights["shared embeddings"]
+    for other in ("decoder.embed_tokens", "decoder.output_projection"):
+        assert torch.equal(shared["encoder.embed_tokens.weight"], shared[f"{other}.weight"])
+    assert torch.equal(*(shared[f"{stack}.positions.dynamics.fc1.weight"] for stack in STACKS))
+    unequal = weights["unequal widths"]
+    assert unequal["encoder.positions.initial"].shape == (2 * 3, 16)
+    assert unequal["decoder.positions.initial"].shape == (2 * 6, 24)
+    for name, values in weights.items():
+        half = name in ("unequal widths", "half precision")
+        wanted = torch.float16 if half else torch.float32
+        assert values["encoder.positions.initial"].dtype == wanted
+    assert "loss_scale" in variants["shared embeddings"][1].out
+
+
+#: Without noise, and with an optimizer that does not blow up rounding errors of zero gradients.
+PLAIN = ["--dropout", 0, "--optimizer", "sgd", "--lr", 0.5, "--update-epoch-batch-itr", "True"]
+
+
+def data_parallel(corpus, folder, rank, backend):
+    """A process of two, that meet at a file in ``folder``."""
+    return [
+        *(DATA_PARALLEL, corpus, *TRAINING, *FLOATER, *PLAIN, "--save-dir", folder),
+        *("--ddp-backend", backend, "--distributed-world-size", 2, "--distributed-rank", rank),
+        *("--distributed-backend", "gloo", "--distributed-no-spawn"),
+        *("--distributed-init-method", f"file://{folder / 'meeting'}"),
+        # fairseq would send the checkpoint to the others in a form that torch refuses to read.
+        "--load-checkpoint-on-all-dp-ranks",
+    ]
+
+
+@pytest.fixture(scope="module")
+def single(corpus, tmp_path_factory):
+    """Parameters after 12 updates of two batches each, in a single process."""
+    folder = tmp_path_factory.mktemp("single")
+    options = [*TRAINING, *FLOATER, *PLAIN, "--update-freq", 2, "--max-update", 12]
+    succeed(DATA_PARALLEL, corpus, *options, "--save-dir", folder)
+    return torch.load(folder / "parameters0.pt", weights_only=True)
+
+
+@pytest.mark.parametrize("backend", ["legacy_ddp", "pytorch_ddp"])
+def test_two_processes_equal_one(corpus, single, tmp_path, backend):
+    """The same batches, one each a process, continued from a checkpoint in the second epoch."""
+    for updates in (6, 12):
+        commands = {
+            rank: [*data_parallel(corpus, tmp_path, rank, backend), "--max-update", updates]
+            for rank in (0, 1)
+        }
+        log = together(succeed, commands)[0].out
+        assert ("Loaded checkpoint" in log) == (updates == 12)
+        (tmp_path / "meeting").unlink(missing_ok=True)
+    first, second = (
+        torch.load(tmp_path / f"parameters{rank}.pt", weights_only=True) for rank in (0, 1)
+    )
+    assert_equal(first, second)
+    assert_equal(first, single, tolerance=1e-5)
+
+
+CONFIG = ["--config-dir", ROOT / "recipes" / "hydra", "--config-name", "tiny"]
+
+
+def hydra(corpus, folder, *overrides):
+    """As the comments of the configuration say, but smaller."""
+    sizes = [f"{stack}_{size}_dim" for stack in STACKS for size in ("embed", "ffn_embed")]
+    return [
+        *("hydra-train", *CONFIG, f"task.data={corpus}", f"common.user_dir={PLUGIN}"),
+        *(f"model.{size}=16" for size in sizes),
+        *("common.cpu=true", "common.log_interval=1", "dataset.num_workers=0"),
+        *("optimization.max_update=24", "lr_scheduler.warmup_updates=8", f"hydra.run.dir={folder}"),
+        *overrides,
+    ]
+
+
+def test_hydra_trains(corpus, tmp_path):
+    """Also in bfloat16, which fairseq's own flags take for a TPU."""
+    commands = {
+        "single": hydra(corpus, tmp_path / "single"),
+        "bfloat16": hydra(corpus, tmp_path / "bfloat16", "common.bf16=true"),
+        "bad": hydra(corpus, tmp_path / "bad", "model.position_delta=0"),
+    }
+    results = together(run, commands)
+    assert results["bad"].returncode == 1
+    assert "--position-delta must be > 0, got 0.0" in results["bad"].err
+    for name, dtype in (("single", torch.float32), ("bfloat16", torch.bfloat16)):
+        assert results[name].returncode == 0, results[name].err
+        losses = results[name].losses()
+        assert len(losses) == 24 and losses[-1] < losses[0] and math.isfinite(losses[-1])
+        (checkpoint,) = tmp_path.glob(f"{name}/**/checkpoint_last.pt")
+        values = parameters(checkpoint)
+        assert values["decoder.positions.initial"].shape == (4 * 6, 16)
+        assert {value.dtype for key, value in values.items() if "version" not in key} == {dtype}
+
+
+def test_hydra_configuration_is_the_tiny_architecture():
+    """Also where hydra's defaults are not those of the command line."""
+    given = OmegaConf.load(ROOT / "recipes" / "hydra" / "tiny.yaml").model
+    args = Namespace()
+    ARCH_CONFIG_REGISTRY["floater_transformer_tiny"](args)
+    whole = OmegaConf.create({"model": OmegaConf.merge(FloaterTransformerConfig, given)})
+    assert to_config(whole.model) == to_config(args)
