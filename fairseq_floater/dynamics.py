@@ -13,8 +13,8 @@ from fairseq_floater.runge_kutta import ACTIVATIONS
 class MLPDynamics(nn.Module):
     """dp/dt = h(t, p) - damping * p, with h a two-layer perceptron that sees the time twice.
 
-    h(t, p) = W2 [act(W1 [p; t] + b1); t] + b2 (paper, section 3.1 and its footnote on the size:
-    526,336 parameters at ``dim`` 512).
+    h(t, p) = W2 [act(W1 [p; t] + b1); t] + b2 (paper, section 3.1); 526,336 parameters at ``dim``
+    512.
 
     Args:
         dim: size of the state p.

@@ -59,17 +59,18 @@ class PositionOptions(FairseqDataclass):
         },
     )
     dynamics_init_scale: float = field(
-        default=1.0,
+        default=0.3,
         metadata={
             "help": "factor on the Xavier initial weights of the dynamics, >= 0; 0 starts "
             "from constant trajectories (floater)"
         },
     )
     dynamics_damping: float = field(
-        default=0.0,
+        default=0.5,
         metadata={
-            "help": "lambda >= 0 in dp/dt = h(t, p) - lambda p; 0 is the paper's model, "
-            "above it trajectories stay bounded (floater)"
+            "help": "lambda >= 0 in dp/dt = h(t, p) - lambda p; 0 is the paper's model, in which "
+            "trajectories and the effect of an update on them keep growing with the position "
+            "(floater)"
         },
     )
     share_dynamics: ChoiceEnum(SHARING) = field(

@@ -10,7 +10,7 @@ source "$(dirname "$0")/common.sh"
 
 ENCODERS=(floater)
 OUT=$ROOT/work/quickstart
-UPDATES=1600
+UPDATES=1400
 while [ $# -gt 0 ]; do
     case $1 in
     --compare) ENCODERS=(floater sinusoidal learned) ;;
@@ -46,7 +46,7 @@ train() {
         fairseq-train "$OUT/bin" --user-dir "$ROOT/fairseq_floater"
         --arch floater_transformer_tiny ${FLAGS[$1]} --share-all-embeddings
         --optimizer adam --adam-betas '(0.9, 0.98)' --clip-norm 1.0
-        --lr 5e-3 --lr-scheduler inverse_sqrt --warmup-updates 400 --dropout 0.2
+        --lr 2e-3 --lr-scheduler inverse_sqrt --warmup-updates 400 --dropout 0.1
         --criterion label_smoothed_cross_entropy --label-smoothing 0.1
         --max-tokens 2048 "${ALL_SENTENCES[@]}" --max-update "$UPDATES" --seed 1
         --save-interval-updates 400 --keep-interval-updates 1 --no-epoch-checkpoints

@@ -49,7 +49,7 @@ class Result:
 
     def losses(self, tag="train_inner"):
         """Losses in the order they were logged: ``train_inner`` at updates, ``valid``, ..."""
-        found = re.findall(rf"\| {tag} \|.*?\bloss[= ]([^ ,|]+)", self.out)
+        found = re.findall(rf"(?:\| {tag} \||\[{tag}\]).*?\bloss[= ]([^ ,|]+)", self.out)
         return [float(loss) for loss in found]
 
     def lines(self, kind):
@@ -73,9 +73,11 @@ def start(program, *arguments, **kwargs):
         command = [sys.executable, program]
     else:
         command = [Path(sysconfig.get_path("scripts")) / f"fairseq-{program}"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment.pop("FLOATER_TRACEBACK", None)
     return subprocess.Popen(
         [str(part) for part in (*command, *arguments)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env=environment,
         stdin=kwargs.pop("stdin", subprocess.DEVNULL),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

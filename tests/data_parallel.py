@@ -4,10 +4,9 @@ fairseq saves the first process's parameters only, and names a GPU to torch's
 ``DistributedDataParallel`` even with ``--cpu``.
 """
 
-from fairseq_cli import train  # first: it sets up the logging
-
 import torch
 from fairseq.models import distributed_fairseq_model
+from fairseq_cli import train
 from torch.nn.parallel import DistributedDataParallel
 
 

@@ -58,7 +58,7 @@ def test_checkpoints_of_stock_fairseq_are_read(generated):
     assert set(generated["stock"].hypotheses()) == set(range(SENTENCES["test"]))
 
 
-def test_validation_and_lengths_beyond_1024(corpus, trained):
+def test_validation_and_lengths_beyond_1024(corpus, trained, tmp_path):
     """Long sources and targets pass through every program, with no flag that allows them."""
     checkpoint = ["--path", trained["floater"][0]]
     words = " ".join(f"a{i % 10}" for i in range(LONG))
@@ -76,8 +76,8 @@ def test_validation_and_lengths_beyond_1024(corpus, trained):
             *("--valid-subset", "valid,test1", "--batch-size", 8),
         ],
         "train": [
-            *("train", corpus, *TRAINING, "--arch", "floater_transformer", "--no-save"),
-            *("--train-subset", "test1", "--max-update", 2),
+            *("train", corpus, *TRAINING, "--arch", "floater_transformer"),
+            *("--train-subset", "test1", "--max-update", 2, "--save-dir", tmp_path),
         ],
     }
     results = together(lambda *args: succeed(*args, input=f"{words}\na1 a2\n"), commands)
