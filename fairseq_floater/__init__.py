@@ -24,9 +24,11 @@ from fairseq_floater import transformer  # noqa: E402, F401  registers the model
 from fairseq_floater.checkpoints import (  # noqa: E402
     allow_fairseq_checkpoints,
     explain_unreadable_checkpoints,
+    share_checkpoints_between_processes,
 )
 from fairseq_floater.errors import install_excepthook  # noqa: E402
 
 allow_fairseq_checkpoints()
 explain_unreadable_checkpoints()
+share_checkpoints_between_processes()
 install_excepthook()

@@ -2,12 +2,11 @@
 
 import argparse
 import functools
-import pickle
-import zipfile
 from typing import Any, Callable, Dict
 
 import torch
 from fairseq import checkpoint_utils
+from fairseq.distributed import utils as distributed_utils
 
 from fairseq_floater.errors import UserError
 
@@ -26,27 +25,45 @@ def explain_unreadable_checkpoints() -> None:
     checkpoint_utils.load_checkpoint_to_cpu = _explaining(checkpoint_utils.load_checkpoint_to_cpu)
 
 
+def share_checkpoints_between_processes() -> None:
+    """Have the first process of data-parallel training send the others the checkpoint it read.
+
+    fairseq sends it through ``torch.save`` and ``torch.load``, which by now refuses the options
+    in it. Between our own processes a pickle is safe: what it holds was read as plain data.
+    """
+    distributed_utils._broadcast_object_slow = _broadcast_object
+
+
+def _broadcast_object(obj: Any, src_rank: int, group: Any, dist_device: torch.device) -> Any:
+    box = [obj]
+    torch.distributed.broadcast_object_list(box, src=src_rank, group=group, device=dist_device)
+    return box[0]
+
+
 def _explaining(load: Callable[..., Dict[str, Any]]) -> Callable[..., Dict[str, Any]]:
     @functools.wraps(load)
     def explained(path: str, *args, **kwargs) -> Dict[str, Any]:
         try:
             return load(path, *args, **kwargs)
-        except pickle.UnpicklingError as error:
-            if "Unsupported global" in str(error) or "weights_only" in str(error).lower():
+        except (FileNotFoundError, IsADirectoryError, PermissionError):
+            raise
+        except Exception as error:  # torch's reasons for a bad file are of every kind
+            if any(mark in str(error) for mark in _REFUSALS):
                 raise UserError(
                     f"checkpoint {path} holds more than plain data and is refused: load only "
                     f"checkpoints that fairseq wrote ({_unsafe_part(error)})"
                 ) from error
             raise UserError(_UNREADABLE.format(path=path, error=_first_line(error))) from error
-        except (EOFError, KeyError, zipfile.BadZipFile, RuntimeError) as error:
-            raise UserError(_UNREADABLE.format(path=path, error=_first_line(error))) from error
 
     return explained
 
 
+#: how torch says that it found more than plain data, rather than no data
+_REFUSALS = ("GLOBAL", "unrecognized function", "allowlisted via")
+
 _UNREADABLE = (
     "checkpoint {path} cannot be read, it is truncated or not a fairseq checkpoint ({error}): "
-    "copy it again, or delete it to start from an earlier one"
+    "copy it again, or put an earlier one in its place"
 )
 
 

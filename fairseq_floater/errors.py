@@ -5,9 +5,14 @@ import sys
 from types import TracebackType
 from typing import Optional, Type
 
+from hydra.errors import CompactHydraException
 
-class UserError(ValueError):
-    """Bad input: the message names the thing, its value and the mend."""
+
+class UserError(ValueError, CompactHydraException):
+    """Bad input: the message names the thing, its value and the mend.
+
+    By its second parent, hydra shows the message in place of a traceback.
+    """
 
 
 def _user_error_behind(error: Optional[BaseException]) -> Optional[UserError]:
