@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 from types import TracebackType
 from typing import Optional, Type
 
@@ -15,6 +16,30 @@ class UserError(ValueError, CompactHydraException):
     """
 
 
+def install_excepthook() -> None:
+    """Show a mistake of the user's that ends the program as one line, and leave all else as it is.
+
+    ``FLOATER_TRACEBACK=1`` in the environment brings the traceback back.
+    """
+    if os.environ.get("FLOATER_TRACEBACK"):
+        return
+    previous = sys.excepthook
+    in_fairseq = Path(sys.argv[0] if sys.argv else "").name.startswith("fairseq-")
+
+    def hook(
+        kind: Type[BaseException], error: BaseException, trace: Optional[TracebackType]
+    ) -> None:
+        mistake = _user_error_behind(error)
+        if mistake is None and in_fairseq and _is_fairseqs_complaint(error):
+            mistake = error
+        if mistake is None:
+            previous(kind, error, trace)
+        else:
+            print(f"error: {' '.join(str(mistake).split())}", file=sys.stderr)
+
+    sys.excepthook = hook
+
+
 def _user_error_behind(error: Optional[BaseException]) -> Optional[UserError]:
     """fairseq wraps errors in its own; the one that says what to mend may be further down."""
     seen = set()
@@ -26,22 +51,6 @@ def _user_error_behind(error: Optional[BaseException]) -> Optional[UserError]:
     return None
 
 
-def install_excepthook() -> None:
-    """Show a ``UserError`` that ends the program as one line, and leave all else as it is.
-
-    ``FLOATER_TRACEBACK=1`` in the environment brings the traceback back.
-    """
-    if os.environ.get("FLOATER_TRACEBACK"):
-        return
-    previous = sys.excepthook
-
-    def hook(
-        kind: Type[BaseException], error: BaseException, trace: Optional[TracebackType]
-    ) -> None:
-        user_error = _user_error_behind(error)
-        if user_error is None:
-            previous(kind, error, trace)
-        else:
-            print(f"error: {user_error}", file=sys.stderr)
-
-    sys.excepthook = hook
+def _is_fairseqs_complaint(error: BaseException) -> bool:
+    """fairseq's own programs report bad input as a bare ``Exception``, or let an open() fail."""
+    return type(error) is Exception or isinstance(error, OSError)

@@ -132,7 +132,10 @@ class PositionOptions(FairseqDataclass):
         _require(self, "rnn_layers", lambda x: x in (1, 2), "1 or 2")
         if self.dynamics_hidden_dim is not None:
             _require(self, "dynamics_hidden_dim", lambda x: x >= 1, ">= 1")
-        parse_steps_per_position(self.ode_steps_per_position)
+        try:
+            parse_steps_per_position(self.ode_steps_per_position)
+        except UserError as error:
+            raise UserError(f"--ode-steps-per-position: {error}") from None
         self._validate_combinations()
         return self
 
