@@ -1,6 +1,7 @@
 """The ``floater`` command."""
 
 import argparse
+import logging
 import sys
 from pathlib import Path
 from typing import List, Optional
@@ -11,6 +12,7 @@ from fairseq_floater.errors import UserError
 def main(arguments: Optional[List[str]] = None) -> int:
     """Run the command line; returns the exit code."""
     args = _parser().parse_args(arguments)
+    logging.getLogger().setLevel(logging.WARNING)  # fairseq sets it to DEBUG for all libraries
     try:
         args.run(args)
     except UserError as error:
