@@ -91,4 +91,6 @@ done
 
 heading "results"
 python "$ROOT/recipes/report.py" "$OUT" "${ENCODERS[@]}"
-floater heatmap "$OUT/floater/checkpoint_last.pt" "$OUT/encodings.png" --stack encoder
+for stack in encoder decoder; do
+    floater heatmap "$OUT/floater/checkpoint_last.pt" "$OUT/$stack.png" --stack $stack --positions 64
+done
