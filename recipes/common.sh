@@ -14,15 +14,15 @@ heading() {
 
 # A Python that the pinned versions have wheels for; PYTHON=... chooses one.
 find_python() {
-    local candidate
-    for candidate in ${PYTHON:-python3.12 python3.11 python3 python}; do
+    local candidate candidates="python3.11 python3.12 python3 python"
+    for candidate in ${PYTHON:-$candidates}; do
         if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' \
             2>/dev/null; then
             echo "$candidate"
             return
         fi
     done
-    fail "no Python 3.11 or 3.12 found (tried ${PYTHON:-python3.12 python3.11 python3 python}):" \
+    fail "no Python 3.11 or 3.12 found (tried ${PYTHON:-$candidates}):" \
         "install one, or name it with PYTHON=/path/to/python"
 }
 

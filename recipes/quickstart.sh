@@ -4,12 +4,12 @@
 #   bash recipes/quickstart.sh            train floater_transformer, translate, score, draw
 #   bash recipes/quickstart.sh --compare  also sinusoidal and learned positions, and a table
 #
-# Everything lands in work/quickstart. A second run reuses what is done, an interrupted one goes on.
+# Everything lands in runs/quickstart. A second run reuses what is done, an interrupted one goes on.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
 ENCODERS=(floater)
-OUT=$ROOT/work/quickstart
+OUT=$ROOT/runs/quickstart
 UPDATES=1400
 while [ $# -gt 0 ]; do
     case $1 in

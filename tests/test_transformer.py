@@ -66,6 +66,17 @@ def test_same_seed_same_base_weights_whatever_the_encoder(combination):
     assert all(torch.equal(reference[k], state[k]) for k in common)
 
 
+def test_learned_base_encoding_starts_as_fairseqs():
+    base = {"encoder_learned_pos": True, "decoder_learned_pos": True}
+    stock, ours = make_stock(**base).state_dict(), make_model(lively=False, **base).state_dict()
+    for name, value in stock.items():
+        if name.endswith("embed_positions.weight"):
+            table = ours[name.replace("weight", "encoder.table")]
+            assert torch.equal(table[0], value[2:])
+        else:
+            assert torch.equal(ours[name], value), name
+
+
 def test_positions_matter_and_get_gradients(combination):
     """Every position parameter gets a gradient, and permuting words changes the output."""
     model = make_model(**combination).train()
@@ -267,3 +278,43 @@ def test_autocast():
 def test_bad_options_are_refused(options, message):
     with pytest.raises(UserError, match=message):
         make_model(**options)
+
+
+def test_generation_solves_nothing_after_the_first_batch(monkeypatch):
+    """And beam search ends up with the same hypotheses for a sentence, whatever its batch."""
+    from fairseq.sequence_generator import SequenceGenerator
+
+    from fairseq_floater.encoders import floater
+
+    solved = []
+
+    def counted(*args, **kwargs):
+        solved.append(1)
+        return solve(*args, **kwargs)
+
+    solve = floater.solve
+    monkeypatch.setattr(floater, "solve", counted)
+    task = make_task()
+    model = make_model(task)
+    generator = SequenceGenerator([model], task.target_dictionary, beam_size=3, max_len_b=12)
+
+    def hypotheses(batch):
+        inputs = {key: batch[key] for key in ("src_tokens", "src_lengths")}
+        return [
+            (best["tokens"].tolist(), best["score"].item())
+            for best, *_ in generator.generate([model], {"net_input": inputs})
+        ]
+
+    batch = make_batch()
+    together = hypotheses(batch)
+    assert len(solved) == 2  # one table each for encoder and decoder
+    for i, length in enumerate((5, 9, 3)):
+        alone = hypotheses(
+            {
+                "src_tokens": batch["src_tokens"][i : i + 1, -length:],
+                "src_lengths": torch.tensor([length]),
+            }
+        )
+        assert alone[0][0] == together[i][0]
+        assert alone[0][1] == pytest.approx(together[i][1], abs=1e-5)
+    assert len(solved) == 2

@@ -23,7 +23,19 @@ class LearnedEncoder(PositionEncoder):
     ):
         super().__init__(tracks, dim, name)
         self.max_positions = max_positions
-        self.table = nn.Parameter(initial_std * torch.randn(tracks, max_positions, dim))
+        self.table = nn.Parameter(torch.empty(tracks, max_positions, dim))
+        if initial_std > 0:
+            nn.init.normal_(self.table, std=initial_std)
+        else:
+            nn.init.zeros_(self.table)
+
+    @classmethod
+    def from_table(cls, table: Tensor, name: str = "model") -> "LearnedEncoder":
+        """An encoder that starts from ``table`` (tracks, positions, dim)."""
+        tracks, positions, dim = table.shape
+        encoder = cls(tracks, dim, positions, initial_std=0.0, name=name)
+        encoder.table.data.copy_(table)
+        return encoder
 
     def first(self, count: int) -> Tensor:
         self._check_length(count)

@@ -48,14 +48,40 @@ class ProjectionBias:
         return output + look_up(*self._biases[name], output) if self._biases else None
 
 
-class PositionedEncoderLayer(TransformerEncoderLayerBase):
-    """Encoder block; tracks: one vector (additive), or biases of q, k, v (bias)."""
+class PositionedLayer:
+    """What the blocks of both stacks share; mixed into fairseq's classes."""
 
-    def build_self_attention(self, embed_dim, cfg):
-        attention = super().build_self_attention(embed_dim, cfg)
+    self_bias: Optional[ProjectionBias] = None
+    cross_bias: Optional[ProjectionBias] = None
+
+    def build_self_attention(self, embed_dim, cfg, **kwargs):
+        attention = super().build_self_attention(embed_dim, cfg, **kwargs)
         if cfg.position_options.injection == "bias":
             self.self_bias = ProjectionBias(attention)
         return attention
+
+    @contextmanager
+    def _injected(
+        self,
+        x: Tensor,
+        tracks: Optional[Tensor],
+        positions: Optional[Tensor],
+        source_positions: Optional[Tensor] = None,
+    ) -> Iterator[Tensor]:
+        """Hold the biases for one pass, or give ``x`` (length, batch, dim) with the vectors."""
+        with ExitStack() as biases:
+            if tracks is not None and self.self_bias is None:
+                x = x + look_up_masked(tracks[0], positions, x)
+            elif tracks is not None:
+                biases.enter_context(self.self_bias.given(tracks[:3], positions, positions))
+                if source_positions is not None:
+                    cross = self.cross_bias.given(tracks[3:], positions, source_positions)
+                    biases.enter_context(cross)
+            yield x
+
+
+class PositionedEncoderLayer(PositionedLayer, TransformerEncoderLayerBase):
+    """Encoder block; tracks: one vector (additive), or biases of q, k, v (bias)."""
 
     def forward(
         self,
@@ -65,27 +91,16 @@ class PositionedEncoderLayer(TransformerEncoderLayerBase):
         positions: Optional[Tensor] = None,
         **kwargs,
     ):
-        if position_tracks is None:
-            return super().forward(x, *args, **kwargs)
-        if not hasattr(self, "self_bias"):
-            x = x + look_up_masked(position_tracks[0], positions, x)
-            return super().forward(x, *args, **kwargs)
-        with self.self_bias.given(position_tracks, positions, positions):
+        with self._injected(x, position_tracks, positions) as x:
             return super().forward(x, *args, **kwargs)
 
 
-class PositionedDecoderLayer(TransformerDecoderLayerBase):
+class PositionedDecoderLayer(PositionedLayer, TransformerDecoderLayerBase):
     """Decoder block; tracks: one vector (additive), or biases of self q, k, v, cross q, k, v.
 
     Cross-attention's keys and values follow the source positions. Incremental decoding projects
     them at the first step only and keeps them, biases included.
     """
-
-    def build_self_attention(self, embed_dim, cfg, **kwargs):
-        attention = super().build_self_attention(embed_dim, cfg, **kwargs)
-        if cfg.position_options.injection == "bias":
-            self.self_bias = ProjectionBias(attention)
-        return attention
 
     def build_encoder_attention(self, embed_dim, cfg):
         attention = super().build_encoder_attention(embed_dim, cfg)
@@ -102,14 +117,7 @@ class PositionedDecoderLayer(TransformerDecoderLayerBase):
         source_positions: Optional[Tensor] = None,
         **kwargs,
     ):
-        with ExitStack() as biases:
-            if position_tracks is not None and not hasattr(self, "self_bias"):
-                x = x + look_up_masked(position_tracks[0], positions, x)
-            elif position_tracks is not None:
-                own, cross = position_tracks[:3], position_tracks[3:]
-                biases.enter_context(self.self_bias.given(own, positions, positions))
-                if source_positions is not None:
-                    biases.enter_context(self.cross_bias.given(cross, positions, source_positions))
+        with self._injected(x, position_tracks, positions, source_positions) as x:
             x, *rest = super().forward(x, *args, **kwargs)
         pads = kwargs.get("self_attn_padding_mask")
         if pads is not None and pads.size(1) == x.size(0) == 1:

@@ -11,14 +11,10 @@ from fairseq_floater.transformer.feed import FirstBlockPositions, PositionFeed
 from fairseq_floater.transformer.layers import (
     PositionedDecoderLayer,
     PositionedEncoderLayer,
+    PositionedLayer,
     wrap_layer,
 )
-from fairseq_floater.transformer.tracks import (
-    SELF_ATTENTION,
-    block_tracks,
-    build_stack_encoder,
-    stack_limit,
-)
+from fairseq_floater.transformer.tracks import SELF_ATTENTION, block_tracks, build_stack_encoder
 
 #: what a stack without a limit reports as its ``max_positions``
 UNLIMITED = 10**9
@@ -57,7 +53,7 @@ class PositionedStack:
         self.tracks_per_block = len(block_tracks(cfg, stack))
         self.positions = build_stack_encoder(cfg, stack, offset)
         self.feed = PositionFeed()
-        layers = [m for m in self.modules() if isinstance(m, _POSITIONED_LAYERS)]
+        layers = [m for m in self.modules() if isinstance(m, PositionedLayer)]
         self.feed.attach(layers, first=0 if bias else 1)
         if self.positions is None:
             self.embed_positions = None
@@ -66,8 +62,8 @@ class PositionedStack:
         elif self.embed_positions is not None:
             base = SinusoidalEncoder(1, side.embed_dim, offset=offset, name=stack)
             if side.learned_pos:
-                std, limit = side.embed_dim**-0.5, stack_limit(cfg, stack)
-                base = LearnedEncoder(1, side.embed_dim, limit, initial_std=std, name=stack)
+                table = self.embed_positions.weight.detach()[offset:].unsqueeze(0)
+                base = LearnedEncoder.from_table(table, name=stack)
             self.embed_positions = BasePositions(base, self.padding_idx)
 
     def _fed(self, positions: Tensor, source: Optional[Tensor], needed: int):
@@ -164,6 +160,3 @@ class FloaterDecoderStack(PositionedStack, TransformerDecoderBase):
 
     def max_positions(self) -> int:
         return self._limited(self.max_target_positions)
-
-
-_POSITIONED_LAYERS = (PositionedEncoderLayer, PositionedDecoderLayer)

@@ -22,11 +22,6 @@ def block_tracks(cfg: TransformerConfig, stack: str) -> Tuple[str, ...]:
     return SELF_ATTENTION + CROSS_ATTENTION
 
 
-def stack_limit(cfg: TransformerConfig, stack: str) -> int:
-    """Length of the stack's learned tables."""
-    return cfg.max_source_positions if stack == "encoder" else cfg.max_target_positions
-
-
 def build_stack_encoder(
     cfg: TransformerConfig, stack: str, offset: int = 2
 ) -> Optional[PositionEncoder]:
@@ -43,6 +38,6 @@ def build_stack_encoder(
         side.embed_dim,
         name=stack,
         offset=offset,
-        max_positions=stack_limit(cfg, stack),
+        max_positions=cfg.max_source_positions if stack == "encoder" else cfg.max_target_positions,
         seed=(torch.initial_seed() + zlib.crc32(stack.encode())) % 2**63,
     )
