@@ -49,6 +49,7 @@ train() {
         --lr 2e-3 --lr-scheduler inverse_sqrt --warmup-updates 400 --dropout 0.1
         --criterion label_smoothed_cross_entropy --label-smoothing 0.1
         --max-tokens 2048 "${ALL_SENTENCES[@]}" --max-update "$UPDATES" --seed 1
+        --update-epoch-batch-itr True  # an interrupted training ends as one that was not
         --save-interval-updates 400 --keep-interval-updates 1 --no-epoch-checkpoints
         --validate-interval 1000 --log-format simple --log-interval 100
         --num-workers 0 --save-dir "$run"
