@@ -59,17 +59,21 @@ train() {
         return
     fi
     mkdir -p "$run"
+    rm -f "$run/generate.done"
     OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(nproc)} "${command[@]}" 2>&1 |
         tee -a "$run/train.log" | progress || status=$?
-    [ $status -eq 0 ] || { tail -n 3 "$run/train.log" >&2; fail "training stopped: see $run/train.log"; }
+    if [ $status -ne 0 ]; then
+        tail -n 3 "$run/train.log" >&2
+        fail "training stopped: see $run/train.log, then run again to go on"
+    fi
     echo "${command[*]}" >"$run/train.done"
 }
 
 translate() {
     local run=$OUT/$1
     once "$run/generate.done" fairseq-generate "$OUT/bin" --user-dir "$ROOT/fairseq_floater" \
-        --path "$run/checkpoint_last.pt" --gen-subset test --beam 4 --lenpen 0.6 --max-len-a 2 --max-len-b 10 \
-        --max-tokens 4096 "${ALL_SENTENCES[@]}" --remove-bpe sentencepiece --num-workers 0
+        --path "$run/checkpoint_last.pt" --gen-subset test --beam 4 --lenpen 0.6 \
+        --max-len-a 2 --max-len-b 10 --max-tokens 4096 "${ALL_SENTENCES[@]}" --remove-bpe sentencepiece --num-workers 0
 }
 
 setup_environment
@@ -77,8 +81,14 @@ setup_environment
 heading "corpus: English and German interface texts"
 python "$ROOT/data-prep/localisation.py" --source en --target de --out "$OUT/corpus"
 
+BINARISED=$OUT/bin/$(sha256sum <"$OUT/corpus/manifest.json" | cut -c 1-12).done
+if [ -d "$OUT/bin" ] && [ ! -e "$BINARISED" ]; then
+    heading "the corpus has changed: starting over"
+    rm -rf "$OUT/bin" "$OUT/floater" "$OUT/sinusoidal" "$OUT/learned"
+fi
+
 heading "binarising"
-once "$OUT/bin/$(sha256sum <"$OUT/corpus/manifest.json" | cut -c 1-12).done" \
+once "$BINARISED" \
     fairseq-preprocess --source-lang en --target-lang de --joined-dictionary --workers 2 \
     --trainpref "$OUT/corpus/spm/train" --validpref "$OUT/corpus/spm/valid" \
     --testpref "$OUT/corpus/spm/test" --destdir "$OUT/bin"

@@ -58,12 +58,22 @@ def test_quickstart_reuses_what_is_done(quickstart):
     assert again.stdout.split("results")[-1] == first.stdout.split("results")[-1]
 
 
+def test_quickstart_trains_on_and_translates_anew(quickstart):
+    """More updates go on from the last checkpoint, and the old translations do not stay."""
+    out, _ = quickstart
+    before = (out / "floater/generate.log").stat().st_mtime_ns
+    done = run_bash("recipes/quickstart.sh", "--out", out, "--updates", 4)
+    assert done.returncode == 0, done.stderr
+    assert "Loaded checkpoint" in (out / "floater/train.log").read_text()
+    assert (out / "floater/generate.log").stat().st_mtime_ns > before
+
+
 def test_quickstart_refuses_an_incomplete_translation(quickstart):
     out, _ = quickstart
     log = out / "floater/generate.log"
     whole = log.read_text()
     log.write_text("\n".join(line for line in whole.split("\n") if not line.startswith("H-7\t")))
-    done = run_bash("recipes/quickstart.sh", "--out", out, "--updates", 3)
+    done = run_bash("recipes/quickstart.sh", "--out", out, "--updates", 4)
     log.write_text(whole)
     assert done.returncode != 0 and "incomplete: delete it and run again" in done.stderr
 
