@@ -3,7 +3,12 @@
 Importing the package, by ``--user-dir`` or by name, registers the ``floater_transformer`` model.
 """
 
+import logging
+
 __version__ = "0.1.0"
+
+# One of fairseq's tasks asks for tensorboardX whenever fairseq is imported.
+logging.getLogger("fairseq.tasks.text_to_speech").setLevel(logging.WARNING)
 
 
 def _require_fairseq() -> None:
