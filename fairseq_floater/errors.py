@@ -30,14 +30,18 @@ def install_excepthook() -> None:
         kind: Type[BaseException], error: BaseException, trace: Optional[TracebackType]
     ) -> None:
         mistake = _user_error_behind(error)
-        if mistake is None and in_fairseq and _is_fairseqs_complaint(error):
-            mistake = error
-        if mistake is None:
-            previous(kind, error, trace)
+        if mistake is not None:
+            _show(mistake)
+        elif in_fairseq and _is_fairseqs_complaint(error):
+            _show(error, " (FLOATER_TRACEBACK=1 shows where)")
         else:
-            print(f"error: {' '.join(str(mistake).split())}", file=sys.stderr)
+            previous(kind, error, trace)
 
     sys.excepthook = hook
+
+
+def _show(error: BaseException, hint: str = "") -> None:
+    print(f"error: {' '.join(str(error).split())}{hint}", file=sys.stderr)
 
 
 def _user_error_behind(error: Optional[BaseException]) -> Optional[UserError]:
@@ -52,5 +56,6 @@ def _user_error_behind(error: Optional[BaseException]) -> Optional[UserError]:
 
 
 def _is_fairseqs_complaint(error: BaseException) -> bool:
-    """fairseq's own programs report bad input as a bare ``Exception``, or let an open() fail."""
-    return type(error) is Exception or isinstance(error, OSError)
+    """fairseq reports bad input by a bare ``Exception``, an assertion, or an open() that fails."""
+    plain = type(error) is Exception or isinstance(error, AssertionError)
+    return isinstance(error, OSError) or (plain and bool(str(error)))

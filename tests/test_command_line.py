@@ -132,7 +132,22 @@ def bad(trained, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def refused(corpus, trained, bad):
+def uneven(corpus, tmp_path_factory):
+    """A data folder whose training set has a source sentence too many."""
+    folder = tmp_path_factory.mktemp("uneven")
+    for language, words in (("de", "a1 a2\n"), ("en", "b2 b1\n")):
+        (folder / f"train.{language}").write_text(words * (8 if language == "de" else 7))
+        (folder / f"valid.{language}").write_text(words * 4)
+    succeed(
+        *"preprocess --source-lang de --target-lang en --workers 1".split(),
+        *("--srcdict", corpus / "dict.de.txt", "--joined-dictionary"),
+        *("--trainpref", folder / "train", "--validpref", folder / "valid", "--destdir", folder),
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def refused(corpus, trained, bad, uneven):
     """Command lines that must fail, with their results."""
     options = [*TRAINING, "--arch", "floater_transformer", "--max-update", 2]
     train = ["train", corpus, *options, "--save-dir", bad / "fresh"]
@@ -141,6 +156,8 @@ def refused(corpus, trained, bad):
         "unknown encoder": [*train, "--position-encoder", "rope"],
         "no time between positions": [*train, "--position-delta", 0],
         "combination": [*train, "--position-encoder", "rnn", "--encoder-learned-pos"],
+        "heads": [*train, "--encoder-attention-heads", 3],
+        "uneven corpus": ["train", uneven, *options, "--save-dir", bad / "fresh"],
         "no data": ["train", bad / "nowhere", *options, "--save-dir", bad / "fresh"],
         "half": generate(corpus, bad / "half.pt"),
         "sliver": generate(corpus, bad / "sliver.pt"),
@@ -168,6 +185,8 @@ def refused(corpus, trained, bad):
         ("text", "checkpoint .*text.pt cannot be read, .* not a fairseq checkpoint"),
         ("code", "checkpoint .*code.pt holds more than plain data .*mkdir"),
         ("continued from half", "checkpoint .*checkpoint_last.pt cannot be read"),
+        ("heads", "embed_dim must be divisible by num_heads"),
+        ("uneven corpus", "Source and target must contain the same number of examples"),
         ("no data", ".*No such file or directory: .*nowhere"),
         ("too long", r"Size of sample #0 .*max_positions=\(20, 20\)"),
         ("too long, interactive", r"Size of sample #0 .*max_positions=\(20, 20\)"),
