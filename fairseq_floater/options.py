@@ -6,6 +6,7 @@ from typing import Optional
 
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 
+from fairseq_floater.encoders.rnn import INPUTS as RNN_INPUTS
 from fairseq_floater.errors import UserError
 from fairseq_floater.grid import parse_steps_per_position
 from fairseq_floater.ode import BACKENDS
@@ -16,7 +17,6 @@ ENCODERS = ("floater", "sinusoidal", "learned", "rnn", "none")
 BLOCKS = ("all", "input")
 INJECTIONS = ("bias", "additive")
 SHARING = ("stack", "all")
-RNN_INPUTS = ("scalar", "vector")
 
 
 @dataclass
