@@ -2,7 +2,8 @@
 
 The peer is ``torchdiffeq.odeint_adjoint`` with rk4 and step delta/5, as in the paper's code. Ours
 is rk4 with one step a position, one over two, and one over four. All share dynamics, initial
-values and loss (a fixed random projection of the states). Errors are relative, in the Euclidean
+values and loss (a fixed random projection of the states). The peer runs once, ours several times
+after a warm-up, of which the median is printed. Errors are relative, in the Euclidean
 norm over all states, and over the gradients of all weights and initial values together:
 
     states     against torchdiffeq's dopri5 in float64 at tolerance 1e-10
