@@ -27,10 +27,14 @@ setup(
         "numpy>=1.26",
         "omegaconf>=2.3,<2.4",
         "sacrebleu>=2.4",
+        "sacremoses>=0.2",
         "sentencepiece>=0.2",
         "torch>=2.6",
         "torchdiffeq>=0.2.4",
     ],
-    extras_require={"test": ["pytest>=8", "ruff>=0.6"]},
+    extras_require={
+        "recipes": ["pysword>=0.2.8", "subword-nmt>=0.3.8"],
+        "test": ["pytest>=8", "ruff>=0.6"],
+    },
     entry_points={"console_scripts": ["floater=fairseq_floater.cli:main"]},
 )

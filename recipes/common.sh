@@ -40,7 +40,7 @@ setup_environment() {
             -c "$ROOT/constraints.txt" torch ||
             fail "pip could not install torch: see above, then run again"
         "$venv/bin/python" -m pip install -q --disable-pip-version-check \
-            -c "$ROOT/constraints.txt" -e "$ROOT[test]" ||
+            -c "$ROOT/constraints.txt" -e "$ROOT[recipes,test]" ||
             fail "pip could not install the project: see above, then run again"
         echo "$wanted" >"$venv/.installed"
     fi
