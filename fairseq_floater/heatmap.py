@@ -1,44 +1,14 @@
 """Pictures of position encodings: position down, feature across (paper, figure 3)."""
 
 from pathlib import Path
-from typing import Dict, List, Tuple
+from typing import Dict, List
 
 import matplotlib
 import torch
 from torch import Tensor
 
-from fairseq_floater.encoders import PositionEncoder
-from fairseq_floater.errors import UserError
-from fairseq_floater.transformer.config import FloaterTransformerConfig, to_config
-from fairseq_floater.transformer.tracks import block_tracks, build_stack_encoder
-
-STACKS = ("encoder", "decoder")
-
-
-def load_position_encoder(
-    checkpoint: Path, stack: str = "encoder"
-) -> Tuple[PositionEncoder, FloaterTransformerConfig]:
-    """The position encoder of one stack, alone, from a ``floater_transformer`` checkpoint.
-
-    Raises:
-        UserError: if the checkpoint has none, or is no checkpoint.
-    """
-    from fairseq import checkpoint_utils
-
-    if not checkpoint.is_file():
-        raise UserError(f"no checkpoint at {checkpoint}: give the path of a checkpoint*.pt")
-    state = checkpoint_utils.load_checkpoint_to_cpu(str(checkpoint))
-    model = (state.get("cfg") or {}).get("model")
-    if model is None or "position_encoder" not in model:
-        raise UserError(f"{checkpoint} does not hold a floater_transformer model")
-    config = to_config(model)
-    encoder = build_stack_encoder(config.nested(), stack)
-    if encoder is None:
-        raise UserError(f"{checkpoint} has --position-encoder none: there is nothing to show")
-    prefix = f"{stack}.positions."
-    weights = {k[len(prefix) :]: v for k, v in state["model"].items() if k.startswith(prefix)}
-    encoder.load_state_dict(weights)
-    return encoder.float().eval(), config
+from fairseq_floater.inspection import load_position_encoder
+from fairseq_floater.transformer.tracks import block_tracks
 
 
 def draw_heatmap(checkpoint: Path, picture: Path, stack: str = "encoder", positions: int = 252):

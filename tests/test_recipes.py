@@ -14,7 +14,7 @@ from fairseq.models import ARCH_CONFIG_REGISTRY
 
 from fairseq_floater import cli
 from fairseq_floater.errors import UserError
-from fairseq_floater.heatmap import load_position_encoder
+from fairseq_floater.inspection import load_position_encoder
 from fairseq_floater.transformer.config import to_config
 
 ROOT = Path(__file__).parents[1]

@@ -1,7 +1,7 @@
 """What every position encoder is: a function from positions to trajectories."""
 
 from abc import abstractmethod
-from typing import List, Optional, Union
+from typing import Dict, List, Optional, Union
 
 import torch
 from torch import Tensor, nn
@@ -76,6 +76,22 @@ class PositionEncoder(nn.Module):
     def dtype(self) -> torch.dtype:
         """Precision of the trajectories: half precision is too coarse to accumulate in."""
         return torch.float64 if self.anchor.dtype == torch.float64 else torch.float32
+
+    def vanishing_state(self) -> Dict[str, Tensor]:
+        """A state dict with which every trajectory is 0, and yet every parameter can learn.
+
+        A trained model that is given biases starts from it and computes what it did before
+        (paper, section 3.3).
+        """
+        zero = tuple(self.output_parameters())
+        return {
+            name: torch.zeros_like(value) if name.startswith(zero) else value.clone()
+            for name, value in self.state_dict().items()
+        }
+
+    def output_parameters(self) -> List[str]:
+        """Beginnings of the names of those parameters without which all trajectories are 0."""
+        return []
 
     def _range(self, first: int, last: int) -> Tensor:
         return torch.arange(first, last, dtype=torch.float64)

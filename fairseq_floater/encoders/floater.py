@@ -1,6 +1,6 @@
 """FLOATER: trajectories of a learned differential equation (Liu et al. 2020)."""
 
-from typing import Optional
+from typing import List, Optional
 
 import torch
 from torch import Tensor, nn
@@ -69,6 +69,9 @@ class FloaterEncoder(PositionEncoder):
         if not bool(torch.isfinite(table[:, -1]).all()):
             self._raise_diverged(table, positions)
         return table[:, 1:] if lead_in else table
+
+    def output_parameters(self) -> List[str]:
+        return ["initial", "dynamics.fc2."]
 
     def _raise_diverged(self, table: Tensor, positions: Tensor) -> None:
         finite = torch.isfinite(table).all(dim=2).all(dim=0)

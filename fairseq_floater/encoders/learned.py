@@ -1,6 +1,6 @@
 """A learned table: a free vector for every position and track."""
 
-from typing import Optional
+from typing import List, Optional
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,9 @@ class LearnedEncoder(PositionEncoder):
             raise UserError(f"{self.name}: a learned table has whole positions only")
         self._check_length(int(positions[-1]) + 1)
         return self.table[:, positions.long().to(self.table.device)].to(self.dtype)
+
+    def output_parameters(self) -> List[str]:
+        return ["table"]
 
     def _check_length(self, count: int) -> None:
         if count > self.max_positions:

@@ -1,6 +1,6 @@
 """The discrete counterpart of FLOATER: a recurrent cell over positions (paper, table 6)."""
 
-from typing import Optional
+from typing import List, Optional
 
 import torch
 from torch import Tensor, nn
@@ -81,6 +81,9 @@ class RNNEncoder(PositionEncoder):
         start = self.initial if start is None else start
         with torch.autocast(start.device.type, enabled=False):
             return self.dynamics(start.to(self.dtype), positions)
+
+    def output_parameters(self) -> List[str]:
+        return ["initial", f"dynamics.layers.{len(self.dynamics.layers) - 1}."]
 
     def extra_repr(self) -> str:
         return f"tracks={self.tracks}, dim={self.dim}"

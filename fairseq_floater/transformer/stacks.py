@@ -50,6 +50,7 @@ class PositionedStack:
         """Replace fairseq's input encoding and hook the blocks up to the trajectories."""
         side, bias = getattr(cfg, stack), cfg.position_options.injection == "bias"
         offset = self.padding_idx + 1  # where fairseq's sinusoids count from
+        self.biased = bias
         self.tracks_per_block = len(block_tracks(cfg, stack))
         self.positions = build_stack_encoder(cfg, stack, offset)
         self.feed = PositionFeed()
@@ -79,13 +80,23 @@ class PositionedStack:
         return min(limits + [stock_limit]) if limits else UNLIMITED
 
     def upgrade_state_dict_named(self, state_dict: Dict[str, Tensor], name: str):
-        """Read a learned table from a stock checkpoint, which has rows up to the pad before it."""
+        """Read a checkpoint of the base model, fairseq's own or ours.
+
+        Its learned table has rows up to the pad before it. What it lacks are biases: they start
+        at 0, so that this model starts from the base model's very outputs.
+        """
+        for buffer in ("_float_tensor", "weights"):  # of older stock sinusoids
+            state_dict.pop(f"{name}.embed_positions.{buffer}", None)
         stock = f"{name}.embed_positions.weight"
         if stock in state_dict:
             table = state_dict.pop(stock)[self.padding_idx + 1 :].unsqueeze(0)
             base = getattr(self.embed_positions, "encoder", None)
             place = "positions" if base is None else "embed_positions.encoder"
             state_dict[f"{name}.{place}.table"] = table
+        prefix = f"{name}.positions."
+        if self.biased and not any(key.startswith(prefix) for key in state_dict):
+            start = self.positions.vanishing_state()
+            state_dict.update({prefix + key: value for key, value in start.items()})
         return super().upgrade_state_dict_named(state_dict, name)
 
 

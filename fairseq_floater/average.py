@@ -1,0 +1,65 @@
+"""The average of several checkpoints' weights, as a checkpoint (Vaswani et al. 2017)."""
+
+import os
+import re
+from pathlib import Path
+from typing import Dict, List, Sequence
+
+import torch
+from torch import Tensor
+
+from fairseq_floater.errors import UserError
+
+
+def average_checkpoints(checkpoints: Sequence[Path], output: Path) -> None:
+    """Write the average of ``checkpoints`` to ``output``, without the optimizer's state.
+
+    All else is the last one's. Sums are in float64, whatever the weights are stored in.
+
+    Raises:
+        UserError: if a checkpoint cannot be read, or holds other weights than the first.
+    """
+    from fairseq import checkpoint_utils
+
+    sums: Dict[str, Tensor] = {}
+    for path in checkpoints:
+        if not path.is_file():
+            raise UserError(f"no checkpoint at {path}: give the path of a checkpoint*.pt")
+        state = checkpoint_utils.load_checkpoint_to_cpu(str(path))
+        weights = state["model"]
+        shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
+        if sums and shapes != {name: tuple(total.shape) for name, total in sums.items()}:
+            raise UserError(
+                f"{path} holds other weights than {checkpoints[0]}: average checkpoints of one "
+                "training only"
+            )
+        for name, weight in weights.items():
+            sums[name] = sums.get(name, 0) + weight.double()
+    state["model"] = {
+        name: (total / len(checkpoints)).to(weights[name].dtype) for name, total in sums.items()
+    }
+    state["last_optimizer_state"] = None
+    output.parent.mkdir(parents=True, exist_ok=True)
+    part = output.with_name(output.name + ".part")
+    torch.save(state, part)
+    os.replace(part, output)
+
+
+def last_checkpoints(folder: Path, count: int) -> List[Path]:
+    """The last ``count`` checkpoints of a training, by epoch, or by update if there are such.
+
+    Raises:
+        UserError: if there are fewer.
+    """
+    numbered = {}
+    for path in folder.glob("checkpoint*.pt"):
+        if found := re.fullmatch(r"checkpoint(?:_\d+_)?(\d+)\.pt", path.name):
+            by_update = path.name.startswith("checkpoint_")
+            numbered.setdefault(by_update, {})[int(found[1])] = path
+    found = numbered.get(True) or numbered.get(False) or {}
+    if len(found) < count:
+        raise UserError(
+            f"{folder} has {len(found)} checkpoints to average, {count} are wanted: train "
+            f"longer, keep more (--keep-last-epochs {count}), or average fewer"
+        )
+    return [found[number] for number in sorted(found)[-count:]]

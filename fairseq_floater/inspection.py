@@ -1,0 +1,90 @@
+"""What a checkpoint holds of positions."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Dict, Optional, Tuple
+
+from fairseq_floater.encoders import PositionEncoder
+from fairseq_floater.errors import UserError
+from fairseq_floater.options import PositionOptions
+from fairseq_floater.transformer.config import FloaterTransformerConfig, to_config
+from fairseq_floater.transformer.tracks import build_stack_encoder
+
+STACKS = ("encoder", "decoder")
+
+
+def load_position_encoder(
+    checkpoint: Path, stack: str = "encoder"
+) -> Tuple[PositionEncoder, FloaterTransformerConfig]:
+    """The position encoder of one stack, alone, from a ``floater_transformer`` checkpoint.
+
+    Raises:
+        UserError: if the checkpoint has none, or is no checkpoint.
+    """
+    state, config = _load(checkpoint)
+    encoder = _position_encoder(state, config, stack)
+    if encoder is None:
+        raise UserError(f"{checkpoint} has --position-encoder none: there is nothing to show")
+    return encoder, config
+
+
+def count_position_parameters(checkpoint: Path) -> Dict[str, int]:
+    """Parameters that the position encoding adds, by kind, both stacks together.
+
+    ``dynamics`` are those of h (or the recurrent cell, or a learned table), ``initial values`` the
+    vectors at position 0, ``base`` a learned base encoding kept by the bias injection.
+
+    Raises:
+        UserError: if the checkpoint is no checkpoint of a ``floater_transformer``.
+    """
+    state, config = _load(checkpoint)
+    counts = {"dynamics": 0, "initial values": 0, "base": 0}
+    shared = config.share_dynamics == "all" and config.position_encoder in ("floater", "rnn")
+    for stack in STACKS:
+        encoder = _position_encoder(state, config, stack)
+        for name, weight in [] if encoder is None else encoder.named_parameters():
+            inner = not name.startswith("initial")
+            if not (inner and shared and stack == "decoder"):
+                counts["dynamics" if inner else "initial values"] += weight.numel()
+        table = state["model"].get(f"{stack}.embed_positions.encoder.table")
+        counts["base"] += 0 if table is None else table.numel()
+    return counts
+
+
+def position_options(checkpoint: Path) -> Dict[str, Any]:
+    """Encoder, blocks and injection of a checkpoint, and every other option not at its default."""
+    _, config = _load(checkpoint)
+    shown = {
+        "position_encoder": str(config.position_encoder),
+        "position_blocks": str(config.position_blocks),
+        "position_injection": None if config.position_encoder == "none" else config.injection,
+    }
+    for option in fields(PositionOptions):
+        value = getattr(config, option.name)
+        if option.name not in shown and value != option.default:
+            shown[option.name] = value
+    return shown
+
+
+def _load(checkpoint: Path) -> Tuple[dict, FloaterTransformerConfig]:
+    from fairseq import checkpoint_utils
+
+    if not checkpoint.is_file():
+        raise UserError(f"no checkpoint at {checkpoint}: give the path of a checkpoint*.pt")
+    state = checkpoint_utils.load_checkpoint_to_cpu(str(checkpoint))
+    model = (state.get("cfg") or {}).get("model")
+    if model is None or "position_encoder" not in model:
+        raise UserError(f"{checkpoint} does not hold a floater_transformer model")
+    return state, to_config(model)
+
+
+def _position_encoder(
+    state: dict, config: FloaterTransformerConfig, stack: str
+) -> Optional[PositionEncoder]:
+    encoder = build_stack_encoder(config.nested(), stack)
+    if encoder is None:
+        return None
+    prefix = f"{stack}.positions."
+    weights = {k[len(prefix) :]: v for k, v in state["model"].items() if k.startswith(prefix)}
+    encoder.load_state_dict(weights)
+    return encoder.float().eval()

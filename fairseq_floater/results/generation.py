@@ -1,0 +1,65 @@
+"""What ``fairseq-generate`` printed: hypotheses, and whether each ended by itself."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import List
+
+from fairseq_floater.errors import UserError
+
+
+@dataclass(frozen=True)
+class Translation:
+    """The best hypothesis of one sentence."""
+
+    text: str  #: subwords joined by fairseq (``--remove-bpe``), otherwise as generated
+    length: int  #: tokens generated, without the end of the sentence
+    ended: bool  #: chose to end, rather than being cut off at ``--max-len-b``
+
+
+def read_lines(path: Path) -> List[str]:
+    """Lines of a corpus file; only a line feed ends one, as for fairseq and Moses.
+
+    Raises:
+        UserError: if there is no such file, or it is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: run the stage that makes it") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 ({error.reason}): prepare it again") from None
+
+
+def read_generation(log: Path) -> List[Translation]:
+    """Read the log of ``fairseq-generate`` into translations, in the order of the corpus.
+
+    Raises:
+        UserError: if the log is incomplete, or the length limit depends on the source.
+    """
+    texts, lengths, limit = {}, {}, None
+    for line in read_lines(log):
+        if found := re.match(r"([HP])-(\d+)\t(.*)", line):
+            kind, number, rest = found[1], int(found[2]), found[3]
+            if kind == "H":
+                texts.setdefault(number, rest.partition("\t")[2])
+            else:
+                lengths.setdefault(number, len(rest.split()) - 1)
+        elif limit is None and "'max_len_b'" in line:
+            limit = _length_limit(line, log)
+    count = len(texts)
+    if not count or sorted(texts) != list(range(count)) or texts.keys() != lengths.keys():
+        raise UserError(f"{log} is incomplete ({count} translations): delete it and generate again")
+    if limit is None:
+        raise UserError(f"{log} does not show its options: generate again without --quiet")
+    return [Translation(texts[i], lengths[i], lengths[i] < limit) for i in range(count)]
+
+
+def _length_limit(line: str, log: Path) -> int:
+    slope = re.search(r"'max_len_a': ([\d.]+)", line)
+    if slope and float(slope[1]):
+        raise UserError(
+            f"{log} was made with --max-len-a {slope[1]}, which makes the limit depend on the "
+            "batch: generate with --max-len-b alone"
+        )
+    return int(re.search(r"'max_len_b': (\d+)", line)[1])

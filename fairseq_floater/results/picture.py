@@ -1,0 +1,59 @@
+"""Records as a picture: scores by source length where there are bins, else scores by row."""
+
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Dict, List
+
+import matplotlib
+
+from fairseq_floater.results.record import Record
+
+
+def draw(pairs: Dict[str, Dict[str, List[Record]]], path: Path) -> None:
+    """One panel a language pair and test set."""
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    panels = [
+        (pair, test, rows)
+        for pair, rows in pairs.items()
+        for test in dict.fromkeys(t for rs in rows.values() for r in rs for t in r.tests)
+    ]
+    figure, axes = pyplot.subplots(
+        1, len(panels), figsize=(4.8 * len(panels), 3.8), squeeze=False, layout="constrained"
+    )
+    for axis, (pair, test, rows) in zip(axes[0], panels):
+        has_bins = any(r.tests.get(test, {}).get("bins") for rs in rows.values() for r in rs)
+        (_by_length if has_bins else _by_row)(axis, test, rows)
+        axis.set_title(f"{pair}, {test}", fontsize=10)
+        axis.grid(alpha=0.3)
+    figure.savefig(path, dpi=130)
+    pyplot.close(figure)
+
+
+def _by_length(axis, test: str, rows: Dict[str, List[Record]]) -> None:
+    for row, records in rows.items():
+        records = [r for r in records if test in r.tests]
+        bins = [i for i, b in enumerate(records[0].tests[test]["bins"]) if b["sentences"]]
+        values = [[r.tests[test]["bins"][i]["bleu"] for r in records] for i in bins]
+        names = [records[0].tests[test]["bins"][i]["words"].replace("<=", "≤") for i in bins]
+        errors = [stdev(v) if len(v) > 1 else 0.0 for v in values]
+        axis.errorbar(names, [mean(v) for v in values], yerr=errors, marker="o", label=row)
+    axis.set_xlabel("source words")
+    axis.set_ylabel("BLEU")
+    axis.legend(fontsize=8)
+
+
+def _by_row(axis, test: str, rows: Dict[str, List[Record]]) -> None:
+    shown = {row: [r for r in rs if test in r.tests] for row, rs in rows.items()}
+    shown = {row: rs for row, rs in shown.items() if rs}
+    for height, (_, records) in enumerate(shown.items()):
+        values = [r.tests[test]["bleu"] for r in records]
+        axis.plot(values, [height] * len(values), "o", color="C0", alpha=0.4)
+        axis.plot(mean(values), height, "D", color="C3")
+        axis.annotate(f"{mean(values):.1f}", (mean(values), height), xytext=(6, 4),
+                      textcoords="offset points", fontsize=8)  # fmt: skip
+    axis.set_yticks(range(len(shown)), list(shown), fontsize=8)
+    axis.invert_yaxis()
+    axis.margins(x=0.15)
+    axis.set_xlabel("BLEU")

@@ -1,0 +1,63 @@
+"""One run as one JSON file: what was run, what it scored, what it cost."""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Dict, List
+
+from fairseq_floater.errors import UserError
+
+
+@dataclass
+class Record:
+    """A trained and scored model; a row of a table is the records of its seeds."""
+
+    experiment: str  #: such as table2_tiny
+    pair: str  #: such as en-de
+    row: str  #: such as floater-all
+    order: int  #: of the row in its table
+    seed: int
+    options: Dict[str, Any]  #: of the position encoding, from the checkpoint
+    tests: Dict[str, Dict[str, Any]]  #: by name of the test set, from ``scores.score``
+    signatures: Dict[str, str]
+    training: Dict[str, Any] = field(default_factory=dict)  #: from ``training.read_training``
+    position_parameters: Dict[str, int] = field(default_factory=dict)
+    machine: str = ""
+
+    @property
+    def name(self) -> str:
+        """The file's name without its ending, unlike that of any other run's."""
+        return f"{self.pair}.{self.row}.seed{self.seed}"
+
+    def write(self, folder: Path) -> Path:
+        """Write ``folder``/``name``.json, whole or not at all."""
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{self.name}.json"
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", "utf-8")
+        os.replace(part, path)
+        return path
+
+
+def read_records(folder: Path) -> List[Record]:
+    """All records in a folder, in the order of the table.
+
+    Raises:
+        UserError: if there is none, or a file is no record.
+    """
+    paths = sorted(folder.glob("*.json"))
+    if not paths:
+        raise UserError(f"no results (*.json) in {folder}: run the score stage of a row first")
+    records = []
+    for path in paths:
+        try:
+            records.append(Record(**json.loads(path.read_text("utf-8"))))
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{path} is no result of floater score ({error}): remove it") from None
+    return sorted(records, key=lambda r: (r.pair, r.order, r.row, r.seed))
+
+
+def references_path(folder: Path, pair: str, test: str) -> Path:
+    """Where the references of a test set lie beside the records, one a line."""
+    return folder / f"{pair}.{test}.ref"

@@ -1,0 +1,178 @@
+"""A folder of records as Markdown: scores, significance, scores by length, cost."""
+
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+
+from fairseq_floater.errors import UserError
+from fairseq_floater.results.generation import read_lines
+from fairseq_floater.results.record import Record, read_records, references_path
+from fairseq_floater.results.significance import p_values
+
+Rows = Dict[str, List[Record]]  #: a row's records, one a seed
+
+
+def report(folder: Path, out: Path, baseline: Optional[str] = None, title: str = "") -> None:
+    """Write ``out``.md and ``out``.png from the records in ``folder``.
+
+    Args:
+        folder: of records and references, as ``floater score`` leaves it.
+        out: path without its ending.
+        baseline: the row that significance is tested against; none: no test.
+        title: of the page; the experiment's name if empty.
+
+    Raises:
+        UserError: if there are no records, or the baseline is not among them.
+    """
+    from fairseq_floater.results import picture  # matplotlib is slow to import
+
+    records = read_records(folder)
+    if baseline and baseline not in {r.row for r in records}:
+        names = ", ".join(dict.fromkeys(r.row for r in records))
+        raise UserError(f"--baseline {baseline} is not among the results: choose from {names}")
+    pairs = {pair: _rows(records, pair) for pair in dict.fromkeys(r.pair for r in records)}
+    parts = [f"# {title or records[0].experiment}", f"![Scores]({out.name}.png)"]
+    for pair, rows in pairs.items():
+        parts.append(f"## {pair}\n\n{_scores(rows)}")
+        if baseline in rows:
+            parts.append(_significance(folder, pair, rows, baseline))
+        parts += [_lengths(rows, test) for test in _tests(rows) if _has_bins(rows, test)]
+        parts.append(_cost(rows))
+    parts.append(_signatures(records))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.with_name(out.name + ".md").write_text("\n\n".join(parts) + "\n", "utf-8")
+    picture.draw(pairs, out.with_name(out.name + ".png"))
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def spread(values: Sequence[float], digits: int = 1) -> str:
+    """Mean, with the standard deviation over seeds where there are several."""
+    text = f"{mean(values):,.{digits}f}"
+    return f"{text} ± {stdev(values):.{digits}f}" if len(values) > 1 else text
+
+
+def _rows(records: Sequence[Record], pair: str) -> Rows:
+    rows: Rows = {}
+    for record in records:
+        if record.pair == pair:
+            rows.setdefault(record.row, []).append(record)
+    return rows
+
+
+def _tests(rows: Rows) -> List[str]:
+    return list(dict.fromkeys(test for rs in rows.values() for r in rs for test in r.tests))
+
+
+def _values(records: Sequence[Record], find: Callable[[Record], Any]) -> List[float]:
+    found = []
+    for record in records:
+        try:
+            found.append(float(find(record)))
+        except KeyError:
+            continue
+    return found
+
+
+def _cell(records: Sequence[Record], find: Callable[[Record], Any], digits: int = 1) -> str:
+    values = _values(records, find)
+    return spread(values, digits) if values else ""
+
+
+def _scores(rows: Rows) -> str:
+    kinds = {"bleu": "BLEU", "chrf": "chrF", "bleu_tokenised": "tokenised BLEU"}
+    columns: List[Tuple[str, str]] = [
+        (test, kind)
+        for test in _tests(rows)
+        for kind in kinds
+        if any(kind in r.tests.get(test, {}) for rs in rows.values() for r in rs)
+    ]
+    header = ["position encoding", *(f"{test} {kinds[kind]}" for test, kind in columns), "seeds"]
+    body = [
+        [
+            row,
+            *(_cell(records, lambda r, t=t, k=k: r.tests[t][k]) for t, k in columns),
+            len(records),
+        ]
+        for row, records in rows.items()
+    ]
+    return markdown(header, body)
+
+
+def _significance(folder: Path, pair: str, rows: Rows, baseline: str) -> str:
+    """p-values of every row against the baseline of the same seed, and their difference."""
+    body = []
+    against = {record.seed: record for record in rows[baseline]}
+    for test in _tests(rows):
+        references = read_lines(references_path(folder, pair, test))
+        lowercase = "case:lc" in rows[baseline][0].signatures["bleu"]
+        for seed, base in against.items():
+            others = [r for rs in rows.values() for r in rs if r.seed == seed and r is not base]
+            others = [r for r in others if test in r.tests]
+            systems = [(r.row, r.tests[test]["hypotheses"]) for r in others]
+            found = p_values(base.tests[test]["hypotheses"], systems, references, lowercase)
+            for r in others:
+                gain = r.tests[test]["bleu"] - base.tests[test]["bleu"]
+                p = found[r.row]
+                cells = [p[t][m] for m in ("BLEU", "chrF2") for t in ("bootstrap", "randomisation")]
+                body.append(
+                    [test, r.row, seed, f"{gain:+.1f}", *(f"{value:.4f}" for value in cells)]
+                )
+    header = ["test set", "against " + baseline, "seed", "BLEU gain", "p bootstrap, BLEU"]
+    header += ["p randomisation, BLEU", "p bootstrap, chrF", "p randomisation, chrF"]
+    return markdown(header, body)
+
+
+def _has_bins(rows: Rows, test: str) -> bool:
+    return any(r.tests.get(test, {}).get("bins") for rs in rows.values() for r in rs)
+
+
+def _lengths(rows: Rows, test: str) -> str:
+    """BLEU, length ratio and the share of outputs that ended by themselves, by source length."""
+    first = next(r for rs in rows.values() for r in rs if r.tests.get(test, {}).get("bins"))
+    bins = [(i, b) for i, b in enumerate(first.tests[test]["bins"]) if b["sentences"]]
+    header = [f"{test}: source words"]
+    header += [f"{b['words'].replace('<=', '≤')} ({b['sentences']:,} pairs)" for _, b in bins]
+    body = []
+    for row, records in rows.items():
+        for kind, label, digits in (
+            ("bleu", "BLEU", 1),
+            ("length_ratio", "length ratio", 2),
+            ("ended", "ended by themselves", 3),
+        ):
+            cells = [
+                _cell(records, lambda r, i=i, k=kind: r.tests[test]["bins"][i][k], digits)
+                for i, _ in bins
+            ]
+            body.append([f"{row}: {label}", *cells])
+    return markdown(header, body)
+
+
+def _cost(rows: Rows) -> str:
+    columns = {
+        "parameters": (lambda r: r.training["parameters"], 0),
+        "of dynamics or table": (lambda r: r.position_parameters["dynamics"], 0),
+        "of initial values": (lambda r: r.position_parameters["initial values"], 0),
+        "updates": (lambda r: r.training["updates"], 0),
+        "best validation loss (nll, base 2)": (lambda r: r.training["valid_nll_loss"], 3),
+        "target words/s": (lambda r: r.training["words_per_second"], 0),
+        "peak GiB, host": (lambda r: r.training["peak_host_memory"], 2),
+        "peak GiB, device": (lambda r: r.training["peak_device_memory"], 2),
+    }
+    records = [r for rs in rows.values() for r in rs]
+    columns = {name: c for name, c in columns.items() if _values(records, c[0])}
+    body = [
+        [row, *(_cell(rs, find, digits) for find, digits in columns.values())]
+        for row, rs in rows.items()
+    ]
+    return markdown(["cost", *columns], body)
+
+
+def _signatures(records: Sequence[Record]) -> str:
+    lines = dict.fromkeys(f"- {k}: `{v}`" for r in records for k, v in r.signatures.items())
+    lines |= dict.fromkeys(f"- speed and memory on: {r.machine}" for r in records if r.machine)
+    return "\n".join(lines)

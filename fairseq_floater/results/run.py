@@ -1,0 +1,115 @@
+"""From a run's folder to its record: reads the logs, the corpus and the checkpoint, and scores."""
+
+import json
+import platform
+import shutil
+from pathlib import Path
+from typing import List, Sequence
+
+import torch
+
+from fairseq_floater.errors import UserError
+from fairseq_floater.inspection import count_position_parameters, position_options
+from fairseq_floater.results.generation import read_generation, read_lines
+from fairseq_floater.results.record import Record, references_path
+from fairseq_floater.results.scores import TestSet, score, signatures
+from fairseq_floater.results.training import read_training
+
+
+def score_run(
+    run: Path,
+    data: Path,
+    out: Path,
+    name: str,
+    checkpoint: Path,
+    tests: Sequence[str],
+    order: int = 0,
+    seed: int = 1,
+    edges: Sequence[int] = (),
+) -> Record:
+    """Score a run and write its record, with the references beside it.
+
+    Args:
+        run: holds ``train.log`` and, for each test set, ``generate.TEST.log``.
+        data: a corpus as ``data-prep`` leaves it.
+        out: folder of the records.
+        name: EXPERIMENT/PAIR/ROW.
+        checkpoint: what was generated with.
+        tests: names of the test sets.
+        order: of the row in its table.
+        seed: of the training.
+        edges: upper ends of length bins, in source words.
+
+    Raises:
+        UserError: if something is missing or does not fit.
+    """
+    if name.count("/") != 2:
+        raise UserError(f"--name is {name!r}: give it as EXPERIMENT/PAIR/ROW")
+    experiment, pair, row = name.split("/")
+    corpus = _read_corpus(data)
+    record = Record(
+        experiment=experiment,
+        pair=pair,
+        row=row,
+        order=order,
+        seed=seed,
+        options=position_options(checkpoint),
+        tests={},
+        signatures=signatures(corpus["lowercase"]),
+        training=read_training(run / "train.log"),
+        position_parameters=count_position_parameters(checkpoint),
+        machine=describe_machine(),
+    )
+    for test in tests:
+        test_set = _read_test_set(data, corpus, test)
+        record.tests[test] = score(read_generation(run / f"generate.{test}.log"), test_set, edges)
+        reference = references_path(out, pair, test)
+        reference.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(data / "raw" / f"{test}.{corpus['target']}", reference)
+    record.write(out)
+    return record
+
+
+def describe_machine() -> str:
+    """What speed and memory were measured on."""
+    threads = torch.get_num_threads()
+    if torch.cuda.is_available():
+        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
+    return f"{platform.machine()} CPU, {threads} threads, torch {torch.__version__}"
+
+
+def parse_edges(text: str) -> List[int]:
+    """``12,16,20`` to rising whole numbers.
+
+    Raises:
+        UserError: if they are not.
+    """
+    edges = [int(part) if part.isdigit() else 0 for part in text.split(",")] if text else []
+    if any(low >= high for low, high in zip([0, *edges], edges)):
+        raise UserError(f"--bins is {text!r}: give rising whole numbers such as 12,16,20")
+    return edges
+
+
+def _read_corpus(data: Path) -> dict:
+    path = data / "corpus.json"
+    try:
+        corpus = json.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, ValueError):
+        raise UserError(f"{path} is missing or broken: prepare the corpus again") from None
+    if missing := {"source", "target", "tokenizer", "lowercase"} - corpus.keys():
+        raise UserError(f"{path} lacks {', '.join(sorted(missing))}: prepare the corpus again")
+    return corpus
+
+
+def _read_test_set(data: Path, corpus: dict, test: str) -> TestSet:
+    source, target = corpus["source"], corpus["target"]
+    tokenised = None
+    if corpus["tokenizer"] is not None:
+        tokenised = read_lines(data / "tok" / f"{test}.{target}")
+    return TestSet(
+        source=read_lines(data / "raw" / f"{test}.{source}"),
+        reference=read_lines(data / "raw" / f"{test}.{target}"),
+        tokenised=tokenised,
+        language=target,
+        lowercase=corpus["lowercase"],
+    )

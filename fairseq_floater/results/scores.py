@@ -1,0 +1,121 @@
+"""BLEU and chrF as papers report them, by sacreBLEU (Post 2018), and by source length."""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Dict, List, Optional, Sequence
+
+from sacrebleu.metrics import BLEU, CHRF
+from sacremoses import MosesDetokenizer
+
+from fairseq_floater.errors import UserError
+from fairseq_floater.results.generation import Translation
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """One test set: as many lines in each of the lists.
+
+    ``tokenised`` is what tokenised BLEU compares with, None where the corpus has no tokens.
+    """
+
+    source: List[str]  #: raw text, whose white-space separated words measure the length
+    reference: List[str]  #: raw text
+    tokenised: Optional[List[str]]
+    language: str  #: of the target
+    lowercase: bool
+
+
+def score(
+    translations: Sequence[Translation], test: TestSet, edges: Sequence[int] = ()
+) -> Dict[str, Any]:
+    """All scores of one test set.
+
+    Args:
+        translations: one a sentence.
+        test: the test set.
+        edges: upper ends of the length bins, in source words, rising; the last bin is open.
+
+    Raises:
+        UserError: if the numbers of sentences differ.
+    """
+    if len(translations) != len(test.reference):
+        raise UserError(
+            f"{len(translations)} translations for {len(test.reference)} references: "
+            "generate again on this corpus"
+        )
+    hypotheses = detokenise(translations, test)
+    result = _measure(hypotheses, translations, test, range(len(hypotheses)))
+    if test.tokenised is not None:
+        tokens = [t.text for t in translations]
+        result["bleu_tokenised"] = tokenised_bleu(tokens, test.tokenised)
+        result["bleu_compound_split"] = tokenised_bleu(
+            split_compounds(tokens), split_compounds(test.tokenised)
+        )
+    result["bins"] = [
+        {"words": name, **_measure(hypotheses, translations, test, chosen)}
+        for name, chosen in _bins(test.source, edges)
+    ]
+    result["hypotheses"] = hypotheses
+    return result
+
+
+def detokenise(translations: Sequence[Translation], test: TestSet) -> List[str]:
+    """Plain text; a corpus without tokens is plain text already."""
+    if test.tokenised is None:
+        return [t.text for t in translations]
+    moses = MosesDetokenizer(lang=test.language)
+    return [moses.detokenize(t.text.split()) for t in translations]
+
+
+def metrics(lowercase: bool) -> Dict[str, Any]:
+    """sacreBLEU's metrics by our names; a lower-cased corpus is scored in lower case."""
+    return {"bleu": BLEU(lowercase=lowercase), "chrf": CHRF(lowercase=lowercase)}
+
+
+def signatures(lowercase: bool) -> Dict[str, str]:
+    """sacreBLEU's signatures by our names of the metrics."""
+    result = {}
+    for name, metric in metrics(lowercase).items():
+        metric.corpus_score(["x"], [["x"]])  # a signature counts the references
+        result[name] = str(metric.get_signature())
+    return result
+
+
+def tokenised_bleu(hypotheses: Sequence[str], references: Sequence[str]) -> float:
+    """BLEU over the corpus's own tokens: not comparable between tokenisations."""
+    metric = BLEU(tokenize="none", force=True, smooth_method="none")
+    return metric.corpus_score(list(hypotheses), [list(references)]).score
+
+
+def split_compounds(lines: Sequence[str]) -> List[str]:
+    """Set hyphens apart (``a-b`` to ``a ##AT##-##AT## b``), as Vaswani et al. (2017) scored.
+
+    It raises BLEU; for figures to be compared with theirs, and the paper's table 2, only.
+    """
+    return [re.sub(r"(\S)-(\S)", r"\1 ##AT##-##AT## \2", line) for line in lines]
+
+
+def _bins(source: Sequence[str], edges: Sequence[int]):
+    """(name, indices) of the sentences by their number of source words."""
+    if not edges:
+        return
+    lengths = [len(line.split()) for line in source]
+    names = [f"<= {edges[0]}"]
+    names += [f"{low + 1}-{high}" for low, high in zip(edges, edges[1:])] + [f"> {edges[-1]}"]
+    bounds = [0, *edges, float("inf")]
+    for name, low, high in zip(names, bounds, bounds[1:]):
+        yield name, [i for i, length in enumerate(lengths) if low < length <= high]
+
+
+def _measure(hypotheses, translations, test: TestSet, chosen) -> Dict[str, Any]:
+    if not chosen:
+        return {"sentences": 0}
+    output = [hypotheses[i] for i in chosen]
+    reference = [[test.reference[i] for i in chosen]]
+    scored = {k: m.corpus_score(output, reference) for k, m in metrics(test.lowercase).items()}
+    return {
+        "sentences": len(chosen),
+        **{name: result.score for name, result in scored.items()},
+        "length_ratio": scored["bleu"].sys_len / scored["bleu"].ref_len,
+        "ended": sum(translations[i].ended for i in chosen) / len(chosen),
+    }

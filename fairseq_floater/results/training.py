@@ -1,0 +1,32 @@
+"""What ``fairseq-train`` logged: updates, loss on the validation set, speed, memory."""
+
+import re
+from pathlib import Path
+from statistics import median
+from typing import Any, Dict
+
+from fairseq_floater.results.generation import read_lines
+
+
+def read_training(log: Path) -> Dict[str, Any]:
+    """Figures of a training, also of one that was interrupted and went on in the same log.
+
+    ``words_per_second`` is the median over the log's lines, in target words; memory is in GiB.
+    What the log does not tell is left out.
+    """
+    text = "\n".join(read_lines(log))
+    found: Dict[str, Any] = {}
+    if updates := re.findall(r"num_updates[= ](\d+)", text):
+        found["updates"] = int(updates[-1])
+    losses = re.findall(r"\| valid \|.*? nll_loss ([\d.]+)", text)
+    if losses:
+        found["valid_nll_loss"] = min(map(float, losses))
+        found["validations"] = len(losses)
+    if speeds := re.findall(r"train_inner.*? wps=([\d.]+)", text):
+        found["words_per_second"] = median(map(float, speeds))
+    if size := re.findall(r"num\. shared model params: ([\d,]+)", text):
+        found["parameters"] = int(size[-1].replace(",", ""))
+    for place in ("host", "device"):
+        if peaks := re.findall(rf"peak memory of the {place}: ([\d.]+) GiB", text):
+            found[f"peak_{place}_memory"] = max(map(float, peaks))
+    return found

@@ -1,0 +1,5 @@
+TITLE="Figure 2: short to long, Multi30k, tiny"
+PROTOCOL=multi30k_tiny_upto12
+PAIRS=(en-de en-fr)
+SEEDS=(1)
+source "$RECIPES/rows/figure2.sh"

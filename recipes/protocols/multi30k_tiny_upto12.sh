@@ -1,0 +1,9 @@
+# Short to long: as multi30k_tiny on the 18,113 pairs of up to 12 English words, until the
+# validation loss has not improved for 10 epochs; scored by length.
+source "$RECIPES/protocols/multi30k_tiny.sh"
+corpus() {
+    DATA=$RUNS/data/multi30k.$PAIR.upto12
+    PREPARE=(bash data-prep/multi30k.sh --target "${PAIR#en-}" --train-max-words 12 --out "$DATA")
+}
+DURATION=(--max-update 20000 --patience 10)
+BINS=12,16,20,25

@@ -1,0 +1,8 @@
+# Short to long: as wmt14_base on the pairs of up to 80 English words.
+source "$RECIPES/protocols/wmt14_base.sh"
+corpus() {
+    DATA=$RUNS/data/wmt14.$PAIR.upto80
+    PREPARE=(bash data-prep/wmt14.sh --target "${PAIR#en-}" --train-max-words 80 --out "$DATA")
+    WARM_DURATION=(--max-epoch "$([ "$PAIR" = en-de ] && echo 10 || echo 1)")
+}
+BINS=80,100,120,140

@@ -1,0 +1,118 @@
+#!/usr/bin/env bash
+# Reproduce a table or a figure, or one row of it: corpus, training, averaging, decoding, scores.
+#
+#   bash recipes/run.sh table2_tiny                          every row, language pair and seed
+#   bash recipes/run.sh table2_tiny/en-de/floater-all        one row, its first seed
+#   bash recipes/run.sh table2_tiny/en-de/floater-all --seed 2 --stage 4
+#
+#   --list             the experiments, or the rows of the one that is named
+#   --seed N           of a row (default: the first of the experiment)
+#   --stage N          first stage, and --stop-stage N the last (default: all): 1 prepare, 2 train,
+#                      3 average, 4 generate, 5 score, 6 report
+#   --jobs N           rows to run side by side, each on its share of the cores (default: 1)
+#   --launcher "..."   put before fairseq-train, such as "torchrun --nproc_per_node 8" or "srun"
+#   --train "..."      more flags for fairseq-train, such as "--fp16"
+#   --runs FOLDER      where everything lands (default: runs)
+#   --dry-run          print the commands and run nothing
+#
+# An experiment is a file in recipes/configs; it names its rows and a file in recipes/protocols,
+# which has the corpus and the flags of fairseq. Rows are trained once for each protocol, whatever
+# experiments show them. What is done is not done again; what was interrupted goes on.
+set -euo pipefail
+RECIPES=$(cd "$(dirname "$0")" && pwd)
+source "$RECIPES/common.sh"
+source "$RECIPES/stages.sh"
+
+TARGET="" SEED="" FIRST=1 LAST=6 JOBS=1 LAUNCHER="" EXTRA="" RUNS=$ROOT/runs DRY_RUN="" LIST=""
+while [ $# -gt 0 ]; do
+    case $1 in
+    --seed | --stage | --stop-stage | --jobs | --launcher | --train | --runs)
+        [ $# -gt 1 ] || fail "$1 needs a value: see --help"
+        case $1 in
+        --seed) SEED=$2 ;;
+        --stage) FIRST=$2 ;;
+        --stop-stage) LAST=$2 ;;
+        --jobs) JOBS=$2 ;;
+        --launcher) LAUNCHER=$2 ;;
+        --train) EXTRA=$2 ;;
+        --runs) RUNS=$(mkdir -p "$2" && cd "$2" && pwd) ;;
+        esac
+        shift
+        ;;
+    --dry-run) DRY_RUN=1 ;;
+    --list) LIST=1 ;;
+    -h | --help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0" && exit ;;
+    -*) fail "unknown option $1: see --help" ;;
+    *) [ -z "$TARGET" ] && TARGET=$1 || fail "one experiment or row at a time, got $TARGET and $1" ;;
+    esac
+    shift
+done
+for option in SEED FIRST LAST JOBS; do
+    [[ ${!option:-1} =~ ^[1-9][0-9]*$ ]] || fail "$option must be a whole number >= 1, got ${!option}"
+done
+[ "$FIRST" -le "$LAST" ] && [ "$LAST" -le 6 ] || fail "stages run from 1 to 6, got $FIRST to $LAST"
+
+# What a file in recipes/configs may say besides setting variables: row NAME FLAGS..., and
+# warm_row NAME BASE FLAGS... for one that starts from the averaged checkpoint of the row BASE.
+declare -a ROWS=()
+declare -A ROW_FLAGS=() ROW_BASE=()
+row() {
+    ROWS+=("$1")
+    ROW_FLAGS[$1]=${*:2}
+}
+warm_row() {
+    row "$1" "${@:3}"
+    ROW_BASE[$1]=$2
+}
+experiments() {
+    local path
+    for path in "$RECIPES"/configs/*.sh; do basename "$path" .sh; done
+}
+
+IFS=/ read -r EXPERIMENT PAIR ROW REST <<<"$TARGET"
+if [ -z "$EXPERIMENT" ]; then
+    [ -n "$LIST" ] || fail "name an experiment: one of $(experiments | paste -sd ' ')"
+    experiments
+    exit
+fi
+[ -f "$RECIPES/configs/$EXPERIMENT.sh" ] ||
+    fail "no experiment $EXPERIMENT: choose from $(experiments | paste -sd ' ')"
+source "$RECIPES/configs/$EXPERIMENT.sh"
+source "$RECIPES/protocols/$PROTOCOL.sh"
+[ -z "$PAIR" ] || [[ " ${PAIRS[*]} " == *" $PAIR "* ]] ||
+    fail "no language pair $PAIR in $EXPERIMENT: choose from ${PAIRS[*]}"
+[ -z "$ROW" ] || [ -n "${ROW_FLAGS[$ROW]+there}" ] ||
+    fail "no row $ROW in $EXPERIMENT: choose from ${ROWS[*]}"
+[ -z "$REST" ] || fail "$TARGET has a part too many: name EXPERIMENT/PAIR/ROW"
+
+# every_row: EXPERIMENT/PAIR/ROW SEED, a line each, of what was asked for.
+every_row() {
+    local seed pair row
+    for seed in ${SEED:-${SEEDS[@]}}; do
+        for pair in ${PAIR:-${PAIRS[@]}}; do
+            for row in ${ROW:-${ROWS[@]}}; do echo "$EXPERIMENT/$pair/$row $seed"; done
+        done
+    done
+}
+if [ -n "$LIST" ]; then
+    every_row
+    exit
+fi
+[ -n "$DRY_RUN" ] || setup_environment
+if [ -n "$ROW" ]; then
+    SEED=${SEED:-${SEEDS[0]}}
+    run_row
+    exit
+fi
+
+THREADS=$(($(nproc) / JOBS))
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((THREADS > 0 ? THREADS : 1))}
+options=(--runs "$RUNS" --launcher "$LAUNCHER" --train "$EXTRA" ${DRY_RUN:+--dry-run})
+LAST_OF_ROW=$((LAST < 5 ? LAST : 5))
+status=0
+if [ "$FIRST" -le 5 ]; then
+    every_row | xargs -P "$JOBS" -L 1 bash -c 'exec bash "$0" "${@: -2:1}" --seed "${@: -1}" "${@:1:$#-2}"' \
+        "$RECIPES/run.sh" "${options[@]}" --stage "$FIRST" --stop-stage "$LAST_OF_ROW" || status=$?
+fi
+[ "$LAST" -lt 6 ] || report
+[ $status -eq 0 ] || fail "some rows failed, see above: run again to go on with what is missing"

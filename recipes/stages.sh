@@ -1,0 +1,162 @@
+# The stages of one row; sourced by run.sh. They read what the experiment and its protocol set:
+# ARCH, LR, DURATION, WARM_LR, WARM_DURATION, SAVE, AVERAGE, GENERATE, REMOVE_BPE, TESTS, BINS, the
+# function corpus (sets DATA and PREPARE) and the function training (sets TRAIN).
+
+# By default fairseq drops the last batch, that of the longest sentences, if its size is no
+# multiple of 8: in training, and in validation and generation too.
+ALL_SENTENCES=(--required-batch-size-multiple 1)
+
+run_row() {
+    corpus
+    RUN=$(run_folder "$ROW")
+    BASE=${ROW_BASE[$ROW]:-}
+    [ -n "$DRY_RUN" ] || mkdir -p "$RUN"
+    local stage names=(prepare train average generate score report)
+    for stage in $(seq "$FIRST" "$LAST"); do
+        heading "$EXPERIMENT/$PAIR/$ROW, seed $SEED: ${names[stage - 1]}"
+        "${names[stage - 1]}"
+    done
+}
+
+# run_folder ROW: where a row of this protocol, pair and seed lies.
+run_folder() {
+    echo "$RUNS/$PROTOCOL/$PAIR/$1/seed$SEED"
+}
+
+# show COMMAND...: print it as it could be typed in the repository's root, a line an option.
+show() {
+    local word line=""
+    for word in "$@"; do
+        if [[ $word == --* && -n $line ]]; then
+            printf '%s \\\n' "$line"
+            line="   "
+        fi
+        word=${word#"$ROOT/"}
+        [[ $word =~ ^[A-Za-z0-9_./:=,@%+-]+$ ]] || word="'${word//\'/\'\\\'\'}'"
+        line+="${line:+ }$word"
+    done
+    printf '%s\n' "$line"
+}
+
+# step NAME INPUT COMMAND...: run a command, its output to RUN/NAME.log, unless RUN/NAME.done holds
+# it and is newer than the file INPUT.
+step() {
+    local name=$1 input=$2 log=$RUN/$1.log marker=$RUN/$1.done
+    shift 2
+    if [ -n "$DRY_RUN" ]; then
+        show "$@"
+    elif [ "$(cat "$marker" 2>/dev/null)" = "$*" ] && ! [ "$input" -nt "$marker" ]; then
+        echo "done already: $name"
+    else
+        rm -f "$marker"
+        if ! "$@" >"$log.part" 2>&1; then
+            tail -n 3 "$log.part" >&2
+            fail "$1 failed: see $log.part"
+        fi
+        mv "$log.part" "$log"
+        echo "$*" >"$marker"
+    fi
+}
+
+# With a lock: rows that run side by side share a corpus.
+prepare() {
+    if [ -n "$DRY_RUN" ]; then
+        show "${PREPARE[@]}"
+    else
+        mkdir -p "$(dirname "$DATA")"
+        (cd "$ROOT" && flock "$DATA.lock" "${PREPARE[@]}")
+    fi
+}
+
+# What the corpus is, in a line: a training does not go on with another one.
+corpus_id() {
+    cat "$DATA"/bin/dict.*.txt "$DATA"/bin/train.*.idx | sha256sum | cut -c 1-16
+}
+
+train() {
+    local status=0 command warm=()
+    if [ -n "$BASE" ]; then
+        (ROW=$BASE FIRST=2 LAST=3 && run_row) || exit 1
+        LR=$WARM_LR DURATION=("${WARM_DURATION[@]}")
+        warm=(--finetune-from-model "$(run_folder "$BASE")/average.pt")
+    fi
+    training
+    command=(
+        $LAUNCHER "$(program fairseq-train)" "$DATA/bin" --user-dir "$ROOT/fairseq_floater"
+        --arch "$ARCH" ${ROW_FLAGS[$ROW]} "${TRAIN[@]}" "${ALL_SENTENCES[@]}" "${warm[@]}"
+        --seed "$SEED" --update-epoch-batch-itr True "${SAVE[@]}"
+        --log-format simple --log-interval 100 --num-workers 0 --save-dir "$RUN" $EXTRA
+    )
+    if [ -n "$DRY_RUN" ]; then
+        show "${command[@]}"
+        return
+    fi
+    local wanted="${command[*]} # corpus $(corpus_id)" had
+    had=$(cat "$RUN/train.command" 2>/dev/null || echo "$wanted")
+    [ "$had" = "$wanted" ] || fail "$RUN was trained with another command or corpus (its" \
+        "train.command): choose another --runs folder, or delete it to train anew"
+    if [ -e "$RUN/train.done" ]; then
+        echo "done already: train"
+        return
+    fi
+    echo "$wanted" >"$RUN/train.command"
+    # One process a run: the second of two waits here, and finds it done.
+    (
+        flock 9
+        [ -e "$RUN/train.done" ] && exit
+        "${command[@]}" 2>&1 | tee -a "$RUN/train.log" | progress && touch "$RUN/train.done"
+    ) 9>"$RUN/train.lock" || status=$?
+    if [ $status -ne 0 ]; then
+        tail -n 3 "$RUN/train.log" >&2
+        fail "training stopped: see $RUN/train.log, then run again to go on"
+    fi
+}
+
+# program NAME: with a launcher, its path, since not every launcher searches PATH.
+program() {
+    if [ -n "$LAUNCHER" ] && [ -z "$DRY_RUN" ]; then command -v "$1"; else echo "$1"; fi
+}
+
+# Show a training log as a short line every 100 updates and every validation.
+progress() {
+    sed -un -e "s/.*train_inner.* loss=\([0-9.]*\),.*wps=\([0-9.]*\),.*num_updates=\([0-9]*\),.*/  $ROW: update \3, loss \1, \2 words a second/p" \
+        -e "s/.*valid on .* nll_loss \([0-9.]*\) | ppl \([0-9.]*\) .*num_updates \([0-9]*\).*/  $ROW: validation at update \3: perplexity \2/p"
+}
+
+average() {
+    step average "$RUN/train.done" floater average "$RUN" --last "$AVERAGE" --out "$RUN/average.pt"
+}
+
+generate() {
+    local number subset
+    for number in "${!TESTS[@]}"; do
+        subset=test$([ "$number" -eq 0 ] || echo "$number")
+        step "generate.${TESTS[number]}" "$RUN/average.done" \
+            fairseq-generate "$DATA/bin" --user-dir "$ROOT/fairseq_floater" \
+            --path "$RUN/average.pt" --gen-subset "$subset" "${GENERATE[@]}" \
+            --remove-bpe "$REMOVE_BPE" "${ALL_SENTENCES[@]}" --num-workers 0
+    done
+}
+
+score() {
+    local number order tests stack
+    for number in "${!ROWS[@]}"; do [ "${ROWS[number]}" != "$ROW" ] || order=$number; done
+    tests=$(IFS=, && echo "${TESTS[*]}")
+    step "score.$EXPERIMENT" "$RUN/generate.${TESTS[-1]}.done" \
+        floater score "$RUN" --data "$DATA" --name "$EXPERIMENT/$PAIR/$ROW" --seed "$SEED" \
+        --checkpoint "$RUN/average.pt" --tests "$tests" --bins "$BINS" --order "$order" \
+        --out "$RUNS/$EXPERIMENT"
+    [ -n "$DRY_RUN" ] || cat "$RUN/score.$EXPERIMENT.log"
+    [ -z "${HEATMAPS:-}" ] || for stack in encoder decoder; do
+        step "heatmap.$stack" "$RUN/average.done" floater heatmap "$RUN/average.pt" \
+            "$RUNS/$EXPERIMENT/$PAIR.$ROW.seed$SEED.$stack.png" --stack "$stack"
+    done
+}
+
+report() {
+    local command=(
+        floater report "$RUNS/$EXPERIMENT" --out "$RUNS/$EXPERIMENT/table" --title "$TITLE"
+        --baseline "$BASELINE"
+    )
+    if [ -n "$DRY_RUN" ]; then show "${command[@]}"; else "${command[@]}"; fi
+}
