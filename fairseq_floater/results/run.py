@@ -12,7 +12,7 @@ from fairseq_floater.errors import UserError
 from fairseq_floater.inspection import count_position_parameters, position_options
 from fairseq_floater.results.generation import read_generation, read_lines
 from fairseq_floater.results.record import Record, references_path
-from fairseq_floater.results.scores import TestSet, score, signatures
+from fairseq_floater.results.scores import EvaluationSet, score, signatures
 from fairseq_floater.results.training import read_training
 
 
@@ -101,12 +101,12 @@ def _read_corpus(data: Path) -> dict:
     return corpus
 
 
-def _read_test_set(data: Path, corpus: dict, test: str) -> TestSet:
+def _read_test_set(data: Path, corpus: dict, test: str) -> EvaluationSet:
     source, target = corpus["source"], corpus["target"]
     tokenised = None
     if corpus["tokenizer"] is not None:
         tokenised = read_lines(data / "tok" / f"{test}.{target}")
-    return TestSet(
+    return EvaluationSet(
         source=read_lines(data / "raw" / f"{test}.{source}"),
         reference=read_lines(data / "raw" / f"{test}.{target}"),
         tokenised=tokenised,

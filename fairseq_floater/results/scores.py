@@ -12,7 +12,7 @@ from fairseq_floater.results.generation import Translation
 
 
 @dataclass(frozen=True)
-class TestSet:
+class EvaluationSet:
     """One test set: as many lines in each of the lists.
 
     ``tokenised`` is what tokenised BLEU compares with, None where the corpus has no tokens.
@@ -26,7 +26,7 @@ class TestSet:
 
 
 def score(
-    translations: Sequence[Translation], test: TestSet, edges: Sequence[int] = ()
+    translations: Sequence[Translation], test: EvaluationSet, edges: Sequence[int] = ()
 ) -> Dict[str, Any]:
     """All scores of one test set.
 
@@ -59,7 +59,7 @@ def score(
     return result
 
 
-def detokenise(translations: Sequence[Translation], test: TestSet) -> List[str]:
+def detokenise(translations: Sequence[Translation], test: EvaluationSet) -> List[str]:
     """Plain text; a corpus without tokens is plain text already."""
     if test.tokenised is None:
         return [t.text for t in translations]
@@ -107,7 +107,7 @@ def _bins(source: Sequence[str], edges: Sequence[int]):
         yield name, [i for i, length in enumerate(lengths) if low < length <= high]
 
 
-def _measure(hypotheses, translations, test: TestSet, chosen) -> Dict[str, Any]:
+def _measure(hypotheses, translations, test: EvaluationSet, chosen) -> Dict[str, Any]:
     if not chosen:
         return {"sentences": 0}
     output = [hypotheses[i] for i in chosen]

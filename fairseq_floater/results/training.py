@@ -18,9 +18,10 @@ def read_training(log: Path) -> Dict[str, Any]:
     found: Dict[str, Any] = {}
     if updates := re.findall(r"num_updates[= ](\d+)", text):
         found["updates"] = int(updates[-1])
-    losses = re.findall(r"\| valid \|.*? nll_loss ([\d.]+)", text)
+    validations = re.findall(r"valid on 'valid' subset.*", text)
+    losses = [_loss(line) for line in validations]
     if losses:
-        found["valid_nll_loss"] = min(map(float, losses))
+        found["valid_nll_loss"] = min(losses)
         found["validations"] = len(losses)
     if speeds := re.findall(r"train_inner.*? wps=([\d.]+)", text):
         found["words_per_second"] = median(map(float, speeds))
@@ -30,3 +31,8 @@ def read_training(log: Path) -> Dict[str, Any]:
         if peaks := re.findall(rf"peak memory of the {place}: ([\d.]+) GiB", text):
             found[f"peak_{place}_memory"] = max(map(float, peaks))
     return found
+
+
+def _loss(line: str) -> float:
+    """Of the references themselves where the criterion smooths labels, in bits a token."""
+    return float((re.search(r"nll_loss ([\d.]+)", line) or re.search(r"loss ([\d.]+)", line))[1])

@@ -1,0 +1,285 @@
+"""Averaging, scoring and reporting, against independent computations of the same."""
+
+import json
+import math
+import random
+import subprocess
+import sys
+
+import pytest
+import sacrebleu
+import torch
+from commands import ROOT, SENTENCES, TRAINING, start, succeed, together  # noqa: F401
+
+from fairseq_floater.average import average_checkpoints, last_checkpoints
+from fairseq_floater.errors import UserError
+from fairseq_floater.inspection import count_position_parameters, position_options
+from fairseq_floater.results.generation import Translation, read_generation
+from fairseq_floater.results.record import Record, read_records, references_path
+from fairseq_floater.results.report import markdown, report
+from fairseq_floater.results.run import parse_edges
+from fairseq_floater.results.scores import EvaluationSet, score, split_compounds, tokenised_bleu
+from fairseq_floater.results.significance import p_values
+from fairseq_floater.results.training import read_training
+
+pytest_plugins = ["commands"]
+
+
+def floater(*arguments):
+    command = [sys.executable, "-m", "fairseq_floater.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def sentences(count, seed, words=40, low=3, high=12):
+    random.seed(seed)
+    return [
+        " ".join(f"w{random.randrange(words)}" for _ in range(random.randint(low, high)))
+        for _ in range(count)
+    ]
+
+
+def corrupt(lines, share, seed):
+    random.seed(seed)
+    return [
+        " ".join(word if random.random() > share else "x" for word in line.split())
+        for line in lines
+    ]
+
+
+# --- averaging
+
+
+def test_average_is_the_mean_of_every_weight(trained, tmp_path):
+    first = trained["floater"][0]
+    state = torch.load(first, weights_only=False)
+    copies = []
+    for i, factor in enumerate((1.0, 2.0, 6.0)):
+        state["model"] = {k: v * factor for k, v in torch.load(first)["model"].items()}
+        copies.append(tmp_path / f"checkpoint{i + 8}.pt")
+        torch.save(state, copies[-1])
+    done = floater("average", tmp_path, "--last", 3, "--out", tmp_path / "mean.pt")
+    assert done.returncode == 0, done.stderr
+    assert "checkpoint8.pt, checkpoint9.pt, checkpoint10.pt" in done.stdout
+    mean = torch.load(tmp_path / "mean.pt", weights_only=False)
+    for name, value in torch.load(first)["model"].items():
+        expected = (value.double() * 3).to(value.dtype)
+        assert torch.equal(mean["model"][name], expected), name
+    assert mean["last_optimizer_state"] is None and mean["cfg"] is not None
+
+
+def test_last_checkpoints_are_sorted_by_number(tmp_path):
+    for name in ("checkpoint9", "checkpoint10", "checkpoint_best", "checkpoint_last"):
+        (tmp_path / f"{name}.pt").touch()
+    assert [p.name for p in last_checkpoints(tmp_path, 2)] == ["checkpoint9.pt", "checkpoint10.pt"]
+    for update in (500, 1000):
+        (tmp_path / f"checkpoint_3_{update}.pt").touch()
+    names = [p.name for p in last_checkpoints(tmp_path, 2)]
+    assert names == ["checkpoint_3_500.pt", "checkpoint_3_1000.pt"]
+    with pytest.raises(UserError, match="has 2 checkpoints to average, 3 are wanted"):
+        last_checkpoints(tmp_path, 3)
+
+
+def test_average_refuses_other_models(trained, tmp_path):
+    with pytest.raises(UserError, match="holds other weights than"):
+        average_checkpoints([trained["floater"][0], trained["stock"][0]], tmp_path / "mean.pt")
+    assert not list(tmp_path.iterdir())
+
+
+# --- generation logs
+
+
+@pytest.fixture(scope="module")
+def generated(corpus, trained, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("generated")
+    flags = ["--user-dir", ROOT / "fairseq_floater", "--cpu", "--required-batch-size-multiple", 1]
+    flags += ["--path", trained["floater"][0], "--num-workers", 0, "--beam", 2, "--max-len-b", 6]
+    result = succeed("generate", corpus, *flags)
+    log = folder / "generate.test.log"
+    log.write_text(result.out + result.err)
+    return log, result
+
+
+def test_generation_is_read_in_the_order_of_the_corpus(generated):
+    log, result = generated
+    translations = read_generation(log)
+    hypotheses = result.hypotheses()
+    assert [t.text for t in translations] == [hypotheses[i][1] for i in range(SENTENCES["test"])]
+    for t in translations:  # no subwords here: tokens are words
+        assert t.length == len(t.text.split()) <= 6
+        assert t.ended == (t.length < 6)
+
+
+def test_incomplete_generation_is_refused(generated, tmp_path):
+    text = generated[0].read_text()
+    cut = tmp_path / "generate.test.log"
+    cut.write_text("\n".join(line for line in text.split("\n") if not line.startswith("H-3")))
+    with pytest.raises(UserError, match="incomplete"):
+        read_generation(cut)
+    cut.write_text(text.replace("'max_len_a': 0.0", "'max_len_a': 1.2"))
+    with pytest.raises(UserError, match="depend on the batch"):
+        read_generation(cut)
+
+
+# --- scores
+
+
+def test_scores_are_sacrebleus(tmp_path):
+    source, reference = sentences(60, 1), sentences(60, 2)
+    output = corrupt(reference, 0.3, 3)
+    translations = [
+        Translation(line, len(line.split()), i % 4 > 0) for i, line in enumerate(output)
+    ]
+    test = EvaluationSet(source, reference, None, "en", lowercase=False)
+    found = score(translations, test, [5, 8])
+    assert found["bleu"] == sacrebleu.corpus_bleu(output, [reference]).score
+    assert found["chrf"] == sacrebleu.corpus_chrf(output, [reference]).score
+    assert found["ended"] == 0.75 and "bleu_tokenised" not in found
+    assert [b["words"] for b in found["bins"]] == ["<= 5", "6-8", "> 8"]
+    for part, low, high in zip(found["bins"], (0, 5, 8), (5, 8, 99)):
+        chosen = [i for i, line in enumerate(source) if low < len(line.split()) <= high]
+        assert part["sentences"] == len(chosen)
+        expected = sacrebleu.corpus_bleu(
+            [output[i] for i in chosen], [[reference[i] for i in chosen]]
+        )
+        assert part["bleu"] == expected.score
+        assert part["length_ratio"] == expected.sys_len / expected.ref_len
+
+
+def test_tokens_are_detokenised_for_sacrebleu():
+    tokens = ["das ist &quot; gut &quot; , sagt er .", "ein t-shirt"]
+    plain = ['Das ist "gut", sagt er.', "ein T-Shirt"]
+    translations = [Translation(line, len(line.split()), True) for line in tokens]
+    found = score(translations, EvaluationSet(plain, plain, tokens, "de", lowercase=True))
+    assert found["hypotheses"] == ['das ist "gut", sagt er.', "ein t-shirt"]
+    assert found["bleu"] == pytest.approx(100) and found["bleu_tokenised"] == pytest.approx(100)
+
+
+def test_compounds_are_split_as_by_the_usual_script():
+    lines = ["a state-of-the-art x-y", "- dash -", "a-b-c-d", "2-3"]
+    script = r"s{(\S)-(\S)}{$1 ##AT##-##AT## $2}g"
+    try:
+        done = subprocess.run(
+            ["perl", "-ple", script], input="\n".join(lines), capture_output=True, text=True
+        )
+    except FileNotFoundError:
+        pytest.skip("no perl")
+    assert split_compounds(lines) == done.stdout.rstrip("\n").split("\n")
+
+
+def test_tokenised_bleu_counts_tokens_as_they_are():
+    reference = ["a b c d e f", "g h i j k"]
+    output = ["a b c d x f", "g h i j k"]
+    # By hand: matches and candidates of 1- to 4-grams; no brevity penalty.
+    precisions = [10 / 11, 7 / 9, 5 / 7, 3 / 5]
+    expected = 100 * math.exp(sum(map(math.log, precisions)) / 4)
+    assert tokenised_bleu(output, reference) == pytest.approx(expected)
+
+
+def test_wrong_number_of_translations_is_refused():
+    test = EvaluationSet(["a"], ["b"], None, "en", False)
+    with pytest.raises(UserError, match="2 translations for 1 references"):
+        score([Translation("x", 1, True)] * 2, test)
+
+
+def test_significance_tells_noise_from_a_difference():
+    reference = sentences(200, 5)
+    base, same = corrupt(reference, 0.3, 6), corrupt(reference, 0.3, 7)
+    better = corrupt(reference, 0.15, 8)
+    found = p_values(base, [("same", same), ("better", better)], reference, lowercase=False)
+    for test in ("bootstrap", "randomisation"):
+        assert found["better"][test]["BLEU"] < 0.01 and found["better"][test]["chrF2"] < 0.01
+        assert found["same"][test]["BLEU"] > 0.05
+    assert p_values(base, [], reference, lowercase=False) == {}
+
+
+# --- what a run cost
+
+
+def test_training_log_over_an_interruption(corpus, trained, tmp_path):
+    flags = [*TRAINING, "--arch", "floater_transformer", "--log-format", "simple"]
+    log = ""
+    for updates in (5, 9):
+        command = ["train", corpus, *flags, "--save-dir", tmp_path, "--max-update", updates]
+        result = succeed(*command)
+        log += result.out + result.err
+    (tmp_path / "train.log").write_text(log)
+    found = read_training(tmp_path / "train.log")
+    assert found["updates"] == 9 and found["validations"] >= 2
+    assert found["words_per_second"] > 0 and 0.1 < found["peak_host_memory"] < 10
+    model = torch.load(tmp_path / "checkpoint_last.pt", weights_only=False)["model"]
+    shared = {"decoder.embed_tokens.weight", "encoder.version", "decoder.version"}
+    counted = sum(v.numel() for k, v in model.items() if k not in shared)
+    assert 0.5 * counted < found["parameters"] <= sum(v.numel() for v in model.values())
+
+
+def test_position_parameters(trained):
+    floater, learned = trained["floater"][0], trained["learned"][0]
+    # h: two linear layers 17 -> 16 a stack; 2 blocks x (3 + 6) initial values of 16.
+    assert count_position_parameters(floater) == {
+        "dynamics": 2 * 2 * (17 * 16 + 16),
+        "initial values": 2 * (3 + 6) * 16,
+        "base": 0,
+    }
+    assert count_position_parameters(learned)["dynamics"] == 2 * 2 * 20 * 16
+    assert position_options(floater)["position_injection"] == "bias"
+    with pytest.raises(UserError, match="does not hold a floater_transformer"):
+        count_position_parameters(trained["stock"][0])
+
+
+# --- reports
+
+
+def make_record(row, order, seed, share, folder, bins=True):
+    source, reference = sentences(80, 1), sentences(80, 2)
+    output = corrupt(reference, share, 100 * order + seed)
+    translations = [Translation(line, len(line.split()), True) for line in output]
+    test = EvaluationSet(source, reference, None, "de", lowercase=False)
+    references_path(folder, "en-de", "test").write_text("\n".join(reference) + "\n")
+    tests = {"test": score(translations, test, [5, 8] if bins else [])}
+    record = Record("table", "en-de", row, order, seed, {}, tests, {"bleu": "case:mixed"})
+    record.training = {"updates": 10, "parameters": 1234567, "words_per_second": 99.0}
+    record.position_parameters = {"dynamics": 5, "initial values": 7, "base": 0}
+    record.write(folder)
+    return record
+
+
+@pytest.mark.parametrize("bins", [True, False])
+def test_report_holds_means_deviations_and_p_values(tmp_path, bins):
+    records = [
+        make_record(row, order, seed, share, tmp_path, bins)
+        for order, (row, share) in enumerate({"base": 0.4, "ours": 0.1}.items())
+        for seed in (1, 2)
+    ]
+    done = floater("report", tmp_path, "--out", tmp_path / "out/table", "--baseline", "base")
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "out/table.md").read_text()
+    assert (tmp_path / "out/table.png").read_bytes().startswith(b"\x89PNG")
+    a, b = (r.tests["test"]["bleu"] for r in records[2:])
+    assert f"| ours | {(a + b) / 2:.1f} ± {abs(a - b) / math.sqrt(2):.1f} |" in text
+    gain = a - records[0].tests["test"]["bleu"]
+    assert f"| test | ours | 1 | {gain:+.1f} | 0.0010 |" in text
+    assert "1,234,567" in text and ("ended by themselves" in text) == bins
+    assert "±" not in text.split("| test | ours | 1")[1].split("\n")[0]
+
+
+def test_report_needs_results_and_a_known_baseline(tmp_path):
+    assert "no results (*.json)" in floater("report", tmp_path, "--out", tmp_path / "t").stderr
+    make_record("ours", 0, 1, 0.1, tmp_path)
+    done = floater("report", tmp_path, "--out", tmp_path / "t", "--baseline", "base")
+    assert done.returncode == 1 and "choose from ours" in done.stderr
+    (tmp_path / "other.json").write_text(json.dumps({"a": 1}))
+    with pytest.raises(UserError, match="other.json is no result of floater score"):
+        report(tmp_path, tmp_path / "t")
+
+
+def test_records_come_back_as_they_were_written(tmp_path):
+    record = make_record("ours", 0, 1, 0.2, tmp_path)
+    assert read_records(tmp_path) == [record]
+
+
+def test_small_things():
+    assert parse_edges("") == [] and parse_edges("3,5") == [3, 5]
+    for bad in ("5,3", "0,2", "a", "3,3"):
+        with pytest.raises(UserError, match="rising whole numbers"):
+            parse_edges(bad)
+    assert markdown(["a", "b"], [["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
