@@ -44,16 +44,25 @@ def _user_dir(args: argparse.Namespace) -> None:
 
 def _heatmap_arguments(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    add("checkpoint", type=Path, help="a floater_transformer checkpoint")
+    add(
+        "checkpoints",
+        type=Path,
+        nargs="+",
+        metavar="checkpoint",
+        help="of a floater_transformer: one to see all its tracks, several to compare the first",
+    )
     add("picture", type=Path, help="file to write, such as encodings.png")
     add("--stack", choices=("encoder", "decoder"), default="encoder", help="default: %(default)s")
     add("--positions", type=_at_least_one, default=252, help="how many; default: %(default)s")
 
 
 def _heatmap(args: argparse.Namespace) -> None:
-    from fairseq_floater.heatmap import draw_heatmap  # matplotlib is slow to import
+    from fairseq_floater.heatmap import draw_heatmap, draw_side_by_side  # slow to import
 
-    draw_heatmap(args.checkpoint, args.picture, args.stack, args.positions)
+    if len(args.checkpoints) == 1:
+        draw_heatmap(args.checkpoints[0], args.picture, args.stack, args.positions)
+    else:
+        draw_side_by_side(args.checkpoints, args.picture, args.stack, args.positions)
     print(args.picture)
 
 

@@ -1,13 +1,14 @@
 """Pictures of position encodings: position down, feature across (paper, figure 3)."""
 
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict, List, Sequence, Tuple
 
 import matplotlib
 import torch
 from torch import Tensor
 
 from fairseq_floater.inspection import load_position_encoder
+from fairseq_floater.transformer.config import FloaterTransformerConfig
 from fairseq_floater.transformer.tracks import block_tracks
 
 
@@ -20,13 +21,59 @@ def draw_heatmap(checkpoint: Path, picture: Path, stack: str = "encoder", positi
         stack: ``encoder`` or ``decoder``.
         positions: how many; the default is that of the authors' article.
     """
+    table, config = _table(checkpoint, stack, positions)
+    rows = block_tracks(config.nested(), stack)
+    draw(table, rows, picture, f"{config.position_encoder} encodings, {stack}, by block")
+
+
+def draw_side_by_side(
+    checkpoints: Sequence[Path], picture: Path, stack: str = "encoder", positions: int = 252
+):
+    """Draw the first track of several models beside each other, as figure 3 of the paper does.
+
+    Each has a colour scale of its own: a vector added to the input and a bias of the queries
+    differ in size. Arguments are those of ``draw_heatmap``.
+    """
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(
+        1,
+        len(checkpoints),
+        figsize=(3.2 * len(checkpoints), 3.4),
+        squeeze=False,
+        layout="constrained",
+    )
+    for axis, checkpoint in zip(axes[0], checkpoints):
+        table, config = _table(checkpoint, stack, positions)
+        panel = axis.imshow(table[0], **_style(table[0]))
+        row = block_tracks(config.nested(), stack)[0]
+        axis.set_title(f"{config.position_encoder}, block 1, {row}", fontsize=9)
+        axis.set_xlabel("feature", fontsize=8)
+        figure.colorbar(panel, ax=axis, shrink=0.7)
+    axes[0][0].set_ylabel("position", fontsize=8)
+    _save(figure, picture)
+
+
+def _table(checkpoint: Path, stack: str, positions: int) -> Tuple[Tensor, FloaterTransformerConfig]:
     encoder, config = load_position_encoder(checkpoint, stack)
     if encoder.max_positions is not None:
         positions = min(positions, encoder.max_positions)
     with torch.no_grad():
-        table = encoder(positions)
-    rows = block_tracks(config.nested(), stack)
-    draw(table, rows, picture, f"{config.position_encoder} encodings, {stack}, by block")
+        return encoder(positions), config
+
+
+def _style(table: Tensor) -> Dict:
+    limit = float(table.abs().quantile(0.99) if table.numel() < 2**24 else table.abs().max())
+    return {"aspect": "auto", "cmap": "RdBu_r", "vmin": -limit or -1.0, "vmax": limit or 1.0}
+
+
+def _save(figure, picture: Path) -> None:
+    from matplotlib import pyplot
+
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(picture, dpi=110)
+    pyplot.close(figure)
 
 
 def draw(table: Tensor, rows: List[str], picture: Path, title: str) -> None:
@@ -35,8 +82,7 @@ def draw(table: Tensor, rows: List[str], picture: Path, title: str) -> None:
     from matplotlib import pyplot
 
     blocks = len(table) // len(rows)
-    limit = float(table.abs().quantile(0.99) if table.numel() < 2**24 else table.abs().max())
-    style: Dict = {"aspect": "auto", "cmap": "RdBu_r", "vmin": -limit or -1.0, "vmax": limit or 1.0}
+    style = _style(table)
     size = (1.2 + 2.2 * blocks, 1.0 + 2.4 * len(rows))
     figure, axes = pyplot.subplots(
         len(rows),
@@ -58,6 +104,4 @@ def draw(table: Tensor, rows: List[str], picture: Path, title: str) -> None:
             axes[row][block].set_xlabel("feature", fontsize=8)
     figure.colorbar(panel, ax=axes, shrink=0.6)
     figure.suptitle(title, fontsize=11)
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(picture, dpi=110)
-    pyplot.close(figure)
+    _save(figure, picture)
