@@ -47,8 +47,9 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-for option in SEED FIRST LAST JOBS; do
-    [[ ${!option:-1} =~ ^[1-9][0-9]*$ ]] || fail "$option must be a whole number >= 1, got ${!option}"
+for option in seed:$SEED stage:$FIRST stop-stage:$LAST jobs:$JOBS; do
+    [[ ${option#*:} =~ ^([1-9][0-9]*)?$ ]] ||
+        fail "--${option%:*} must be a whole number >= 1, got ${option#*:}"
 done
 [ "$FIRST" -le "$LAST" ] && [ "$LAST" -le 6 ] || fail "stages run from 1 to 6, got $FIRST to $LAST"
 

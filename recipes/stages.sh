@@ -159,4 +159,18 @@ report() {
         --baseline "$BASELINE"
     )
     if [ -n "$DRY_RUN" ]; then show "${command[@]}"; else "${command[@]}"; fi
+    [ -z "${HEATMAPS:-}" ] || compare_heatmaps
+}
+
+# Figure 3: the encodings of all rows that are there, side by side.
+compare_heatmaps() {
+    local row stack checkpoints=()
+    PAIR=${PAIR:-${PAIRS[0]}} SEED=${SEED:-${SEEDS[0]}}
+    for row in "${ROWS[@]}"; do
+        [ ! -e "$(run_folder "$row")/average.pt" ] || checkpoints+=("$(run_folder "$row")/average.pt")
+    done
+    for stack in encoder decoder; do
+        [ ${#checkpoints[@]} -lt 2 ] || floater heatmap "${checkpoints[@]}" \
+            "$RUNS/$EXPERIMENT/$PAIR.$stack.png" --stack "$stack"
+    done
 }
