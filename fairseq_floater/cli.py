@@ -91,6 +91,7 @@ def _score_arguments(command: argparse.ArgumentParser) -> None:
     add("--checkpoint", type=Path, required=True, help="what was generated with")
     add("--tests", required=True, help="test sets, such as test2016,test2017")
     add("--bins", default="", help="score by source words too: upper ends, such as 12,16,20")
+    add("--compound-split", action="store_true", help="tokenised BLEU with compounds split, too")
     add("--order", type=int, default=0, help="of the row in its table; default: %(default)s")
     add("--seed", type=int, default=1, help="of the training; default: %(default)s")
     add("--out", type=Path, required=True, help="folder of results; one JSON file a run")
@@ -109,6 +110,7 @@ def _score(args: argparse.Namespace) -> None:
         args.order,
         args.seed,
         parse_edges(args.bins),
+        args.compound_split,
     )
     for test, scores in record.tests.items():
         tokenised = scores.get("bleu_tokenised")

@@ -1,5 +1,5 @@
 # The stages of one row; sourced by run.sh. They read what the experiment and its protocol set:
-# ARCH, LR, DURATION, WARM_LR, WARM_DURATION, SAVE, AVERAGE, GENERATE, REMOVE_BPE, TESTS, BINS, the
+# ARCH, LR, DURATION, WARM_LR, WARM_DURATION, SAVE, AVERAGE, GENERATE, REMOVE_BPE, TESTS, SCORE, the
 # function corpus (sets DATA and PREPARE) and the function training (sets TRAIN).
 
 # By default fairseq drops the last batch, that of the longest sentences, if its size is no
@@ -144,8 +144,8 @@ score() {
     tests=$(IFS=, && echo "${TESTS[*]}")
     step "score.$EXPERIMENT" "$RUN/generate.${TESTS[-1]}.done" \
         floater score "$RUN" --data "$DATA" --name "$EXPERIMENT/$PAIR/$ROW" --seed "$SEED" \
-        --checkpoint "$RUN/average.pt" --tests "$tests" --bins "$BINS" --order "$order" \
-        --out "$RUNS/$EXPERIMENT"
+        --checkpoint "$RUN/average.pt" --tests "$tests" --order "$order" \
+        "${SCORE[@]}" --out "$RUNS/$EXPERIMENT"
     [ -n "$DRY_RUN" ] || cat "$RUN/score.$EXPERIMENT.log"
     [ -z "${HEATMAPS:-}" ] || for stack in encoder decoder; do
         step "heatmap.$stack" "$RUN/average.done" floater heatmap "$RUN/average.pt" \

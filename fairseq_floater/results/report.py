@@ -85,6 +85,7 @@ def _cell(records: Sequence[Record], find: Callable[[Record], Any], digits: int 
 
 def _scores(rows: Rows) -> str:
     kinds = {"bleu": "BLEU", "chrf": "chrF", "bleu_tokenised": "tokenised BLEU"}
+    kinds["bleu_compound_split"] = "compound-split BLEU"
     columns: List[Tuple[str, str]] = [
         (test, kind)
         for test in _tests(rows)

@@ -26,6 +26,7 @@ def score_run(
     order: int = 0,
     seed: int = 1,
     edges: Sequence[int] = (),
+    compound_split: bool = False,
 ) -> Record:
     """Score a run and write its record, with the references beside it.
 
@@ -39,6 +40,7 @@ def score_run(
         order: of the row in its table.
         seed: of the training.
         edges: upper ends of length bins, in source words.
+        compound_split: tokenised BLEU with compounds split, too.
 
     Raises:
         UserError: if something is missing or does not fit.
@@ -62,7 +64,8 @@ def score_run(
     )
     for test in tests:
         test_set = _read_test_set(data, corpus, test)
-        record.tests[test] = score(read_generation(run / f"generate.{test}.log"), test_set, edges)
+        translations = read_generation(run / f"generate.{test}.log")
+        record.tests[test] = score(translations, test_set, edges, compound_split)
         reference = references_path(out, pair, test)
         reference.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(data / "raw" / f"{test}.{corpus['target']}", reference)

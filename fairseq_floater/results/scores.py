@@ -26,7 +26,10 @@ class EvaluationSet:
 
 
 def score(
-    translations: Sequence[Translation], test: EvaluationSet, edges: Sequence[int] = ()
+    translations: Sequence[Translation],
+    test: EvaluationSet,
+    edges: Sequence[int] = (),
+    compound_split: bool = False,
 ) -> Dict[str, Any]:
     """All scores of one test set.
 
@@ -34,6 +37,7 @@ def score(
         translations: one a sentence.
         test: the test set.
         edges: upper ends of the length bins, in source words, rising; the last bin is open.
+        compound_split: tokenised BLEU with compounds split, too.
 
     Raises:
         UserError: if the numbers of sentences differ.
@@ -48,9 +52,10 @@ def score(
     if test.tokenised is not None:
         tokens = [t.text for t in translations]
         result["bleu_tokenised"] = tokenised_bleu(tokens, test.tokenised)
-        result["bleu_compound_split"] = tokenised_bleu(
-            split_compounds(tokens), split_compounds(test.tokenised)
-        )
+        if compound_split:
+            result["bleu_compound_split"] = tokenised_bleu(
+                split_compounds(tokens), split_compounds(test.tokenised)
+            )
     result["bins"] = [
         {"words": name, **_measure(hypotheses, translations, test, chosen)}
         for name, chosen in _bins(test.source, edges)

@@ -8,4 +8,4 @@ DURATION=(--max-update 20000 --patience 10)
 GENERATE=(--beam 4 --lenpen 0.6 --max-len-b 300 --max-tokens 4096)
 REMOVE_BPE=sentencepiece
 TESTS=(test)
-BINS=30,40,50
+SCORE=(--bins 30,40,50)

@@ -20,4 +20,4 @@ SAVE=(--keep-last-epochs 5) AVERAGE=5
 GENERATE=(--beam 5 --max-len-b 200 --max-tokens 8192)
 REMOVE_BPE="@@ "
 TESTS=(test)
-BINS=""
+SCORE=()

@@ -21,4 +21,4 @@ SAVE=(--keep-last-epochs 5) AVERAGE=5
 GENERATE=(--beam 4 --lenpen 0.6 --max-len-b 200 --max-tokens 4096)
 REMOVE_BPE="@@ "
 TESTS=(test2016 test2017)
-BINS=""
+SCORE=()

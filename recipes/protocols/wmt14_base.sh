@@ -22,4 +22,4 @@ SAVE=(--no-epoch-checkpoints --save-interval-updates 1500 --keep-interval-update
 GENERATE=(--beam 4 --lenpen 0.6 --max-len-b 256 --max-tokens 8192)
 REMOVE_BPE="@@ "
 TESTS=(test)
-BINS=""
+SCORE=(--compound-split)

@@ -5,4 +5,4 @@ corpus() {
     PREPARE=(bash data-prep/wmt14.sh --target "${PAIR#en-}" --train-max-words 80 --out "$DATA")
     WARM_DURATION=(--max-epoch "$([ "$PAIR" = en-de ] && echo 10 || echo 1)")
 }
-BINS=80,100,120,140
+SCORE+=(--bins 80,100,120,140)
