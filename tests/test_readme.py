@@ -65,6 +65,21 @@ def test_own_data_commands(corpus):
     assert (corpus / "encodings.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_recipe_commands():
+    """Each runs as it stands, but for running in earnest."""
+    commands = [line.split("#")[0].strip() for line in blocks("bash")[2].splitlines()]
+    assert len(commands) == 5
+    for command in commands:
+        done = subprocess.run(
+            ["bash", "-c", command if "--list" in command else f"{command} --dry-run"],
+            cwd=ROOT,
+            env=environment(),
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0 and "table2" in done.stdout, done.stderr
+
+
 def test_python_example():
     done = subprocess.run(
         [sys.executable, "-c", blocks("python")[0]],
