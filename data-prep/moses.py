@@ -33,7 +33,7 @@ from stages import Parser, UserError, report_errors, within
 
 LANGUAGES = ("cs", "de", "en", "es", "fr")  # others have rules that sacremoses lacks
 # Abbreviations with a space after them in Moses's list, which Perl therefore does not recognise.
-NEVER_FOUND = {"es": ("Fil", "gr", "pág")}
+NEVER_FOUND = {"es": ("Fil", "gr")}
 CHUNK = 2000  # lines: what a worker does at a time
 
 Step = Callable[[str], str]
