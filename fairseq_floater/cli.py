@@ -14,7 +14,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
     args = _parser().parse_args(arguments)
     logging.getLogger().setLevel(logging.WARNING)  # fairseq sets it to DEBUG for all libraries
     try:
-        args.run(args)
+        args.command(args)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -30,7 +30,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, (run, add_arguments, summary) in _COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=summary)
         add_arguments(command)
-        command.set_defaults(run=run)
+        command.set_defaults(command=run)
     return parser
 
 

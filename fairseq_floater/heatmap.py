@@ -60,7 +60,7 @@ def _table(checkpoint: Path, stack: str, positions: int) -> Tuple[Tensor, Floate
     if encoder.max_positions is not None:
         positions = min(positions, encoder.max_positions)
     with torch.no_grad():
-        return encoder(positions), config
+        return encoder(positions).detach(), config
 
 
 def _style(table: Tensor) -> Dict:

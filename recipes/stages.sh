@@ -91,11 +91,13 @@ train() {
         show "${command[@]}"
         return
     fi
+    # All but how long: a training may go on for longer than was first wanted.
     local wanted="${command[*]} # corpus $(corpus_id)" had
+    wanted=${wanted/" ${DURATION[*]}"/}
     had=$(cat "$RUN/train.command" 2>/dev/null || echo "$wanted")
     [ "$had" = "$wanted" ] || fail "$RUN was trained with another command or corpus (its" \
         "train.command): choose another --runs folder, or delete it to train anew"
-    if [ -e "$RUN/train.done" ]; then
+    if is_trained; then
         echo "done already: train"
         return
     fi
@@ -103,13 +105,18 @@ train() {
     # One process a run: the second of two waits here, and finds it done.
     (
         flock 9
-        [ -e "$RUN/train.done" ] && exit
-        "${command[@]}" 2>&1 | tee -a "$RUN/train.log" | progress && touch "$RUN/train.done"
+        is_trained && exit
+        "${command[@]}" 2>&1 | tee -a "$RUN/train.log" | progress &&
+            echo "${DURATION[*]}" >"$RUN/train.done"
     ) 9>"$RUN/train.lock" || status=$?
     if [ $status -ne 0 ]; then
         tail -n 3 "$RUN/train.log" >&2
         fail "training stopped: see $RUN/train.log, then run again to go on"
     fi
+}
+
+is_trained() {
+    [ "$(cat "$RUN/train.done" 2>/dev/null)" = "${DURATION[*]}" ]
 }
 
 # program NAME: with a launcher, its path, since not every launcher searches PATH.

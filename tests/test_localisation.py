@@ -177,7 +177,7 @@ def test_pieces_join_to_the_sentence(made):
     for name in SPLITS:
         for language in ("en", "de"):
             for text, pieces in zip(
-                read(out, name, language), read(out, name, language, "spm"), strict=True
+                read(out, name, language), read(out, name, language, "bpe"), strict=True
             ):
                 # what fairseq's --remove-bpe sentencepiece does
                 assert pieces.replace(" ", "").replace("\u2581", " ").strip() == text
@@ -202,13 +202,13 @@ def test_a_stage_is_skipped_until_something_changes(wheel, tmp_path):
     assert redone(run(tmp_path, wheel, "--vocab-size=70")) == ["pieces"]
     assert redone(run(tmp_path, wheel, "--vocab-size=70", "--subword=bpe")) == ["pieces"]
     assert redone(run(tmp_path, wheel, "--test=7")) == ["corpus", "pieces"]
-    assert len(read(tmp_path, "test", "en", "spm")) == 7
+    assert len(read(tmp_path, "test", "en", "bpe")) == 7
 
 
 def test_damage_is_mended(made, wheel, tmp_path):
     run(tmp_path, wheel)
     (tmp_path / "raw" / "test.de").unlink()
-    with (tmp_path / "spm" / "valid.en").open("a") as file:
+    with (tmp_path / "bpe" / "valid.en").open("a") as file:
         file.write("one line more\n")
     assert redone(run(tmp_path, wheel)) == ["corpus", "pieces"]
     assert everything(tmp_path) == everything(made[0])
@@ -226,7 +226,7 @@ def test_another_language_leaves_nothing_of_the_last(wheel, tmp_path):
     french = {"homeassistant/components/lock/translations/fr.json": tree(1)}
     other = make_wheel(tmp_path / "other" / WHEEL, french)
     assert redone(run(tmp_path, other, "--target=fr")) == ["corpus", "pieces"]
-    left = {path.name for kind in ("raw", "spm") for path in (tmp_path / kind).iterdir()}
+    left = {path.name for kind in ("raw", "bpe") for path in (tmp_path / kind).iterdir()}
     assert left == {f"{name}.{language}" for name in SPLITS for language in ("en", "fr")}
 
 

@@ -31,51 +31,63 @@ def run_bash(script, *arguments, **variables):
 
 @pytest.fixture(scope="module")
 def quickstart(tmp_path_factory):
-    out = tmp_path_factory.mktemp("quickstart")
-    return out, run_bash("recipes/quickstart.sh", "--out", out, "--updates", 3)
+    runs = tmp_path_factory.mktemp("runs")
+    done = run_bash("recipes/quickstart.sh", "--runs", runs, "--updates", 3)
+    return runs, runs / "quickstart/en-de/floater/seed1", done
 
 
 def test_quickstart_runs_through(quickstart):
-    """Corpus, training, translation, scores, samples, picture; far too short to be good."""
-    out, done = quickstart
+    """Corpus, training, translation, scores, samples, pictures; far too short to be good."""
+    runs, run, done = quickstart
     assert done.returncode == 0, done.stderr
-    for text in ("pairs kept", "training: floater", "BLEU", "chrF", "nrefs:1|case:mixed"):
+    for text in ("pairs kept", "floater: validation at update 3", "BLEU", "nrefs:1|case:mixed"):
         assert text in done.stdout
     assert done.stdout.count("  reference  ") == 5
-    results = json.loads((out / "results.json").read_text())
-    assert 0 <= results["floater"]["bleu"] < 100 and results["copy of the source"]["bleu"] < 15
+    result = json.loads((runs / "quickstart/en-de.floater.seed1.json").read_text())
+    assert 0 <= result["tests"]["test"]["bleu"] < 100 and result["training"]["updates"] == 3
     for stack in ("encoder", "decoder"):
-        assert (out / f"{stack}.png").read_bytes().startswith(b"\x89PNG")
+        assert (runs / f"quickstart/{stack}.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_quickstart_reuses_what_is_done(quickstart):
-    out, first = quickstart
-    before = (out / "floater/checkpoint_last.pt").stat().st_mtime_ns
-    again = run_bash("recipes/quickstart.sh", "--out", out, "--updates", 3)
+    runs, run, first = quickstart
+    before = {path: path.stat().st_mtime_ns for path in run.iterdir()}
+    again = run_bash("recipes/quickstart.sh", "--runs", runs, "--updates", 3)
     assert again.returncode == 0, again.stderr
-    assert again.stdout.count("done already") == 3 and again.stdout.count("skipped") == 2
-    assert (out / "floater/checkpoint_last.pt").stat().st_mtime_ns == before
-    assert again.stdout.split("results")[-1] == first.stdout.split("results")[-1]
+    assert again.stdout.count("done already") == 4
+    assert again.stdout.count("unchanged, skipped") == 4
+    assert {path: path.stat().st_mtime_ns for path in run.iterdir()} == before
+    assert again.stdout.split("] results")[-1] == first.stdout.split("] results")[-1]
 
 
 def test_quickstart_trains_on_and_translates_anew(quickstart):
     """More updates go on from the last checkpoint, and the old translations do not stay."""
-    out, _ = quickstart
-    before = (out / "floater/generate.log").stat().st_mtime_ns
-    done = run_bash("recipes/quickstart.sh", "--out", out, "--updates", 4)
+    runs, run, _ = quickstart
+    before = (run / "generate.test.log").stat().st_mtime_ns
+    done = run_bash("recipes/quickstart.sh", "--runs", runs, "--updates", 4)
     assert done.returncode == 0, done.stderr
-    assert "Loaded checkpoint" in (out / "floater/train.log").read_text()
-    assert (out / "floater/generate.log").stat().st_mtime_ns > before
+    assert "Loaded checkpoint" in (run / "train.log").read_text()
+    assert (run / "generate.test.log").stat().st_mtime_ns > before
+    result = json.loads((runs / "quickstart/en-de.floater.seed1.json").read_text())
+    assert result["training"]["updates"] == 4
 
 
-def test_quickstart_refuses_an_incomplete_translation(quickstart):
-    out, _ = quickstart
-    log = out / "floater/generate.log"
+def test_another_command_or_corpus_does_not_go_on(quickstart):
+    runs, run, _ = quickstart
+    command = ["quickstart/en-de/floater", "--runs", runs, "--stage", 2, "--train", "--lr 1e-4"]
+    done = run_bash("recipes/run.sh", *command, UPDATES="4")
+    assert done.returncode == 1 and "was trained with another command or corpus" in done.stderr
+
+
+def test_an_incomplete_translation_is_refused(quickstart):
+    runs, run, _ = quickstart
+    log = run / "generate.test.log"
     whole = log.read_text()
     log.write_text("\n".join(line for line in whole.split("\n") if not line.startswith("H-7\t")))
-    done = run_bash("recipes/quickstart.sh", "--out", out, "--updates", 4)
+    (run / "score.quickstart.done").unlink()
+    done = run_bash("recipes/run.sh", "quickstart/en-de/floater", "--runs", runs, "--stage", 5)
     log.write_text(whole)
-    assert done.returncode != 0 and "incomplete: delete it and run again" in done.stderr
+    assert done.returncode == 1 and "delete it and generate again" in done.stderr
 
 
 @pytest.mark.parametrize(

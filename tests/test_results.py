@@ -10,6 +10,7 @@ import pytest
 import sacrebleu
 import torch
 from commands import ROOT, SENTENCES, TRAINING, start, succeed, together  # noqa: F401
+from fairseq import checkpoint_utils
 
 from fairseq_floater.average import average_checkpoints, last_checkpoints
 from fairseq_floater.errors import UserError
@@ -65,6 +66,7 @@ def test_average_is_the_mean_of_every_weight(trained, tmp_path):
         expected = (value.double() * 3).to(value.dtype)
         assert torch.equal(mean["model"][name], expected), name
     assert mean["last_optimizer_state"] is None and mean["cfg"] is not None
+    checkpoint_utils.load_checkpoint_to_cpu(str(tmp_path / "mean.pt"))  # fairseq reads it
 
 
 def test_last_checkpoints_are_sorted_by_number(tmp_path):

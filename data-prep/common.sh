@@ -1,0 +1,137 @@
+# What the corpus scripts share; to be sourced. Each prepares one corpus in the folder OUT:
+#
+#   raw/  tok/  bpe/     {train,valid,TEST...}.{SOURCE,TARGET}: plain text as published, words
+#                        (where Moses is used), subwords; line for line the same pairs
+#   bpe.model            of the subwords
+#   bin/                 what fairseq-preprocess makes of bpe/
+#   corpus.json          what the corpus is; summary.json: how much of it there is
+#   .stages/             a marker and a log of every stage
+#
+# Downloads lie beside OUT, in download/CORPUS, for all corpora that are made from them.
+
+source "$(dirname "${BASH_SOURCE[0]}")/../recipes/common.sh"
+PREP=$ROOT/data-prep
+source "$PREP/stage.sh"
+
+# parse_options NAME... -- "$@": set the variable TRAIN_MAX_WORDS from --train-max-words VALUE and
+# so on. --help prints the comment at the head of the script.
+parse_options() {
+    local known="" name
+    while [ "$1" != -- ]; do
+        known+=" $(flag_of "$1")"
+        shift
+    done
+    shift
+    while [ $# -gt 0 ]; do
+        if [ "$1" = -h ] || [ "$1" = --help ]; then
+            sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0"
+            exit
+        fi
+        [[ " $known " == *" $1 "* ]] || fail "unknown option $1: choose from$known --help"
+        [ $# -gt 1 ] || fail "$1 needs a value: see --help"
+        name=${1#--}
+        name=${name^^}
+        printf -v "${name//-/_}" %s "$2"
+        shift 2
+    done
+}
+
+# flag_of TRAIN_MAX_WORDS: --train-max-words
+flag_of() {
+    local name=${1,,}
+    echo "--${name//_/-}"
+}
+
+# require_choice NAME VALUE...: the option NAME has one of these values.
+require_choice() {
+    local choices="${*:2}"
+    [[ -n ${!1} && " $choices " == *" ${!1} "* ]] ||
+        fail "$(flag_of "$1") must be one of $choices, got ${!1:-nothing}"
+}
+
+# require_whole NAME MIN: the option NAME is a whole number of at least MIN.
+require_whole() {
+    [[ ${!1} =~ ^(0|[1-9][0-9]{0,9})$ ]] && [ "${!1}" -ge "$2" ] ||
+        fail "$(flag_of "$1") must be a whole number >= $2, got ${!1:-nothing}"
+}
+
+# open_out FOLDER CORPUS: make the folder; sets OUT, its absolute path, and DOWNLOAD.
+open_out() {
+    mkdir -p "$1" 2>/dev/null || fail "--out $1 cannot be made: choose another folder"
+    OUT=$(cd "$1" && pwd)
+    DOWNLOAD=$(dirname "$OUT")/download/$2
+}
+
+# The stages that end every corpus. They read SOURCE, TARGET, SUBWORD (subword-nmt or
+# sentencepiece), SIZE (merges or pieces), WORKERS and TESTS, an array of names.
+
+# subwords FOLDER: from the text in OUT/FOLDER to OUT/bpe, with a model of both languages.
+subwords() {
+    stage model "$OUT/$1/train.$SOURCE" "$OUT/$1/train.$TARGET" -- "$OUT/bpe.model" -- \
+        learn_subwords "$OUT/$1/train.$SOURCE" "$OUT/$1/train.$TARGET"
+    stage subwords "$OUT/$1" "$OUT/bpe.model" -- "$OUT/bpe" -- apply_subwords "$OUT/$1"
+}
+
+learn_subwords() {
+    python "$PREP/subword.py" learn --method "$SUBWORD" --size "$SIZE" "$OUT/bpe.model.part" "$@"
+}
+
+apply_subwords() {
+    local split language
+    mkdir "$OUT/bpe.part"
+    for split in train valid "${TESTS[@]}"; do
+        for language in "$SOURCE" "$TARGET"; do
+            python "$PREP/subword.py" apply --method "$SUBWORD" \
+                "$OUT/bpe.model" <"$1/$split.$language" >"$OUT/bpe.part/$split.$language"
+        done
+    done
+}
+
+# binarise: from OUT/bpe to OUT/bin.
+binarise() {
+    stage binarise "$OUT/bpe" -- "$OUT/bin" -- preprocess
+}
+
+preprocess() {
+    fairseq-preprocess --source-lang "$SOURCE" --target-lang "$TARGET" --joined-dictionary \
+        --trainpref "$OUT/bpe/train" --validpref "$OUT/bpe/valid" \
+        --testpref "$(IFS=, && echo "${TESTS[*]/#/$OUT/bpe/}")" \
+        --destdir "$OUT/bin.part" --workers "$WORKERS"
+}
+
+# describe CORPUS TOKENIZER LOWERCASE: write OUT/corpus.json; the tokenizer is moses or null. Reads
+# TRAIN_MAX_WORDS too: 0 is no limit.
+describe() {
+    stage describe -- "$OUT/corpus.json" -- write_description "$@"
+}
+
+write_description() {
+    local tokenizer=$2 limit=$TRAIN_MAX_WORDS
+    [ "$tokenizer" = null ] || tokenizer="\"$tokenizer\""
+    [ "$limit" -gt 0 ] || limit=null
+    cat >"$OUT/corpus.json.part" <<JSON
+{
+ "corpus": "$1",
+ "source": "$SOURCE",
+ "target": "$TARGET",
+ "tests": [$(printf '"%s", ' "${TESTS[@]}" | sed 's/, $//')],
+ "tokenizer": $tokenizer,
+ "lowercase": $3,
+ "subword": "${SUBWORD/-/_}",
+ "train_max_words": $limit
+}
+JSON
+}
+
+# summarise: check that all is parallel, and show how much there is.
+summarise() {
+    local split folder files
+    for split in train valid "${TESTS[@]}"; do
+        files=()
+        for folder in raw tok bpe; do
+            [ ! -d "$OUT/$folder" ] || files+=("$OUT/$folder/$split.$SOURCE" "$OUT/$folder/$split.$TARGET")
+        done
+        python "$PREP/check.py" "${files[@]}"
+    done
+    python "$PREP/summary.py" "$OUT"
+}

@@ -1,0 +1,64 @@
+"""Keep the pairs of a split whose source has at most so many words; in all its files alike.
+
+    python data-prep/filter.py --max-source-words 12 raw/train.en \\
+        raw/train.en short/train.en  raw/train.de short/train.de  tok/train.en short/tok.en ...
+
+The first file decides: its words are what white space separates, so it should be raw text.  Each
+FROM is written to the TO beside it without the lines that go.  Only "\\n" ends a line.
+"""
+
+import argparse
+import os
+import sys
+from contextlib import ExitStack
+from itertools import zip_longest
+from pathlib import Path
+
+from stages import Parser, UserError, report_errors, within
+
+
+def filter_lines(source: Path, moves: list[tuple[Path, Path]], limit: int) -> tuple[int, int]:
+    """Write what is kept; returns how many lines that is, and of how many."""
+    kept = number = 0
+    parts = [target.with_name(target.name + ".part") for _, target in moves]
+    with ExitStack() as stack:
+        inputs = [stack.enter_context(path.open("rb")) for path in (source, *dict(moves))]
+        outputs = [stack.enter_context(path.open("wb")) for path in parts]
+        for number, (line, *others) in enumerate(zip_longest(*inputs), 1):
+            if line is None or None in others:
+                names = ", ".join(map(str, dict.fromkeys((source, *dict(moves)))))
+                raise UserError(f"at line {number:,} not all go on: {names}: make them parallel")
+            if limit == 0 or len(line.decode(errors="replace").split()) <= limit:
+                kept += 1
+                for output, other in zip(outputs, others, strict=True):
+                    output.write(other)
+    for part, (_, target) in zip(parts, moves, strict=True):
+        os.replace(part, target)
+    return kept, number
+
+
+def parse_args() -> argparse.Namespace:
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = Parser(description=__doc__, formatter_class=layout, allow_abbrev=False)
+    words = within(int, 0, 1_000_000)
+    help = "pairs with more go (0: none goes)"
+    parser.add_argument("--max-source-words", type=words, required=True, metavar="N", help=help)
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="raw text of the source side")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FROM TO", help="files to filter")
+    args = parser.parse_args()
+    if len(args.files) % 2:
+        parser.error(f"FROM and TO go in pairs, but there are {len(args.files)} of them")
+    args.moves = list(zip(args.files[::2], args.files[1::2], strict=True))
+    return args
+
+
+def run(args: argparse.Namespace) -> None:
+    kept, total = filter_lines(args.source, args.moves, args.max_source_words)
+    if not kept:
+        limit = f"--max-source-words {args.max_source_words}"
+        raise UserError(f"{limit} leaves none of {total:,} pairs of {args.source}: raise it")
+    print(f"kept {kept:,} of {total:,} pairs")
+
+
+if __name__ == "__main__":
+    sys.exit(report_errors(lambda: run(parse_args())))

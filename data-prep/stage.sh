@@ -1,0 +1,81 @@
+# Stages that run once; to be sourced. Uses OUT, the folder of the corpus, and PREP, that of the
+# programs; keeps a marker and a log of every stage in OUT/.stages.
+
+# stage NAME INPUT... -- OUTPUT... -- COMMAND...: run a stage unless it is done.
+#
+# Inputs and outputs are files or folders. COMMAND, a program or a shell function, writes
+# OUTPUT.part for each OUTPUT; once it has succeeded they are renamed, so that outputs are whole or
+# absent. What a done stage was made from is in its marker: if the command, a function it calls, a
+# program in data-prep or a variable in capitals that they name, an input or an output has changed
+# since, the stage is run again.
+stage() {
+    local name=$1 marker=$OUT/.stages/$1 log=$OUT/.stages/$1.log start=$SECONDS
+    local inputs=() outputs=() path made status last
+    shift
+    while [ "$1" != -- ]; do inputs+=("$1") && shift; done
+    shift
+    while [ "$1" != -- ]; do outputs+=("$1") && shift; done
+    shift
+    for path in "${inputs[@]}"; do
+        [ -e "$path" ] || fail "$name: its input $path is missing: run the script that makes it"
+    done
+    made=$(definition "$@" && digest "${inputs[@]}")
+    if [ "$(cat "$marker" 2>/dev/null)" = "$made"$'\n'"$(digest "${outputs[@]}")" ]; then
+        echo "$name: unchanged, skipped"
+        return
+    fi
+    echo "$name: working ..."
+    rm -rf "$marker" "${outputs[@]/%/.part}"
+    for path in "$marker" "${outputs[@]}"; do mkdir -p "$(dirname "$path")"; done
+    # Not "( ... ) || ...": what stands before || runs without -e.
+    set +e
+    (set -e && "$@") >"$log" 2>&1 </dev/null
+    status=$?
+    set -e
+    last=$(tr '\r' '\n' <"$log" | sed '/^ *$/d' | tail -n 1)
+    [ $status -eq 0 ] || fail "$name: ${last:+${last#error: }: }see $log"
+    for path in "${outputs[@]}"; do
+        [ -e "$path.part" ] || fail "$name: ended without making $path: see $log"
+    done
+    for path in "${outputs[@]}"; do
+        rm -rf "$path"
+        mv "$path.part" "$path"
+    done
+    printf '%s\n' "$made" "$(digest "${outputs[@]}")" >"$marker"
+    echo "$name: $((SECONDS - start)) s"
+}
+
+# digest PATH...: name and sha256 of each of these files, and of those in these folders.
+digest() {
+    local sums
+    [ $# -gt 0 ] || return 0
+    sums=$(find "$@" -type f -print0 2>/dev/null | LC_ALL=C sort -z | xargs -0r sha256sum) || true
+    echo "${sums//"$OUT/"/}"
+}
+
+# definition COMMAND...: a hash of all that says what a command does: itself, the functions it
+# calls, the programs of data-prep and the values of the variables in capitals that these name.
+definition() {
+    local text="$*" found="$*" name names
+    while [ -n "$found" ]; do
+        names=$(grep -oE '[a-z_]+' <<<"$found" | sort -u)
+        found=""
+        for name in $names; do
+            if declare -F "$name" >/dev/null && ! grep -q "^$name ()" <<<"$text"; then
+                found+=$'\n'$(declare -f "$name")
+            fi
+        done
+        text+=$found
+    done
+    {
+        echo "${text//"$OUT/"/}"
+        for name in $(grep -oE '[a-z0-9_]+\.py' <<<"$text" | sort -u); do
+            [ ! -e "$PREP/$name" ] || sha256sum <"$PREP/$name"
+        done
+        # Where things lie and how many do the work makes no difference.
+        for name in $(grep -oE '\$\{?[#!]?[A-Z_]+' <<<"$text" | tr -d '${#!' | sort -u); do
+            [[ " OUT DOWNLOAD ROOT PREP WORKERS SECONDS " == *" $name "* ]] ||
+                declare -p "$name" 2>/dev/null || true
+        done
+    } | sha256sum
+}

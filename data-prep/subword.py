@@ -1,0 +1,105 @@
+"""Learn subwords of text, and cut text into them.
+
+    python data-prep/subword.py learn --method subword-nmt --size 10000 MODEL train.en train.de
+    python data-prep/subword.py apply --method subword-nmt MODEL <train.en >bpe/train.en
+
+subword-nmt     byte-pair encoding; the size is the number of merges.  MODEL and subwords are those
+                of `cat FILE... | subword-nmt learn-bpe -s SIZE` and of `subword-nmt apply-bpe`.
+                For text cut into words already.
+sentencepiece   a unigram model; the size is the number of pieces.  For plain text: white space is
+                folded, nothing else is changed, so that pieces join to the very sentence.
+
+One model for all files; the same text gives the same model.  Only "\\n" ends a line.
+"""
+
+import argparse
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Callable, Iterator
+from itertools import chain
+from pathlib import Path
+
+import sentencepiece
+from stages import Parser, UserError, report_errors, within, write
+from subword_nmt.apply_bpe import BPE
+from subword_nmt.learn_bpe import learn_bpe
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    with path.open(encoding="utf-8", newline="\n") as file:
+        yield from file
+
+
+def learn_merges(lines: Iterator[str], size: int) -> bytes:
+    """Learn byte-pair merges; fewer than ``size`` if the text has no more pairs."""
+    codes = io.StringIO()
+    try:
+        with open(os.devnull, "w") as null, contextlib.redirect_stderr(null):  # its progress bar
+            learn_bpe(lines, codes, size)
+    except ValueError:  # of max() of nothing
+        raise UserError(f"--size {size} is too high for so little text: lower it") from None
+    return codes.getvalue().encode()
+
+
+def learn_pieces(lines: Iterator[str], size: int) -> bytes:
+    """Train sentencepiece with one thread and no paths, so that its bytes are reproducible."""
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=(" ".join(line.split()) for line in lines),
+            model_writer=model,
+            model_type="unigram",
+            vocab_size=size,
+            character_coverage=1.0,
+            normalization_rule_name="identity",
+            num_threads=1,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        why = str(error).strip().rpartition("] ")[2]
+        raise UserError(f"--size {size} does not suit the text: {why}") from None
+    return model.getvalue()
+
+
+def merges(model: Path) -> Callable[[str], str]:
+    with model.open(encoding="utf-8", newline="\n") as codes:
+        return BPE(codes).process_line
+
+
+def pieces(model: Path) -> Callable[[str], str]:
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
+    return lambda line: " ".join(processor.encode(" ".join(line.split()), out_type=str)) + "\n"
+
+
+METHODS = {"subword-nmt": (learn_merges, merges), "sentencepiece": (learn_pieces, pieces)}
+
+
+def parse_args() -> argparse.Namespace:
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = Parser(description=__doc__, formatter_class=layout, allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="learn | apply")
+    learn = commands.add_parser("learn", help="from files to a model")
+    apply = commands.add_parser("apply", help="a filter, from lines to lines of subwords")
+    for command in (learn, apply):
+        command.add_argument("--method", choices=METHODS, required=True)
+        command.add_argument("model", type=Path, metavar="MODEL")
+    sizes = within(int, 1, 10_000_000)
+    learn.add_argument("--size", type=sizes, required=True, help="merges or pieces")
+    learn.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    return parser.parse_args()
+
+
+def run(args: argparse.Namespace) -> None:
+    learn, load = METHODS[args.method]
+    if args.command == "learn":
+        write(args.model, learn(chain.from_iterable(map(read_lines, args.files)), args.size))
+        return
+    cut = load(args.model)
+    for line in io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", newline="\n"):
+        sys.stdout.buffer.write(cut(line).encode())
+
+
+if __name__ == "__main__":
+    sys.exit(report_errors(lambda: run(parse_args())))
