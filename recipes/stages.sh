@@ -10,12 +10,17 @@ run_row() {
     corpus
     RUN=$(run_folder "$ROW")
     BASE=${ROW_BASE[$ROW]:-}
-    [ -n "$DRY_RUN" ] || mkdir -p "$RUN"
-    local stage names=(prepare train average generate score report)
+    local lock stage names=(prepare train average generate score report)
+    if [ -z "$DRY_RUN" ]; then
+        mkdir -p "$RUN"
+        exec {lock}>"$RUN/lock" # rows that run side by side may start from the same base
+        flock "$lock"
+    fi
     for stage in $(seq "$FIRST" "$LAST"); do
         heading "$EXPERIMENT/$PAIR/$ROW, seed $SEED: ${names[stage - 1]}"
         "${names[stage - 1]}"
     done
+    [ -n "$DRY_RUN" ] || exec {lock}>&-
 }
 
 # run_folder ROW: where a row of this protocol, pair and seed lies.
@@ -102,17 +107,12 @@ train() {
         return
     fi
     echo "$wanted" >"$RUN/train.command"
-    # One process a run: the second of two waits here, and finds it done.
-    (
-        flock 9
-        is_trained && exit
-        "${command[@]}" 2>&1 | tee -a "$RUN/train.log" | progress &&
-            echo "${DURATION[*]}" >"$RUN/train.done"
-    ) 9>"$RUN/train.lock" || status=$?
+    "${command[@]}" 2>&1 | tee -a "$RUN/train.log" | progress || status=$?
     if [ $status -ne 0 ]; then
         tail -n 3 "$RUN/train.log" >&2
         fail "training stopped: see $RUN/train.log, then run again to go on"
     fi
+    echo "${DURATION[*]}" >"$RUN/train.done"
 }
 
 is_trained() {

@@ -1,6 +1,10 @@
 """``recipes/run.sh``: what it would run, and a whole row on a corpus of a few lines."""
 
+import gzip
+import hashlib
+import json
 import os
+import random
 import re
 import subprocess
 from pathlib import Path
@@ -110,3 +114,86 @@ def test_mistakes_are_one_line(arguments, message):
     done = run(*arguments)
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1 and message in done.stderr
+
+
+COUNTS = {"train": 80, "val": 8, "test_2016_flickr": 6, "test_2017_flickr": 5}
+
+
+def write_mirror(folder):
+    """Multi30k's files with a few lines of toy text, laid out as DATA_MIRROR."""
+    generator, sums = random.Random(0), []
+    place = folder / "raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw"
+    place.mkdir(parents=True)
+    for name, count in COUNTS.items():
+        lines = [generator.choices("Ein Hund und eine Katze .".split(), k=7) for _ in range(count)]
+        for language, words in (("en", lines), ("de", [line[::-1] for line in lines])):
+            path = place / f"{name}.{language}.gz"
+            path.write_bytes(gzip.compress("".join(" ".join(w) + "\n" for w in words).encode()))
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            sums.append(f"{digest}  {path.relative_to(folder)}\n")
+    (folder / "sums").write_text("".join(sums))
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory):
+    """All rows of warm_tiny, two at a time: base model, that for longer, FLOATER from it."""
+    runs, mirror = tmp_path_factory.mktemp("runs"), tmp_path_factory.mktemp("mirror")
+    write_mirror(mirror)
+    prepare = ["bash", ROOT / "data-prep/multi30k.sh", "--out", runs / "data/multi30k.en-de"]
+    prepare += ["--checksums", mirror / "sums", "--size", "20", "--workers", "1"]
+    subprocess.run(prepare, env={**os.environ, "DATA_MIRROR": str(mirror)}, check=True)
+    options = ["--runs", runs, "--stage", 2, "--jobs", 2]
+    return runs, run("warm_tiny", *options, "--train", "--max-update 6 --cpu")
+
+
+def test_a_table_from_training_to_report(warm):
+    runs, done = warm
+    assert done.returncode == 0, done.stderr
+    text = (runs / "warm_tiny/table.md").read_text()
+    for row in ("sinusoidal-input", "sinusoidal-input-longer", "floater-all-warm"):
+        result = json.loads((runs / f"warm_tiny/en-de.{row}.seed1.json").read_text())
+        assert list(result["tests"]) == ["test2016", "test2017"]
+        assert [len(t["hypotheses"]) for t in result["tests"].values()] == [6, 5]
+        assert result["training"]["updates"] == 6
+        assert f"| {row} |" in text
+    assert "case:lc" in text and "p bootstrap" in text
+    assert (runs / "warm_tiny/table.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_warm_start_goes_on_from_the_average_of_the_base_model(warm):
+    runs, _ = warm
+    folder = runs / "multi30k_tiny/en-de"
+    base = (folder / "sinusoidal-input/seed1/train.log").read_text()
+    logs = {
+        row: (folder / row / "seed1/train.log").read_text()
+        for row in ("floater-all-warm", "sinusoidal-input-longer")
+    }
+    first = {row: float(re.search(r"nll_loss ([\d.]+)", log)[1]) for row, log in logs.items()}
+    last = float(re.findall(r"valid on.*nll_loss ([\d.]+)", base)[-1])
+    for row, loss in first.items():
+        assert "loading pretrained model from" in logs[row] and loss < last + 0.3
+    assert (folder / "sinusoidal-input/seed1/train.log").read_text().count("done training") == 1
+
+
+def test_what_is_done_is_not_done_again(warm):
+    runs, _ = warm
+    before = {path: path.stat().st_mtime_ns for path in runs.rglob("*.log")}
+    options = ["--runs", runs, "--stage", 2, "--train", "--max-update 6 --cpu"]
+    again = run("warm_tiny/en-de/floater-all-warm", *options)
+    assert again.returncode == 0, again.stderr
+    # train and average of the base model; train, average, twice generate, score of the row
+    assert again.stdout.count("done already") == 7
+    assert {path: path.stat().st_mtime_ns for path in runs.rglob("*.log")} == before
+
+
+def test_a_failing_row_does_not_stop_the_others(warm):
+    """And the report of those that are there is made."""
+    runs, _ = warm
+    log = runs / "multi30k_tiny/en-de/sinusoidal-input-longer/seed1/generate.test2017.log"
+    whole = log.read_text()
+    log.write_text("")
+    (log.parent / "score.warm_tiny.done").unlink()
+    done = run("warm_tiny", "--runs", runs, "--stage", 5, "--train", "--max-update 6 --cpu")
+    log.write_text(whole)
+    assert done.returncode == 1 and "some rows failed" in done.stderr
+    assert "is incomplete" in done.stderr and "table.md" in done.stdout
