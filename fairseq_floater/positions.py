@@ -19,17 +19,16 @@ def token_positions(padding_mask: Tensor) -> Tensor:
     return tokens.cumsum(dim=1) * tokens - 1
 
 
-def look_up(track: Tensor, positions: Tensor, like: Optional[Tensor] = None) -> Tensor:
+def look_up(track: Tensor, positions: Tensor, like: Tensor) -> Tensor:
     """Vectors of one track (positions, dim) at ``positions``, of any shape: (*shape, dim).
 
     Pads get the vector of position 0. That is harmless where attention masks them, and spares a
     pass over the result; use ``look_up_masked`` elsewhere. ``like`` gives the dtype.
     """
-    vectors = F.embedding(positions.clamp(min=0), track)
-    return vectors if like is None else vectors.to(like.dtype)
+    return F.embedding(positions.clamp(min=0), track).to(like.dtype)
 
 
-def look_up_masked(track: Tensor, positions: Tensor, like: Optional[Tensor] = None) -> Tensor:
+def look_up_masked(track: Tensor, positions: Tensor, like: Tensor) -> Tensor:
     """``look_up`` with zeros at pads."""
     vectors = look_up(track, positions, like)
     return vectors * (positions >= 0).unsqueeze(-1).to(vectors.dtype)

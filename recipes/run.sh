@@ -55,6 +55,7 @@ done
 
 # What a file in recipes/configs may say besides setting variables: row NAME FLAGS..., and
 # warm_row NAME BASE FLAGS... for one that starts from the averaged checkpoint of the row BASE.
+# With ON_VALIDATION=1 rows are scored on the validation set.
 declare -a ROWS=()
 declare -A ROW_FLAGS=() ROW_BASE=()
 row() {
@@ -80,6 +81,7 @@ fi
     fail "no experiment $EXPERIMENT: choose from $(experiments | paste -sd ' ')"
 source "$RECIPES/configs/$EXPERIMENT.sh"
 source "$RECIPES/protocols/$PROTOCOL.sh"
+[ -z "${ON_VALIDATION:-}" ] || TESTS=(valid) # nothing is chosen by a test set
 [ -z "$PAIR" ] || [[ " ${PAIRS[*]} " == *" $PAIR "* ]] ||
     fail "no language pair $PAIR in $EXPERIMENT: choose from ${PAIRS[*]}"
 [ -z "$ROW" ] || [ -n "${ROW_FLAGS[$ROW]+there}" ] ||

@@ -138,6 +138,7 @@ generate() {
     local number subset
     for number in "${!TESTS[@]}"; do
         subset=test$([ "$number" -eq 0 ] || echo "$number")
+        [ "${TESTS[number]}" != valid ] || subset=valid
         step "generate.${TESTS[number]}" "$RUN/average.done" \
             fairseq-generate "$DATA/bin" --user-dir "$ROOT/fairseq_floater" \
             --path "$RUN/average.pt" --gen-subset "$subset" "${GENERATE[@]}" \
