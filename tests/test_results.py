@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import re
 import subprocess
 import sys
 
@@ -259,6 +260,8 @@ def test_report_holds_means_deviations_and_p_values(tmp_path, bins):
     assert (tmp_path / "out/table.png").read_bytes().startswith(b"\x89PNG")
     a, b = (r.tests["test"]["bleu"] for r in records[2:])
     assert f"| ours | {(a + b) / 2:.1f} ± {abs(a - b) / math.sqrt(2):.1f} |" in text
+    c, d = (r.tests["test"]["bleu"] for r in records[:2])
+    assert re.search(rf"\| base \| {(c + d) / 2:.1f} ± \S+ \| {(c + d) / 2:.2f} \|", text)
     gain = a - records[0].tests["test"]["bleu"]
     assert f"| test | ours | 1 | {gain:+.1f} | 0.0010 |" in text
     assert "1,234,567" in text and ("ended by themselves" in text) == bins

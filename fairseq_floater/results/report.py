@@ -31,7 +31,7 @@ def report(folder: Path, out: Path, baseline: Optional[str] = None, title: str =
         names = ", ".join(dict.fromkeys(r.row for r in records))
         raise UserError(f"--baseline {baseline} is not among the results: choose from {names}")
     pairs = {pair: _rows(records, pair) for pair in dict.fromkeys(r.pair for r in records)}
-    parts = [f"# {title or records[0].experiment}", f"![Scores]({out.name}.png)"]
+    parts = [f"# {title or records[0].experiment}", f"![Scores]({out.name}.png)", _summary(pairs)]
     for pair, rows in pairs.items():
         parts.append(f"## {pair}\n\n{_scores(rows)}")
         if baseline in rows:
@@ -81,6 +81,20 @@ def _values(records: Sequence[Record], find: Callable[[Record], Any]) -> List[fl
 def _cell(records: Sequence[Record], find: Callable[[Record], Any], digits: int = 1) -> str:
     values = _values(records, find)
     return spread(values, digits) if values else ""
+
+
+def _summary(pairs: Dict[str, Rows]) -> str:
+    """BLEU on every test set, and its average for the rows that have them all."""
+    columns = [(pair, test) for pair, rows in pairs.items() for test in _tests(rows)]
+    body = []
+    for row in dict.fromkeys(row for rows in pairs.values() for row in rows):
+        found = [
+            _values(pairs[pair].get(row, []), lambda r, t=test: r.tests[t]["bleu"])
+            for pair, test in columns
+        ]
+        average = f"{mean(map(mean, found)):.2f}" if all(found) else ""
+        body.append([row, *(spread(values) if values else "" for values in found), average])
+    return markdown(["BLEU", *(f"{pair} {test}" for pair, test in columns), "average"], body)
 
 
 def _scores(rows: Rows) -> str:
