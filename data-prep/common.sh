@@ -44,9 +44,11 @@ flag_of() {
 
 # require_choice NAME VALUE...: the option NAME has one of these values.
 require_choice() {
-    local choices="${*:2}"
-    [[ -n ${!1} && " $choices " == *" ${!1} "* ]] ||
-        fail "$(flag_of "$1") must be one of $choices, got ${!1:-nothing}"
+    local choice
+    for choice in "${@:2}"; do
+        [ "$choice" != "${!1}" ] || return 0
+    done
+    fail "$(flag_of "$1") must be one of ${*:2}, got ${!1:-nothing}"
 }
 
 # require_whole NAME MIN: the option NAME is a whole number of at least MIN.
@@ -64,6 +66,22 @@ open_out() {
 
 # The stages that end every corpus. They read SOURCE, TARGET, SUBWORD (subword-nmt or
 # sentencepiece), SIZE (merges or pieces), WORKERS and TESTS, an array of names.
+
+# moses_words STEP...: from OUT/raw to OUT/tok, as moses.py does.
+moses_words() {
+    stage tokenise "$OUT/raw" -- "$OUT/tok" -- apply_moses "$@"
+}
+
+apply_moses() {
+    local split language
+    mkdir "$OUT/tok.part"
+    for split in train valid "${TESTS[@]}"; do
+        for language in "$SOURCE" "$TARGET"; do
+            python "$PREP/moses.py" --language "$language" --workers "$WORKERS" "$@" \
+                <"$OUT/raw/$split.$language" >"$OUT/tok.part/$split.$language"
+        done
+    done
+}
 
 # subwords FOLDER: from the text in OUT/FOLDER to OUT/bpe, with a model of both languages.
 subwords() {

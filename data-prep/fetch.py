@@ -1,10 +1,12 @@
 """Download a file and verify it.
 
     python data-prep/fetch.py https://host/path/corpus.tgz download/corpus.tgz --sha256 HEX
+    python data-prep/fetch.py apt:PACKAGE=VERSION download/PACKAGE_VERSION_all.deb --sha256 HEX
 
 A file that is there and verifies is kept.  The environment variable DATA_MIRROR, a folder or an
 address, is tried first: for MIRROR/host/path/corpus.tgz, then for MIRROR/corpus.tgz.  What has
-arrived of a download stays in FILE.part, and the next try or run goes on from there.
+arrived of a download stays in FILE.part, and the next try or run goes on from there.  Packages of
+Debian are downloaded with apt-get, not installed.
 """
 
 import argparse
@@ -15,7 +17,9 @@ import io
 import os
 import shutil
 import ssl
+import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.parse
@@ -40,18 +44,18 @@ FAULTS = (
     TimeoutError,
     ssl.SSLError,
 )
-Checksum = tuple[str, str]  # algorithm and hexadecimal digits; both empty for none
+Checksum = tuple[str, str]  # algorithm and hexadecimal digits
 
 
 class Missing(Exception):
     """The server, or the folder, does not have the file."""
 
 
-def verify(path: Path, checksum: Checksum, origin: str, mend: str) -> None:
+def verify(path: Path, checksum: Checksum | None, origin: str, mend: str) -> None:
     """Delete a file that is not what was asked for, and say so in an error."""
-    algorithm, wanted = checksum
-    if not algorithm:
+    if not checksum:
         return
+    algorithm, wanted = checksum
     with path.open("rb") as file:
         got = hashlib.file_digest(file, algorithm).hexdigest()
     if got != wanted:
@@ -143,11 +147,32 @@ def download(url: str, part: Path) -> None:
         time.sleep(WAIT * 2 ** (tries - 1))
 
 
-def try_mirror(mirror: str, url: str, part: Path) -> str:
-    """Fill ``part`` from the mirror; returns where the file was found, or nothing."""
+def apt_download(package: str, path: Path, part: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        command = ["apt-get", "download", "-q", package]
+        try:
+            done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=folder)
+            why = (done.stderr.strip() or "no message").splitlines()[-1].removeprefix("E: ")
+        except FileNotFoundError:
+            why = "no apt-get here"
+        if not (found := list(Path(folder).glob("*.deb"))):
+            raise UserError(
+                f"apt-get download {package}: {why}: run apt-get update, or get {path.name} from "
+                f"Debian and put it into {path.parent}"
+            )
+        os.replace(found[0], part)
+
+
+def names_of(url: str, path: Path) -> list[str]:
+    """What the file may be called in a mirror; by the first name it is in lists of checksums."""
     split = urllib.parse.urlsplit(url)
-    why = f"does not have {os.path.basename(split.path)}"
-    for name in (split.netloc + split.path, os.path.basename(split.path)):
+    return [path.name] if split.scheme == "apt" else [split.netloc + split.path, path.name]
+
+
+def try_mirror(mirror: str, url: str, path: Path, part: Path) -> str:
+    """Fill ``part`` from the mirror; returns where the file was found, or nothing."""
+    why = f"does not have {path.name}"
+    for name in names_of(url, path):
         origin = f"{mirror.rstrip('/')}/{name.lstrip('/')}"
         try:
             if "://" in mirror:
@@ -165,7 +190,11 @@ def try_mirror(mirror: str, url: str, part: Path) -> str:
     return ""
 
 
-def get(url: str, part: Path) -> str:
+def get(url: str, path: Path, part: Path) -> str:
+    """Fill ``part`` from the address itself, which is returned."""
+    if url.startswith("apt:"):
+        apt_download(url.removeprefix("apt:"), path, part)
+        return url
     try:
         download(url, part)
     except Missing as error:
@@ -173,7 +202,7 @@ def get(url: str, part: Path) -> str:
     return url
 
 
-def fetch(url: str, path: Path, checksum: Checksum) -> None:
+def fetch(url: str, path: Path, checksum: Checksum | None) -> None:
     """Bring the file from the mirror or its address unless it is there; it verifies."""
     part, mirror = path.with_name(path.name + ".part"), os.environ.get("DATA_MIRROR", "")
     with one_at_a_time(path.parent):
@@ -181,16 +210,15 @@ def fetch(url: str, path: Path, checksum: Checksum) -> None:
             verify(path, checksum, str(path), "it is deleted, run again to download it")
             print(f"{path.name}: there already")
             return
-        origin = mirror and try_mirror(mirror, url, part) or get(url, part)
+        origin = mirror and try_mirror(mirror, url, path, part) or get(url, path, part)
         blame = "run again" if origin == url else "mend the mirror or unset DATA_MIRROR"
         verify(part, checksum, origin, f"{part.name} is deleted, {blame}")
         os.replace(part, path)
         print(f"{path.name}: {size_of(path) / 1e6:,.1f} MB from {origin}")
 
 
-def pinned(url: str, checksums: Path) -> Checksum:
-    """Look an address up in a list of sha256sum: its names are addresses without https://."""
-    name = url.partition("://")[2]
+def pinned(name: str, checksums: Path) -> Checksum:
+    """Look a file up in a list as sha256sum makes it in the folder of a mirror."""
     for line in checksums.read_text().splitlines():
         digits, _, entry = line.partition("  ")
         if entry == name:
@@ -201,21 +229,22 @@ def pinned(url: str, checksums: Path) -> Checksum:
 def parse_args() -> argparse.Namespace:
     layout = argparse.RawDescriptionHelpFormatter
     parser = Parser(description=__doc__, formatter_class=layout, allow_abbrev=False)
-    parser.add_argument("url", metavar="URL", help="http, https or file")
+    parser.add_argument("url", metavar="URL", help="of http, https, file or apt")
     parser.add_argument("path", metavar="FILE", type=Path)
     sums = parser.add_mutually_exclusive_group()
     sums.add_argument("--sha256", metavar="HEX", type=str.lower, help="of the file")
     sums.add_argument("--md5", metavar="HEX", type=str.lower, help="of the file")
     sums.add_argument("--checksums", type=Path, help="a list of sha256sum, HOST/PATH for names")
     args = parser.parse_args()
-    if not args.url.startswith(("http://", "https://", "file://")):
-        parser.error(f"{args.url!r} is no address: it begins with http://, https:// or file://")
+    if not args.url.startswith(("http://", "https://", "file://", "apt:")):
+        parser.error(f"{args.url!r} is no address: begin it with http, https, file or apt")
     return args
 
 
 def run(args: argparse.Namespace) -> None:
-    named = [(name, getattr(args, name)) for name in ("sha256", "md5") if getattr(args, name)]
-    checksum = pinned(args.url, args.checksums) if args.checksums else (*named, ("", ""))[0]
+    checksum = ("sha256", args.sha256) if args.sha256 else ("md5", args.md5) if args.md5 else None
+    if args.checksums:
+        checksum = pinned(names_of(args.url, args.path)[0], args.checksums)
     fetch(args.url, args.path, checksum)
 
 

@@ -59,21 +59,9 @@ plain_text() {
     rm "$all.$SOURCE" "$all.$TARGET"
 }
 
-tokenise() {
-    local split language
-    mkdir "$OUT/tok.part"
-    for split in "${!PUBLISHED[@]}"; do
-        for language in "$SOURCE" "$TARGET"; do
-            python "$PREP/moses.py" --language "$language" --workers "$WORKERS" \
-                lowercase normalise tokenise \
-                <"$OUT/raw/$split.$language" >"$OUT/tok.part/$split.$language"
-        done
-    done
-}
-
 stage raw "${archives[@]}" -- "$OUT/raw" -- plain_text
 if [ "$SUBWORD" = subword-nmt ]; then
-    stage tokenise "$OUT/raw" -- "$OUT/tok" -- tokenise
+    moses_words lowercase normalise tokenise
     subwords tok
     describe multi30k moses true
 else

@@ -20,7 +20,7 @@ stage() {
         [ -e "$path" ] || fail "$name: its input $path is missing: run the script that makes it"
     done
     made=$(definition "$@" && digest "${inputs[@]}")
-    if [ "$(cat "$marker" 2>/dev/null)" = "$made"$'\n'"$(digest "${outputs[@]}")" ]; then
+    if [ "$(cat "$marker" 2>/dev/null)" = "$(echo "$made" && digest "${outputs[@]}")" ]; then
         echo "$name: unchanged, skipped"
         return
     fi
@@ -32,8 +32,11 @@ stage() {
     (set -e && "$@") >"$log" 2>&1 </dev/null
     status=$?
     set -e
-    last=$(tr '\r' '\n' <"$log" | sed '/^ *$/d' | tail -n 1)
-    [ $status -eq 0 ] || fail "$name: ${last:+${last#error: }: }see $log"
+    if [ $status -ne 0 ]; then
+        rm -rf "${outputs[@]/%/.part}"
+        last=$(tr '\r' '\n' <"$log" | sed '/^ *$/d' | tail -n 1)
+        fail "$name: ${last:+${last#error: }: }see $log"
+    fi
     for path in "${outputs[@]}"; do
         [ -e "$path.part" ] || fail "$name: ended without making $path: see $log"
     done
@@ -41,7 +44,7 @@ stage() {
         rm -rf "$path"
         mv "$path.part" "$path"
     done
-    printf '%s\n' "$made" "$(digest "${outputs[@]}")" >"$marker"
+    (echo "$made" && digest "${outputs[@]}") >"$marker"
     echo "$name: $((SECONDS - start)) s"
 }
 

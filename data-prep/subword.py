@@ -58,7 +58,7 @@ def learn_pieces(lines: Iterator[str], size: int) -> bytes:
             minloglevel=2,
         )
     except RuntimeError as error:
-        why = str(error).strip().rpartition("] ")[2]
+        why = str(error).strip().rpartition("] ")[2].rstrip(".")
         raise UserError(f"--size {size} does not suit the text: {why}") from None
     return model.getvalue()
 

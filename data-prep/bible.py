@@ -1,0 +1,151 @@
+"""Make a parallel corpus of two Bibles: modules of SWORD, paired by verse, split by book.
+
+    python data-prep/bible.py en=ENGLISH/usr/share/sword es=SPANISH/usr/share/sword raw
+
+Writes raw/{train,valid,test}.{en,es}, and raw/*.verse with book, chapter and verse of every line.
+Verses that one side lacks are left out, and so are those of OTHERWISE.
+"""
+
+import argparse
+import functools
+import re
+import sys
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+from pysword.bible import SwordBible
+from pysword.modules import SwordModules
+from stages import Parser, UserError, join_lines, report_errors, write
+
+Verse = tuple[str, int, int]  # book, chapter, verse
+
+# Held-out books: of both testaments, none with much in common with one to train on (as Kings and
+# Chronicles have, or the first three gospels), and rich in long verses for the test.
+BOOKS = {
+    "valid": ("Ruth", "Zechariah", "Malachi", "Philippians", "I Peter"),
+    "test": ("Esther", "Ezekiel", "Daniel", "James"),
+}
+
+# Where the Reina-Valera counts its verses otherwise than the English Bible: the first and the
+# last verse of a chapter whose numbers do not say the same.
+OTHERWISE = {
+    ("Numbers", 13): (1, 33),
+    ("Numbers", 30): (1, 16),
+    ("Judges", 14): (18, 20),
+    ("I Samuel", 24): (1, 22),
+    ("II Samuel", 2): (31, 32),
+    ("II Samuel", 20): (25, 26),
+    ("I Kings", 18): (33, 34),
+    ("I Kings", 22): (43, 53),
+    ("I Chronicles", 1): (30, 32),
+    ("I Chronicles", 2): (34, 35),
+    ("I Chronicles", 21): (15, 30),
+    ("II Chronicles", 33): (10, 25),
+    ("Job", 35): (15, 16),
+    ("Job", 39): (1, 30),
+    ("Job", 40): (1, 24),
+    ("Hosea", 12): (1, 14),
+    ("Jonah", 2): (1, 10),
+    ("Acts", 19): (40, 41),
+    ("Romans", 14): (23, 23),
+    ("II Corinthians", 13): (12, 14),
+}
+
+# OSIS, the markup of the modules. A footnote or an added word may stand for the space beside it,
+# but not an added pronoun: Spanish writes it as one word with its verb.
+AFTERWORD = re.compile(r"<chapter eID.*", re.DOTALL)  # such as a glossary after the last chapter
+SPEAKER = re.compile(r"<speaker\b.*?</speaker>", re.DOTALL)  # a heading
+NOTE = re.compile(r"<note\b.*?</note>", re.DOTALL)
+MARK = "\0"  # where a footnote was
+MARK_AS_SPACE = re.compile(rf"(?<=[^\s(“‘—{MARK}]){MARK}+(?=[\w“‘(])")
+ADDED_AS_SPACE = re.compile(
+    r"(?<=\w)<transChange[^>]*>(?=\w)(?!(?:l[aeo]s?|[mts]e|n?os)<)|(?<=\w)</transChange>(?=\w)"
+)
+ADDED = re.compile(r"</?transChange\b[^>]*>")
+OTHER_TAG = re.compile(r"<(?!/?transChange\b)[^>]*>")
+
+
+def clean(text: str) -> str:
+    """The words of a verse in OSIS: NFC, without markup, headings, notes; white space folded."""
+    text = NOTE.sub(MARK, SPEAKER.sub("", AFTERWORD.sub("", text)))
+    text = MARK_AS_SPACE.sub(" ", OTHER_TAG.sub("", text)).replace(MARK, "")
+    text = ADDED.sub("", ADDED_AS_SPACE.sub(" ", text))
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def open_bible(folder: Path) -> SwordBible:
+    """Open the one module in a folder of SWORD, that with mods.d and modules."""
+    modules = SwordModules(str(folder))
+    names = list(modules.parse_modules())
+    if len(names) != 1:
+        raise UserError(f"{folder} has {len(names)} modules, not 1: name another folder")
+    try:
+        bible = modules.get_bible_from_module(names[0])
+        if hasattr(bible, "_decompressed_text"):  # it would decompress a book for each verse of it
+            bible._decompressed_text = functools.lru_cache(2)(bible._decompressed_text)
+        return bible
+    except (KeyError, OSError, ValueError) as error:
+        raise UserError(f"module {names[0]} in {folder}: {error}: unpack it again") from None
+
+
+def read_verses(bible: SwordBible) -> Iterator[tuple[Verse, str]]:
+    """Yield every verse that is not empty, in the order of the Bible."""
+    for books in bible.get_structure().get_books().values():
+        for book in books:
+            for chapter, length in enumerate(book.chapter_lengths, 1):
+                for verse in range(1, length + 1):
+                    text = bible.get(book.name, chapter, verse, clean=False)
+                    if text := clean(text):
+                        yield (book.name, chapter, verse), text
+
+
+def counted_alike(verse: Verse) -> bool:
+    first, last = OTHERWISE.get(verse[:2], (1, 0))
+    return not first <= verse[2] <= last
+
+
+def split_of(verse: Verse) -> str:
+    return next((split for split, books in BOOKS.items() if verse[0] in books), "train")
+
+
+def make_corpus(folders: dict[str, Path], out: Path) -> dict[str, int]:
+    """Write the splits; returns the number of pairs of each."""
+    sides = {language: dict(read_verses(open_bible(path))) for language, path in folders.items()}
+    first, second = sides.values()
+    verses = [verse for verse in first if verse in second and counted_alike(verse)]
+    counts = {}
+    for split in ("train", *BOOKS):
+        chosen = [verse for verse in verses if split_of(verse) == split]
+        if not chosen:
+            books = " ".join(BOOKS.get(split, ["all others"]))
+            raise UserError(f"no pairs for {split} ({books}): the modules lack them, get others")
+        for language, texts in sides.items():
+            write(out / f"{split}.{language}", join_lines(texts[verse] for verse in chosen))
+        names = (f"{book} {chapter}:{verse}" for book, chapter, verse in chosen)
+        write(out / f"{split}.verse", join_lines(names))
+        counts[split] = len(chosen)
+    return counts
+
+
+def parse_args() -> argparse.Namespace:
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = Parser(description=__doc__, formatter_class=layout, allow_abbrev=False)
+    for name in ("first", "second"):
+        parser.add_argument(name, metavar="LANGUAGE=FOLDER", help="of a module of SWORD")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder to write to")
+    args = parser.parse_args()
+    pairs = [text.partition("=") for text in (args.first, args.second)]
+    args.folders = {language: Path(folder) for language, _, folder in pairs}
+    if len(args.folders) != 2 or not all(folder for _, _, folder in pairs):
+        parser.error(f"{args.first} {args.second} are not two of LANGUAGE=FOLDER")
+    return args
+
+
+def run(args: argparse.Namespace) -> None:
+    for split, count in make_corpus(args.folders, args.out).items():
+        print(f"{split}: {count:,} pairs")
+
+
+if __name__ == "__main__":
+    sys.exit(report_errors(lambda: run(parse_args())))

@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# Prepare the Bible, English to Spanish: the World English Bible and the Reina-Valera of 1909, both
+# in the public domain, paired by verse. Made for long sentences; no book is in two splits.
+#
+#   bash data-prep/bible.sh
+#
+#   --out FOLDER           default: runs/data/bible.en-es
+#   --subword METHOD       sentencepiece (default): on plain text; or subword-nmt: tokenised as Moses
+#                          does, then byte-pair encoding
+#   --size N               pieces or merges of both languages together (default: 8000)
+#   --train-max-words N    train on the pairs of up to N English words; 0: on all (default)
+#   --workers N            processes (default: one a core)
+#   --checksums FILE       of what is downloaded (default: data-prep/SHA256SUMS)
+#
+# The Bibles are Debian's packages sword-text-web and sword-text-sparv: downloaded, not installed.
+set -euo pipefail
+source "$(dirname "$0")/common.sh"
+
+SOURCE=en TARGET=es OUT="" SUBWORD=sentencepiece SIZE=8000 TRAIN_MAX_WORDS=0
+WORKERS=$(nproc) CHECKSUMS=$PREP/SHA256SUMS
+parse_options OUT SUBWORD SIZE TRAIN_MAX_WORDS WORKERS CHECKSUMS -- "$@"
+require_choice SUBWORD sentencepiece subword-nmt
+require_whole SIZE 1
+require_whole TRAIN_MAX_WORDS 0
+require_whole WORKERS 1
+setup_environment
+open_out "${OUT:-$ROOT/runs/data/bible.$SOURCE-$TARGET}" bible
+
+TESTS=(test)
+ENGLISH=sword-text-web=426.0-1
+SPANISH=sword-text-sparv=2.60-1
+
+package_file() {
+    echo "$DOWNLOAD/${1/=/_}_all.deb"
+}
+
+for package in $ENGLISH $SPANISH; do
+    python "$PREP/fetch.py" "apt:$package" "$(package_file $package)" --checksums "$CHECKSUMS"
+done
+
+plain_text() {
+    local all=$OUT/raw.part/all language
+    python "$PREP/unpack.py" "$(package_file $ENGLISH)" "$all/english"
+    python "$PREP/unpack.py" "$(package_file $SPANISH)" "$all/spanish"
+    python "$PREP/bible.py" "$SOURCE=$all/english/usr/share/sword" \
+        "$TARGET=$all/spanish/usr/share/sword" "$OUT/raw.part"
+    for language in "$SOURCE" "$TARGET" verse; do
+        mv "$OUT/raw.part/train.$language" "$all/$language"
+    done
+    python "$PREP/filter.py" --max-source-words "$TRAIN_MAX_WORDS" "$all/$SOURCE" \
+        "$all/$SOURCE" "$OUT/raw.part/train.$SOURCE" "$all/$TARGET" "$OUT/raw.part/train.$TARGET" \
+        "$all/verse" "$OUT/raw.part/train.verse"
+    rm -r "$all"
+}
+
+stage raw "$(package_file $ENGLISH)" "$(package_file $SPANISH)" -- "$OUT/raw" -- plain_text
+if [ "$SUBWORD" = subword-nmt ]; then
+    moses_words normalise tokenise
+    subwords tok
+    describe bible moses false
+else
+    rm -rf "$OUT/tok"
+    subwords raw
+    describe bible null false
+fi
+binarise
+summarise

@@ -1,0 +1,97 @@
+"""Drop the pairs that Moses's clean-corpus-n.perl drops: too short, too long, or too unequal.
+
+    python data-prep/clean.py tok.de tok.en clean.de clean.en --max 175 --ratio 1.5 \\
+        raw.de raw-clean.de  raw.en raw-clean.en ...
+
+SOURCE and TARGET are text cut into words; what is kept of them is written with single spaces
+between words.  Each further FROM is written to the TO beside it, byte for byte, without the lines
+that go.  Only "\\n" ends a line.  The bars that Moses uses for factors are text here: its
+tokeniser leaves none.
+"""
+
+import argparse
+import os
+import sys
+from contextlib import ExitStack
+from itertools import zip_longest
+from pathlib import Path
+
+import regex
+from stages import Parser, UserError, report_errors, within
+
+LONGEST = 1000  # characters of a word
+
+SPACE = regex.compile(r"\s+")  # as Perl's, which re's is not
+
+
+def read(raw: bytes, path: Path, number: int) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        place = f"{path}, line {number}, byte {error.start + 1}"
+        raise UserError(f"{place}: not UTF-8: make it so or drop the pair") from None
+
+
+def fits(line: str, args: argparse.Namespace) -> bool:
+    words = line.split(" ") if line else []
+    return args.min <= len(words) <= args.max and max(map(len, words)) <= LONGEST
+
+
+def keeps(lines: list[str], args: argparse.Namespace) -> bool:
+    """Whether a pair is kept, in which single spaces are between words and nowhere else."""
+    few, many = sorted(line.count(" ") + 1 for line in lines)
+    return all(fits(line, args) for line in lines) and many / few <= args.ratio
+
+
+def clean(args: argparse.Namespace) -> tuple[int, int]:
+    """Write what is kept; returns how many pairs that is, and of how many."""
+    kept = number = 0
+    parts = [path.with_name(path.name + ".part") for path in args.outputs]
+    with ExitStack() as stack:
+        inputs = [stack.enter_context(path.open("rb")) for path in args.inputs]
+        outputs = [stack.enter_context(part.open("wb")) for part in parts]
+        for number, raws in enumerate(map(list, zip_longest(*inputs)), 1):
+            if None in raws:
+                names = ", ".join(map(str, args.inputs))
+                raise UserError(f"at line {number:,} not all go on: {names}: make them parallel")
+            lines = [read(raw, path, number) for raw, path in zip(raws[:2], args.inputs)]
+            lines = [SPACE.sub(" ", line).strip(" ") for line in lines]
+            if keeps(lines, args):
+                kept += 1
+                raws[:2] = [f"{line}\n".encode() for line in lines]
+                for output, raw in zip(outputs, raws, strict=True):
+                    output.write(raw)
+    for part, path in zip(parts, args.outputs, strict=True):
+        os.replace(part, path)
+    return kept, number
+
+
+def parse_args() -> argparse.Namespace:
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = Parser(description=__doc__, formatter_class=layout, allow_abbrev=False)
+    add, words = parser.add_argument, within(int, 1, 1_000_000)
+    for name in ("SOURCE", "TARGET", "OUT_SOURCE", "OUT_TARGET"):
+        add(name.lower(), type=Path, metavar=name)
+    add("files", nargs="*", type=Path, metavar="FROM TO", help="files to filter alike")
+    add("--min", type=words, default=1, help="words of either side (%(default)s)")
+    add("--max", type=words, required=True, help="words of either side")
+    ratio = "words of the longer side for one of the shorter"
+    add("--ratio", type=within(float, 1, 1_000_000), required=True, help=ratio)
+    args = parser.parse_intermixed_args()
+    if len(args.files) % 2:
+        parser.error(f"FROM and TO go in pairs, but there are {len(args.files)} of them")
+    args.inputs = [args.source, args.target, *args.files[::2]]
+    args.outputs = [args.out_source, args.out_target, *args.files[1::2]]
+    return args
+
+
+def run(args: argparse.Namespace) -> None:
+    kept, total = clean(args)
+    if not kept:
+        limits = f"--min {args.min} --max {args.max} --ratio {args.ratio:g}"
+        raise UserError(f"{limits} leave none of {total:,} pairs of {args.source}: widen them")
+    print(f"kept {kept:,} of {total:,} pairs")
+
+
+if __name__ == "__main__":
+    sys.exit(report_errors(lambda: run(parse_args())))

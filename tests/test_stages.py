@@ -1,0 +1,191 @@
+"""Options and stages of the corpus scripts, in a script of a few lines."""
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+from corpora import PREP, environment, fails, succeeds, tree
+
+SCRIPT = """\
+#!/usr/bin/env bash
+# Count words.
+#
+#   --size N   a number
+set -euo pipefail
+source "{prep}/common.sh"
+PREP=$(dirname "$0")
+OUT={out} SIZE=2 WORD_KIND=plain
+parse_options OUT SIZE WORD_KIND -- "$@"
+require_choice WORD_KIND plain odd
+require_whole SIZE 1
+open_out "$OUT" toy
+count() {{
+    to_upper "$1"
+    false_unless_asked
+    python3 "$PREP/count.py" "$SIZE" <"$OUT/upper.part" >"$OUT/count.part"
+}}
+to_upper() {{
+    tr a-z A-Z <"$1" >"$OUT/upper.part"
+}}
+false_unless_asked() {{
+    : # a fault
+}}
+split() {{
+    mkdir "$OUT/parts.part"
+    head -n 1 "$OUT/upper" >"$OUT/parts.part/first"
+    tail -n 1 "$OUT/upper" >"$OUT/parts.part/last"
+}}
+stage count {text} -- "$OUT/upper" "$OUT/count" -- count {text}
+stage split "$OUT/upper" -- "$OUT/parts" -- split
+stage check "$OUT/parts" -- -- test -s "$OUT/parts/first"
+"""
+
+
+class Toy:
+    """The script, its one program, its input and its output folder."""
+
+    def __init__(self, folder):
+        self.folder, self.out, self.text = folder, folder / "data" / "out", folder / "text"
+        self.script, self.program = folder / "toy.sh", folder / "count.py"
+        fields = {"prep": PREP, "out": self.out, "text": self.text}
+        self.script.write_text(SCRIPT.format(**fields))
+        self.program.write_text("import sys\nprint(len(sys.stdin.read()) + int(sys.argv[1]))\n")
+        self.text.write_text("one\ntwo\n")
+
+    def run(self, *options):
+        command = ["bash", self.script, *map(str, options)]
+        return subprocess.run(command, capture_output=True, text=True, env=environment())
+
+    def edit(self, path, old, new):
+        content = path.read_text()
+        assert old in content
+        path.write_text(content.replace(old, new))
+
+    def redone(self, *options):
+        """The stages that a run does not skip."""
+        out = succeeds(self.run(*options))
+        assert all(f"{name}: " in out for name in ("count", "split", "check"))
+        return [line.partition(":")[0] for line in out.splitlines() if "working" in line]
+
+
+@pytest.fixture
+def toy(tmp_path):
+    return Toy(tmp_path)
+
+
+ALL = ["count", "split", "check"]
+
+
+def test_stages_run_once(toy):
+    assert toy.redone() == ALL
+    assert (toy.out / "count").read_text() == "10\n"
+    assert tree(toy.out) == ["count", "parts/first", "parts/last", "upper"]
+    times = {path: path.stat().st_mtime_ns for path in toy.out.rglob("*")}
+    assert toy.redone() == []
+    assert times == {path: path.stat().st_mtime_ns for path in toy.out.rglob("*")}
+
+
+def test_a_change_redoes_the_stages_it_concerns(toy):
+    assert toy.redone() == ALL
+    assert toy.redone("--size", 3) == ["count"]  # what split reads is as it was
+    assert toy.redone("--word-kind", "odd", "--size", 3) == []  # named by no stage
+    toy.edit(toy.program, "len(", "2 * len(")
+    assert toy.redone("--size", 3) == ["count"]
+    toy.edit(toy.script, "tr a-z A-Z", "tr a-y A-Y")  # in a function of a function
+    assert toy.redone("--size", 3) == ["count"]
+    toy.text.write_text("one\ntwo\nthree\n")
+    assert toy.redone("--size", 3) == ALL
+    toy.edit(toy.script, "head -n 1", "head -n 2")
+    assert toy.redone("--size", 3) == ["split", "check"]
+
+
+def test_an_output_that_changed_or_went_is_made_again(toy):
+    assert toy.redone() == ALL
+    (toy.out / "parts/last").write_text("mine")
+    assert toy.redone() == ["split"]
+    (toy.out / "parts/more").write_text("stale")
+    assert toy.redone() == ["split"]
+    assert not (toy.out / "parts/more").exists()
+    (toy.out / "upper").unlink()
+    assert toy.redone() == ["count"]
+    (toy.out / ".stages/check").unlink()
+    assert toy.redone() == ["check"]
+
+
+def test_a_folder_that_has_moved_is_as_good(toy):
+    assert toy.redone() == ALL
+    toy.out.rename(toy.out.with_name("moved"))
+    assert toy.redone("--out", toy.out.with_name("moved")) == []
+
+
+@pytest.mark.parametrize("old", ["", "count", "upper"])
+def test_a_failing_stage_stops_the_script(toy, old):
+    """In the middle of a function, before or after outputs were made."""
+    if old:
+        toy.redone()
+        (toy.out / old).unlink()
+    toy.edit(toy.script, ": # a fault", "echo some words; echo 'error: no luck: try again'; false")
+    log = toy.out / ".stages/count.log"
+    fails(toy.run(), f"count: no luck: try again: see {log}")
+    assert log.read_text().startswith("some words\n")
+    assert not (toy.out / ".stages/count").exists() and not (toy.out / "count.part").exists()
+    toy.edit(toy.script, "echo some words; echo 'error: no luck: try again'; false", ": # a fault")
+    assert "count" in toy.redone()
+    assert tree(toy.out) == ["count", "parts/first", "parts/last", "upper"]
+
+
+def test_a_stage_must_make_its_outputs(toy):
+    toy.edit(toy.script, '>"$OUT/count.part"', ">/dev/null")
+    log = toy.out / ".stages/count.log"
+    fails(toy.run(), f"count: ended without making {toy.out}/count: see {log}")
+
+
+def test_a_missing_input(toy):
+    toy.text.unlink()
+    message = f"count: its input {toy.text} is missing: run the script that makes it"
+    fails(toy.run(), message)
+
+
+def test_a_killed_stage_is_run_again(toy):
+    toy.edit(toy.script, ": # a fault", 'touch "$OUT/here"; sleep 30')
+    command = ["bash", toy.script]
+    process = subprocess.Popen(
+        command, env=environment(), start_new_session=True, stdout=subprocess.DEVNULL
+    )
+    while not (toy.out / "here").exists():
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (toy.out / "upper").exists() and not (toy.out / ".stages/count").exists()
+    toy.edit(toy.script, 'touch "$OUT/here"; sleep 30', ": # a fault")
+    assert toy.redone() == ALL
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--colour"], "unknown option --colour: choose from --out --size --word-kind --help"),
+        (["--size=3"], "unknown option --size=3: choose from --out --size --word-kind --help"),
+        (["--SIZE", "3"], "unknown option --SIZE: choose from --out --size --word-kind --help"),
+        (["stray"], "unknown option stray: choose from --out --size --word-kind --help"),
+        (["--size"], "--size needs a value: see --help"),
+        (["--size", "0"], "--size must be a whole number >= 1, got 0"),
+        (["--size", "1.5"], "--size must be a whole number >= 1, got 1.5"),
+        (["--size", ""], "--size must be a whole number >= 1, got nothing"),
+        (["--word-kind", "od"], "--word-kind must be one of plain odd, got od"),
+        (["--word-kind", "plain odd"], "--word-kind must be one of plain odd, got plain odd"),
+    ],
+)
+def test_bad_options_are_one_line_before_any_work(toy, options, message):
+    fails(toy.run(*options), message)
+    assert not toy.out.exists()
+
+
+def test_help_is_the_head_of_the_script(toy):
+    assert succeeds(toy.run("--size", "3", "--help")) == "Count words.\n\n  --size N   a number\n"
+
+
+def test_an_out_that_cannot_be_made(toy):
+    fails(toy.run("--out", toy.text), f"--out {toy.text} cannot be made: choose another folder")
