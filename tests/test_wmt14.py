@@ -119,7 +119,7 @@ def test_faults_of_the_archives(corpus, fault):
     first = len(wmt14_members()[archive][member].partition(b"\n")[0])
     corpus.publish(changed(archive, member, change))
     file = corpus.out.parent / "download" / "wmt14" / archive.rpartition("/")[2]
-    log = corpus.out / "uncleaned" / ".stages" / "text.log"
+    log = corpus.out / ".stages" / "text.log"
     message = message.format(first + 1)
     fails(corpus.run(), f"text: {file}{message}: get it from its publisher: see {log}")
     assert not (corpus.out / "uncleaned" / "raw").exists()
