@@ -15,7 +15,7 @@ from fairseq import checkpoint_utils
 
 from fairseq_floater.average import average_checkpoints, last_checkpoints
 from fairseq_floater.errors import UserError
-from fairseq_floater.inspection import count_position_parameters, position_options
+from fairseq_floater.inspection import count_position_parameters, position_options, solver_errors
 from fairseq_floater.results.generation import Translation, read_generation
 from fairseq_floater.results.record import Record, read_records, references_path
 from fairseq_floater.results.report import markdown, report
@@ -228,6 +228,21 @@ def test_position_parameters(trained):
     assert position_options(floater)["position_injection"] == "bias"
     with pytest.raises(UserError, match="does not hold a floater_transformer"):
         count_position_parameters(trained["stock"][0])
+
+
+def test_solver_errors(trained, tmp_path):
+    """Small for hardly trained dynamics; large where the steps are too coarse for steep ones."""
+    floater = trained["floater"][0]
+    errors = solver_errors(floater)
+    assert set(errors) == {"encoder", "decoder"} and max(errors.values()) < 1e-3
+    assert solver_errors(trained["learned"][0]) == {}
+    state = torch.load(floater, weights_only=False)
+    for name, weight in state["model"].items():
+        if name.startswith("encoder.positions.dynamics") and name.endswith("weight"):
+            weight.mul_(30)
+    torch.save(state, tmp_path / "steep.pt")
+    steep = solver_errors(tmp_path / "steep.pt")
+    assert steep["encoder"] > 0.05 and steep["decoder"] == errors["decoder"]
 
 
 # --- reports

@@ -23,6 +23,7 @@ class Record:
     signatures: Dict[str, str]
     training: Dict[str, Any] = field(default_factory=dict)  #: from ``training.read_training``
     position_parameters: Dict[str, int] = field(default_factory=dict)
+    solver_errors: Dict[str, float] = field(default_factory=dict)  #: relative, by stack
     machine: str = ""
 
     @property

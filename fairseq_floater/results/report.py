@@ -172,6 +172,8 @@ def _cost(rows: Rows) -> str:
         "parameters": (lambda r: r.training["parameters"], 0),
         "of dynamics or table": (lambda r: r.position_parameters["dynamics"], 0),
         "of initial values": (lambda r: r.position_parameters["initial values"], 0),
+        "solver error, encoder": (lambda r: r.solver_errors["encoder"], 4),
+        "solver error, decoder": (lambda r: r.solver_errors["decoder"], 4),
         "updates": (lambda r: r.training["updates"], 0),
         "best validation loss (nll, base 2)": (lambda r: r.training["valid_nll_loss"], 3),
         "target words/s": (lambda r: r.training["words_per_second"], 0),

@@ -9,7 +9,11 @@ from typing import List, Sequence
 import torch
 
 from fairseq_floater.errors import UserError
-from fairseq_floater.inspection import count_position_parameters, position_options
+from fairseq_floater.inspection import (
+    count_position_parameters,
+    position_options,
+    solver_errors,
+)
 from fairseq_floater.results.generation import read_generation, read_lines
 from fairseq_floater.results.record import Record, references_path
 from fairseq_floater.results.scores import EvaluationSet, score, signatures
@@ -59,6 +63,7 @@ def score_run(
         tests={},
         signatures=signatures(corpus["lowercase"]),
         training=read_training(run / "train.log"),
+        solver_errors=solver_errors(checkpoint),
         position_parameters=count_position_parameters(checkpoint),
         machine=describe_machine(),
     )
