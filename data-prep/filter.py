@@ -1,4 +1,4 @@
-"""Keep the pairs of a split whose source has at most so many words; in all its files alike.
+"""Keep the pairs of a split whose source has so many words; in all its files alike.
 
     python data-prep/filter.py --max-source-words 12 raw/train.en \\
         raw/train.en short/train.en  raw/train.de short/train.de  tok/train.en short/tok.en ...
@@ -17,7 +17,9 @@ from pathlib import Path
 from stages import Parser, UserError, report_errors, within
 
 
-def filter_lines(source: Path, moves: list[tuple[Path, Path]], limit: int) -> tuple[int, int]:
+def filter_lines(
+    source: Path, moves: list[tuple[Path, Path]], least: int, most: int
+) -> tuple[int, int]:
     """Write what is kept; returns how many lines that is, and of how many."""
     kept = number = 0
     parts = [target.with_name(target.name + ".part") for _, target in moves]
@@ -28,7 +30,8 @@ def filter_lines(source: Path, moves: list[tuple[Path, Path]], limit: int) -> tu
             if line is None or None in others:
                 names = ", ".join(map(str, dict.fromkeys((source, *dict(moves)))))
                 raise UserError(f"at line {number:,} not all go on: {names}: make them parallel")
-            if limit == 0 or len(line.decode(errors="replace").split()) <= limit:
+            words = len(line.decode(errors="replace").split())
+            if words >= least and (most == 0 or words <= most):
                 kept += 1
                 for output, other in zip(outputs, others, strict=True):
                     output.write(other)
@@ -42,7 +45,9 @@ def parse_args() -> argparse.Namespace:
     parser = Parser(description=__doc__, formatter_class=layout, allow_abbrev=False)
     words = within(int, 0, 1_000_000)
     help = "pairs with more go (0: none goes)"
-    parser.add_argument("--max-source-words", type=words, required=True, metavar="N", help=help)
+    parser.add_argument("--max-source-words", type=words, default=0, metavar="N", help=help)
+    help = "pairs with fewer go"
+    parser.add_argument("--min-source-words", type=words, default=0, metavar="N", help=help)
     parser.add_argument("source", type=Path, metavar="SOURCE", help="raw text of the source side")
     parser.add_argument("files", nargs="+", type=Path, metavar="FROM TO", help="files to filter")
     args = parser.parse_args()
@@ -53,10 +58,11 @@ def parse_args() -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> None:
-    kept, total = filter_lines(args.source, args.moves, args.max_source_words)
+    least, most = args.min_source_words, args.max_source_words
+    kept, total = filter_lines(args.source, args.moves, least, most)
     if not kept:
-        limit = f"--max-source-words {args.max_source_words}"
-        raise UserError(f"{limit} leaves none of {total:,} pairs of {args.source}: raise it")
+        limits = f"--max-source-words {most}" + f" --min-source-words {least}" * bool(least)
+        raise UserError(f"{limits} leaves none of {total:,} pairs of {args.source}: change it")
     print(f"kept {kept:,} of {total:,} pairs")
 
 

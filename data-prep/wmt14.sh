@@ -4,21 +4,22 @@
 #
 #   bash data-prep/wmt14.sh --target de
 #
-#   --target LANGUAGE      de (default; 4.5 million pairs) or fr (40 million)
+#   --target LANGUAGE      de (default; 4.5 million pairs are published) or fr (41 million)
 #   --icml17               for German: with the News Commentary of WMT14, not that of WMT17; the
 #                          data of "Convolutional Sequence to Sequence Learning"
 #   --out FOLDER           default: runs/data/wmt14.en-LANGUAGE, with .icml17 if that is set
 #   --subword METHOD       subword-nmt (default): tokenised as Moses does, then byte-pair encoding;
 #                          or sentencepiece: on plain text
 #   --size N               merges or pieces of both languages together (default: 40000)
-#   --train-max-words N    train on the pairs of up to N English words; 0: on all (default)
+#   --train-max-words N    train on the pairs of up to N English words; 0: on all (default). Those of
+#                          the held-out pairs that are longer become a second test set, long
 #   --workers N            processes (default: one a core)
 #   --checksums FILE       of what is downloaded, as sha256sum makes it (default: those below)
 #
 # With the defaults, bpe/ and bpe.model are what those scripts make of the archives, byte for byte.
 # raw/ has the same pairs as they were before they were normalised and tokenised; in test,
 # typographic apostrophes are plain there already. All pairs, before too long and too unequal ones
-# are dropped, stay in uncleaned/. Needs some 20 GB of disk for German, 150 GB for French.
+# are dropped, stay in uncleaned/. Needs some 10 GB of disk for German, 110 GB for French.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 source "$PREP/fairseq.sh"
@@ -42,7 +43,11 @@ default=$ROOT/runs/data/wmt14.$SOURCE-$TARGET
 [ "$ICML17" = no ] || default+=.icml17
 open_out "${OUT:-$default}" wmt14
 
-TESTS=(test)
+TESTS=(test) CLEANED=(train valid)
+if [ "$TRAIN_MAX_WORDS" -gt 0 ]; then
+    TESTS+=(long)
+    CLEANED+=(long)
+fi
 MEMBERS=() ARCHIVES=()
 
 # corpus MEMBER ADDRESS SHA256: the training text has MEMBER.en and MEMBER.TARGET of an archive.
@@ -90,6 +95,18 @@ plain_text() {
     done
     test_text "$DOWNLOAD/test-full.tgz" "test-full/newstest2014-${TARGET}en" "$part"
     limit_train "$part"
+    [ "$TRAIN_MAX_WORDS" -eq 0 ] || set_long_apart "$part"
+}
+
+# set_long_apart FOLDER: move the longer pairs of valid to long.
+set_long_apart() {
+    local language
+    for language in "$SOURCE" "$TARGET"; do mv "$1/valid.$language" "$1/all.$language"; done
+    python "$PREP/filter.py" --min-source-words $((TRAIN_MAX_WORDS + 1)) "$1/all.$SOURCE" \
+        "$1/all.$SOURCE" "$1/long.$SOURCE" "$1/all.$TARGET" "$1/long.$TARGET"
+    python "$PREP/filter.py" --max-source-words "$TRAIN_MAX_WORDS" "$1/all.$SOURCE" \
+        "$1/all.$SOURCE" "$1/valid.$SOURCE" "$1/all.$TARGET" "$1/valid.$TARGET"
+    rm "$1"/all.*
 }
 
 # append ARCHIVE MEMBER FOLDER: add MEMBER.en and MEMBER.TARGET, perhaps with .gz, to the text.
@@ -121,7 +138,7 @@ words() {
     local from=$OUT/uncleaned/raw to=$OUT/uncleaned/tok.part language split
     mkdir "$to"
     for language in "$SOURCE" "$TARGET"; do
-        for split in train valid; do
+        for split in "${CLEANED[@]}"; do
             moses "$language" normalise remove-non-printing tokenise-aggressive \
                 <"$from/$split.$language" >"$to/$split.$language"
         done
@@ -137,7 +154,7 @@ clean_pairs() {
         mkdir "$OUT/$folder.part"
         cp "$from/$folder/test.$SOURCE" "$from/$folder/test.$TARGET" "$OUT/$folder.part"
     done
-    for split in train valid; do
+    for split in "${CLEANED[@]}"; do
         moves=()
         for folder in "${PLAIN[@]}"; do
             for language in "$SOURCE" "$TARGET"; do

@@ -76,7 +76,7 @@ def test_filter_refuses_files_that_are_not_parallel(pair, tmp_path):
 
 def test_filter_refuses_to_keep_nothing(tmp_path):
     pair = write(tmp_path / "train.en", "a b"), write(tmp_path / "train.de", "a")
-    fails(keep(pair, 1), f"--max-source-words 1 leaves none of 1 pairs of {pair[0]}: raise it")
+    fails(keep(pair, 1), f"--max-source-words 1 leaves none of 1 pairs of {pair[0]}: change it")
 
 
 def test_filter_wants_pairs_of_files(pair):

@@ -56,7 +56,7 @@ def test_a_whole_preparation(corpus, name):
 
 def test_short_pairs_in_pieces(corpus):
     """--train-max-words is of English words of train; pieces join to the plain text, bars too."""
-    options = ("--subword", "sentencepiece", "--size", 200, "--train-max-words", 6)
+    options = ("--subword", "sentencepiece", "--size", 200, "--train-max-words", 8)
     succeeds(corpus.run(*options))
     for split in CORPORA["wmt14.en-de"]:
         for language in ("en", "de"):
@@ -67,11 +67,15 @@ def test_short_pairs_in_pieces(corpus):
             ]
             assert [line.strip() for line in joined] == [" ".join(line.split()) for line in raw]
     train = corpus.read("raw/train.en")
-    assert 100 < len(train) and max(len(line.split()) for line in train) <= 6
+    assert 100 < len(train) and max(len(line.split()) for line in train) <= 8
     assert any("|" in line for line in train)
+    shorter, longer = corpus.read("raw/valid.en"), corpus.read("raw/long.en")
+    assert shorter and max(len(line.split()) for line in shorter) <= 8
+    assert longer and min(len(line.split()) for line in longer) > 8
     assert len(corpus.read("raw/test.en")) == 30 and not (corpus.out / "tok").exists()
     description = json.loads((corpus.out / "corpus.json").read_bytes())
-    assert description["tokenizer"] is None and description["train_max_words"] == 6
+    assert description["tokenizer"] is None and description["train_max_words"] == 8
+    assert description["tests"] == ["test", "long"]
 
 
 def changed(archive, member, change):
