@@ -8,9 +8,10 @@ import torch
 
 from fairseq_floater.encoders import FloaterEncoder, PositionEncoder
 from fairseq_floater.errors import UserError
+from fairseq_floater.loading import load_options
 from fairseq_floater.ode import solve
 from fairseq_floater.options import PositionOptions
-from fairseq_floater.transformer.config import FloaterTransformerConfig, to_config
+from fairseq_floater.transformer.config import FloaterTransformerConfig
 from fairseq_floater.transformer.tracks import build_stack_encoder
 
 STACKS = ("encoder", "decoder")
@@ -24,7 +25,7 @@ def load_position_encoder(
     Raises:
         UserError: if the checkpoint has none, or is no checkpoint.
     """
-    state, config = _load(checkpoint)
+    state, config = load_options(checkpoint)
     encoder = _position_encoder(state, config, stack)
     if encoder is None:
         raise UserError(f"{checkpoint} has --position-encoder none: there is nothing to show")
@@ -40,7 +41,7 @@ def count_position_parameters(checkpoint: Path) -> Dict[str, int]:
     Raises:
         UserError: if the checkpoint is no checkpoint of a ``floater_transformer``.
     """
-    state, config = _load(checkpoint)
+    state, config = load_options(checkpoint)
     counts = {"dynamics": 0, "initial values": 0, "base": 0}
     shared = config.share_dynamics == "all" and config.position_encoder in ("floater", "rnn")
     for stack in STACKS:
@@ -65,7 +66,7 @@ def solver_errors(checkpoint: Path, positions: int = 64) -> Dict[str, float]:
     Raises:
         UserError: if the checkpoint is no checkpoint of a ``floater_transformer``.
     """
-    state, config = _load(checkpoint)
+    state, config = load_options(checkpoint)
     errors = {}
     for stack in STACKS:
         encoder = _position_encoder(state, config, stack)
@@ -83,7 +84,7 @@ def solver_errors(checkpoint: Path, positions: int = 64) -> Dict[str, float]:
 
 def position_options(checkpoint: Path) -> Dict[str, Any]:
     """Encoder, blocks and injection of a checkpoint, and every other option not at its default."""
-    _, config = _load(checkpoint)
+    _, config = load_options(checkpoint)
     shown = {
         "position_encoder": str(config.position_encoder),
         "position_blocks": str(config.position_blocks),
@@ -94,18 +95,6 @@ def position_options(checkpoint: Path) -> Dict[str, Any]:
         if option.name not in shown and value != option.default:
             shown[option.name] = value
     return shown
-
-
-def _load(checkpoint: Path) -> Tuple[dict, FloaterTransformerConfig]:
-    from fairseq import checkpoint_utils
-
-    if not checkpoint.is_file():
-        raise UserError(f"no checkpoint at {checkpoint}: give the path of a checkpoint*.pt")
-    state = checkpoint_utils.load_checkpoint_to_cpu(str(checkpoint))
-    model = (state.get("cfg") or {}).get("model")
-    if model is None or "position_encoder" not in model:
-        raise UserError(f"{checkpoint} does not hold a floater_transformer model")
-    return state, to_config(model)
 
 
 def _position_encoder(

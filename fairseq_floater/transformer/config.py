@@ -54,12 +54,12 @@ class FloaterTransformerConfig(PositionOptions, _Flat):
 
 
 def to_config(cfg: Any) -> FloaterTransformerConfig:
-    """Any form fairseq hands over (hydra's, a namespace, ours), missing options at defaults."""
+    """Any form fairseq hands over (hydra's, a namespace, a dict, ours); gaps get defaults."""
     if isinstance(cfg, FloaterTransformerConfig):
         return cfg
     if isinstance(cfg, DictConfig):
         values = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
     else:
-        values = vars(cfg)
+        values = cfg if isinstance(cfg, dict) else vars(cfg)
     known = {f.name for f in fields(FloaterTransformerConfig)} - {"_name"}
     return FloaterTransformerConfig(**{k: v for k, v in values.items() if k in known})

@@ -1,0 +1,1 @@
+"""The commands of ``floater``, a module each: SUMMARY, ``add_arguments`` and ``run``."""

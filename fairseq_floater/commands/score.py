@@ -1,0 +1,42 @@
+"""``floater score``: what a run's translations are worth."""
+
+import argparse
+from pathlib import Path
+
+SUMMARY = "score a run's translations into one JSON file"
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("run", type=Path, help="folder with train.log and generate.TEST.log")
+    add("--data", type=Path, required=True, help="the corpus, as data-prep leaves it")
+    add("--name", required=True, help="EXPERIMENT/PAIR/ROW")
+    add("--checkpoint", type=Path, required=True, help="what was generated with")
+    add("--tests", required=True, help="test sets, such as test2016,test2017")
+    add("--bins", default="", help="score by source words too: upper ends, such as 12,16,20")
+    add("--compound-split", action="store_true", help="tokenised BLEU with compounds split, too")
+    add("--order", type=int, default=0, help="of the row in its table; default: %(default)s")
+    add("--seed", type=int, default=1, help="of the training; default: %(default)s")
+    add("--out", type=Path, required=True, help="folder of results; one JSON file a run")
+
+
+def run(args: argparse.Namespace) -> None:
+    from fairseq_floater.results.run import parse_edges, score_run
+
+    record = score_run(
+        args.run,
+        args.data,
+        args.out,
+        args.name,
+        args.checkpoint,
+        args.tests.split(","),
+        args.order,
+        args.seed,
+        parse_edges(args.bins),
+        args.compound_split,
+    )
+    for test, scores in record.tests.items():
+        tokenised = scores.get("bleu_tokenised")
+        extra = "" if tokenised is None else f", tokenised BLEU {tokenised:.2f}"
+        print(f"{test}: BLEU {scores['bleu']:.2f}, chrF {scores['chrf']:.2f}{extra}")
+    print("\n".join(f"{name}: {text}" for name, text in record.signatures.items()))
