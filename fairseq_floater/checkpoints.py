@@ -2,13 +2,14 @@
 
 import argparse
 import functools
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, Mapping
 
 import torch
 from fairseq import checkpoint_utils
 from fairseq.distributed import utils as distributed_utils
 
 from fairseq_floater.errors import UserError
+from fairseq_floater.warm_start import Weights
 
 
 def allow_fairseq_checkpoints() -> None:
@@ -21,8 +22,19 @@ def allow_fairseq_checkpoints() -> None:
 
 
 def explain_unreadable_checkpoints() -> None:
-    """Have fairseq's loader say in one line why a file is no checkpoint, and what to do."""
-    checkpoint_utils.load_checkpoint_to_cpu = _explaining(checkpoint_utils.load_checkpoint_to_cpu)
+    """Have fairseq's loader say in one line why a file is no checkpoint, and what to do.
+
+    The weights it returns remember the options of their model, for a model to compare its own.
+    """
+    load = _explaining(checkpoint_utils.load_checkpoint_to_cpu)
+
+    @functools.wraps(load)
+    def remembering(path: str, *args, **kwargs) -> Dict[str, Any]:
+        state = load(path, *args, **kwargs)
+        state["model"] = Weights.of(state["model"], path, model_options(state))
+        return state
+
+    checkpoint_utils.load_checkpoint_to_cpu = remembering
 
 
 def share_checkpoints_between_processes() -> None:
@@ -65,7 +77,10 @@ def read_checkpoint(path: str) -> Dict[str, Any]:
     Raises:
         UserError: if it is not one, or holds more than plain data.
     """
-    return torch.load(path, map_location="cpu", weights_only=True)
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(state, dict) or "model" not in state:
+        raise ValueError("it holds no model")
+    return state
 
 
 #: how torch says that it found more than plain data, rather than no data
@@ -75,6 +90,15 @@ _UNREADABLE = (
     "checkpoint {path} cannot be read, it is truncated or not a fairseq checkpoint ({error}): "
     "copy it again, or put an earlier one in its place"
 )
+
+
+def model_options(state: Mapping[str, Any]) -> Dict[str, Any]:
+    """The model's options in a checkpoint of fairseq's, of any age; empty where there are none."""
+    cfg = state.get("cfg")
+    model = cfg["model"] if cfg else state.get("args")
+    if model is None:
+        return {}
+    return dict(model) if isinstance(model, Mapping) else dict(vars(model))
 
 
 def _first_line(error: BaseException) -> str:

@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import Optional, Type
+from typing import Optional, Type, Union
 
 from hydra.errors import CompactHydraException
 
@@ -32,6 +32,8 @@ def install_excepthook() -> None:
         mistake = _user_error_behind(error)
         if mistake is not None:
             _show(mistake)
+        elif in_fairseq and _OTHER_OPTIMIZER in str(error):
+            _show(_OTHER_OPTIMIZER_MEND)
         elif in_fairseq and _is_fairseqs_complaint(error):
             _show(error, " (FLOATER_TRACEBACK=1 shows where)")
         else:
@@ -40,7 +42,17 @@ def install_excepthook() -> None:
     sys.excepthook = hook
 
 
-def _show(error: BaseException, hint: str = "") -> None:
+#: what torch says of the optimizer's state of a model with fewer parameters
+_OTHER_OPTIMIZER = "doesn't match the size of optimizer's group"
+
+_OTHER_OPTIMIZER_MEND = (
+    "the optimizer's state in this checkpoint is that of a model with other parameters: start "
+    "from it with --finetune-from-model, or add --reset-optimizer --reset-lr-scheduler "
+    "--reset-dataloader --reset-meters"
+)
+
+
+def _show(error: Union[BaseException, str], hint: str = "") -> None:
     print(f"error: {' '.join(str(error).split())}{hint}", file=sys.stderr)
 
 

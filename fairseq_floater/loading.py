@@ -7,10 +7,11 @@ from typing import Any, Dict, Mapping, NamedTuple, Tuple
 from fairseq.data import Dictionary
 from torch import Tensor
 
-from fairseq_floater.checkpoints import read_checkpoint
+from fairseq_floater.checkpoints import model_options, read_checkpoint
 from fairseq_floater.errors import UserError
 from fairseq_floater.transformer.config import FloaterTransformerConfig, to_config
 from fairseq_floater.transformer.model import FloaterTransformerModel
+from fairseq_floater.warm_start import Weights
 
 
 class Loaded(NamedTuple):
@@ -29,7 +30,7 @@ def load_model(checkpoint: Path) -> Loaded:
     """
     state, config = load_options(checkpoint)
     model = build_model(config, state["model"])
-    model.load_state_dict(dict(state["model"]))
+    model.load_state_dict(Weights.of(state["model"], str(checkpoint), vars(config)))
     return Loaded(state, config, model.eval())
 
 
@@ -47,15 +48,6 @@ def read_existing(checkpoint: Path) -> Dict[str, Any]:
     if not checkpoint.is_file():
         raise UserError(f"no checkpoint at {checkpoint}: give the path of a checkpoint*.pt")
     return read_checkpoint(str(checkpoint))
-
-
-def model_options(state: Mapping[str, Any]) -> Dict[str, Any]:
-    """The model's options in a fairseq checkpoint of any age; empty where there are none."""
-    cfg = state.get("cfg")
-    model = cfg["model"] if cfg else state.get("args")
-    if model is None:
-        return {}
-    return dict(model) if isinstance(model, Mapping) else dict(vars(model))
 
 
 def build_model(

@@ -1,41 +1,70 @@
 """A trained base model goes on with learned positions from where it was."""
 
+from argparse import Namespace
+from collections import OrderedDict
+
 import pytest
 import torch
-from commands import TRAINING, succeed
+from commands import TRAINING, run, succeed
 from conftest import make_batch, make_model, make_stock
+
+from fairseq_floater.errors import UserError
+from fairseq_floater.warm_start import Weights
 
 pytest_plugins = ["commands"]
 
-BIASED = {
-    "floater": {"position_encoder": "floater"},
-    "undamped": {"position_encoder": "floater", "dynamics_damping": 0.0},
-    "shared": {"position_encoder": "floater", "share_dynamics": "all"},
-    "rnn, 1 layer": {"position_encoder": "rnn", "position_injection": "bias"},
-    "rnn, 2 layers": {"position_encoder": "rnn", "position_injection": "bias", "rnn_layers": 2},
-    "learned": {"position_encoder": "learned", "position_injection": "bias"},
+FLOATER = {"position_encoder": "floater"}
+RNN = {"position_encoder": "rnn", "position_injection": "bias"}
+LEARNED = {"position_encoder": "learned"}
+LEARNED_BASE = {"encoder_learned_pos": True, "decoder_learned_pos": True}
+NO_BASE = {"no_token_positional_embeddings": True}
+ADDITIVE = {"position_injection": "additive"}
+
+#: options of the base model, and ours
+STARTS = {
+    "floater": ({}, FLOATER),
+    "undamped": ({}, {**FLOATER, "dynamics_damping": 0.0}),
+    "shared": ({}, {**FLOATER, "share_dynamics": "all"}),
+    "at the input": ({}, {**FLOATER, "position_blocks": "input"}),
+    "learned base": (LEARNED_BASE, {**FLOATER, **LEARNED_BASE}),
+    "base without positions": (NO_BASE, {**FLOATER, **NO_BASE}),
+    "rnn, 1 layer": ({}, RNN),
+    "rnn, 2 layers": ({}, {**RNN, "rnn_layers": 2}),
+    "learned biases": ({}, {**LEARNED, "position_injection": "bias"}),
+    "learned from sinusoids": ({}, LEARNED),
+    "learned at the input from sinusoids": ({}, {**LEARNED, "position_blocks": "input"}),
+    "learned from learned": (LEARNED_BASE, LEARNED),
+    "learned from nothing": (NO_BASE, LEARNED),
+    "additive floater from nothing": (NO_BASE, {**FLOATER, **ADDITIVE}),
+    "pre-norm": ({"encoder_normalize_before": True, "decoder_normalize_before": True},) * 2,
 }
 
 
-def load_base(options):
-    """A stock model and ours with its weights, ours as it was built otherwise."""
-    stock, ours = make_stock(seed=3), make_model(seed=5, lively=False, **options)
-    ours.load_state_dict(stock.state_dict(), strict=True)
+def remembered(model, **options):
+    """The weights of a stock model as read from a checkpoint."""
+    shape = {"encoder_layers": 3, "decoder_layers": 2, "encoder_attention_heads": 2}
+    return Weights.of(model.state_dict(), "base.pt", {**shape, **options})
+
+
+@pytest.fixture(params=STARTS.values(), ids=STARTS)
+def started(request):
+    """A stock model, and ours with its weights, built from another seed."""
+    base, options = request.param
+    stock, ours = make_stock(seed=3, **base), make_model(seed=5, lively=False, **options)
+    ours.load_state_dict(remembered(stock, **base))
     return stock, ours
 
 
-@pytest.mark.parametrize("options", BIASED.values(), ids=BIASED)
-def test_starts_from_the_base_models_logits(options):
+def test_starts_from_the_base_models_logits(started):
     """Paper, section 3.3: with b = 0 and h = 0 the model is the base model."""
-    stock, ours = load_base(options)
+    stock, ours = started
     batch = make_batch()
     with torch.no_grad():
         assert (stock(**batch)[0] - ours(**batch)[0]).abs().max() < 2e-6
 
 
-@pytest.mark.parametrize("options", BIASED.values(), ids=BIASED)
-def test_every_position_parameter_learns_from_there(options):
-    _, ours = load_base(options)
+def test_every_position_parameter_learns_from_there(started):
+    _, ours = started
     batch = make_batch()
     before = {name: p.detach().clone() for name, p in ours.named_parameters()}
     optimizer = torch.optim.SGD(ours.parameters(), lr=0.5)
@@ -43,22 +72,170 @@ def test_every_position_parameter_learns_from_there(options):
         optimizer.zero_grad()
         ours(**batch)[0].log_softmax(-1)[..., 5].mean().neg().backward()
         optimizer.step()
-    names = [name for name in before if "positions" in name]
+    names = [name for name in before if ".positions." in name]
     stuck = [n for n in names if torch.equal(before[n], ours.get_parameter(n))]
     assert names and not stuck
 
 
-def test_a_checkpoint_of_its_own_keeps_its_trajectories():
-    ours = make_model(seed=5)
-    again = make_model(seed=6)
-    again.load_state_dict(ours.state_dict())
+def test_also_where_nothing_is_known_of_the_base():
+    stock, ours = make_stock(seed=3), make_model(seed=5)
+    ours.load_state_dict(stock.state_dict())
+    batch = make_batch()
+    with torch.no_grad():
+        assert (stock(**batch)[0] - ours(**batch)[0]).abs().max() < 2e-6
+
+
+def test_a_checkpoint_of_its_own_keeps_its_trajectories(combination):
+    ours, again = make_model(seed=5, **combination), make_model(seed=6, **combination)
+    again.load_state_dict(Weights.of(ours.state_dict(), "own.pt", ours.options))
     for name, value in ours.state_dict().items():
         assert torch.equal(value, again.state_dict()[name]), name
 
 
-def test_finetune_from_a_stock_checkpoint(corpus, trained, tmp_path):
+def as_old_fairseq_wrote(model):
+    """Names of 2018: projections in one matrix, numbered layer norms, counted sinusoids."""
+    old = OrderedDict()
+    for name, value in model.state_dict().items():
+        stem, _, kind = name.rpartition(".")
+        module = stem.rpartition(".")[2]
+        if module in ("q_proj", "k_proj", "v_proj"):
+            parts = [model.state_dict()[f"{stem[:-6]}{p}_proj.{kind}"] for p in "qkv"]
+            old[f"{stem[:-6]}in_proj_{kind}"] = torch.cat(parts)
+        elif "layers" in name and module.endswith("layer_norm"):
+            norms = ["self_attn", "encoder_attn", "final"]
+            if name.startswith("encoder"):
+                norms.remove("encoder_attn")
+            number = norms.index(module.removesuffix("_layer_norm"))
+            old[f"{stem[: -len(module)]}layer_norms.{number}.{kind}"] = value
+        else:
+            old[name] = value
+    for stack in ("encoder", "decoder"):
+        old[f"{stack}.embed_positions._float_tensor"] = torch.zeros(1)
+    return old
+
+
+def test_reads_the_names_of_old_fairseq():
+    stock, ours = make_stock(seed=3), make_model(seed=5)
+    old = as_old_fairseq_wrote(stock)
+    assert "encoder.layers.0.self_attn.in_proj_weight" in old
+    ours.load_state_dict(Weights.of(old, "old.pt", {"encoder_layers": 3}))
+    batch = make_batch()
+    with torch.no_grad():
+        assert (stock(**batch)[0] - ours(**batch)[0]).abs().max() < 2e-6
+
+
+REFUSED = {
+    "heads": ({}, {"encoder_attention_heads": 4}, "--encoder-attention-heads is 2 there, 4 here"),
+    "activation": ({"activation_fn": "gelu"}, {}, "--activation-fn is gelu there, relu here"),
+    "width": (
+        {"encoder_ffn_embed_dim": 32},
+        {"encoder_ffn_embed_dim": 24},
+        "--encoder-ffn-embed-dim is 32 there, 24 here; 15 weights differ in name or shape",
+    ),
+    "depth": ({"decoder_layers": 2}, {"decoder_layers": 1}, "--decoder-layers is 2 there, 1 here"),
+    "learned base": (
+        LEARNED_BASE,
+        {},
+        "its encoder has learned positions at the input, this one sinusoidal; its decoder",
+    ),
+    "sinusoidal base": (
+        {},
+        LEARNED_BASE,
+        "sinusoidal positions at the input, this one learned",
+    ),
+    "additive": (
+        {},
+        ADDITIVE,
+        "its encoder has sinusoidal positions at the input, this one floater at all blocks",
+    ),
+    "sinusoids at all blocks": (
+        {},
+        {"position_encoder": "sinusoidal"},
+        "sinusoidal positions at the input, this one sinusoidal at all blocks",
+    ),
+    "none": (
+        {},
+        {"position_encoder": "none"},
+        "sinusoidal positions at the input, this one none",
+    ),
+}
+
+
+@pytest.mark.parametrize("base, options, reason", REFUSED.values(), ids=REFUSED)
+def test_what_does_not_fit_is_named_and_nothing_is_loaded(base, options, reason):
+    stock, ours = make_stock(seed=3, **base), make_model(seed=5, **options)
+    before = {name: value.clone() for name, value in ours.state_dict().items()}
+    with pytest.raises(UserError) as error:
+        ours.load_state_dict(remembered(stock, **base))
+    assert str(error.value).startswith("base.pt does not fit this model, nothing is loaded: ")
+    assert reason in str(error.value) and "\n" not in str(error.value)
+    for name, value in ours.state_dict().items():
+        assert torch.equal(before[name], value), name
+
+
+def test_tied_weights_must_be_equal_there():
+    stock = make_stock(seed=3)
+    ours = make_model(seed=5, share_decoder_input_output_embed=True)
+    with pytest.raises(UserError, match="are one here, two there"):
+        ours.load_state_dict(remembered(stock))
+
+
+def test_another_vocabulary_is_named():
+    stock, ours = make_stock(seed=3), make_model(seed=5)
+    weights = remembered(stock)
+    weights["encoder.embed_tokens.weight"] = torch.zeros(30, 16)
+    with pytest.raises(UserError, match="encoder.embed_tokens.weight is 30 x 16 there, 27 x 16"):
+        ours.load_state_dict(weights)
+
+
+def finetune(corpus, save_dir, *flags):
+    return ["train", corpus, *TRAINING, "--arch", "floater_transformer", *flags] + [
+        *("--max-update", 2, "--save-dir", save_dir)
+    ]
+
+
+@pytest.mark.parametrize("how", ["finetune", "restore"])
+def test_one_flag_on_the_command_line(how, corpus, trained, tmp_path):
     base, log = trained["stock"]
-    flags = [*TRAINING, "--arch", "floater_transformer", "--finetune-from-model", base]
-    result = succeed("train", corpus, *flags, "--max-update", 2, "--save-dir", tmp_path)
+    flags = ["--finetune-from-model", base]
+    if how == "restore":
+        reset = [
+            f"--reset-{what}" for what in ("optimizer", "lr-scheduler", "dataloader", "meters")
+        ]
+        flags = ["--restore-file", base, *reset]
+    result = succeed(*finetune(corpus, tmp_path, *flags))
     first, last = result.losses()[0], log.losses()[-1]
     assert first < log.losses()[0] - 0.5 and first < last + 0.5
+
+
+@pytest.mark.parametrize(
+    "more, reason",
+    {
+        "options": (
+            ["--encoder-attention-heads", 4],
+            "nothing is loaded: --encoder-attention-heads is 2 there, 4 here",
+        ),
+        "optimizer": ([], "--reset-optimizer"),
+    }.values(),
+    ids=["options", "optimizer"],
+)
+def test_mistakes_are_one_line(more, reason, corpus, trained, tmp_path):
+    base, _ = trained["stock"]
+    how = "--finetune-from-model" if more else "--restore-file"
+    result = run(*finetune(corpus, tmp_path, how, base, *more))
+    errors = [line for line in result.err.splitlines() if line.startswith("error: ")]
+    assert result.returncode != 0 and len(errors) == 1 and reason in errors[0], result.err
+    assert "Traceback" not in result.err
+
+
+def test_options_of_an_argparse_namespace(corpus, trained, tmp_path):
+    """As fairseq of before 2020 saved them: no cfg, but args."""
+    base, _ = trained["stock"]
+    torch.serialization.add_safe_globals([Namespace])
+    state = torch.load(base, weights_only=True)
+    options = dict(vars(state["cfg"]["model"]))
+    state["args"], state["cfg"] = Namespace(**{**options, "encoder_attention_heads": 1}), None
+    torch.save(state, tmp_path / "old.pt")
+    flags = ["--finetune-from-model", tmp_path / "old.pt"]
+    result = run(*finetune(corpus, tmp_path / "run", *flags))
+    assert "--encoder-attention-heads is 1 there, 2 here" in result.err

@@ -77,12 +77,15 @@ class PositionEncoder(nn.Module):
         """Precision of the trajectories: half precision is too coarse to accumulate in."""
         return torch.float64 if self.anchor.dtype == torch.float64 else torch.float32
 
-    def vanishing_state(self) -> Dict[str, Tensor]:
-        """A state dict with which every trajectory is 0, and yet every parameter can learn.
+    def starting_at(self, first: Optional[Tensor] = None) -> Optional[Dict[str, Tensor]]:
+        """A state dict with which a trained model computes what it did without this encoder.
 
-        A trained model that is given biases starts from it and computes what it did before
-        (paper, section 3.3).
+        The first track is ``first`` (positions, dim), or 0 when not given, all others are 0, and
+        yet every parameter can learn (paper, section 3.3). None if there is no such state.
         """
+        return self._vanishing_state() if first is None else None
+
+    def _vanishing_state(self) -> Dict[str, Tensor]:
         zero = tuple(self.output_parameters())
         return {
             name: torch.zeros_like(value) if name.startswith(zero) else value.clone()

@@ -1,6 +1,6 @@
 """A learned table: a free vector for every position and track."""
 
-from typing import List, Optional
+from typing import Dict, List, Optional
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,13 @@ class LearnedEncoder(PositionEncoder):
             raise UserError(f"{self.name}: a learned table has whole positions only")
         self._check_length(int(positions[-1]) + 1)
         return self.table[:, positions.long().to(self.table.device)].to(self.dtype)
+
+    def starting_at(self, first: Optional[Tensor] = None) -> Optional[Dict[str, Tensor]]:
+        state = self._vanishing_state()
+        if first is not None:
+            state["table"] = torch.zeros(self.tracks, *first.shape, dtype=first.dtype)
+            state["table"][0] = first
+        return state
 
     def output_parameters(self) -> List[str]:
         return ["table"]

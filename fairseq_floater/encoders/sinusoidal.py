@@ -1,7 +1,7 @@
 """Sinusoids of the position and, at depth, of the block number (paper, equation 7)."""
 
 import math
-from typing import Optional
+from typing import Dict, Optional
 
 import torch
 from torch import Tensor
@@ -46,6 +46,9 @@ class SinusoidalEncoder(PositionEncoder):
             blocks = torch.arange(1, self.tracks + 1)
             table = table + sinusoids(blocks, self.dim).unsqueeze(1)
         return table.to(self.anchor.device, self.dtype)
+
+    def starting_at(self, first: Optional[Tensor] = None) -> Optional[Dict[str, Tensor]]:
+        return None
 
     def extra_repr(self) -> str:
         return f"tracks={self.tracks}, dim={self.dim}, block_term={self.block_term}"

@@ -9,6 +9,7 @@ from fairseq.models.transformer import DEFAULT_MAX_SOURCE_POSITIONS, Transformer
 from fairseq_floater.errors import UserError
 from fairseq_floater.transformer.config import FloaterTransformerConfig, to_config
 from fairseq_floater.transformer.stacks import UNLIMITED, FloaterDecoderStack, FloaterEncoderStack
+from fairseq_floater.warm_start import fit
 
 
 @register_model("floater_transformer", dataclass=FloaterTransformerConfig)
@@ -35,8 +36,19 @@ class FloaterTransformerModel(TransformerModelBase):
         config = to_config(cfg)
         validate(config)
         model = super().build_model(config.nested(), task)
+        model.options = vars(config)
         lift_task_limits(task, model)
         return model
+
+    def load_state_dict(self, state_dict, strict: bool = True, model_cfg=None, args=None):
+        """Load a model of this kind, or a trained base model to start from.
+
+        Raises:
+            UserError: naming what does not fit, before any weight is changed.
+        """
+        if strict:
+            state_dict = fit(self, state_dict)
+        return super().load_state_dict(state_dict, strict, model_cfg, args)
 
     @classmethod
     def build_encoder(cls, cfg, src_dict, embed_tokens) -> FloaterEncoderStack:

@@ -80,11 +80,7 @@ class PositionedStack:
         return min(limits + [stock_limit]) if limits else UNLIMITED
 
     def upgrade_state_dict_named(self, state_dict: Dict[str, Tensor], name: str):
-        """Read a checkpoint of the base model, fairseq's own or ours.
-
-        Its learned table has rows up to the pad before it. What it lacks are biases: they start
-        at 0, so that this model starts from the base model's very outputs.
-        """
+        """Read also what fairseq's own Transformer wrote: its table has rows up to the pad."""
         for buffer in ("_float_tensor", "weights"):  # of older stock sinusoids
             state_dict.pop(f"{name}.embed_positions.{buffer}", None)
         stock = f"{name}.embed_positions.weight"
@@ -93,10 +89,6 @@ class PositionedStack:
             base = getattr(self.embed_positions, "encoder", None)
             place = "positions" if base is None else "embed_positions.encoder"
             state_dict[f"{name}.{place}.table"] = table
-        prefix = f"{name}.positions."
-        if self.biased and not any(key.startswith(prefix) for key in state_dict):
-            start = self.positions.vanishing_state()
-            state_dict.update({prefix + key: value for key, value in start.items()})
         return super().upgrade_state_dict_named(state_dict, name)
 
 

@@ -1,0 +1,172 @@
+"""Starting from a trained model: what of it fits, and where the new parameters start.
+
+A base model is fairseq's ``transformer``, or ours without learned trajectories. Its own input
+encoding is kept (bias injection) or becomes the first block's vectors (additive injection); all
+else that positions add starts at 0, so that the first forward pass gives the base model's logits
+(paper, section 3.3). What does not fit is named before any weight is copied.
+"""
+
+from collections import OrderedDict
+from typing import Any, Dict, List, Mapping, Optional
+
+import torch
+from torch import Tensor, nn
+
+from fairseq_floater.encoders.sinusoidal import sinusoids
+from fairseq_floater.errors import UserError
+
+STACKS = ("encoder", "decoder")
+
+#: options that say what a model computes, whether or not the weights' names and shapes show it
+COMPARED = tuple(
+    f"{stack}_{option}"
+    for stack in STACKS
+    for option in ("embed_dim", "ffn_embed_dim", "layers", "attention_heads", "normalize_before")
+) + (
+    "activation_fn",
+    "no_scale_embedding",
+    "layernorm_embedding",
+    "no_cross_attention",
+    "cross_self_attention",
+)
+
+#: so many weights that do not fit are named, the others counted
+NAMED = 4
+
+
+class Weights(OrderedDict):
+    """The weights of a checkpoint, which remember where they come from.
+
+    Attributes:
+        path: of the checkpoint.
+        options: of the model they are of; empty where nothing says.
+    """
+
+    path: str = "the checkpoint"
+    options: Mapping[str, Any] = {}
+
+    @classmethod
+    def of(cls, weights: Mapping[str, Tensor], path: str, options: Mapping[str, Any]) -> "Weights":
+        remembering = cls(weights)
+        remembering.__dict__.update(getattr(weights, "__dict__", {}))  # such as _metadata
+        remembering.path, remembering.options = path, options
+        return remembering
+
+
+def fit(model: nn.Module, weights: Mapping[str, Tensor]) -> Dict[str, Tensor]:
+    """The state dict to load into ``model`` so that it computes what the weights' model does.
+
+    Args:
+        model: a ``floater_transformer``.
+        weights: of such a model or of a base model. If they are ``Weights``, what they say of
+            their model is compared, too.
+
+    Raises:
+        UserError: naming what does not fit.
+    """
+    options = getattr(weights, "options", {})
+    fitting = OrderedDict(weights)
+    misfits = _different_options(options, model.options)
+    for name in STACKS:
+        misfits += _start_positions(getattr(model, name), name, fitting, options, model.options)
+    model.upgrade_state_dict(fitting)
+    different = _different_weights(fitting, model.state_dict())
+    if misfits and different:
+        misfits.append(f"{len(different)} weights differ in name or shape")
+    elif different:
+        more = len(different) - NAMED
+        misfits = different[:NAMED] + ([f"and {more} weights more"] if more > 0 else [])
+    if misfits:
+        path = getattr(weights, "path", Weights.path)
+        raise UserError(
+            f"{path} does not fit this model, nothing is loaded: {'; '.join(misfits)} "
+            "(give the options that its model has)"
+        )
+    return fitting
+
+
+def input_encoding(options: Mapping[str, Any], stack: str) -> Optional[str]:
+    """What a model with these options adds to the input of a stack; None for nothing."""
+    encoder = options.get("position_encoder")
+    injection = options.get("position_injection") or ("bias" if encoder == "floater" else None)
+    if encoder is not None and injection != "bias":
+        at_depth = " at all blocks" if options.get("position_blocks") == "all" else ""
+        return None if encoder == "none" else f"{encoder}{at_depth}"
+    if options.get("no_token_positional_embeddings"):
+        return None
+    return "learned" if options.get(f"{stack}_learned_pos") else "sinusoidal"
+
+
+def _start_positions(
+    stack: nn.Module,
+    name: str,
+    weights: Dict[str, Tensor],
+    options_there: Mapping[str, Any],
+    options_here: Mapping[str, Any],
+) -> List[str]:
+    """Add to ``weights`` what a stack's trajectories start from; says so where it cannot."""
+    if any(key.startswith(f"{name}.positions.") for key in weights):
+        return []
+    here = input_encoding(options_here, name)
+    there = here
+    if f"{name}.embed_positions.weight" in weights:
+        there = "learned"
+    elif options_there:
+        there = input_encoding(options_there, name)
+    start = None
+    if stack.biased and there == here:
+        start = stack.positions.starting_at(None)
+    elif there == here:
+        start = {}
+    elif not stack.biased and stack.positions is not None:
+        start = stack.positions.starting_at(_base_table(stack, name, there, weights))
+    if start is None:
+        return [f"its {name} has {there or 'no'} positions at the input, this one {here or 'none'}"]
+    weights.update({f"{name}.positions.{key}": value for key, value in start.items()})
+    return []
+
+
+def _base_table(
+    stack: nn.Module, name: str, there: Optional[str], weights: Dict[str, Tensor]
+) -> Optional[Tensor]:
+    """The vectors (positions, dim) that a base model adds; None if it adds none."""
+    offset = stack.padding_idx + 1
+    if there == "learned":
+        return weights.pop(f"{name}.embed_positions.weight")[offset:]
+    if there == "sinusoidal":
+        encoder = stack.positions
+        return sinusoids(torch.arange(encoder.max_positions or 1) + offset, encoder.dim)
+    return None
+
+
+def _different_options(there: Mapping[str, Any], here: Mapping[str, Any]) -> List[str]:
+    return [
+        f"--{name.replace('_', '-')} is {there[name]} there, {here[name]} here"
+        for name in COMPARED
+        if name in there and str(there[name]) != str(here[name])
+    ]
+
+
+def _different_weights(there: Mapping[str, Tensor], here: Mapping[str, Tensor]) -> List[str]:
+    different = []
+    for name in [*here, *(name for name in there if name not in here)]:
+        if name not in there:
+            different.append(f"it lacks {name}")
+        elif name not in here:
+            different.append(f"{name} has no place here")
+        elif there[name].shape != here[name].shape:
+            sizes = (" x ".join(map(str, w[name].shape)) for w in (there, here))
+            different.append("{} is {} there, {} here".format(name, *sizes))
+    return different + _untied(there, here)
+
+
+def _untied(there: Mapping[str, Tensor], here: Mapping[str, Tensor]) -> List[str]:
+    """Weights that are one here but have two values there: the last to load would win."""
+    first: Dict[int, str] = {}
+    untied = []
+    for name, weight in here.items():
+        other = first.setdefault(weight.data_ptr(), name)
+        if weight.numel() and other != name and name in there and other in there:
+            if not torch.equal(there[name], there[other]):
+                untied.append(f"{name} and {other} are one here, two there")
+    return untied
