@@ -1,14 +1,12 @@
 """The average of several checkpoints' weights, as a checkpoint (Vaswani et al. 2017)."""
 
-import os
 import re
 from pathlib import Path
 from typing import Dict, List, Sequence
 
-import torch
 from torch import Tensor
 
-from fairseq_floater.checkpoints import read_checkpoint
+from fairseq_floater.checkpoints import read_checkpoint, write_checkpoint
 from fairseq_floater.errors import UserError
 
 
@@ -38,10 +36,7 @@ def average_checkpoints(checkpoints: Sequence[Path], output: Path) -> None:
         name: (total / len(checkpoints)).to(weights[name].dtype) for name, total in sums.items()
     }
     state["last_optimizer_state"] = None
-    output.parent.mkdir(parents=True, exist_ok=True)
-    part = output.with_name(output.name + ".part")
-    torch.save(state, part)
-    os.replace(part, output)
+    write_checkpoint(state, output)
 
 
 def last_checkpoints(folder: Path, count: int) -> List[Path]:

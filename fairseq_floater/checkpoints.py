@@ -2,6 +2,8 @@
 
 import argparse
 import functools
+import os
+from pathlib import Path
 from typing import Any, Callable, Dict, Mapping
 
 import torch
@@ -90,6 +92,14 @@ _UNREADABLE = (
     "checkpoint {path} cannot be read, it is truncated or not a fairseq checkpoint ({error}): "
     "copy it again, or put an earlier one in its place"
 )
+
+
+def write_checkpoint(state: Dict[str, Any], path: Path) -> None:
+    """Write all of a checkpoint or, if that fails, nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    torch.save(state, part)
+    os.replace(part, path)
 
 
 def model_options(state: Mapping[str, Any]) -> Dict[str, Any]:

@@ -26,7 +26,7 @@ def load_position_encoder(
         UserError: if the checkpoint has none, or is no checkpoint.
     """
     state, config = load_options(checkpoint)
-    encoder = _position_encoder(state, config, stack)
+    encoder = position_encoder(state, config, stack)
     if encoder is None:
         raise UserError(f"{checkpoint} has --position-encoder none: there is nothing to show")
     return encoder, config
@@ -41,11 +41,15 @@ def count_position_parameters(checkpoint: Path) -> Dict[str, int]:
     Raises:
         UserError: if the checkpoint is no checkpoint of a ``floater_transformer``.
     """
-    state, config = load_options(checkpoint)
+    return count_parameters(*load_options(checkpoint))
+
+
+def count_parameters(state: dict, config: FloaterTransformerConfig) -> Dict[str, int]:
+    """``count_position_parameters`` of a checkpoint that has been read."""
     counts = {"dynamics": 0, "initial values": 0, "base": 0}
     shared = config.share_dynamics == "all" and config.position_encoder in ("floater", "rnn")
     for stack in STACKS:
-        encoder = _position_encoder(state, config, stack)
+        encoder = position_encoder(state, config, stack)
         for name, weight in [] if encoder is None else encoder.named_parameters():
             inner = not name.startswith("initial")
             if not (inner and shared and stack == "decoder"):
@@ -69,17 +73,21 @@ def solver_errors(checkpoint: Path, positions: int = 64) -> Dict[str, float]:
     state, config = load_options(checkpoint)
     errors = {}
     for stack in STACKS:
-        encoder = _position_encoder(state, config, stack)
-        if not isinstance(encoder, FloaterEncoder):
-            continue
-        with torch.no_grad():
-            used = encoder(positions).double()
-            times = torch.arange(positions, dtype=torch.float64) * encoder.delta
-            double = encoder.double()
-            exact = solve(double.dynamics, double.initial, times, steps_per_position=40)
-        scale = exact.square().mean().sqrt().clamp(min=1e-12)
-        errors[stack] = float((used - exact).square().mean().sqrt() / scale)
+        encoder = position_encoder(state, config, stack)
+        if isinstance(encoder, FloaterEncoder):
+            errors[stack] = solver_error(encoder, positions)
     return errors
+
+
+def solver_error(encoder: FloaterEncoder, positions: int) -> float:
+    """``solver_errors`` of one encoder, in float32."""
+    index = torch.arange(positions, dtype=torch.float64)
+    with torch.no_grad():
+        used = encoder(index).double()
+        start, times = encoder.initial.double(), index * encoder.delta
+        exact = solve(encoder.dynamics, start, times, steps_per_position=40)
+    scale = exact.square().mean().sqrt().clamp(min=1e-12)
+    return float((used - exact).square().mean().sqrt() / scale)
 
 
 def position_options(checkpoint: Path) -> Dict[str, Any]:
@@ -97,13 +105,15 @@ def position_options(checkpoint: Path) -> Dict[str, Any]:
     return shown
 
 
-def _position_encoder(
+def position_encoder(
     state: dict, config: FloaterTransformerConfig, stack: str
 ) -> Optional[PositionEncoder]:
+    """The position encoder of one stack of a checkpoint that has been read; None for ``none``."""
     encoder = build_stack_encoder(config.nested(), stack)
     if encoder is None:
         return None
     prefix = f"{stack}.positions."
     weights = {k[len(prefix) :]: v for k, v in state["model"].items() if k.startswith(prefix)}
-    encoder.load_state_dict(weights)
+    # Stored encodings say no more than the parameters beside them.
+    encoder.load_state_dict({k: v for k, v in weights.items() if not k.startswith("baked")})
     return encoder.float().eval()

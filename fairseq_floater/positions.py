@@ -20,20 +20,31 @@ def token_positions(padding_mask: Tensor) -> Tensor:
 
 
 def look_up(track: Tensor, positions: Tensor, like: Tensor) -> Tensor:
-    """Vectors of one track (positions, dim) at ``positions``, of any shape: (*shape, dim).
+    """Vectors of one track (positions, dim) at ``positions`` >= 0, of any shape: (*shape, dim).
 
-    Pads get the vector of position 0. That is harmless where attention masks them, and spares a
-    pass over the result; use ``look_up_masked`` elsewhere. ``like`` gives the dtype.
+    ``like`` gives the dtype.
     """
-    return F.embedding(positions.clamp(min=0), track).to(like.dtype)
+    return F.embedding(positions, track).to(like.dtype)
 
 
-def look_up_masked(track: Tensor, positions: Tensor, like: Tensor) -> Tensor:
-    """``look_up`` with zeros at pads."""
-    vectors = look_up(track, positions, like)
+def look_up_masked(track: Tensor, positions: Optional[Tensor], like: Tensor) -> Tensor:
+    """``look_up`` with zeros at pads, which stand at -1.
+
+    Without positions the track has one, that of all tokens: (1, 1, dim).
+    """
+    if positions is None:
+        return track.unsqueeze(0).to(like.dtype)
+    vectors = look_up(track, positions.clamp(min=0), like)
     return vectors * (positions >= 0).unsqueeze(-1).to(vectors.dtype)
 
 
-def positions_needed(*streams: Optional[Tensor]) -> int:
-    """Length of table that serves all of the given position tensors, at most their widths."""
+def positions_needed(limit: Optional[int], *streams: Optional[Tensor]) -> int:
+    """Length of table that serves all of the given position tensors (batch, length).
+
+    Their width does, unless it is beyond ``limit``: then the longest sentence decides, pads aside.
+    (Looking at the values means waiting for the device.)
+    """
+    widths = [stream.size(1) for stream in streams if stream is not None]
+    if limit is None or max(widths) <= limit:
+        return max(widths)
     return max(int(stream.max()) + 1 for stream in streams if stream is not None) or 1

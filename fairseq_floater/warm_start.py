@@ -66,7 +66,7 @@ def fit(model: nn.Module, weights: Mapping[str, Tensor]) -> Dict[str, Tensor]:
     """
     options = getattr(weights, "options", {})
     fitting = OrderedDict(weights)
-    misfits = _different_options(options, model.options)
+    misfits = different_options(options, model.options)
     for name in STACKS:
         misfits += _start_positions(getattr(model, name), name, fitting, options, model.options)
     model.upgrade_state_dict(fitting)
@@ -83,6 +83,15 @@ def fit(model: nn.Module, weights: Mapping[str, Tensor]) -> Dict[str, Tensor]:
             "(give the options that its model has)"
         )
     return fitting
+
+
+def different_options(there: Mapping[str, Any], here: Mapping[str, Any]) -> List[str]:
+    """The options by which a model there computes something else than one here."""
+    return [
+        f"--{name.replace('_', '-')} is {there[name]} there, {here[name]} here"
+        for name in COMPARED
+        if name in there and str(there[name]) != str(here[name])
+    ]
 
 
 def input_encoding(options: Mapping[str, Any], stack: str) -> Optional[str]:
@@ -137,14 +146,6 @@ def _base_table(
         encoder = stack.positions
         return sinusoids(torch.arange(encoder.max_positions or 1) + offset, encoder.dim)
     return None
-
-
-def _different_options(there: Mapping[str, Any], here: Mapping[str, Any]) -> List[str]:
-    return [
-        f"--{name.replace('_', '-')} is {there[name]} there, {here[name]} here"
-        for name in COMPARED
-        if name in there and str(there[name]) != str(here[name])
-    ]
 
 
 def _different_weights(there: Mapping[str, Tensor], here: Mapping[str, Tensor]) -> List[str]:

@@ -6,6 +6,7 @@ from typing import Dict, List, Optional, Union
 import torch
 from torch import Tensor, nn
 
+from fairseq_floater.encoders.kept import KeptTable
 from fairseq_floater.errors import UserError
 
 
@@ -28,6 +29,9 @@ class PositionEncoder(nn.Module):
     #: the longest input, in positions; None where there is no limit
     max_positions: Optional[int] = None
 
+    #: whether a vector follows from the one before it, so that a table takes time to compute
+    sequential = False
+
     #: a kept table grows by this many positions at a time, so that it does not depend on the
     #: order in which lengths were asked for
     growth = 256
@@ -39,8 +43,7 @@ class PositionEncoder(nn.Module):
         self.name = name
         # Tells device and precision also where there are no parameters.
         self.register_buffer("anchor", torch.zeros(()), persistent=False)
-        self._table: Optional[Tensor] = None
-        self._table_parameters: List[Tensor] = []
+        self._kept = KeptTable()
 
     @abstractmethod
     def trajectories(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
@@ -50,12 +53,14 @@ class PositionEncoder(nn.Module):
         the encoder starts from its own initial values, which stand at position 0.
         """
 
-    def forward(self, positions: Union[int, Tensor]) -> Tensor:
+    def forward(self, positions: Union[int, Tensor], unchanged: bool = False) -> Tensor:
         """Trajectories (tracks, positions, dim), in float32, or float64 in a double model.
 
         Args:
             positions: how many positions, counted from 0; or explicit increasing ones
                 (positions,) >= 0, measured in positions and not necessarily whole.
+            unchanged: the parameters are those of the last call, as in all but the first step of
+                a generation; spares the look at them.
 
         Raises:
             UserError: for no positions, or ones beyond ``max_positions``.
@@ -64,13 +69,37 @@ class PositionEncoder(nn.Module):
             return self.trajectories(self._validated(positions))
         if positions < 1:
             raise UserError(f"{self.name}: the number of positions must be >= 1, got {positions}")
-        return self.first(positions)
+        return self.first(positions, unchanged)
 
-    def first(self, count: int) -> Tensor:
+    def first(self, count: int, unchanged: bool = False) -> Tensor:
         """Trajectories at the positions 0 .. count - 1."""
         if torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters()):
             return self.trajectories(self._range(0, count))
-        return self._kept_table(count)[:, :count]
+        return self.kept(count, unchanged)[:, :count]
+
+    def kept(self, count: int, unchanged: bool = False) -> Tensor:
+        """The table kept for inference, of at least ``count`` positions."""
+        if not unchanged:
+            self._kept.drop_unless_of(list(self.parameters()), self.anchor.device, self.dtype)
+        table = self._kept.table
+        if table is None or table.size(1) < count:
+            with torch.inference_mode(False), torch.no_grad():
+                table = self._grown(table, count)
+            self.keep(table)
+        return table
+
+    def keep(self, table: Tensor) -> None:
+        """Take over a table (tracks, positions, dim) that ``kept`` of an equal encoder made."""
+        self._kept.keep(table, list(self.parameters()))
+
+    def _grown(self, table: Optional[Tensor], count: int) -> Tensor:
+        if table is None:
+            table = self.trajectories(self._range(0, self.growth + 1)).contiguous()
+        while table.size(1) < count:
+            last = table.size(1) - 1
+            more = self.trajectories(self._range(last, last + self.growth + 1), table[:, last])
+            table = torch.cat([table, more[:, 1:]], dim=1)
+        return table
 
     @property
     def dtype(self) -> torch.dtype:
@@ -108,30 +137,3 @@ class PositionEncoder(nn.Module):
                 f"got shape {tuple(positions.shape)}"
             )
         return positions
-
-    def _kept_table(self, count: int) -> Tensor:
-        """The table kept for inference, of at least ``count`` positions."""
-        if not self._table_is_current():
-            self._table = None
-        with torch.inference_mode(False), torch.no_grad():
-            if self._table is None:
-                self._table_parameters = [p.detach().clone() for p in self.parameters()]
-                self._table = self.trajectories(self._range(0, self.growth + 1)).contiguous()
-            while self._table.size(1) < count:
-                last = self._table.size(1) - 1
-                more = self.trajectories(
-                    self._range(last, last + self.growth + 1), self._table[:, last]
-                )
-                self._table = torch.cat([self._table, more[:, 1:]], dim=1)
-        return self._table
-
-    def _table_is_current(self) -> bool:
-        """Compare values: optimizers write through ``.data``, which no version counter sees."""
-        table, kept = self._table, self._table_parameters
-        if table is None or table.device != self.anchor.device or table.dtype != self.dtype:
-            return False
-        now = list(self.parameters())
-        return len(now) == len(kept) and all(
-            a.dtype == b.dtype and a.device == b.device and torch.equal(a, b)
-            for a, b in zip(now, kept)
-        )

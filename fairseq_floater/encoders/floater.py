@@ -25,6 +25,8 @@ class FloaterEncoder(PositionEncoder):
         solver, steps_per_position, backend, adjoint: see ``fairseq_floater.ode.solve``.
     """
 
+    sequential = True
+
     def __init__(
         self,
         tracks: int,

@@ -37,7 +37,7 @@ class LearnedEncoder(PositionEncoder):
         encoder.table.data.copy_(table)
         return encoder
 
-    def first(self, count: int) -> Tensor:
+    def first(self, count: int, unchanged: bool = False) -> Tensor:
         self._check_length(count)
         return self.table[:, :count].to(self.dtype)
 

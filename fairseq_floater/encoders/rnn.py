@@ -68,6 +68,8 @@ class RNNEncoder(PositionEncoder):
         initial_std: standard deviation of the initial values.
     """
 
+    sequential = True
+
     def __init__(
         self, tracks: int, dim: int, dynamics: RecurrentCell, *, initial_std=0.0, name="model"
     ):

@@ -4,7 +4,7 @@ fairseq's stacks call their blocks with fixed arguments. A forward pre-hook on e
 three more, taken from the feed that the stack has opened for this pass:
 
     position_tracks (tracks of the block, positions, dim)
-    positions (length, batch), -1 at pads
+    positions (length, batch), -1 at pads; None if all tokens are at the one position of the tracks
     source_positions (source length, batch), for cross-attention
 
 They travel as arguments, not in a closure, so that activation checkpointing sees the tensors
@@ -18,6 +18,7 @@ from typing import Iterable, Iterator, Optional, Tuple
 import torch
 from torch import Tensor, nn
 
+from fairseq_floater.encoders import PositionEncoder
 from fairseq_floater.positions import look_up_masked
 
 
@@ -26,6 +27,7 @@ class PositionFeed:
 
     def __init__(self):
         self.blocks: Tuple[Tensor, ...] = ()
+        self.base: Optional[Tensor] = None
         self.positions: Optional[Tensor] = None
         self.source_positions: Optional[Tensor] = None
 
@@ -33,12 +35,17 @@ class PositionFeed:
     def opened(
         self,
         blocks: Tuple[Tensor, ...],
-        positions: Tensor,
+        base: Optional[Tensor],
+        positions: Optional[Tensor],
         source_positions: Optional[Tensor] = None,
     ) -> Iterator[None]:
-        """Serve ``blocks``, (tracks, positions, dim) each, at positions (batch, length)."""
+        """Serve ``blocks``, (tracks, positions, dim) each, at positions (batch, length).
+
+        ``base`` (positions, dim) are the vectors of the input, where the blocks' do not do.
+        """
         self.blocks = blocks
-        self.positions = positions.t()
+        self.base = blocks[0][0] if base is None else base
+        self.positions = None if positions is None else positions.t()
         self.source_positions = None if source_positions is None else source_positions.t()
         try:
             yield
@@ -60,14 +67,23 @@ class PositionFeed:
         return args, {**kwargs, **fed}
 
 
-class FirstBlockPositions(nn.Module):
-    """Stands in for fairseq's ``embed_positions``: the vectors of the first block's input."""
+class InputPositions(nn.Module):
+    """Stands in for fairseq's ``embed_positions``: at token positions, and from the feed.
 
-    def __init__(self, feed: PositionFeed):
+    Args:
+        feed: what serves the vectors.
+        encoder: of the base encoding that the bias injection keeps; without one, the vectors are
+            the first block's.
+    """
+
+    def __init__(self, feed: PositionFeed, encoder: Optional[PositionEncoder] = None):
         super().__init__()
         self.feed = feed
+        self.encoder = encoder
         self.register_buffer("anchor", torch.zeros(()), persistent=False)  # the model's precision
 
     def forward(self, tokens: Tensor, incremental_state: Optional[dict] = None) -> Tensor:
         """(batch, length, dim); one position, the last, in incremental decoding."""
-        return look_up_masked(self.feed.blocks[0][0], self.feed.positions.t(), self.anchor)
+        positions = self.feed.positions
+        positions = None if positions is None else positions.t()
+        return look_up_masked(self.feed.base, positions, self.anchor)

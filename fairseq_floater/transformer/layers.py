@@ -1,8 +1,7 @@
 """Transformer blocks that inject positions: fairseq's own, with a hook or two overridden."""
 
-from contextlib import ExitStack, contextmanager
-from functools import partial
-from typing import Dict, Iterator, Optional, Tuple
+from contextlib import contextmanager
+from typing import Iterator, List, Optional, Tuple
 
 from fairseq.distributed import fsdp_wrap
 from fairseq.modules import MultiheadAttention
@@ -12,40 +11,59 @@ from fairseq.modules.transformer_layer import (
     TransformerEncoderLayerBase,
 )
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from fairseq_floater.positions import look_up, look_up_masked
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj")
 
+#: a track (positions, dim) and the positions (length, batch) of the tokens, or None where the
+#: track has but one position, that of all tokens
+Bias = Tuple[Tensor, Optional[Tensor]]
+
+
+class PositionedLinear(nn.Linear):
+    """A projection with a bias that depends on the position (paper, section 3.3)."""
+
+    #: holds one ``Bias`` during a pass; a list, as setting a module's attribute takes longer
+    position_bias: List[Bias]
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.position_bias:
+            return super().forward(x)
+        track, positions = self.position_bias[0]
+        if positions is None:
+            return F.linear(x, self.weight, self.bias + track[0].to(self.bias.dtype))
+        # A fresh tensor: fairseq scales the queries in place.
+        return super().forward(x) + look_up(track, positions, x)
+
 
 class ProjectionBias:
-    """Adds a trajectory to the output of each projection of one attention (paper, section 3.3).
+    """Gives the projections of one attention their trajectories, for one pass at a time.
 
-    Forward hooks on the projections, so that weights, state keys and quantisation noise stay
-    fairseq's. The hooks only run if the projections are called, and fairseq has two paths that
-    read their weights instead: ``F.multi_head_attention_forward``, which encoder self-attention
-    always takes and decoder self-attention in training but not in generation, and xFormers.
-    ``skip_embed_dim_check`` turns both off, in training and generation alike.
+    The projections stay fairseq's own objects, with their weights, state keys and quantisation
+    noise, and only change class. fairseq has two paths that read their weights instead of calling
+    them: ``F.multi_head_attention_forward``, which encoder self-attention always takes and decoder
+    self-attention in training but not in generation, and xFormers. ``skip_embed_dim_check``
+    turns both off, in training and generation alike.
     """
 
     def __init__(self, attention: MultiheadAttention):
-        self._biases: Dict[str, Tuple[Tensor, Tensor]] = {}
         attention._set_skip_embed_dim_check()
-        for name in PROJECTIONS:
-            getattr(attention, name).register_forward_hook(partial(self._add, name))
+        projections = [getattr(attention, name) for name in PROJECTIONS]
+        for projection in projections:
+            projection.__class__ = PositionedLinear
+            projection.position_bias = []
+        self.biases = [projection.position_bias for projection in projections]
 
-    @contextmanager
-    def given(self, tracks: Tensor, queries: Tensor, keys: Tensor) -> Iterator[None]:
-        """Bias the projections by ``tracks`` (3, positions, dim) at positions (length, batch)."""
-        self._biases = dict(zip(PROJECTIONS, zip(tracks.unbind(0), (queries, keys, keys))))
-        try:
-            yield
-        finally:
-            self._biases = {}
+    def give(self, tracks: Tensor, queries: Optional[Tensor], keys: Optional[Tensor]) -> None:
+        """Bias by ``tracks`` (3, positions, dim) at positions (length, batch), see ``Bias``."""
+        for bias, track, positions in zip(self.biases, tracks.unbind(), (queries, keys, keys)):
+            bias[:] = [(track, positions)]
 
-    def _add(self, name: str, projection: nn.Module, args: tuple, output: Tensor):
-        # A fresh tensor: fairseq scales the queries in place.
-        return output + look_up(*self._biases[name], output) if self._biases else None
+    def take(self) -> None:
+        for bias in self.biases:
+            bias.clear()
 
 
 class PositionedLayer:
@@ -69,15 +87,22 @@ class PositionedLayer:
         source_positions: Optional[Tensor] = None,
     ) -> Iterator[Tensor]:
         """Hold the biases for one pass, or give ``x`` (length, batch, dim) with the vectors."""
-        with ExitStack() as biases:
-            if tracks is not None and self.self_bias is None:
-                x = x + look_up_masked(tracks[0], positions, x)
-            elif tracks is not None:
-                biases.enter_context(self.self_bias.given(tracks[:3], positions, positions))
-                if source_positions is not None:
-                    cross = self.cross_bias.given(tracks[3:], positions, source_positions)
-                    biases.enter_context(cross)
+        if tracks is None or self.self_bias is None:
+            yield x if tracks is None else x + look_up_masked(tracks[0], positions, x)
+            return
+        # Pads are masked by attention: they may have the bias of position 0.
+        at = None if positions is None else positions.clamp(min=0)
+        biases = [self.self_bias]
+        self.self_bias.give(tracks[:3], at, at)
+        if len(tracks) > 3:
+            biases.append(self.cross_bias)
+            source = None if source_positions is None else source_positions.clamp(min=0)
+            self.cross_bias.give(tracks[3:], at, source)
+        try:
             yield x
+        finally:
+            for bias in biases:
+                bias.take()
 
 
 class PositionedEncoderLayer(PositionedLayer, TransformerEncoderLayerBase):

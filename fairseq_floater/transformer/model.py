@@ -1,5 +1,6 @@
 """``floater_transformer``: fairseq's Transformer with a choice of position encodings."""
 
+import copy
 from typing import Any
 
 from fairseq.dataclass.utils import gen_parser_from_dataclass
@@ -7,6 +8,7 @@ from fairseq.models import register_model
 from fairseq.models.transformer import DEFAULT_MAX_SOURCE_POSITIONS, TransformerModelBase
 
 from fairseq_floater.errors import UserError
+from fairseq_floater.stored import take_tables
 from fairseq_floater.transformer.config import FloaterTransformerConfig, to_config
 from fairseq_floater.transformer.stacks import UNLIMITED, FloaterDecoderStack, FloaterEncoderStack
 from fairseq_floater.warm_start import fit
@@ -46,9 +48,14 @@ class FloaterTransformerModel(TransformerModelBase):
         Raises:
             UserError: naming what does not fit, before any weight is changed.
         """
+        weights = copy.copy(state_dict)
+        tables = take_tables(self, weights)
         if strict:
-            state_dict = fit(self, state_dict)
-        return super().load_state_dict(state_dict, strict, model_cfg, args)
+            weights = fit(self, weights)
+        result = super().load_state_dict(weights, strict, model_cfg, args)
+        for stack, table in tables.items():
+            getattr(self, stack).positions.keep(table)
+        return result
 
     @classmethod
     def build_encoder(cls, cfg, src_dict, embed_tokens) -> FloaterEncoderStack:

@@ -3,11 +3,11 @@
 from typing import Dict, List, Optional, Tuple
 
 from fairseq.models.transformer import TransformerDecoderBase, TransformerEncoderBase
-from torch import Tensor, nn
+from torch import Tensor
 
 from fairseq_floater.encoders import LearnedEncoder, PositionEncoder, SinusoidalEncoder
-from fairseq_floater.positions import look_up_masked, positions_needed, token_positions
-from fairseq_floater.transformer.feed import FirstBlockPositions, PositionFeed
+from fairseq_floater.positions import positions_needed, token_positions
+from fairseq_floater.transformer.feed import InputPositions, PositionFeed
 from fairseq_floater.transformer.layers import (
     PositionedDecoderLayer,
     PositionedEncoderLayer,
@@ -18,27 +18,6 @@ from fairseq_floater.transformer.tracks import SELF_ATTENTION, block_tracks, bui
 
 #: what a stack without a limit reports as its ``max_positions``
 UNLIMITED = 10**9
-
-
-class BasePositions(nn.Module):
-    """fairseq's input encoding, kept by the bias injection, at token positions.
-
-    Unlike the stock modules, which number columns in incremental decoding, it counts the tokens
-    in every case, and its sinusoidal table grows without being computed anew.
-    """
-
-    def __init__(self, encoder: PositionEncoder, padding_idx: int):
-        super().__init__()
-        self.encoder = encoder
-        self.padding_idx = padding_idx
-
-    def forward(self, tokens: Tensor, incremental_state: Optional[dict] = None) -> Tensor:
-        """(batch, length, dim); one position, the last, in incremental decoding."""
-        positions = token_positions(tokens.eq(self.padding_idx))
-        table = self.encoder(positions_needed(positions))
-        if incremental_state is not None:
-            positions = positions[:, -1:]
-        return look_up_masked(table[0], positions, self.encoder.anchor)
 
 
 class PositionedStack:
@@ -59,25 +38,51 @@ class PositionedStack:
         if self.positions is None:
             self.embed_positions = None
         elif not bias:
-            self.embed_positions = FirstBlockPositions(self.feed)
+            self.embed_positions = InputPositions(self.feed)
         elif self.embed_positions is not None:
             base = SinusoidalEncoder(1, side.embed_dim, offset=offset, name=stack)
             if side.learned_pos:
                 table = self.embed_positions.weight.detach()[offset:].unsqueeze(0)
                 base = LearnedEncoder.from_table(table, name=stack)
-            self.embed_positions = BasePositions(base, self.padding_idx)
+            self.embed_positions = InputPositions(self.feed, base)
 
-    def _fed(self, positions: Tensor, source: Optional[Tensor], needed: int):
-        """Open the feed for one pass over tokens at ``positions`` (batch, length)."""
-        blocks = self.positions(needed).split(self.tracks_per_block)
-        return self.feed.opened(blocks, positions, source)
+    def _fed(self, positions: Tensor, source: Optional[Tensor] = None, incremental_state=None):
+        """Open the feed for one pass over tokens at ``positions`` (batch, length).
+
+        In incremental decoding only the last position is fed, as fairseq cuts the tokens, and
+        parameters stay as they are from its second step on.
+        """
+        needed = positions_needed(self._limit(), positions, source)
+        base, blocks = self._vectors(needed, unchanged=bool(incremental_state))
+        if incremental_state is not None:
+            positions = positions[:, -1:]
+        return self.feed.opened(blocks, base, positions, source)
+
+    def _fed_at(self, position: int):
+        """Open the feed for a later step of a decoding, all its tokens at one position.
+
+        Keys and values of the source were biased at the first step, and kept.
+        """
+        base, blocks = self._vectors(position + 1, unchanged=True, first=position)
+        return self.feed.opened(blocks, base, None)
+
+    def _vectors(self, needed: int, unchanged: bool, first: int = 0):
+        """The base encoding, None without, and the tracks by block, at positions ``first`` on."""
+        base = getattr(self.embed_positions, "encoder", None)
+        table = None if base is None else base(needed, unchanged)[0, first:]
+        tracks = self.positions(needed, unchanged)[:, first:]
+        return table, tracks.split(self.tracks_per_block)
+
+    def _limit(self) -> Optional[int]:
+        """The shortest of the tables that end; None if none does."""
+        base = getattr(self.embed_positions, "encoder", None)
+        limits = [m.max_positions for m in (self.positions, base) if m is not None]
+        return min((limit for limit in limits if limit is not None), default=None)
 
     def _limited(self, stock_limit: int) -> int:
         """Only a learned table limits the length; fairseq's default of 1024 does not."""
-        base = getattr(self.embed_positions, "encoder", None)
-        limits = [m.max_positions for m in (self.positions, base) if m is not None]
-        limits = [limit for limit in limits if limit is not None]
-        return min(limits + [stock_limit]) if limits else UNLIMITED
+        limit = self._limit()
+        return UNLIMITED if limit is None else min(limit, stock_limit)
 
     def upgrade_state_dict_named(self, state_dict: Dict[str, Tensor], name: str):
         """Read also what fairseq's own Transformer wrote: its table has rows up to the pad."""
@@ -106,7 +111,7 @@ class FloaterEncoderStack(PositionedStack, TransformerEncoderBase):
         if self.positions is None:
             return super().forward(src_tokens, *args, **kwargs)
         positions = token_positions(src_tokens.eq(self.padding_idx))
-        with self._fed(positions, None, positions_needed(positions)):
+        with self._fed(positions):
             return super().forward(src_tokens, *args, **kwargs)
 
     def max_positions(self) -> int:
@@ -140,14 +145,14 @@ class FloaterDecoderStack(PositionedStack, TransformerDecoderBase):
         arguments = (prev_output_tokens, encoder_out, incremental_state, *args)
         if self.positions is None:
             return forward(*arguments, **kwargs)
+        if incremental_state and not bool(pads.any()):
+            with self._fed_at(prev_output_tokens.size(1) - 1):
+                return forward(*arguments, **kwargs)
         positions = token_positions(pads)
         source = None
         if self.tracks_per_block > len(SELF_ATTENTION) and encoder_out is not None:
             source = token_positions(encoder_out["encoder_padding_mask"][0])
-        needed = positions_needed(positions, source)
-        if incremental_state is not None:
-            positions = positions[:, -1:]  # fairseq cuts the tokens likewise
-        with self._fed(positions, source, needed):
+        with self._fed(positions, source, incremental_state):
             return forward(*arguments, **kwargs)
 
     def _extract_left_padded(self, tokens: Tensor, *args, **kwargs) -> Tuple[Tensor, dict]:

@@ -1,0 +1,24 @@
+"""``floater bake``: encodings stored in a checkpoint."""
+
+import argparse
+from pathlib import Path
+
+from fairseq_floater.commands.arguments import at_least_one
+
+SUMMARY = "store a checkpoint's position encodings in it, so that a loaded model does not solve"
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("checkpoint", type=Path, help="of a floater_transformer")
+    add("--positions", type=at_least_one, default=1024, help="at least; default: %(default)s")
+    add("--out", type=Path, help="checkpoint to write; default: the checkpoint itself")
+
+
+def run(args: argparse.Namespace) -> None:
+    from fairseq_floater.bake import bake
+
+    out = args.out or args.checkpoint
+    stored = bake(args.checkpoint, out, args.positions)
+    counts = ", ".join(f"{count:,} positions of the {stack}" for stack, count in stored.items())
+    print(f"{out}: {counts} stored")

@@ -1,0 +1,29 @@
+"""``floater convert``: learned positions for a trained model."""
+
+import argparse
+from dataclasses import fields
+from pathlib import Path
+
+from fairseq.dataclass.utils import gen_parser_from_dataclass
+
+from fairseq_floater.options import PositionOptions
+
+SUMMARY = "give a trained transformer checkpoint learned positions, without changing a logit"
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("base", type=Path, help="checkpoint of fairseq's transformer")
+    add("out", type=Path, help="checkpoint to write")
+    add("--arch", help="refuse a base model that has not the shape of this architecture")
+    add("--seed", type=int, default=1, help="of the new weights; default: %(default)s")
+    gen_parser_from_dataclass(command, PositionOptions(), delete_default=True)
+
+
+def run(args: argparse.Namespace) -> None:
+    from fairseq_floater.convert import convert
+
+    flags = {f.name: getattr(args, f.name, None) for f in fields(PositionOptions)}
+    given = {name: value for name, value in flags.items() if value not in (None, False)}
+    convert(args.base, args.out, given, args.arch, args.seed)
+    print(args.out)

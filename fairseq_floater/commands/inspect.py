@@ -1,0 +1,50 @@
+"""``floater inspect``: what is in a checkpoint."""
+
+import argparse
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+from fairseq_floater.errors import UserError
+
+SUMMARY = "tell what a checkpoint has learned of positions"
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("checkpoint", type=Path, help="of a floater_transformer")
+    add("--length", type=int, default=64, help="training length, in positions; default: 64")
+    add("--out", type=Path, metavar="FOLDER", help="for pictures; default: none are drawn")
+    add("--json", action="store_true", help="print JSON in place of text")
+
+
+def run(args: argparse.Namespace) -> None:
+    from fairseq_floater.inspection_findings import inspect_checkpoint  # slow to import
+    from fairseq_floater.inspection_text import as_text
+
+    if args.out:
+        _make_folder(args.out)
+    findings = inspect_checkpoint(args.checkpoint, args.length)
+    print(json.dumps(asdict(findings), indent=2) if args.json else as_text(findings))
+    if args.out:
+        from fairseq_floater.inspection_picture import draw_inspection
+
+        for stack in findings.stacks:
+            pictures = draw_inspection(args.checkpoint, args.out, stack, args.length)
+            if not args.json:
+                print(*pictures, sep="\n")
+
+
+def _make_folder(folder: Path) -> None:
+    """Fail before the work is done.
+
+    Raises:
+        UserError: if ``folder`` cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {folder} cannot be made: {error.strerror}") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"--out {folder} cannot be written to: choose another folder")

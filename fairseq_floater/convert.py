@@ -1,0 +1,63 @@
+"""A trained base model as a ``floater_transformer`` checkpoint that computes the same."""
+
+from argparse import Namespace
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any, Dict, Optional
+
+import torch
+from fairseq.models import ARCH_CONFIG_REGISTRY
+
+from fairseq_floater.checkpoints import model_options, write_checkpoint
+from fairseq_floater.errors import UserError
+from fairseq_floater.loading import build_model, read_existing
+from fairseq_floater.options import PositionOptions
+from fairseq_floater.transformer.config import to_config
+from fairseq_floater.warm_start import Weights, different_options
+
+
+def convert(
+    base: Path, output: Path, positions: Dict[str, Any], arch: Optional[str] = None, seed: int = 1
+) -> None:
+    """Write ``base`` with learned positions that start at nothing, without an optimizer's state.
+
+    Args:
+        base: checkpoint of fairseq's ``transformer``, or of ours without trajectories.
+        output: checkpoint to write.
+        positions: fields of ``PositionOptions`` that are not at their defaults.
+        arch: an architecture whose shape the base model must have; any shape when not given.
+        seed: of those new weights that do not start at 0.
+
+    Raises:
+        UserError: if ``base`` is no such checkpoint, or something does not fit.
+    """
+    state = read_existing(base)
+    there = model_options(state)
+    if not there:
+        raise UserError(f"{base} does not say what model it is of: train it with fairseq-train")
+    if arch is not None:
+        _check_shape(base, there, arch)
+    chosen = {**vars(PositionOptions()), **positions}
+    config = to_config({**there, **chosen})
+    torch.manual_seed(seed)
+    model = build_model(config, state["model"])
+    model.load_state_dict(Weights.of(state["model"], str(base), there))
+    precision = state["model"]["encoder.embed_tokens.weight"].dtype
+    state["model"] = OrderedDict(model.to(precision).state_dict())
+    state["last_optimizer_state"] = None
+    name = arch or "floater_transformer"
+    if state.get("cfg"):
+        state["cfg"] = {**state["cfg"], "model": {**vars(config), "_name": name}}
+    else:
+        state["args"] = Namespace(**{**vars(state["args"]), **chosen, "arch": name})
+    write_checkpoint(state, output)
+
+
+def _check_shape(base: Path, there: Dict[str, Any], arch: str) -> None:
+    known = sorted(name for name in ARCH_CONFIG_REGISTRY if name.startswith("floater_transformer"))
+    if arch not in known:
+        raise UserError(f"no architecture {arch}: choose from {', '.join(known)}")
+    args = Namespace(arch=arch)
+    ARCH_CONFIG_REGISTRY[arch](args)
+    if different := different_options(there, vars(args)):
+        raise UserError(f"{base} is no {arch}: {'; '.join(different)} (or leave out --arch)")

@@ -1,0 +1,205 @@
+"""What ``floater inspect`` finds in a checkpoint: the encodings it holds, measured."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, Optional, Tuple
+
+import torch
+from torch import Tensor
+
+from fairseq_floater.dynamics import MLPDynamics
+from fairseq_floater.encoders import FloaterEncoder, PositionEncoder
+from fairseq_floater.errors import UserError
+from fairseq_floater.inspection import STACKS, count_parameters, position_encoder, solver_error
+from fairseq_floater.loading import build_model, load_options
+from fairseq_floater.spectrum import Spectrum, spread
+from fairseq_floater.transformer.config import FloaterTransformerConfig
+from fairseq_floater.transformer.tracks import block_tracks
+
+#: encodings are looked at up to these multiples of the training length
+REACHES = (1, 2, 4, 8, 16)
+
+#: the options that each position encoder reads
+SETTINGS = {
+    "floater": (
+        "position_delta",
+        "dynamics_activation",
+        "dynamics_damping",
+        "share_dynamics",
+        "ode_backend",
+        "ode_solver",
+        "ode_steps_per_position",
+    ),
+    "rnn": ("rnn_layers", "rnn_input", "share_dynamics"),
+    "learned": ("max_source_positions", "max_target_positions"),
+    "sinusoidal": (),
+    "none": (),
+}
+
+
+@dataclass
+class Equation:
+    """FLOATER's equation in one stack.
+
+    Attributes:
+        hidden_dim: size of the hidden layer of h.
+        solver_error: see ``inspection.solver_errors``; over the training length.
+        state_norm: spectral norm of W1 without its column for the time.
+        hidden_norm: spectral norm of W2 without its column for the time.
+        stiffness: delta x both norms, which bounds the rate of the fastest motion, per position
+            (where the activation's slope is at most 1). Times the positions of a solver's step
+            far above 1, that solver need not follow the equation.
+    """
+
+    hidden_dim: int
+    solver_error: float
+    state_norm: float
+    hidden_norm: float
+    stiffness: float
+
+    @classmethod
+    def of(cls, encoder: FloaterEncoder, length: int) -> "Equation":
+        dynamics: MLPDynamics = encoder.dynamics
+        norms = [
+            float(torch.linalg.matrix_norm(weight.detach().double(), 2))
+            for weight in (
+                dynamics.fc1.weight[:, : dynamics.dim],
+                dynamics.fc2.weight[:, : dynamics.hidden_dim],
+            )
+        ]
+        error = solver_error(encoder, length)
+        return cls(dynamics.hidden_dim, error, *norms, encoder.delta * norms[0] * norms[1])
+
+
+@dataclass
+class StackFindings:
+    """The encodings of one stack.
+
+    Attributes:
+        blocks: how many have encodings of their own.
+        tracks: names of the tracks of one block.
+        dim: size of a vector.
+        positions: how many were looked at.
+        limit: why they are fewer than they should be, if they are.
+        norms: Euclidean norm of a vector, mean over tracks, by position.
+        spreads: ``spectrum.spread`` by position; empty for a single track.
+        spectra: the spectrum of the first so many positions.
+        stored_positions: for how many positions the checkpoint stores encodings, if it does.
+        equation: of FLOATER.
+    """
+
+    blocks: int
+    tracks: Tuple[str, ...]
+    dim: int
+    positions: int
+    limit: Optional[str]
+    norms: Dict[int, float]
+    spreads: Dict[int, float]
+    spectra: Dict[int, Spectrum]
+    stored_positions: Optional[int]
+    equation: Optional[Equation]
+
+
+@dataclass
+class Findings:
+    """What a checkpoint holds of positions.
+
+    ``updates`` are those of its training, where known; ``settings`` the options that its position
+    encoder reads; ``position_parameters`` those of ``inspection.count_position_parameters``;
+    ``length`` is the training length, in positions; ``stacks`` is empty without positions.
+    """
+
+    checkpoint: str
+    updates: Optional[int]
+    position_encoder: str
+    position_blocks: str
+    position_injection: Optional[str]
+    settings: Dict[str, Any]
+    position_parameters: Dict[str, int]
+    model_parameters: int
+    length: int
+    stacks: Dict[str, StackFindings]
+
+
+def inspect_checkpoint(checkpoint: Path, length: int = 64) -> Findings:
+    """Measure the encodings of a checkpoint.
+
+    Args:
+        checkpoint: of a ``floater_transformer``.
+        length: of the longest training sentences, in positions, >= 2.
+
+    Raises:
+        UserError: if the checkpoint is none, or ``length`` too small.
+    """
+    if length < 2:
+        raise UserError(f"--length must be >= 2 positions, got {length}")
+    state, config = load_options(checkpoint)
+    history = state.get("optimizer_history") or [{}]
+    kind = str(config.position_encoder)
+    model = build_model(config, state["model"])  # counts what its stacks share once
+    return Findings(
+        checkpoint=str(checkpoint),
+        updates=history[-1].get("num_updates"),
+        position_encoder=kind,
+        position_blocks=str(config.position_blocks),
+        position_injection=None if kind == "none" else config.injection,
+        settings={name: getattr(config, name) for name in SETTINGS[kind]},
+        position_parameters=count_parameters(state, config),
+        model_parameters=sum(weight.numel() for weight in model.parameters()),
+        length=length,
+        stacks={s: _of_stack(state, config, s, length) for s in STACKS if kind != "none"},
+    )
+
+
+def encoding_table(encoder: PositionEncoder, length: int) -> Tuple[Tensor, Optional[str]]:
+    """Encodings (tracks, positions, dim), float64, at 0 .. 16 x ``length``, or as far as they go.
+
+    With them comes what ended them early, if anything: a learned table ends, and a trajectory may
+    outgrow all numbers; then they go up to a smaller multiple of ``length``.
+
+    Raises:
+        UserError: if they are not finite up to ``length``.
+    """
+    if encoder.max_positions is not None and encoder.max_positions <= REACHES[-1] * length:
+        return _encodings(encoder, encoder.max_positions), "end of the table"
+    limit = None
+    for reach in reversed(REACHES[1:]):
+        try:
+            return _encodings(encoder, reach * length + 1), limit
+        except UserError:
+            limit = f"not finite up to {reach * length:,}"
+    return _encodings(encoder, length + 1), limit
+
+
+def _encodings(encoder: PositionEncoder, count: int) -> Tensor:
+    with torch.no_grad():
+        return encoder(torch.arange(count)).double()
+
+
+def _of_stack(
+    state: dict, config: FloaterTransformerConfig, stack: str, length: int
+) -> StackFindings:
+    encoder = position_encoder(state, config, stack)
+    table, limit = encoding_table(encoder, length)
+    tracks = block_tracks(config.nested(), stack)
+    last = table.size(1) - 1
+    shown = sorted({0, *(min(reach * length, last) for reach in REACHES)})
+    norms, spreads = table.norm(dim=2).mean(dim=0), spread(table)
+    stored = state["model"].get(f"{stack}.positions.baked")
+    return StackFindings(
+        blocks=encoder.tracks // len(tracks),
+        tracks=tracks,
+        dim=encoder.dim,
+        positions=table.size(1),
+        limit=limit,
+        norms={i: float(norms[i]) for i in shown},
+        spreads={i: float(spreads[i]) for i in shown if encoder.tracks > 1},
+        spectra={n: Spectrum.of(table[:, :n]) for n in ranges(table, length)},
+        stored_positions=None if stored is None else stored.size(1),
+        equation=Equation.of(encoder, length) if isinstance(encoder, FloaterEncoder) else None,
+    )
+
+
+def ranges(table: Tensor, length: int) -> Tuple[int, ...]:
+    """How many first positions to take a spectrum of: ``length`` and 16 times as many, if there."""
+    return tuple(sorted({min(n * length, table.size(1)) for n in (1, REACHES[-1])}))

@@ -1,0 +1,127 @@
+"""Pictures of ``floater inspect``: similarity of positions, size and spectrum of the encodings."""
+
+import math
+from pathlib import Path
+from typing import List, Sequence
+
+import matplotlib
+import torch
+from torch import Tensor
+
+from fairseq_floater.heatmap import draw_heatmap
+from fairseq_floater.inspection import load_position_encoder
+from fairseq_floater.inspection_findings import encoding_table, ranges
+from fairseq_floater.spectrum import similarity, variance_shares
+from fairseq_floater.transformer.tracks import block_tracks
+
+#: singular directions with less of the variance, and norms below so much of the largest, are
+#: noise of rounding and solver, and are not drawn
+LEAST = 1e-6
+
+
+def draw_inspection(checkpoint: Path, folder: Path, stack: str, length: int = 64) -> List[Path]:
+    """Draw ``STACK.heatmap.png`` and ``STACK.png`` into ``folder``; returns both.
+
+    The second has the similarity of the positions of every track, the norm of the encodings far
+    beyond the training length, and the spectrum within and beyond it.
+
+    Args:
+        checkpoint: of a ``floater_transformer`` with positions.
+        folder: made if need be.
+        stack: ``encoder`` or ``decoder``.
+        length: of the longest training sentences, in positions, >= 2.
+    """
+    pictures = [folder / f"{stack}.heatmap.png", folder / f"{stack}.png"]
+    draw_heatmap(checkpoint, pictures[0], stack, length)
+    encoder, config = load_position_encoder(checkpoint, stack)
+    table, _ = encoding_table(encoder, length)
+    title = f"{config.position_encoder} encodings, {stack}"
+    draw(table, block_tracks(config.nested(), stack), length, pictures[1], title)
+    return pictures
+
+
+def draw(table: Tensor, tracks: Sequence[str], length: int, picture: Path, title: str) -> None:
+    """Draw ``table`` (blocks * tracks, positions, dim), float64; ``length`` is that of training."""
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    blocks = len(table) // len(tracks)
+    if len(table) == 1:
+        figure = pyplot.figure(figsize=(13.0, 4.2), layout="constrained")
+        similarities, curves = figure.subfigures(1, 2, width_ratios=(1.0, 2.1))
+    else:
+        heights = (0.9 + 1.75 * len(tracks), 3.6)
+        size = (max(8.5, 1.6 + 1.8 * blocks), 0.4 + sum(heights))
+        figure = pyplot.figure(figsize=size, layout="constrained")
+        similarities, curves = figure.subfigures(2, 1, height_ratios=heights)
+    figure.suptitle(title, fontsize=12)
+    _draw_similarities(similarities, table[:, :length], tracks)
+    norms, spectra = curves.subplots(1, 2)
+    _draw_norms(norms, table, tracks, length)
+    _draw_spectra(spectra, table, length)
+    figure.savefig(picture, dpi=130)
+    pyplot.close(figure)
+
+
+def _draw_similarities(figure, table: Tensor, tracks: Sequence[str]) -> None:
+    """A panel a track: a row of panels a projection, a column a block."""
+    blocks = len(table) // len(tracks)
+    axes = figure.subplots(len(tracks), blocks, squeeze=False, sharex=True, sharey=True)
+    for number, cosines in enumerate(similarity(table)):
+        block, row = divmod(number, len(tracks))
+        panel = axes[row][block].imshow(cosines, cmap="RdBu_r", vmin=-1, vmax=1)
+        axes[row][block].tick_params(labelsize=7)
+        axes[row][block].locator_params(nbins=5, integer=True)
+        if row == 0:
+            axes[row][block].set_title(f"block {block + 1}", fontsize=9)
+        if block == 0:
+            axes[row][block].set_ylabel(f"{tracks[row]}\nposition", fontsize=8)
+        if row == len(tracks) - 1:
+            axes[row][block].set_xlabel("position", fontsize=8)
+    bar = figure.colorbar(panel, ax=axes, shrink=0.8, aspect=30)
+    bar.set_label("cosine", fontsize=8)
+    bar.ax.tick_params(labelsize=7)
+    last = table.size(1) - 1
+    figure.suptitle(f"similarity of encodings, centred over positions 0 to {last}", fontsize=10)
+
+
+def _draw_norms(axis, table: Tensor, tracks: Sequence[str], length: int) -> None:
+    norms = table.norm(dim=2).unflatten(0, (-1, len(tracks)))
+    for row, name in enumerate(tracks):
+        axis.plot(norms[:, row].T, color=f"C{row}", alpha=0.4, linewidth=0.7)
+        axis.plot(norms[:, row].mean(dim=0), color=f"C{row}", linewidth=1.6, label=name)
+    axis.axvline(length, color="black", linestyle=":", label="training length")
+    axis.set_xscale("symlog", linthresh=1)  # with position 0
+    axis.set_xlim(0, table.size(1) - 1)
+    axis.xaxis.set_major_formatter("{x:,.0f}")
+    if (largest := float(norms.max())) > 0:
+        least = max(float(norms[norms > 0].min()), LEAST * largest)
+        axis.set_yscale("log")
+        # Whole decades, so that a constant norm looks constant.
+        axis.set_ylim(10 ** math.floor(math.log10(least)), 10 ** math.ceil(math.log10(largest)))
+    means = " (thick: mean of blocks)" if len(norms) > 1 else ""
+    _finish(axis, f"norm{means}", "position (tokens)", "Euclidean norm of the encoding")
+
+
+def _draw_spectra(axis, table: Tensor, length: int) -> None:
+    last = 2
+    for color, count in zip(("C0", "C3"), ranges(table, length)):
+        shares = variance_shares(table[:, :count])
+        directions = torch.arange(1, shares.size(1) + 1)
+        axis.plot(directions, shares.T, color=color, alpha=0.3, linewidth=0.6)
+        axis.plot(directions, shares.mean(dim=0), color=color, label=f"first {count:,} positions")
+        last = max(last, int((shares.amax(dim=0) > LEAST).sum()))
+    axis.set_xlim(1, last)
+    axis.set_ylim(LEAST, 1.0)  # before the scale, which looks for a limit where nothing varies
+    axis.set_yscale("log")
+    means = " (thick: mean of tracks)" if len(table) > 1 else ""
+    _finish(axis, f"singular values, squared{means}", "singular direction", "share of the variance")
+
+
+def _finish(axis, title: str, x: str, y: str) -> None:
+    axis.set_title(title, fontsize=10)
+    axis.set_xlabel(x, fontsize=8)
+    axis.set_ylabel(y, fontsize=8)
+    axis.tick_params(labelsize=7)
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=7, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.14))

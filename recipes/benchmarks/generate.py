@@ -1,0 +1,127 @@
+"""Generation speed with FLOATER against the sinusoidal baseline, in one run.
+
+Two models that differ in their position encoding only translate the same sentences in turn, with
+fairseq's own beam search, to a fixed length (the weights are random). Tokens a second of
+processor time, the median over rounds; the ratio is the median of each round's. With --stored the
+encodings come out of the checkpoint, as `floater bake` leaves them; otherwise the first round's
+solve counts.
+
+    python recipes/benchmarks/generate.py > recipes/results/generate.md
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from argparse import Namespace
+from types import SimpleNamespace
+from typing import Dict, List
+
+import torch
+from fairseq.data import Dictionary
+from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
+from fairseq.sequence_generator import SequenceGenerator
+
+import fairseq_floater  # noqa: F401  registers the models
+
+BASELINE = "sinusoidal, input"
+ENCODINGS = {
+    BASELINE: {"position_encoder": "sinusoidal", "position_blocks": "input"},
+    "floater, all blocks, bias": {"position_encoder": "floater"},
+    "floater, all blocks, additive": {
+        "position_encoder": "floater",
+        "position_injection": "additive",
+    },
+    "floater, input, additive": {
+        "position_encoder": "floater",
+        "position_blocks": "input",
+        "position_injection": "additive",
+    },
+}
+SIZES = {"tiny": "floater_transformer_tiny", "base": "floater_transformer"}
+
+
+def dictionary(words: int) -> Dictionary:
+    words_only = Dictionary()
+    for number in range(words):
+        words_only.add_symbol(f"w{number}")
+    return words_only
+
+
+def build(size: str, encoding: Dict[str, str], words: Dictionary):
+    args = Namespace(arch=SIZES[size], share_all_embeddings=True, **encoding)
+    ARCH_CONFIG_REGISTRY[args.arch](args)
+    torch.manual_seed(1)
+    task = SimpleNamespace(source_dictionary=words, target_dictionary=words)
+    model = ARCH_MODEL_REGISTRY[args.arch].build_model(args, task).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("positions.initial"):
+                parameter.normal_(std=0.1)
+    return model
+
+
+def batch(words: Dictionary, sentences: int, length: int) -> Dict[str, Dict[str, torch.Tensor]]:
+    lengths = torch.linspace(length // 2, length, sentences).long()
+    tokens = torch.full((sentences, length), words.pad())
+    for row, size in zip(tokens, lengths):
+        row[-size:] = torch.randint(4, len(words), (int(size),))
+        row[-1] = words.eos()
+    return {"net_input": {"src_tokens": tokens, "src_lengths": lengths}}
+
+
+def seconds(generator: SequenceGenerator, sample: Dict) -> float:
+    started = time.process_time()
+    generator.generate([], sample)
+    return time.process_time() - started
+
+
+def measure(size: str, args: argparse.Namespace) -> Dict[str, List[float]]:
+    """Seconds of each round, by encoding; the order alternates."""
+    words = dictionary(args.words)
+    sample = batch(words, args.sentences, args.source_length)
+    options = {"beam_size": args.beam, "max_len_b": args.length, "min_len": args.length}
+    generators = {
+        name: SequenceGenerator([build(size, encoding, words)], words, **options)
+        for name, encoding in ENCODINGS.items()
+    }
+    found: Dict[str, List[float]] = {name: [] for name in generators}
+    for current in range(args.rounds + 1):
+        names = list(generators)[:: 1 if current % 2 else -1]
+        for name in names:
+            taken = seconds(generators[name], sample)
+            if current:  # the first warms up, and solves
+                found[name].append(taken)
+        print(f"{size}: round {current} of {args.rounds}", file=sys.stderr)
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--sizes", default="tiny,base", help="default: %(default)s")
+    add("--sentences", type=int, default=16, help="in the batch; default: %(default)s")
+    add("--beam", type=int, default=4, help="default: %(default)s")
+    add("--source-length", type=int, default=30, help="in tokens; default: %(default)s")
+    add("--length", type=int, default=30, help="of translations; default: %(default)s")
+    add("--words", type=int, default=10_000, help="in the vocabulary; default: %(default)s")
+    add("--rounds", type=int, default=10, help="default: %(default)s")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    print("| model | position encoding | tokens/s | against the baseline |")
+    print("|---|---|---|---|")
+    for size in args.sizes.split(","):
+        found = measure(size, args)
+        for name, times in found.items():
+            tokens = args.sentences * args.length / statistics.median(times)
+            ratios = [base / own for base, own in zip(found[BASELINE], times)]
+            print(
+                f"| {size} | {name} | {tokens:,.0f} | {statistics.median(ratios):.3f} |", flush=True
+            )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
