@@ -8,12 +8,14 @@ from torch import Tensor
 
 from fairseq_floater.checkpoints import read_checkpoint, write_checkpoint
 from fairseq_floater.errors import UserError
+from fairseq_floater.stored import drop_tables
 
 
 def average_checkpoints(checkpoints: Sequence[Path], output: Path) -> None:
     """Write the average of ``checkpoints`` to ``output``, without the optimizer's state.
 
-    All else is the last one's. Sums are in float64, whatever the weights are stored in.
+    All else is the last one's. Sums are in float64, whatever the weights are stored in. Stored
+    encodings are left out: ``floater bake`` stores new ones.
 
     Raises:
         UserError: if a checkpoint cannot be read, or holds other weights than the first.
@@ -24,6 +26,7 @@ def average_checkpoints(checkpoints: Sequence[Path], output: Path) -> None:
             raise UserError(f"no checkpoint at {path}: give the path of a checkpoint*.pt")
         state = read_checkpoint(str(path))
         weights = state["model"]
+        drop_tables(weights)  # the mean of two solutions solves nothing
         shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
         if sums and shapes != {name: tuple(total.shape) for name, total in sums.items()}:
             raise UserError(

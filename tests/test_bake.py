@@ -1,0 +1,175 @@
+"""Encodings stored in a checkpoint: no solve, the same bits, and never stale."""
+
+import subprocess
+import sys
+from collections import OrderedDict
+
+import pytest
+import torch
+from commands import GENERATION, succeed
+from conftest import make_batch, make_model
+
+from fairseq_floater.average import average_checkpoints
+from fairseq_floater.bake import bake
+from fairseq_floater.checkpoints import read_checkpoint
+from fairseq_floater.encoders import FloaterEncoder, PositionEncoder, RNNEncoder
+from fairseq_floater.errors import UserError
+from fairseq_floater.loading import load_model
+from fairseq_floater.stored import compute_tables, stored_positions, take_tables
+
+pytest_plugins = ["commands"]
+
+SEQUENTIAL = {
+    "floater": {},
+    "additive": {"position_injection": "additive"},
+    "five steps": {"ode_steps_per_position": "5"},
+    "shared": {"share_dynamics": "all"},
+    "rnn": {"position_encoder": "rnn", "position_injection": "bias"},
+}
+
+
+@pytest.fixture(params=SEQUENTIAL.values(), ids=SEQUENTIAL)
+def options(request):
+    return request.param
+
+
+@pytest.fixture
+def no_solve(monkeypatch):
+    """Fails a test in which trajectories are computed."""
+
+    def trajectories(*args, **kwargs):
+        raise AssertionError("the equation was solved")
+
+    for encoder in (FloaterEncoder, RNNEncoder):
+        monkeypatch.setattr(encoder, "trajectories", trajectories)
+
+
+def with_tables(model, positions=300):
+    return OrderedDict({**model.state_dict(), **compute_tables(model, positions)})
+
+
+def logits(model, **lengths):
+    with torch.no_grad():
+        return model(**make_batch(**lengths))[0]
+
+
+def test_no_solve_up_to_the_stored_length(options, request):
+    stored = with_tables(make_model(seed=2, **options))
+    wanted = logits(make_model(seed=2, **options), lengths=(270, 4), target_lengths=(5, 260))
+    request.getfixturevalue("no_solve")
+    loaded = make_model(seed=3, **options)
+    loaded.load_state_dict(stored)
+    assert torch.equal(logits(loaded, lengths=(270, 4), target_lengths=(5, 260)), wanted)
+
+
+def test_longer_input_goes_on_with_the_same_bits(options):
+    model, loaded = make_model(seed=2, **options), make_model(seed=3, **options)
+    loaded.load_state_dict(with_tables(make_model(seed=2, **options), positions=10))
+    lengths = {"lengths": (700, 4), "target_lengths": (5, 600)}
+    assert torch.equal(logits(loaded, **lengths), logits(model, **lengths))
+
+
+def test_training_leaves_stored_encodings_behind():
+    model = make_model(seed=2)
+    model.load_state_dict(with_tables(model))
+    before = logits(model)
+    with torch.no_grad():
+        model.encoder.positions.dynamics.fc2.bias.add_(0.5)
+    fresh = make_model(seed=3)
+    fresh.load_state_dict(model.state_dict())
+    assert not any("baked" in name for name in model.state_dict())
+    assert torch.equal(logits(model), logits(fresh)) and not torch.equal(logits(model), before)
+
+
+def test_half_precision_keeps_the_stored_table():
+    model = make_model(seed=2)
+    model.load_state_dict(with_tables(model))
+    table = model.encoder.positions.kept(300)
+    model.half()
+    assert model.encoder.positions.kept(300) is table
+
+
+def test_other_settings_leave_the_table_aside(caplog):
+    stored = with_tables(make_model(seed=2))
+    for change in ({"position_delta": 0.2}, {"dynamics_damping": 0.1}, {"ode_solver": "midpoint"}):
+        caplog.clear()
+        assert take_tables(make_model(seed=2, **change), OrderedDict(stored)) == {}
+        assert "stored for the encoder are not those of its weights or settings" in caplog.text
+    assert set(take_tables(make_model(seed=2), OrderedDict(stored))) == {"encoder", "decoder"}
+
+
+@pytest.fixture(scope="module")
+def baked(trained, tmp_path_factory):
+    path = tmp_path_factory.mktemp("baked") / "baked.pt"
+    assert set(bake(trained["floater"][0], path, 300)) == {"encoder", "decoder"}
+    return path
+
+
+def test_the_command_and_generation(corpus, trained, baked, tmp_path):
+    command = [sys.executable, "-m", "fairseq_floater.cli", "bake", str(trained["floater"][0])]
+    command += ["--positions", "300", "--out", str(tmp_path / "b.pt")]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "513 positions of the encoder, 513 positions of the decoder stored" in result.stdout
+    stored = read_checkpoint(str(tmp_path / "b.pt"))
+    original = read_checkpoint(str(trained["floater"][0]))
+    assert stored_positions(stored["model"]) == {"encoder": 513, "decoder": 513}
+    assert stored["last_optimizer_state"] is not None
+    assert stored["cfg"] == original["cfg"]
+    flags = ["generate", corpus, *GENERATION, "--path"]
+    unbaked, ours = (succeed(*flags, path) for path in (trained["floater"][0], tmp_path / "b.pt"))
+    assert ours.hypotheses() == unbaked.hypotheses()
+
+
+def test_baking_again_replaces(baked, tmp_path):
+    bake(baked, tmp_path / "again.pt", 1000)
+    assert stored_positions(read_checkpoint(str(tmp_path / "again.pt"))["model"])["encoder"] == 1025
+    model = load_model(tmp_path / "again.pt").model
+    assert model.encoder.positions.kept(1).size(1) == 1025
+
+
+def test_nothing_to_store_is_said(trained, tmp_path):
+    state = read_checkpoint(str(trained["floater"][0]))
+    model = make_model(position_encoder="sinusoidal")
+    state["model"], state["cfg"]["model"] = model.state_dict(), dict(model.options)
+    torch.save(state, tmp_path / "sinusoidal.pt")
+    with pytest.raises(UserError, match="there is nothing to store"):
+        bake(tmp_path / "sinusoidal.pt", tmp_path / "out.pt", 10)
+    assert not (tmp_path / "out.pt").exists()
+
+
+def changed(baked, folder):
+    """Another baked checkpoint, as of a later epoch."""
+    state = read_checkpoint(str(baked))
+    for name, weight in state["model"].items():
+        if "baked" not in name and weight.is_floating_point():
+            state["model"][name] = weight + 0.01
+    torch.save(state, folder / "later.pt")
+    bake(folder / "later.pt", folder / "later.pt", 300)
+    return folder / "later.pt"
+
+
+def test_our_average_drops_the_tables(baked, tmp_path):
+    average_checkpoints([baked, changed(baked, tmp_path)], tmp_path / "average.pt")
+    assert stored_positions(read_checkpoint(str(tmp_path / "average.pt"))["model"]) == {}
+
+
+def fairseqs_average(inputs, output):
+    """What fairseq's scripts/average_checkpoints.py does: the mean of every entry by its name."""
+    states = [read_checkpoint(str(path)) for path in inputs]
+    mean = OrderedDict()
+    for name in states[0]["model"]:
+        total = sum(state["model"][name] for state in states)
+        floating = total.is_floating_point()
+        mean[name] = total / len(states) if floating else total // len(states)
+    torch.save({**states[0], "model": mean}, output)
+
+
+def test_fairseqs_average_is_seen_through(baked, tmp_path, caplog):
+    fairseqs_average([baked, changed(baked, tmp_path)], tmp_path / "average.pt")
+    averaged = load_model(tmp_path / "average.pt").model
+    assert "computed anew" in caplog.text
+    fresh = load_model(tmp_path / "average.pt").model
+    for stack in ("encoder", "decoder"):
+        encoder: PositionEncoder = getattr(averaged, stack).positions
+        table = getattr(fresh, stack).positions.trajectories(torch.arange(257.0).double())
+        assert torch.equal(encoder.kept(200), table.detach())

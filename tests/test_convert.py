@@ -1,0 +1,107 @@
+"""A trained base model as a floater_transformer checkpoint that computes the same."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from commands import GENERATION, TRAINING, succeed
+from conftest import make_batch, make_stock, make_task
+
+from fairseq_floater.checkpoints import read_checkpoint
+from fairseq_floater.convert import convert
+from fairseq_floater.errors import UserError
+from fairseq_floater.loading import load_model
+
+pytest_plugins = ["commands"]
+
+POSITIONS = {
+    "default": {},
+    "input": {"position_blocks": "input"},
+    "undamped": {"dynamics_damping": 0.0, "position_delta": 0.2},
+    "rnn": {"position_encoder": "rnn", "position_injection": "bias"},
+    "learned": {"position_encoder": "learned"},
+    "sinusoidal": {"position_encoder": "sinusoidal", "position_blocks": "input"},
+}
+
+
+def floater(*arguments):
+    command = [sys.executable, "-m", "fairseq_floater.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def stock_of(checkpoint):
+    """The stock model of a checkpoint of the toy corpus, for its logits."""
+    state = read_checkpoint(str(checkpoint))
+    args = {k: v for k, v in vars(state["cfg"]["model"]).items() if "embed" in k or "layers" in k}
+    words = len(state["model"]["encoder.embed_tokens.weight"])
+    model = make_stock(make_task(words - 4), **args)
+    model.load_state_dict(state["model"])
+    return model
+
+
+@pytest.mark.parametrize("positions", POSITIONS.values(), ids=POSITIONS)
+def test_logits_are_those_of_the_base(positions, trained, tmp_path):
+    base = trained["stock"][0]
+    convert(base, tmp_path / "floater.pt", positions)
+    state, config, model = load_model(tmp_path / "floater.pt")
+    assert state["last_optimizer_state"] is None
+    assert config.position_delta == positions.get("position_delta", 0.1)
+    words = model.encoder.embed_tokens.num_embeddings
+    batch = {name: tokens.clamp(max=words - 1) for name, tokens in make_batch().items()}
+    with torch.no_grad():
+        assert (model(**batch)[0] - stock_of(base)(**batch)[0]).abs().max() < 1e-5
+
+
+def test_half_precision_stays_half(trained, tmp_path):
+    state = read_checkpoint(str(trained["stock"][0]))
+    state["model"] = {
+        name: weight.half() if weight.is_floating_point() else weight
+        for name, weight in state["model"].items()
+    }
+    torch.save(state, tmp_path / "half.pt")
+    convert(tmp_path / "half.pt", tmp_path / "floater.pt", {})
+    weights = read_checkpoint(str(tmp_path / "floater.pt"))["model"]
+    assert {w.dtype for w in weights.values()} == {torch.half}
+
+
+def test_command_translates_and_trains_on(corpus, trained, tmp_path):
+    base = trained["stock"][0]
+    out = tmp_path / "floater.pt"
+    flags = ["--position-delta", 0.2, "--dynamics-activation", "sin"]
+    result = floater("convert", base, out, "--arch", "floater_transformer", *flags)
+    assert "--encoder-embed-dim is 16 there, 512 here" in result.stderr and not out.exists()
+    result = floater("convert", base, out, *flags)
+    assert result.returncode == 0, result.stderr
+    assert read_checkpoint(str(out))["cfg"]["model"]["dynamics_activation"] == "sin"
+    stock = succeed("generate", corpus, *GENERATION, "--path", base)
+    ours = succeed("generate", corpus, *GENERATION, "--path", out)
+    for number, (score, text) in stock.hypotheses().items():
+        assert ours.hypotheses()[number] == (pytest.approx(score, abs=1e-4), text)
+    train = ["train", corpus, *TRAINING, "--arch", "floater_transformer", *flags]
+    resumed = [*train, "--finetune-from-model", out, "--max-update", 1, "--save-dir", tmp_path]
+    assert abs(succeed(*resumed).losses()[0] - trained["stock"][1].losses()[-1]) < 0.5
+
+
+MISTAKES = {
+    "not there": (["nowhere.pt"], "no checkpoint at nowhere.pt"),
+    "range": (["BASE", "--position-delta", "-1"], "--position-delta must be > 0"),
+    "no place": (
+        ["BASE", "--position-injection", "additive"],
+        "its encoder has sinusoidal positions at the input, this one floater at all blocks",
+    ),
+    "arch": (["BASE", "--arch", "transformer"], "no architecture transformer: choose from floater"),
+}
+
+
+@pytest.mark.parametrize("arguments, message", MISTAKES.values(), ids=MISTAKES)
+def test_mistakes_are_one_line(arguments, message, trained, tmp_path):
+    arguments = [trained["stock"][0] if a == "BASE" else a for a in arguments]
+    result = floater("convert", arguments[0], tmp_path / "out.pt", *arguments[1:])
+    assert result.returncode == 1 and message in result.stderr, result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1 and not list(tmp_path.iterdir())
+
+
+def test_a_model_of_ours_with_trajectories_is_refused(trained, tmp_path):
+    with pytest.raises(UserError, match="does not fit this model"):
+        convert(trained["floater"][0], tmp_path / "x.pt", {"position_encoder": "learned"})
