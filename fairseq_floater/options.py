@@ -109,6 +109,28 @@ class PositionOptions(FairseqDataclass):
         },
     )
 
+    dynamics_lr_scale: float = field(
+        default=1.0,
+        metadata={
+            "help": "learning rate of the dynamics, as a multiple of that of all else, > 0; the "
+            "paper uses a larger one (floater, rnn)"
+        },
+    )
+    dynamics_update_interval: int = field(
+        default=1,
+        metadata={
+            "help": "update the position encoder at every k-th update only, and solve only then, "
+            ">= 1; in data-parallel training with --find-unused-parameters (floater, rnn, learned)"
+        },
+    )
+    freeze_dynamics: bool = field(
+        default=False,
+        metadata={"help": "leave the position encoder as it is, and do not solve in training"},
+    )
+    freeze_base: bool = field(
+        default=False, metadata={"help": "train the position encoder only, and nothing else"}
+    )
+
     @property
     def injection(self) -> str:
         """The injection in force."""
@@ -129,6 +151,8 @@ class PositionOptions(FairseqDataclass):
         _require(self, "position_delta", _positive, "> 0")
         _require(self, "dynamics_init_scale", _non_negative, ">= 0")
         _require(self, "dynamics_damping", _non_negative, ">= 0")
+        _require(self, "dynamics_lr_scale", _positive, "> 0")
+        _require(self, "dynamics_update_interval", lambda x: x >= 1, ">= 1")
         _require(self, "rnn_layers", lambda x: x in (1, 2), "1 or 2")
         if self.dynamics_hidden_dim is not None:
             _require(self, "dynamics_hidden_dim", lambda x: x >= 1, ">= 1")
@@ -148,6 +172,15 @@ class PositionOptions(FairseqDataclass):
             raise UserError(
                 "--position-encoder sinusoidal has no learned biases for --position-injection "
                 "bias: use additive, or one of floater, learned, rnn"
+            )
+        if self.freeze_base and self.freeze_dynamics:
+            raise UserError(
+                "--freeze-base and --freeze-dynamics leave nothing to learn: give one of them"
+            )
+        if self.freeze_base and self.dynamics_update_interval > 1:
+            raise UserError(
+                "--freeze-base leaves nothing to learn between the updates of "
+                f"--dynamics-update-interval {self.dynamics_update_interval}: give one of them"
             )
         if self.ode_backend == "native":
             if self.ode_solver not in TABLEAUS:

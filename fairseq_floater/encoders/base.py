@@ -32,6 +32,10 @@ class PositionEncoder(nn.Module):
     #: whether a vector follows from the one before it, so that a table takes time to compute
     sequential = False
 
+    #: gradients are taken at every so many updates, and the kept table serves in between
+    update_interval = 1
+    resting = False
+
     #: a kept table grows by this many positions at a time, so that it does not depend on the
     #: order in which lengths were asked for
     growth = 256
@@ -73,9 +77,14 @@ class PositionEncoder(nn.Module):
 
     def first(self, count: int, unchanged: bool = False) -> Tensor:
         """Trajectories at the positions 0 .. count - 1."""
-        if torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters()):
-            return self.trajectories(self._range(0, count))
+        if torch.is_grad_enabled() and not self.resting:
+            if any(p.requires_grad for p in self.parameters()):
+                return self.trajectories(self._range(0, count))
         return self.kept(count, unchanged)[:, :count]
+
+    def set_num_updates(self, num_updates: int) -> None:
+        """fairseq's word on how many updates were made."""
+        self.resting = num_updates % self.update_interval != 0
 
     def kept(self, count: int, unchanged: bool = False) -> Tensor:
         """The table kept for inference, of at least ``count`` positions."""

@@ -8,6 +8,7 @@ from fairseq.models import register_model
 from fairseq.models.transformer import DEFAULT_MAX_SOURCE_POSITIONS, TransformerModelBase
 
 from fairseq_floater.errors import UserError
+from fairseq_floater.levers import apply_levers
 from fairseq_floater.stored import take_tables
 from fairseq_floater.transformer.config import FloaterTransformerConfig, to_config
 from fairseq_floater.transformer.stacks import UNLIMITED, FloaterDecoderStack, FloaterEncoderStack
@@ -39,6 +40,7 @@ class FloaterTransformerModel(TransformerModelBase):
         validate(config)
         model = super().build_model(config.nested(), task)
         model.options = vars(config)
+        apply_levers(model, config)
         lift_task_limits(task, model)
         return model
 

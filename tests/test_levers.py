@@ -1,0 +1,151 @@
+"""Training the position encoder less often, at another rate, alone, or not at all."""
+
+import pytest
+import torch
+from commands import TRAINING, succeed
+from conftest import make_batch, make_model
+from fairseq.optim.adam import FairseqAdam
+from fairseq.optim.fp16_optimizer import FP16Optimizer
+from omegaconf import OmegaConf
+
+from fairseq_floater.checkpoints import read_checkpoint
+from fairseq_floater.encoders import FloaterEncoder
+from fairseq_floater.errors import UserError
+
+pytest_plugins = ["commands"]
+
+
+def parameters(model):
+    return {name: p.detach().clone() for name, p in model.named_parameters()}
+
+
+def adam(model):
+    """fairseq's Adam over what is to be trained, as its trainer builds it."""
+    options = {"lr": [0.01], "adam_betas": "(0.9, 0.98)", "adam_eps": 1e-8, "weight_decay": 0.1}
+    cfg = OmegaConf.create(
+        {**options, "use_old_adam": True, "tpu": False, "fp16_adam_stats": False}
+    )
+    return FairseqAdam(cfg, [p for p in model.parameters() if p.requires_grad])
+
+
+def train(model, updates, optimizer=None):
+    """As fairseq's trainer does; the parameters after every update."""
+    optimizer = optimizer or adam(model)
+    history = [parameters(model)]
+    for number in range(updates):
+        model.set_num_updates(number)
+        optimizer.zero_grad()
+        loss = -model(**make_batch())[0].log_softmax(-1)[..., 5].mean()
+        optimizer.backward(loss)
+        optimizer.step()
+        history.append(parameters(model))
+    return history
+
+
+def is_position(name):
+    return ".positions." in name
+
+
+def test_dynamics_take_their_share_of_a_step():
+    plain, scaled = make_model(seed=2), make_model(seed=2, dynamics_lr_scale=0.25)
+    (before, whole), (_, share) = train(plain, 1), train(scaled, 1)
+    for name in before:
+        wanted = 0.25 if ".dynamics." in name else 1.0
+        moved = wanted * (whole[name] - before[name])
+        assert torch.allclose(share[name] - before[name], moved, atol=1e-7), name
+        assert moved.abs().max() > 0
+
+
+def test_updates_at_every_third_step_only(monkeypatch):
+    solves = []
+    solve = FloaterEncoder.trajectories
+
+    def counted(self, positions, start=None):
+        solves.append(torch.is_grad_enabled())
+        return solve(self, positions, start)
+
+    monkeypatch.setattr(FloaterEncoder, "trajectories", counted)
+    history = train(make_model(seed=2, dynamics_update_interval=3), 7)
+    for number, (before, after) in enumerate(zip(history, history[1:])):
+        for name in before:
+            rests = is_position(name) and number % 3 != 0
+            assert torch.equal(before[name], after[name]) == rests, (number, name)
+    # With gradient at updates 0, 3 and 6; without once after each of them, for the table.
+    assert solves.count(True) == 2 * 3 and solves.count(False) == 2 * 2
+
+
+def test_gradients_at_an_update_are_those_of_plain_training():
+    plain, lazy = make_model(seed=2), make_model(seed=2, dynamics_update_interval=3)
+    assert all(torch.equal(a, b) for a, b in zip(*(train(m, 1)[1].values() for m in (plain, lazy))))
+
+
+@pytest.mark.parametrize("frozen", ["dynamics", "base"])
+def test_freezing(frozen):
+    model = make_model(seed=2, **{f"freeze_{frozen}": True})
+    before, after = train(model, 1)
+    for name in before:
+        stays = is_position(name) == (frozen == "dynamics")
+        assert torch.equal(before[name], after[name]) == stays, name
+
+
+def test_frozen_dynamics_are_not_solved_again(monkeypatch):
+    model = make_model(seed=2, freeze_dynamics=True)
+    train(model, 1)
+    monkeypatch.setattr(FloaterEncoder, "trajectories", None)
+    train(model, 2)
+
+
+def test_float32_copies_of_half_precision_take_their_share(monkeypatch):
+    """fairseq's half-precision optimizer steps on copies of the parameters."""
+    model = make_model(seed=2, dynamics_lr_scale=0.25)
+    wanted = [p for p in model.parameters() if p.requires_grad]
+    copies = FP16Optimizer.build_fp32_params(None, wanted, flatten=False)
+    before = [copy.detach().clone() for copy in copies]
+    for copy in copies:
+        copy.grad = torch.ones_like(copy)
+    torch.optim.SGD(copies, lr=1.0).step()
+    names = [name for name, p in model.named_parameters() if p.requires_grad]
+    for name, was, now in zip(names, before, copies):
+        moved = 0.25 if ".dynamics." in name else 1.0
+        assert torch.allclose(was - now, torch.full_like(was, moved), atol=1e-5), name
+
+
+def test_one_flat_row_of_parameters_is_refused():
+    make_model(dynamics_lr_scale=0.25)
+    flat = torch.nn.Parameter(torch.zeros(10))
+    flat.grad = torch.ones(10)
+    with pytest.raises(UserError, match="add --fp16-no-flatten-grads"):
+        torch.optim.SGD([flat], lr=1.0).step()
+
+
+MISTAKES = {
+    "both": ({"freeze_base": True, "freeze_dynamics": True}, "leave nothing to learn"),
+    "between": (
+        {"freeze_base": True, "dynamics_update_interval": 2},
+        "leaves nothing to learn between the updates of --dynamics-update-interval 2",
+    ),
+    "scale": ({"dynamics_lr_scale": 0.0}, "--dynamics-lr-scale must be > 0, got 0.0"),
+    "interval": ({"dynamics_update_interval": 0}, "--dynamics-update-interval must be >= 1"),
+    "sinusoidal": (
+        {"position_encoder": "sinusoidal", "freeze_base": True},
+        "--freeze-base needs a learned position encoder, but --position-encoder is sinusoidal",
+    ),
+}
+
+
+@pytest.mark.parametrize("options, message", MISTAKES.values(), ids=MISTAKES)
+def test_what_has_no_meaning_is_refused(options, message):
+    with pytest.raises(UserError, match=message):
+        make_model(**options)
+
+
+def test_on_the_command_line(corpus, trained, tmp_path):
+    base = trained["stock"][0]
+    flags = ["--arch", "floater_transformer", "--finetune-from-model", base, "--freeze-base"]
+    flags += ["--dynamics-lr-scale", 2]
+    succeed("train", corpus, *TRAINING, *flags, "--max-update", 2, "--save-dir", tmp_path)
+    there, here = (
+        read_checkpoint(str(path))["model"] for path in (base, tmp_path / "checkpoint_last.pt")
+    )
+    assert all(torch.equal(there[name], here[name]) for name in there)
+    assert here["encoder.positions.initial"].abs().max() > 0
