@@ -9,7 +9,17 @@ from typing import List, Optional
 from fairseq_floater.errors import UserError
 
 #: each is a module of ``fairseq_floater.commands``
-COMMANDS = ("user-dir", "convert", "bake", "average", "heatmap", "inspect", "score", "report")
+COMMANDS = (
+    "user-dir",
+    "convert",
+    "bake",
+    "average",
+    "export",
+    "heatmap",
+    "inspect",
+    "score",
+    "report",
+)
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
