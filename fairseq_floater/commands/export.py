@@ -1,0 +1,44 @@
+"""``floater export``: a trained model for use without this plugin."""
+
+import argparse
+from pathlib import Path
+
+from fairseq_floater.commands.arguments import at_least_one
+
+SUMMARY = "write a trained model for stock fairseq, or as a program of plain torch"
+
+DESCRIPTION = """
+--to fairseq: a checkpoint of fairseq's own transformer, which fairseq-generate loads without
+--user-dir, and CTranslate2 converts. For models with positions at the input only: floater, rnn or
+learned ones, additive, become a learned table; sinusoids, or no positions, stay. fairseq has no
+place for biases of queries, keys and values, nor for vectors at all blocks.
+
+--to torch: one program, loaded by torch.export.load(OUT).module(), from (src_tokens, src_lengths,
+prev_output_tokens) to logits (batch, target length, vocabulary). For all positions; not for models
+with an adaptive softmax, which give no logits, or attention by xFormers. It has no incremental
+decoding, and the dictionaries are not in it.
+"""
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    command.description = DESCRIPTION
+    command.formatter_class = argparse.RawDescriptionHelpFormatter
+    add = command.add_argument
+    add("checkpoint", type=Path, help="of a floater_transformer")
+    add("out", type=Path, help="file to write")
+    add("--to", choices=("fairseq", "torch"), required=True, help="what to write, see above")
+    add(
+        "--positions",
+        type=at_least_one,
+        help="longest input, in tokens, and rows of the tables; default: those of a learned table, "
+        "1024 otherwise",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    from fairseq_floater.export.program import export_program  # slow to import
+    from fairseq_floater.export.stock import export_stock
+
+    export = {"fairseq": export_stock, "torch": export_program}[args.to]
+    lengths = export(args.checkpoint, args.out, args.positions)
+    print(f"{args.out}: up to {lengths.source:,} source and {lengths.target:,} target tokens")

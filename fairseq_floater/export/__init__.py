@@ -1,0 +1,42 @@
+"""Trained models for those who do not have this plugin.
+
+``stock.py`` makes a checkpoint of fairseq's own ``transformer``, ``program.py`` a program of plain
+torch. In both, position encodings are tables of a fixed number of rows, computed once.
+"""
+
+from typing import NamedTuple, Optional
+
+from fairseq_floater.errors import UserError
+from fairseq_floater.transformer.model import FloaterTransformerModel
+from fairseq_floater.transformer.stacks import UNLIMITED, PositionedStack
+
+#: the longest input where neither the model nor the user says, in tokens; fairseq's default too
+DEFAULT_POSITIONS = 1024
+
+
+class Lengths(NamedTuple):
+    """The longest source and target that what was exported takes, in tokens."""
+
+    source: int
+    target: int
+
+    @classmethod
+    def of(cls, model: FloaterTransformerModel, asked: Optional[int] = None) -> "Lengths":
+        """As ``asked``; by default those of the model's learned tables, or 1,024 without.
+
+        Raises:
+            UserError: if a learned table has fewer rows than asked.
+        """
+        return cls(_length(model.encoder, asked), _length(model.decoder, asked))
+
+
+def _length(stack: PositionedStack, asked: Optional[int]) -> int:
+    limit = stack.max_positions()
+    if asked is None:
+        return DEFAULT_POSITIONS if limit == UNLIMITED else limit
+    if asked > limit:
+        raise UserError(
+            f"--positions is {asked}, but a learned table of this model ends after {limit}: ask "
+            "for no more, or leave it out"
+        )
+    return asked

@@ -1,0 +1,206 @@
+"""A trained model as one program of plain torch, by ``torch.export``.
+
+It computes logits of whole batches of source and target tokens, with the position encodings as
+tables, and needs neither fairseq nor this plugin:
+
+    program = torch.export.load("model.pt2").module()
+    logits = program(src_tokens, src_lengths, prev_output_tokens)
+
+src_tokens (batch, source length) and prev_output_tokens (batch, target length) are numbers from
+the dictionaries of the training, padded on either side, as long as the tables at most;
+src_lengths (batch,) stands there as in fairseq, and has no influence; the logits are (batch,
+target length, vocabulary).
+
+All position encoders, with all their blocks and injections, can be exported. What cannot:
+
+- incremental decoding: what it keeps between steps is not a tensor but a dictionary that grows.
+  A search with the program computes the whole target at every step;
+- an adaptive softmax: its model gives no logits, but chooses by the target which to compute;
+- attention by xFormers, which is not torch's own.
+"""
+
+import os
+import warnings
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Optional
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from fairseq_floater.errors import UserError
+from fairseq_floater.export import Lengths
+from fairseq_floater.loading import load_model
+from fairseq_floater.positions import token_positions
+from fairseq_floater.transformer.config import FloaterTransformerConfig
+from fairseq_floater.transformer.model import FloaterTransformerModel
+from fairseq_floater.transformer.stacks import PositionedStack
+from fairseq_floater.transformer.tracks import SELF_ATTENTION
+
+_REFUSED = {
+    "adaptive_softmax_cutoff": "gives no logits of the whole vocabulary",
+    "encoder_xformers_att_config": "is not torch's own attention",
+    "decoder_xformers_att_config": "is not torch's own attention",
+}
+
+
+def export_program(checkpoint: Path, output: Path, positions: Optional[int] = None) -> Lengths:
+    """Write the program of a ``floater_transformer`` checkpoint.
+
+    Args:
+        checkpoint: to read.
+        output: to write, a ``.pt2`` file by convention.
+        positions: rows of the tables and longest input, see ``Lengths.of``.
+
+    Raises:
+        UserError: if the model cannot be exported, a learned table is shorter than ``positions``,
+            or there is no such checkpoint.
+    """
+    _, config, model = load_model(checkpoint)
+    _require_exportable(checkpoint, config)
+    whole = WholeModel(model, positions)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    part = output.with_name(output.name + ".part")
+    with part.open("wb") as file:  # of a path, torch wants it to end in .pt2
+        torch.export.save(trace(whole), file)
+    os.replace(part, output)
+    return whole.lengths
+
+
+def _require_exportable(checkpoint: Path, config: FloaterTransformerConfig) -> None:
+    for option, why in _REFUSED.items():
+        if getattr(config, option):
+            flag = f"--{option.replace('_', '-')}"
+            raise UserError(
+                f"{checkpoint} cannot be exported, its {flag} {why}: use it in fairseq, with the "
+                "plugin"
+            )
+
+
+def trace(whole: "WholeModel") -> ExportedProgram:
+    """The program of a model in evaluation mode, for batches and lengths of any size."""
+    batch = Dim("batch")
+    source = Dim("source", max=whole.lengths.source)
+    target = Dim("target", max=whole.lengths.target)
+    # Sizes of an example must differ from 0 and 1, which torch.export takes for constants.
+    sizes = torch.full((3,), 5), torch.full((3, 5), 4), torch.full((3, 4), 4)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's, on the masks that fairseq gives it
+        program = torch.export.export(
+            whole,
+            (sizes[1], sizes[0], sizes[2]),
+            dynamic_shapes=({0: batch, 1: source}, {0: batch}, {0: batch, 1: target}),
+            strict=False,
+        )
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # paths of this machine
+    return program
+
+
+class WholeModel(nn.Module):
+    """Encoder and decoder that take no decision by what the tokens are, as a program cannot.
+
+    fairseq's stacks look whether there are pads, and ours how they lie; a forward pass of this one
+    runs the same blocks, always with masks. Blocks and position tables are those of ``model``,
+    which is used up.
+    """
+
+    def __init__(self, model: FloaterTransformerModel, positions: Optional[int] = None):
+        super().__init__()
+        source, target = Lengths.of(model, positions)
+        if _follows_source(model.decoder):
+            source = min(source, target)  # its table serves both
+        self.lengths = Lengths(source, target)
+        self.padding_idx = model.encoder.padding_idx
+        self.encoder = WholeEncoder(model.encoder, source)
+        self.decoder = WholeDecoder(model.decoder, target)
+
+    def forward(self, src_tokens: Tensor, src_lengths: Tensor, prev_output_tokens: Tensor):
+        """(batch, source length), (batch,), (batch, target length) to (batch, target length, V)."""
+        pads = src_tokens.eq(self.padding_idx)
+        return self.decoder(prev_output_tokens, self.encoder(src_tokens, pads), pads)
+
+
+class WholeStack(nn.Module):
+    """A stack of ours with tables of ``length`` rows in place of its position encoders."""
+
+    def __init__(self, stack: PositionedStack, length: int):
+        super().__init__()
+        self.stack = stack
+        stack.layers = nn.ModuleList(stack.layers)  # with layer drop it draws random numbers
+        self.register_buffer("tracks", _table(stack.positions, length))
+        base = getattr(stack.embed_positions, "encoder", None)
+        self.register_buffer("base", _table(base, length))
+        stack.positions = None
+        if base is not None:
+            stack.embed_positions.encoder = None
+
+    def fed(self, pads: Tensor, source_pads: Optional[Tensor] = None) -> AbstractContextManager:
+        """Open the stack's feed with the whole tables, at the positions of all but the pads."""
+        if self.tracks is None:
+            return nullcontext()
+        blocks = self.tracks.split(self.stack.tracks_per_block)
+        base = None if self.base is None else self.base[0]
+        source = None if source_pads is None else token_positions(source_pads)
+        return self.stack.feed.opened(blocks, base, token_positions(pads), source)
+
+
+class WholeEncoder(WholeStack):
+    """Tokens (batch, length) and their pads to (length, batch, dim)."""
+
+    def forward(self, tokens: Tensor, pads: Tensor) -> Tensor:
+        stack = self.stack
+        with self.fed(pads):
+            x, _ = stack.forward_embedding(tokens)
+            x = (x * ~pads.unsqueeze(-1)).transpose(0, 1)
+            for layer in stack.layers:
+                x = layer(x, encoder_padding_mask=pads)
+        return x if stack.layer_norm is None else stack.layer_norm(x)
+
+
+class WholeDecoder(WholeStack):
+    """Tokens (batch, length), the encoder's output and source pads to (batch, length, V)."""
+
+    def forward(self, tokens: Tensor, encoded: Tensor, source_pads: Tensor) -> Tensor:
+        # A pad on the left would see nothing but pads, which gives NaN: pads go to the right.
+        order = tokens.eq(self.stack.padding_idx).int().argsort(dim=1, stable=True)
+        x = self._features(tokens.gather(1, order), encoded, source_pads)
+        back = order.argsort(dim=1).unsqueeze(-1).expand_as(x)
+        return self.stack.output_layer(x.gather(1, back))
+
+    def _features(self, tokens: Tensor, encoded: Tensor, source_pads: Tensor) -> Tensor:
+        stack = self.stack
+        pads = tokens.eq(stack.padding_idx)
+        with self.fed(pads, source_pads if _follows_source(stack) else None):
+            x = self._embedded(tokens).transpose(0, 1)
+            future = torch.full((x.size(0), x.size(0)), float("-inf")).triu(1)
+            masks = {"self_attn_mask": future, "self_attn_padding_mask": pads}
+            for layer in stack.layers:
+                x, *_ = layer(x, encoded, source_pads, **masks)
+        x = x if stack.layer_norm is None else stack.layer_norm(x)
+        x = x.transpose(0, 1)
+        return x if stack.project_out_dim is None else stack.project_out_dim(x)
+
+    def _embedded(self, tokens: Tensor) -> Tensor:
+        """``forward_embedding`` of fairseq's encoder, which its decoder does not have."""
+        stack = self.stack
+        x = stack.embed_scale * stack.embed_tokens(tokens)
+        for module in (stack.quant_noise, stack.project_in_dim):
+            x = x if module is None else module(x)
+        if stack.embed_positions is not None:
+            x = x + stack.embed_positions(tokens)
+        return x if stack.layernorm_embedding is None else stack.layernorm_embedding(x)
+
+
+def _follows_source(decoder: PositionedStack) -> bool:
+    """Whether cross-attention's keys and values have biases too, by the source positions."""
+    return decoder.tracks_per_block > len(SELF_ATTENTION)
+
+
+def _table(encoder: Optional[nn.Module], length: int) -> Optional[Tensor]:
+    """(tracks, length, dim)"""
+    if encoder is None:
+        return None
+    with torch.no_grad():
+        return encoder(length).clone(memory_format=torch.contiguous_format)

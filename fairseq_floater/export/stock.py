@@ -1,0 +1,154 @@
+"""A trained model as a checkpoint of fairseq's own ``transformer``, for use without this plugin.
+
+fairseq adds positions at the input, and nowhere else. So it can take over a model that does the
+same:
+
+- floater and rnn, additive at the input: their trajectories become a learned table;
+- a learned table, additive at the input: as it is;
+- sinusoids at the input, and no positions: fairseq has them.
+
+It has no place for biases of queries, keys and values, nor for vectors added at every block; such
+models are refused, and ``program.py`` can do with them. Where fairseq's models are converted
+further (CTranslate2, for one), what this writes is too.
+"""
+
+from argparse import Namespace
+from collections import OrderedDict
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Dict, Mapping, Optional
+
+import torch
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from fairseq_floater.checkpoints import model_options, write_checkpoint
+from fairseq_floater.errors import UserError
+from fairseq_floater.export import DEFAULT_POSITIONS, Lengths
+from fairseq_floater.loading import load_model
+from fairseq_floater.options import PositionOptions
+from fairseq_floater.transformer.config import FloaterTransformerConfig
+from fairseq_floater.transformer.model import FloaterTransformerModel
+from fairseq_floater.transformer.stacks import PositionedStack
+
+#: encoders whose vectors become a learned table; fairseq computes the others itself
+TABLES = ("floater", "rnn", "learned")
+
+
+def export_stock(checkpoint: Path, output: Path, positions: Optional[int] = None) -> Lengths:
+    """Write a ``floater_transformer`` checkpoint as one of ``transformer``, without optimizer.
+
+    Args:
+        checkpoint: to read.
+        output: to write.
+        positions: rows of the tables and longest input, see ``Lengths.of``.
+
+    Raises:
+        UserError: if fairseq has no place for the model's positions, a learned table is shorter
+            than ``positions``, or there is no such checkpoint.
+    """
+    state, config, model = load_model(checkpoint)
+    _require_input_only(checkpoint, config)
+    lengths = Lengths.of(model, positions)
+    cfg = state.get("cfg") or _of_arguments(state["args"])
+    options = {**model_options(state), **_stock_positions(config, lengths)}
+    state["cfg"], state["args"] = _configuration(cfg, options, lengths), None
+    state["model"] = _weights(state["model"], model, config, lengths)
+    state["last_optimizer_state"] = None
+    write_checkpoint(state, output)
+    return lengths
+
+
+def _require_input_only(checkpoint: Path, config: FloaterTransformerConfig) -> None:
+    encoder = config.position_encoder
+    if encoder == "none":
+        return
+    if config.injection == "bias":
+        place = "biases of queries, keys and values (--position-injection bias)"
+    elif config.position_blocks == "all":
+        place = "vectors added at all blocks (--position-blocks all)"
+    else:
+        return
+    raise UserError(
+        f"{checkpoint} has {encoder} positions as {place}; fairseq's transformer adds them at the "
+        "input only and has no place for these: use --to torch"
+    )
+
+
+def _stock_positions(config: FloaterTransformerConfig, lengths: Lengths) -> Dict[str, Any]:
+    learned = config.position_encoder in TABLES
+    return {
+        "encoder_learned_pos": learned,
+        "decoder_learned_pos": learned,
+        "no_token_positional_embeddings": config.position_encoder == "none",
+        "max_source_positions": lengths.source,
+        "max_target_positions": lengths.target,
+    }
+
+
+def _of_arguments(args: Namespace) -> Dict[str, Any]:
+    """The configuration by options that were written as fairseq did before 2020."""
+    cfg = convert_namespace_to_omegaconf(args)
+    return OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
+
+
+def _configuration(
+    cfg: Mapping[str, Any], options: Mapping[str, Any], lengths: Lengths
+) -> Dict[str, Any]:
+    """The parts of a fairseq configuration, without anything of ours."""
+    ours = {f.name for f in fields(PositionOptions)}
+    task = _limited(cfg["task"], lengths)
+    model = {
+        **task,  # the options of a legacy model are all those of the command line
+        **{name: value for name, value in options.items() if name not in ours},
+        "task": task["_name"],
+        "arch": "transformer",
+        "_name": "transformer",
+    }
+    parts = {name: vars(p) if isinstance(p, Namespace) else p for name, p in cfg.items()}
+    common = {**cfg["common"], "user_dir": None}
+    return {**parts, "common": common, "task": task, "model": _items_and_attributes(model)}
+
+
+def _limited(task: Mapping[str, Any], lengths: Lengths) -> Dict[str, Any]:
+    """The task's options, its limits those of the model; a lower one is somebody's wish."""
+    limited = dict(task)
+    for side, length in zip(("source", "target"), lengths):
+        limit = limited.get(f"max_{side}_positions", DEFAULT_POSITIONS)
+        wish = limit if limit < DEFAULT_POSITIONS else length
+        limited[f"max_{side}_positions"] = min(wish, length)
+    return limited
+
+
+def _items_and_attributes(options: Mapping[str, Any]) -> "OrderedDict[str, Any]":
+    """Options that are read as attributes, as from the ``argparse.Namespace`` fairseq writes.
+
+    From torch 2.6 on a checkpoint with a Namespace is refused unless the class was allowed before,
+    which nothing does in stock fairseq or in CTranslate2's converter. A plain dict can be loaded,
+    but has no attributes for the latter. An OrderedDict has, and torch keeps them.
+    """
+    both = OrderedDict(options)
+    vars(both).update(options)
+    return both
+
+
+def _weights(
+    weights: Mapping[str, Tensor],
+    model: FloaterTransformerModel,
+    config: FloaterTransformerConfig,
+    lengths: Lengths,
+) -> "OrderedDict[str, Tensor]":
+    stock = OrderedDict((n, w) for n, w in weights.items() if ".positions." not in n)
+    if config.position_encoder in TABLES:
+        stock["encoder.embed_positions.weight"] = _table(model.encoder, lengths.source)
+        stock["decoder.embed_positions.weight"] = _table(model.decoder, lengths.target)
+    return stock
+
+
+def _table(stack: PositionedStack, length: int) -> Tensor:
+    """(padding_idx + 1 + length, dim): fairseq counts positions from after the pad's."""
+    with torch.no_grad():
+        vectors = stack.positions(length)[0]
+    unused = vectors.new_zeros(stack.padding_idx + 1, vectors.size(1))
+    return torch.cat([unused, vectors])
