@@ -34,7 +34,7 @@ setup(
     ],
     extras_require={
         "recipes": ["pysword>=0.2.8", "subword-nmt>=0.3.8"],
-        "test": ["pytest>=8", "pytest-xdist>=3", "ruff>=0.6"],
+        "test": ["ctranslate2>=4.8", "pytest>=8", "pytest-xdist>=3", "ruff>=0.6"],
     },
     entry_points={"console_scripts": ["floater=fairseq_floater.cli:main"]},
 )

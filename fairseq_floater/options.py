@@ -17,6 +17,7 @@ ENCODERS = ("floater", "sinusoidal", "learned", "rnn", "none")
 BLOCKS = ("all", "input")
 INJECTIONS = ("bias", "additive")
 SHARING = ("stack", "all")
+TIMES = ("tokens", "sentences")
 
 
 @dataclass
@@ -44,6 +45,22 @@ class PositionOptions(FairseqDataclass):
     )
     position_delta: float = field(
         default=0.1, metadata={"help": "time between two positions, > 0 (floater)"}
+    )
+    position_times: ChoiceEnum(TIMES) = field(
+        default="tokens",
+        metadata={
+            "help": "when a token stands: at its number, or, for documents, in sentences with "
+            "pauses between them, each proportional to the length of the sentence before it "
+            "(floater, sinusoidal)"
+        },
+    )
+    sentence_separator: str = field(
+        default="<s/>",
+        metadata={"help": "symbol of the dictionary that ends a sentence in a document"},
+    )
+    sentence_gap: float = field(
+        default=1.0,
+        metadata={"help": "pause after a sentence, in positions for each of its tokens, >= 0"},
     )
     dynamics_activation: ChoiceEnum(tuple(sorted(ACTIVATIONS))) = field(
         default="tanh",
@@ -149,6 +166,7 @@ class PositionOptions(FairseqDataclass):
             if value not in choices and not (name == "position_injection" and value is None):
                 raise UserError(f"{_flag(name)} is {value!r}: choose from {', '.join(choices)}")
         _require(self, "position_delta", _positive, "> 0")
+        _require(self, "sentence_gap", _non_negative, ">= 0")
         _require(self, "dynamics_init_scale", _non_negative, ">= 0")
         _require(self, "dynamics_damping", _non_negative, ">= 0")
         _require(self, "dynamics_lr_scale", _positive, "> 0")
@@ -172,6 +190,11 @@ class PositionOptions(FairseqDataclass):
             raise UserError(
                 "--position-encoder sinusoidal has no learned biases for --position-injection "
                 "bias: use additive, or one of floater, learned, rnn"
+            )
+        if self.position_times != "tokens" and self.position_encoder in ("learned", "rnn"):
+            raise UserError(
+                f"--position-encoder {self.position_encoder} has whole positions only, without "
+                f"--position-times {self.position_times}: use floater or sinusoidal"
             )
         if self.freeze_base and self.freeze_dynamics:
             raise UserError(
@@ -198,6 +221,7 @@ _CHOICES = {
     "position_encoder": ENCODERS,
     "position_blocks": BLOCKS,
     "position_injection": INJECTIONS,
+    "position_times": TIMES,
     "dynamics_activation": tuple(sorted(ACTIVATIONS)),
     "share_dynamics": SHARING,
     "rnn_input": RNN_INPUTS,

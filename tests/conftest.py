@@ -87,12 +87,16 @@ def make_batch(
     }
 
 
-@pytest.fixture(params=COMBINATIONS, ids=lambda c: "-".join(str(part) for part in c))
-def combination(request):
-    """Options of one valid combination."""
-    encoder, blocks, injection = request.param
+def as_options(encoder, blocks, injection):
+    """One of ``COMBINATIONS`` as options."""
     return {
         "position_encoder": encoder,
         "position_blocks": blocks,
         "position_injection": injection,
     }
+
+
+@pytest.fixture(params=COMBINATIONS, ids=lambda c: "-".join(str(part) for part in c))
+def combination(request):
+    """Options of one valid combination."""
+    return as_options(*request.param)

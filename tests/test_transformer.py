@@ -4,9 +4,27 @@ import copy
 
 import pytest
 import torch
-from conftest import make_batch, make_model, make_stock, make_task
+from conftest import (
+    COMBINATIONS,
+    as_options,
+    make_batch,
+    make_model,
+    make_stock,
+    make_task,
+)
 
 from fairseq_floater.errors import UserError
+
+#: some have times of their own, too
+TIMES = {"position_times": "sentences", "sentence_separator": "w3", "sentence_gap": 0.7}
+TIMED = [("floater", "all", "bias"), ("floater", "all", "additive"), ("sinusoidal", "input", None)]
+
+
+@pytest.fixture(params=[(c, {}) for c in COMBINATIONS] + [(c, TIMES) for c in TIMED], ids=str)
+def combination(request):
+    """Options of one valid combination."""
+    parts, times = request.param
+    return {**as_options(*parts), **times}
 
 
 def logits(model, batch):

@@ -17,6 +17,9 @@ place for biases of queries, keys and values, nor for vectors at all blocks.
 prev_output_tokens) to logits (batch, target length, vocabulary). For all positions; not for models
 with an adaptive softmax, which give no logits, or attention by xFormers. It has no incremental
 decoding, and the dictionaries are not in it.
+
+Neither takes tokens that do not stand at whole positions (--position-times), since tables have rows
+for these only.
 """
 
 

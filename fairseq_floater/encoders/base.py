@@ -75,6 +75,16 @@ class PositionEncoder(nn.Module):
             raise UserError(f"{self.name}: the number of positions must be >= 1, got {positions}")
         return self.first(positions, unchanged)
 
+    def at(self, positions: Tensor, unchanged: bool = False) -> Tensor:
+        """Trajectories (tracks, positions, dim) at any ``positions`` (positions,), rising, >= 0.
+
+        From the same table as ``first``, so that training and generation agree.
+
+        Raises:
+            UserError: if the encoder has whole positions only.
+        """
+        raise UserError(f"{self.name}: this position encoder has whole positions only")
+
     def first(self, count: int, unchanged: bool = False) -> Tensor:
         """Trajectories at the positions 0 .. count - 1."""
         if torch.is_grad_enabled() and not self.resting:

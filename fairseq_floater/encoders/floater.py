@@ -72,6 +72,22 @@ class FloaterEncoder(PositionEncoder):
             self._raise_diverged(table, positions)
         return table[:, 1:] if lead_in else table
 
+    def at(self, positions: Tensor, unchanged: bool = False) -> Tensor:
+        """Between whole positions, the cubic that has the states and slopes of both (Hermite)."""
+        before = positions.floor().long()
+        states = self.first(int(before[-1]) + 2, unchanged)
+        whole = torch.stack([before, before + 1]).to(states.device)
+        ends = states[:, whole]  # (tracks, 2, positions, dim)
+        with torch.autocast(states.device.type, enabled=False):
+            slopes = self.dynamics((whole * self.delta).unsqueeze(-1), ends) * self.delta
+        x = (positions - before).to(states).unsqueeze(-1)
+        return (
+            (1 + 2 * x) * (1 - x) ** 2 * ends[:, 0]
+            + x * (1 - x) ** 2 * slopes[:, 0]
+            + x**2 * (3 - 2 * x) * ends[:, 1]
+            + x**2 * (x - 1) * slopes[:, 1]
+        )
+
     def output_parameters(self) -> List[str]:
         return ["initial", "dynamics.fc2."]
 

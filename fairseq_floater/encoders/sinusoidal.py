@@ -47,6 +47,9 @@ class SinusoidalEncoder(PositionEncoder):
             table = table + sinusoids(blocks, self.dim).unsqueeze(1)
         return table.to(self.anchor.device, self.dtype)
 
+    def at(self, positions: Tensor, unchanged: bool = False) -> Tensor:
+        return self.trajectories(positions.to("cpu"))
+
     def starting_at(self, first: Optional[Tensor] = None) -> Optional[Dict[str, Tensor]]:
         return None
 

@@ -4,9 +4,11 @@
 torch. In both, position encodings are tables of a fixed number of rows, computed once.
 """
 
+from pathlib import Path
 from typing import NamedTuple, Optional
 
 from fairseq_floater.errors import UserError
+from fairseq_floater.transformer.config import FloaterTransformerConfig
 from fairseq_floater.transformer.model import FloaterTransformerModel
 from fairseq_floater.transformer.stacks import UNLIMITED, PositionedStack
 
@@ -40,3 +42,13 @@ def _length(stack: PositionedStack, asked: Optional[int]) -> int:
             "for no more, or leave it out"
         )
     return asked
+
+
+def require_whole_positions(checkpoint: Path, config: FloaterTransformerConfig) -> None:
+    """Raise a ``UserError`` where tokens do not stand at whole positions, as rows of a table do."""
+    times = getattr(config, "position_times", "tokens")
+    if times != "tokens":
+        raise UserError(
+            f"{checkpoint} cannot be exported, its --position-times {times} puts tokens between "
+            "the rows that a table has: use it in fairseq, with the plugin"
+        )

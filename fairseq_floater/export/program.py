@@ -16,7 +16,8 @@ All position encoders, with all their blocks and injections, can be exported. Wh
 - incremental decoding: what it keeps between steps is not a tensor but a dictionary that grows.
   A search with the program computes the whole target at every step;
 - an adaptive softmax: its model gives no logits, but chooses by the target which to compute;
-- attention by xFormers, which is not torch's own.
+- attention by xFormers, which is not torch's own;
+- tokens that do not stand at whole positions (--position-times), for which there are no rows.
 """
 
 import os
@@ -30,7 +31,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from fairseq_floater.errors import UserError
-from fairseq_floater.export import Lengths
+from fairseq_floater.export import Lengths, require_whole_positions
 from fairseq_floater.loading import load_model
 from fairseq_floater.positions import token_positions
 from fairseq_floater.transformer.config import FloaterTransformerConfig
@@ -58,6 +59,7 @@ def export_program(checkpoint: Path, output: Path, positions: Optional[int] = No
             or there is no such checkpoint.
     """
     _, config, model = load_model(checkpoint)
+    require_whole_positions(checkpoint, config)
     _require_exportable(checkpoint, config)
     whole = WholeModel(model, positions)
     output.parent.mkdir(parents=True, exist_ok=True)

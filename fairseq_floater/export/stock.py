@@ -8,8 +8,15 @@ same:
 - sinusoids at the input, and no positions: fairseq has them.
 
 It has no place for biases of queries, keys and values, nor for vectors added at every block; such
-models are refused, and ``program.py`` can do with them. Where fairseq's models are converted
-further (CTranslate2, for one), what this writes is too.
+models are refused; ``program.py`` takes them.
+
+What reads fairseq's checkpoints reads what is written here, such as CTranslate2's converter (not
+without positions, which it refuses of any fairseq model):
+
+    ct2-fairseq-converter --model_path OUT --data_dir BIN --output_dir FOLDER
+
+Its defaults are not fairseq's: a beam of 2 (5), and 256 tokens at most (200). Sources it cuts
+after 1,024 tokens, where fairseq refuses them.
 """
 
 from argparse import Namespace
@@ -25,7 +32,7 @@ from torch import Tensor
 
 from fairseq_floater.checkpoints import model_options, write_checkpoint
 from fairseq_floater.errors import UserError
-from fairseq_floater.export import DEFAULT_POSITIONS, Lengths
+from fairseq_floater.export import DEFAULT_POSITIONS, Lengths, require_whole_positions
 from fairseq_floater.loading import load_model
 from fairseq_floater.options import PositionOptions
 from fairseq_floater.transformer.config import FloaterTransformerConfig
@@ -49,6 +56,7 @@ def export_stock(checkpoint: Path, output: Path, positions: Optional[int] = None
             than ``positions``, or there is no such checkpoint.
     """
     state, config, model = load_model(checkpoint)
+    require_whole_positions(checkpoint, config)
     _require_input_only(checkpoint, config)
     lengths = Lengths.of(model, positions)
     cfg = state.get("cfg") or _of_arguments(state["args"])

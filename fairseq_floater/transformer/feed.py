@@ -4,7 +4,8 @@ fairseq's stacks call their blocks with fixed arguments. A forward pre-hook on e
 three more, taken from the feed that the stack has opened for this pass:
 
     position_tracks (tracks of the block, positions, dim)
-    positions (length, batch), -1 at pads; None if all tokens are at the one position of the tracks
+    positions (length, batch), which vector of a track is whose, -1 at pads; None if there is but
+        one, that of all tokens
     source_positions (source length, batch), for cross-attention
 
 They travel as arguments, not in a closure, so that activation checkpointing sees the tensors
@@ -28,6 +29,7 @@ class PositionFeed:
     def __init__(self):
         self.blocks: Tuple[Tensor, ...] = ()
         self.base: Optional[Tensor] = None
+        self.base_positions: Optional[Tensor] = None
         self.positions: Optional[Tensor] = None
         self.source_positions: Optional[Tensor] = None
 
@@ -38,13 +40,18 @@ class PositionFeed:
         base: Optional[Tensor],
         positions: Optional[Tensor],
         source_positions: Optional[Tensor] = None,
+        base_positions: Optional[Tensor] = None,
     ) -> Iterator[None]:
         """Serve ``blocks``, (tracks, positions, dim) each, at positions (batch, length).
 
-        ``base`` (positions, dim) are the vectors of the input, where the blocks' do not do.
+        ``base`` (positions, dim) are the vectors of the input, where the blocks' do not do, at
+        positions of their own, if given.
         """
         self.blocks = blocks
         self.base = blocks[0][0] if base is None else base
+        self.base_positions = positions
+        if base is not None and base_positions is not None:
+            self.base_positions = base_positions
         self.positions = None if positions is None else positions.t()
         self.source_positions = None if source_positions is None else source_positions.t()
         try:
@@ -84,6 +91,4 @@ class InputPositions(nn.Module):
 
     def forward(self, tokens: Tensor, incremental_state: Optional[dict] = None) -> Tensor:
         """(batch, length, dim); one position, the last, in incremental decoding."""
-        positions = self.feed.positions
-        positions = None if positions is None else positions.t()
-        return look_up_masked(self.feed.base, positions, self.anchor)
+        return look_up_masked(self.feed.base, self.feed.base_positions, self.anchor)

@@ -6,7 +6,9 @@ from fairseq.models.transformer import TransformerDecoderBase, TransformerEncode
 from torch import Tensor
 
 from fairseq_floater.encoders import LearnedEncoder, PositionEncoder, SinusoidalEncoder
+from fairseq_floater.errors import UserError
 from fairseq_floater.positions import positions_needed, token_positions
+from fairseq_floater.times import as_indices, sentence_times
 from fairseq_floater.transformer.feed import InputPositions, PositionFeed
 from fairseq_floater.transformer.layers import (
     PositionedDecoderLayer,
@@ -30,6 +32,8 @@ class PositionedStack:
         side, bias = getattr(cfg, stack), cfg.position_options.injection == "bias"
         offset = self.padding_idx + 1  # where fairseq's sinusoids count from
         self.biased = bias
+        self.options = cfg.position_options
+        self.timed = self.options.position_times != "tokens"
         self.tracks_per_block = len(block_tracks(cfg, stack))
         self.positions = build_stack_encoder(cfg, stack, offset)
         self.feed = PositionFeed()
@@ -73,6 +77,34 @@ class PositionedStack:
         tracks = self.positions(needed, unchanged)[:, first:]
         return table, tracks.split(self.tracks_per_block)
 
+    def _fed_by_times(
+        self, tokens: Tensor, source_times: Optional[Tensor] = None, incremental_state=None
+    ):
+        """Open the feed for one pass over ``tokens`` (batch, length) that have times of their own.
+
+        The base encoding stays at token positions, as the base model knows it.
+        """
+        unchanged = bool(incremental_state)
+        positions = token_positions(tokens.eq(self.padding_idx))
+        times = [self._times(tokens)] + ([] if source_times is None else [source_times])
+        if incremental_state is not None:
+            positions, times[0] = positions[:, -1:], times[0][:, -1:]
+        distinct, (own, *source) = as_indices(*times)
+        blocks = self.positions.at(distinct, unchanged).split(self.tracks_per_block)
+        base = getattr(self.embed_positions, "encoder", None)
+        table = None if base is None else base(tokens.size(1), unchanged)[0]
+        return self.feed.opened(blocks, table, own, source[0] if source else None, positions)
+
+    def _times(self, tokens: Tensor) -> Tensor:
+        """(batch, length), in positions; -1 at pads."""
+        separator = self.dictionary.index(self.options.sentence_separator)
+        if separator == self.dictionary.unk():
+            raise UserError(
+                f"--sentence-separator {self.options.sentence_separator} is not in the "
+                "dictionary: give the symbol that ends the sentences of the corpus"
+            )
+        return sentence_times(tokens, self.padding_idx, separator, self.options.sentence_gap)
+
     def _limit(self) -> Optional[int]:
         """The shortest of the tables that end; None if none does."""
         base = getattr(self.embed_positions, "encoder", None)
@@ -110,6 +142,11 @@ class FloaterEncoderStack(PositionedStack, TransformerEncoderBase):
     def forward(self, src_tokens: Tensor, *args, **kwargs) -> Dict[str, List[Tensor]]:
         if self.positions is None:
             return super().forward(src_tokens, *args, **kwargs)
+        if self.timed:
+            with self._fed_by_times(src_tokens):
+                encoded = super().forward(src_tokens, *args, **kwargs)
+            # For cross-attention, in a place of fairseq's that its beam search reorders.
+            return {**encoded, "src_tokens": [self._times(src_tokens)]}
         positions = token_positions(src_tokens.eq(self.padding_idx))
         with self._fed(positions):
             return super().forward(src_tokens, *args, **kwargs)
@@ -145,12 +182,17 @@ class FloaterDecoderStack(PositionedStack, TransformerDecoderBase):
         arguments = (prev_output_tokens, encoder_out, incremental_state, *args)
         if self.positions is None:
             return forward(*arguments, **kwargs)
+        cross = self.tracks_per_block > len(SELF_ATTENTION) and encoder_out is not None
+        if self.timed:
+            source = encoder_out["src_tokens"][0] if cross else None
+            with self._fed_by_times(prev_output_tokens, source, incremental_state):
+                return forward(*arguments, **kwargs)
         if incremental_state and not bool(pads.any()):
             with self._fed_at(prev_output_tokens.size(1) - 1):
                 return forward(*arguments, **kwargs)
         positions = token_positions(pads)
         source = None
-        if self.tracks_per_block > len(SELF_ATTENTION) and encoder_out is not None:
+        if cross:
             source = token_positions(encoder_out["encoder_padding_mask"][0])
         with self._fed(positions, source, incremental_state):
             return forward(*arguments, **kwargs)

@@ -5,9 +5,10 @@ wrote, and by CTranslate2 from the same file, through its own converter, in floa
 alike, for sums of log-probabilities and for such sums divided by length ** lenpen. What counts is
 how many lines are those of the first program; where one is not, both and their scores are shown.
 
-    python recipes/benchmarks/ctranslate2.py CHECKPOINT BIN > recipes/results/ctranslate2.md
+    python recipes/benchmarks/exported.py CHECKPOINT BIN > recipes/results/ctranslate2.md
 
-CHECKPOINT is of a model with positions at the input only, BIN the folder of its data.
+CHECKPOINT is of a model with positions at the input only, BIN the folder of its data. Needs
+ctranslate2, of the extra `test`.
 """
 
 import argparse
@@ -16,13 +17,30 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 from typing import Dict, NamedTuple
 
 import ctranslate2
 import torch
 
+from fairseq_floater.checkpoints import read_checkpoint
+
 PLUGIN = Path(__file__).resolve().parents[2] / "fairseq_floater"
+
+HEAD = """\
+{arch}, --position-encoder {encoder} --position-blocks {blocks} --position-injection {injection},
+after {updates} updates, on `{subset}`; beam {beam}, torch {torch}, ctranslate2 {ctranslate2}.
+Printed by `recipes/benchmarks/exported.py`.
+
+| program | score | lines as of fairseq with the plugin | largest difference of scores |
+|---|---|---|---|"""
+
+FOOT = """
+CTranslate2's sums are higher by -log(1 - p), where p is the probability that the translation ends
+at the first step: it rules this out before the softmax, fairseq after it. All translations of a
+sentence gain the same. With `min_decoding_length=0` there and `--min-len 0` here, the scores are
+the same up to rounding."""
 
 
 class Translation(NamedTuple):
@@ -95,6 +113,23 @@ def row(name: str, lenpen: float, found: Dict[int, Translation], wanted: Dict[in
     return [n for n in wanted if n not in same]
 
 
+def described(args: argparse.Namespace) -> Dict[str, object]:
+    """What the head of the table says."""
+    state = read_checkpoint(str(args.checkpoint))
+    options = state["cfg"]["model"]
+    return {
+        "arch": options["_name"],
+        "encoder": options["position_encoder"],
+        "blocks": options["position_blocks"],
+        "injection": options["position_injection"],
+        "updates": state["optimizer_history"][-1]["num_updates"],
+        "subset": args.subset,
+        "beam": args.beam,
+        "torch": torch.__version__,
+        "ctranslate2": version("ctranslate2"),
+    }
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -107,15 +142,7 @@ def main() -> int:
     add("--lenpen", type=float, default=0.6, help="beside none; default: %(default)s")
     add("--longest", type=int, default=200, help="translation, in tokens; default: %(default)s")
     args = parser.parse_args()
-    print(
-        f"`{args.checkpoint.name}` on `{args.subset}`, beam {args.beam}; torch "
-        f"{torch.__version__}, ctranslate2 {ctranslate2.__version__}; printed by "
-        "`recipes/benchmarks/ctranslate2.py`\n"
-    )
-    print(
-        "| program | score | lines as of fairseq with the plugin | largest difference of scores |"
-    )
-    print("|---|---|---|---|")
+    print(HEAD.format(**described(args)))
     differing = []
     with tempfile.TemporaryDirectory() as folder:
         stock, converted = Path(folder) / "stock.pt", Path(folder) / "ctranslate2"
@@ -134,6 +161,7 @@ def main() -> int:
             for name, found in others.items():
                 for n in row(name, lenpen, found, wanted):
                     differing.append((name, lenpen, n, wanted[n], found[n]))
+    print(FOOT)
     for name, lenpen, number, first, other in differing:
         print(
             f"\nLine {number}, lenpen {lenpen}:\n\n- fairseq, {first.score:.4f}: {first.text}\n"
