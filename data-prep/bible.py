@@ -1,9 +1,11 @@
 """Make a parallel corpus of two Bibles: modules of SWORD, paired by verse, split by book.
 
     python data-prep/bible.py en=ENGLISH/usr/share/sword es=SPANISH/usr/share/sword raw
+    python data-prep/bible.py ... --verses 4 --separator "<s/>"     documents: runs of verses
 
 Writes raw/{train,valid,test}.{en,es}, and raw/*.verse with book, chapter and verse of every line.
-Verses that one side lacks are left out, and so are those of OTHERWISE.
+Verses that one side lacks are left out, and so are those of OTHERWISE. A document is up to so many
+verses of one chapter, one after the other, with the separator between them.
 """
 
 import argparse
@@ -109,7 +111,27 @@ def split_of(verse: Verse) -> str:
     return next((split for split, books in BOOKS.items() if verse[0] in books), "train")
 
 
-def make_corpus(folders: dict[str, Path], out: Path) -> dict[str, int]:
+def runs_of(verses: list[Verse], longest: int) -> Iterator[list[Verse]]:
+    """Cut rising verses into runs of one chapter each, without gaps, of at most ``longest``."""
+    run: list[Verse] = []
+    for verse in verses:
+        follows = run and verse == (*run[-1][:2], run[-1][2] + 1)
+        if run and not (follows and len(run) < longest):
+            yield run
+            run = []
+        run.append(verse)
+    if run:
+        yield run
+
+
+def name_of(run: list[Verse]) -> str:
+    book, chapter, verse = run[0]
+    return f"{book} {chapter}:{verse}" + (f"-{run[-1][2]}" if len(run) > 1 else "")
+
+
+def make_corpus(
+    folders: dict[str, Path], out: Path, longest: int = 1, separator: str = ""
+) -> dict[str, int]:
     """Write the splits; returns the number of pairs of each."""
     sides = {language: dict(read_verses(open_bible(path))) for language, path in folders.items()}
     first, second = sides.values()
@@ -120,11 +142,12 @@ def make_corpus(folders: dict[str, Path], out: Path) -> dict[str, int]:
         if not chosen:
             books = " ".join(BOOKS.get(split, ["all others"]))
             raise UserError(f"no pairs for {split} ({books}): the modules lack them, get others")
+        runs = list(runs_of(chosen, longest))
         for language, texts in sides.items():
-            write(out / f"{split}.{language}", join_lines(texts[verse] for verse in chosen))
-        names = (f"{book} {chapter}:{verse}" for book, chapter, verse in chosen)
-        write(out / f"{split}.verse", join_lines(names))
-        counts[split] = len(chosen)
+            lines = (f" {separator} ".join(texts[verse] for verse in run) for run in runs)
+            write(out / f"{split}.{language}", join_lines(lines))
+        write(out / f"{split}.verse", join_lines(map(name_of, runs)))
+        counts[split] = len(runs)
     return counts
 
 
@@ -134,6 +157,8 @@ def parse_args() -> argparse.Namespace:
     for name in ("first", "second"):
         parser.add_argument(name, metavar="LANGUAGE=FOLDER", help="of a module of SWORD")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder to write to")
+    parser.add_argument("--verses", type=int, default=1, help="of a document, at most")
+    parser.add_argument("--separator", default="", help="between the verses of a document")
     args = parser.parse_args()
     pairs = [text.partition("=") for text in (args.first, args.second)]
     args.folders = {language: Path(folder) for language, _, folder in pairs}
@@ -143,7 +168,8 @@ def parse_args() -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> None:
-    for split, count in make_corpus(args.folders, args.out).items():
+    corpus = make_corpus(args.folders, args.out, args.verses, args.separator)
+    for split, count in corpus.items():
         print(f"{split}: {count:,} pairs")
 
 

@@ -8,6 +8,8 @@
 #   --subword METHOD       sentencepiece (default): on plain text; or subword-nmt: tokenised as Moses
 #                          does, then byte-pair encoding
 #   --size N               pieces or merges of both languages together (default: 8000)
+#   --verses N             a line is a document: up to N verses of one chapter, one after the other,
+#                          with <s/> between them (default: 1); with sentencepiece only
 #   --train-max-words N    train on the pairs of up to N English words; 0: on all (default)
 #   --workers N            processes (default: one a core)
 #   --checksums FILE       of what is downloaded (default: data-prep/SHA256SUMS)
@@ -16,13 +18,19 @@
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
-SOURCE=en TARGET=es OUT="" SUBWORD=sentencepiece SIZE=8000 TRAIN_MAX_WORDS=0
+SOURCE=en TARGET=es OUT="" SUBWORD=sentencepiece SIZE=8000 VERSES=1 TRAIN_MAX_WORDS=0
 WORKERS=$(nproc) CHECKSUMS=$PREP/SHA256SUMS
-parse_options OUT SUBWORD SIZE TRAIN_MAX_WORDS WORKERS CHECKSUMS -- "$@"
+parse_options OUT SUBWORD SIZE VERSES TRAIN_MAX_WORDS WORKERS CHECKSUMS -- "$@"
 require_choice SUBWORD sentencepiece subword-nmt
 require_whole SIZE 1
+require_whole VERSES 1
 require_whole TRAIN_MAX_WORDS 0
 require_whole WORKERS 1
+SEPARATOR=""
+if [ "$VERSES" -gt 1 ]; then
+    [ "$SUBWORD" = sentencepiece ] || fail "--verses $VERSES needs --subword sentencepiece"
+    SEPARATOR="<s/>"
+fi
 setup_environment
 open_out "${OUT:-$ROOT/runs/data/bible.$SOURCE-$TARGET}" bible
 
@@ -43,7 +51,8 @@ plain_text() {
     python "$PREP/unpack.py" "$(package_file $ENGLISH)" "$all/english"
     python "$PREP/unpack.py" "$(package_file $SPANISH)" "$all/spanish"
     python "$PREP/bible.py" "$SOURCE=$all/english/usr/share/sword" \
-        "$TARGET=$all/spanish/usr/share/sword" "$OUT/raw.part"
+        "$TARGET=$all/spanish/usr/share/sword" "$OUT/raw.part" \
+        --verses "$VERSES" --separator "$SEPARATOR"
     for language in "$SOURCE" "$TARGET" verse; do
         mv "$OUT/raw.part/train.$language" "$all/$language"
     done

@@ -91,7 +91,8 @@ subwords() {
 }
 
 learn_subwords() {
-    python "$PREP/subword.py" learn --method "$SUBWORD" --size "$SIZE" "$OUT/bpe.model.part" "$@"
+    python "$PREP/subword.py" learn --method "$SUBWORD" --size "$SIZE" \
+        ${SEPARATOR:+--symbol "$SEPARATOR"} "$OUT/bpe.model.part" "$@"
 }
 
 apply_subwords() {
@@ -118,13 +119,14 @@ preprocess() {
 }
 
 # describe CORPUS TOKENIZER LOWERCASE: write OUT/corpus.json; the tokenizer is moses or null. Reads
-# TRAIN_MAX_WORDS too: 0 is no limit.
+# TRAIN_MAX_WORDS too: 0 is no limit; and SEPARATOR, of sentences in a line, if there is one.
 describe() {
     stage describe -- "$OUT/corpus.json" -- write_description "$@"
 }
 
 write_description() {
-    local tokenizer=$2 limit=$TRAIN_MAX_WORDS
+    local tokenizer=$2 limit=$TRAIN_MAX_WORDS separator=null
+    [ -z "${SEPARATOR:-}" ] || separator="\"$SEPARATOR\""
     [ "$tokenizer" = null ] || tokenizer="\"$tokenizer\""
     [ "$limit" -gt 0 ] || limit=null
     cat >"$OUT/corpus.json.part" <<JSON
@@ -136,6 +138,7 @@ write_description() {
  "tokenizer": $tokenizer,
  "lowercase": $3,
  "subword": "${SUBWORD/-/_}",
+ "separator": $separator,
  "train_max_words": $limit
 }
 JSON

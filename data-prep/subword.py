@@ -32,8 +32,10 @@ def read_lines(path: Path) -> Iterator[str]:
         yield from file
 
 
-def learn_merges(lines: Iterator[str], size: int) -> bytes:
+def learn_merges(lines: Iterator[str], size: int, symbols: list[str]) -> bytes:
     """Learn byte-pair merges; fewer than ``size`` if the text has no more pairs."""
+    if symbols:
+        raise UserError(f"--symbol {symbols[0]} needs --method sentencepiece")
     codes = io.StringIO()
     try:
         with open(os.devnull, "w") as null, contextlib.redirect_stderr(null):  # its progress bar
@@ -43,7 +45,7 @@ def learn_merges(lines: Iterator[str], size: int) -> bytes:
     return codes.getvalue().encode()
 
 
-def learn_pieces(lines: Iterator[str], size: int) -> bytes:
+def learn_pieces(lines: Iterator[str], size: int, symbols: list[str]) -> bytes:
     """Train sentencepiece with one thread and no paths, so that its bytes are reproducible."""
     model = io.BytesIO()
     try:
@@ -53,6 +55,7 @@ def learn_pieces(lines: Iterator[str], size: int) -> bytes:
             model_type="unigram",
             vocab_size=size,
             character_coverage=1.0,
+            user_defined_symbols=symbols,
             normalization_rule_name="identity",
             num_threads=1,
             minloglevel=2,
@@ -87,6 +90,9 @@ def parse_args() -> argparse.Namespace:
         command.add_argument("model", type=Path, metavar="MODEL")
     sizes = within(int, 1, 10_000_000)
     learn.add_argument("--size", type=sizes, required=True, help="merges or pieces")
+    learn.add_argument(
+        "--symbol", action="append", default=[], metavar="SYMBOL", help="a piece of its own"
+    )
     learn.add_argument("files", type=Path, nargs="+", metavar="FILE")
     return parser.parse_args()
 
@@ -94,7 +100,8 @@ def parse_args() -> argparse.Namespace:
 def run(args: argparse.Namespace) -> None:
     learn, load = METHODS[args.method]
     if args.command == "learn":
-        write(args.model, learn(chain.from_iterable(map(read_lines, args.files)), args.size))
+        lines = chain.from_iterable(map(read_lines, args.files))
+        write(args.model, learn(lines, args.size, args.symbol))
         return
     cut = load(args.model)
     for line in io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", newline="\n"):

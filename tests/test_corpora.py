@@ -277,6 +277,33 @@ def test_bible(tmp_path):
     assert redone(succeeds(prepare_bible(tmp_path))) == []
 
 
+def test_documents_are_runs_of_verses(tmp_path):
+    write_bibles(tmp_path)
+    out = tmp_path / "out"
+    succeeds(prepare_bible(tmp_path, "--verses", 2))
+    # Daniel 3:1-5 and James 1:1-3: no document goes on in another chapter.
+    names = ["Daniel 3:1-2", "Daniel 3:3-4", "Daniel 3:5", "James 1:1-2", "James 1:3"]
+    assert lines(out / "raw/test.verse") == names
+    assert lines(out / "raw/test.es")[:3] == [
+        "Dijo 1 el Dios de Daniel 3. <s/> Dijo 2 el Dios de Daniel 3.",
+        "Dijo 3 el Dios de Daniel 3. <s/> Dijo 4 el Dios de Daniel 3.",
+        "Dijo 5 el Dios de Daniel 3.",
+    ]
+    separators = [line.split().count("<s/>") for line in lines(out / "bpe/test.es")]
+    assert separators == [1, 1, 0, 1, 0]
+    assert json.loads((out / "corpus.json").read_text())["separator"] == "<s/>"
+    fails(
+        prepare_bible(tmp_path, "--verses", 2, "--subword", "subword-nmt"),
+        "--verses 2 needs --subword sentencepiece",
+    )
+
+
+def test_a_gap_between_verses_ends_a_document():
+    verses = [("Job", 1, 1), ("Job", 1, 2), ("Job", 1, 4), ("Job", 1, 5), ("Job", 2, 6)]
+    runs = list(bible.runs_of(verses, 9))
+    assert [len(run) for run in runs] == [2, 2, 1] and sum(runs, []) == verses
+
+
 def test_bibles_that_are_not_to_be_had(tmp_path):
     write_bibles(tmp_path)
     deb = tmp_path / "sword-text-sparv_2.60-1_all.deb"

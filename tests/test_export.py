@@ -7,12 +7,11 @@ import sysconfig
 from argparse import Namespace
 from dataclasses import fields
 from pathlib import Path
-from types import SimpleNamespace
 
 import ctranslate2
 import pytest
 import torch
-from commands import GENERATION, PLUGIN, TRAINING, succeed
+from commands import GENERATION, PLUGIN, succeed
 from conftest import make_batch, make_model, make_task
 from fairseq import checkpoint_utils
 from fairseq.models import build_model
@@ -20,8 +19,9 @@ from fairseq.models.transformer import TransformerModel
 
 from fairseq_floater import cli
 from fairseq_floater.checkpoints import read_checkpoint
+from fairseq_floater.convert import convert
 from fairseq_floater.errors import UserError
-from fairseq_floater.export import Lengths, require_whole_positions
+from fairseq_floater.export import Lengths
 from fairseq_floater.export.program import WholeModel, export_program, trace
 from fairseq_floater.export.stock import export_stock
 from fairseq_floater.options import PositionOptions
@@ -66,21 +66,22 @@ def checkpoint(trained, tmp_path):
     return save
 
 
-@pytest.fixture(scope="module")
-def additive(corpus, tmp_path_factory):
-    """Checkpoint of a trained model with positions at the input, and what fairseq makes of it."""
-    folder = tmp_path_factory.mktemp("additive")
-    flags = "--arch floater_transformer --position-blocks input --position-injection additive"
-    succeed(*("train", corpus, *TRAINING, *flags.split(), "--max-update", 64, "--save-dir", folder))
-    path = folder / "checkpoint_last.pt"
-    return path, succeed("generate", corpus, *GENERATION, "--path", path).hypotheses()
+SEARCH = [*GENERATION, "--unnormalized", "--min-len", 0]
 
 
 @pytest.fixture(scope="module")
-def stock(additive, tmp_path_factory):
+def tabled(corpus, trained, tmp_path_factory):
+    """A trained model with a table at the input, from sinusoids, and what it translates to."""
+    path = tmp_path_factory.mktemp("tabled") / "tabled.pt"
+    convert(trained["stock"][0], path, {"position_encoder": "learned", **INPUT})
+    return path, succeed("generate", corpus, *SEARCH, "--path", path)
+
+
+@pytest.fixture(scope="module")
+def stock(tabled, tmp_path_factory):
     """That checkpoint for fairseq without the plugin."""
     path = tmp_path_factory.mktemp("stock") / "stock.pt"
-    assert cli.main(["export", str(additive[0]), str(path), "--to", "fairseq"]) == 0
+    assert cli.main(["export", str(tabled[0]), str(path), "--to", "fairseq"]) == 0
     return path
 
 
@@ -112,23 +113,24 @@ def test_stock_fairseq_computes_the_same_logits(options, checkpoint, tmp_path):
         assert (logits(stock, batch) - logits(ours, batch)).abs().max() < 2e-6
 
 
-def test_stock_translates_the_same_without_the_plugin(corpus, additive, stock):
-    flags = [part for part in GENERATION if part not in ("--user-dir", PLUGIN)]
-    assert len(flags) == len(GENERATION) - 2
+def test_stock_translates_the_same_without_the_plugin(corpus, tabled, stock):
+    flags = [part for part in SEARCH if part not in ("--user-dir", PLUGIN)]
+    assert len(flags) == len(SEARCH) - 2
     found = succeed("generate", corpus, *flags, "--path", stock).hypotheses()
-    assert found == additive[1] and len(found) == 12
+    assert found == tabled[1].hypotheses() and len(found) == 12
 
 
-def test_ctranslate2_translates_the_same(corpus, stock, tmp_path):
-    """With its own converter, and no flag that lets it read more than plain data."""
+def test_ctranslate2_translates_the_same(corpus, tabled, stock, tmp_path):
+    """With its own converter, and no flag that lets it read more than plain data.
+
+    fairseq forbids an early end after the softmax, CTranslate2 before: scores are only the same
+    where neither does.
+    """
     converter = Path(sysconfig.get_path("scripts")) / "ct2-fairseq-converter"
     flags = ["--model_path", stock, "--data_dir", corpus, "--output_dir", tmp_path / "model"]
     subprocess.run([converter, *flags], check=True, capture_output=True)
-    # fairseq forbids an early end after the softmax, CTranslate2 before: its scores are higher.
-    flags = [*GENERATION, "--path", stock, "--unnormalized", "--min-len", 0]
-    wanted = succeed("generate", corpus, *flags)
     translator = ctranslate2.Translator(str(tmp_path / "model"), intra_threads=1)
-    numbers, sources = zip(*wanted.lines("S").items())
+    numbers, sources = zip(*tabled[1].lines("S").items())
     results = translator.translate_batch(
         [source.split() for source in sources],
         beam_size=5,
@@ -138,7 +140,7 @@ def test_ctranslate2_translates_the_same(corpus, stock, tmp_path):
         return_scores=True,
     )
     for number, result in zip(numbers, results):
-        score, text = wanted.hypotheses()[number]
+        score, text = tabled[1].hypotheses()[number]
         assert result.hypotheses[0] == text.split()
         assert abs(result.scores[0] - score * math.log(2)) < 1e-4
 
@@ -146,7 +148,6 @@ def test_ctranslate2_translates_the_same(corpus, stock, tmp_path):
 def test_stock_checkpoint_holds_nothing_of_ours(trained, stock):
     state, theirs = (read_checkpoint(str(path)) for path in (stock, trained["stock"][0]))
     assert state["cfg"].keys() == theirs["cfg"].keys() and state.keys() == theirs.keys()
-    assert state["last_optimizer_state"] is None and state["cfg"]["common"]["user_dir"] is None
     tables = {f"{stack}.embed_positions.weight" for stack in ("encoder", "decoder")}
     assert state["model"].keys() == theirs["model"].keys() | tables
     options, expected = state["cfg"]["model"], vars(theirs["cfg"]["model"])
@@ -168,6 +169,7 @@ def test_rows_of_the_table(checkpoint, tmp_path):
     assert not table[:2].any()
     for part in ("model", "task"):
         assert state["cfg"][part]["max_source_positions"] == 50
+    assert state["last_optimizer_state"] is None and state["cfg"]["common"]["user_dir"] is None
     assert load_stock(tmp_path / "stock.pt").max_positions() == (50, 50)
 
 
@@ -216,23 +218,24 @@ def test_a_learned_table_is_not_made_longer(checkpoint, tmp_path):
     assert export_stock(path, tmp_path / "out", 30) == Lengths(30, 30)
 
 
-#: what the program depends on: where positions go in, and, for the tables, where they come from
+#: every encoder, injection and choice of blocks, and what else changes a program
 PROGRAMS = {
-    "bias, all blocks": {},
-    "bias, input": {"position_blocks": "input"},
-    "additive, all blocks": {"position_encoder": "rnn", "position_injection": "additive"},
-    "additive, input": {"position_encoder": "learned", **INPUT, **SHORT},
-    "learned biases": {"position_encoder": "learned", "position_injection": "bias", **SHORT},
-    "sinusoids, all blocks": {"position_encoder": "sinusoidal"},
-    "none": {"position_encoder": "none"},
-    "learned base": {"encoder_learned_pos": True, "decoder_learned_pos": True, **SHORT},
-    "layer drop": {"encoder_layerdrop": 0.5, "decoder_layerdrop": 0.5},
-    "widths, no cross-attention": {
-        "no_cross_attention": True,
-        "decoder_input_dim": 8,
-        "decoder_output_dim": 24,
-        "layernorm_embedding": True,
-        "no_token_positional_embeddings": True,
+    "floater biases": {},
+    "rnn biases at the input": {
+        "position_encoder": "rnn",
+        "position_blocks": "input",
+        "position_injection": "bias",
+    },
+    "learned at all blocks": {"position_encoder": "learned", **SHORT},
+    "sinusoids at the input": FOR_STOCK["sinusoidal"],
+    "none": FOR_STOCK["none"],
+    "learned base, layer drop": {
+        **{"encoder_learned_pos": True, "decoder_learned_pos": True, **SHORT},
+        **{"encoder_layerdrop": 0.5, "decoder_layerdrop": 0.5},
+    },
+    "no base, no cross-attention, widths": {
+        **{"no_token_positional_embeddings": True, "no_cross_attention": True},
+        **{"decoder_input_dim": 8, "decoder_output_dim": 24, "layernorm_embedding": True},
     },
 }
 
@@ -290,7 +293,8 @@ def test_an_adaptive_softmax_gives_no_logits(checkpoint, tmp_path):
         export_program(path, tmp_path / "out.pt2")
 
 
-def test_times_between_the_rows_are_refused():
-    """As of --position-times sentences."""
-    with pytest.raises(UserError, match="a.pt cannot be exported, its --position-times sentences"):
-        require_whole_positions(Path("a.pt"), SimpleNamespace(position_times="sentences"))
+def test_times_between_the_rows_are_refused(checkpoint, tmp_path):
+    path = checkpoint(make_model(**FLOATER, position_times="sentences"))
+    for export in (export_stock, export_program):
+        with pytest.raises(UserError, match="cannot be exported, its --position-times sentences"):
+            export(path, tmp_path / "out")

@@ -46,9 +46,8 @@ def _length(stack: PositionedStack, asked: Optional[int]) -> int:
 
 def require_whole_positions(checkpoint: Path, config: FloaterTransformerConfig) -> None:
     """Raise a ``UserError`` where tokens do not stand at whole positions, as rows of a table do."""
-    times = getattr(config, "position_times", "tokens")
-    if times != "tokens":
+    if config.position_times != "tokens":
         raise UserError(
-            f"{checkpoint} cannot be exported, its --position-times {times} puts tokens between "
-            "the rows that a table has: use it in fairseq, with the plugin"
+            f"{checkpoint} cannot be exported, its --position-times {config.position_times} puts "
+            "tokens between the rows that a table has: use it in fairseq, with the plugin"
         )

@@ -2,7 +2,6 @@
 
 import json
 import platform
-import shutil
 from pathlib import Path
 from typing import List, Sequence
 
@@ -16,7 +15,7 @@ from fairseq_floater.inspection import (
 )
 from fairseq_floater.results.generation import read_generation, read_lines
 from fairseq_floater.results.record import Record, references_path
-from fairseq_floater.results.scores import EvaluationSet, score, signatures
+from fairseq_floater.results.scores import EvaluationSet, score, signatures, without_separator
 from fairseq_floater.results.training import read_training
 
 
@@ -73,7 +72,7 @@ def score_run(
         record.tests[test] = score(translations, test_set, edges, compound_split)
         reference = references_path(out, pair, test)
         reference.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(data / "raw" / f"{test}.{corpus['target']}", reference)
+        reference.write_text("".join(f"{line}\n" for line in test_set.reference), "utf-8")
     record.write(out)
     return record
 
@@ -114,10 +113,19 @@ def _read_test_set(data: Path, corpus: dict, test: str) -> EvaluationSet:
     tokenised = None
     if corpus["tokenizer"] is not None:
         tokenised = read_lines(data / "tok" / f"{test}.{target}")
+    separator = corpus.get("separator")
+    raw = {
+        language: [
+            without_separator(line, separator)
+            for line in read_lines(data / "raw" / f"{test}.{language}")
+        ]
+        for language in (source, target)
+    }
     return EvaluationSet(
-        source=read_lines(data / "raw" / f"{test}.{source}"),
-        reference=read_lines(data / "raw" / f"{test}.{target}"),
+        source=raw[source],
+        reference=raw[target],
         tokenised=tokenised,
         language=target,
         lowercase=corpus["lowercase"],
+        separator=separator,
     )

@@ -23,6 +23,7 @@ class EvaluationSet:
     tokenised: Optional[List[str]]
     language: str  #: of the target
     lowercase: bool
+    separator: Optional[str] = None  #: between the sentences of a document, in translations
 
 
 def score(
@@ -67,9 +68,14 @@ def score(
 def detokenise(translations: Sequence[Translation], test: EvaluationSet) -> List[str]:
     """Plain text; a corpus without tokens is plain text already."""
     if test.tokenised is None:
-        return [t.text for t in translations]
+        return [without_separator(t.text, test.separator) for t in translations]
     moses = MosesDetokenizer(lang=test.language)
     return [moses.detokenize(t.text.split()) for t in translations]
+
+
+def without_separator(line: str, separator: Optional[str]) -> str:
+    """A document as running text."""
+    return line if separator is None else " ".join(line.replace(separator, " ").split())
 
 
 def metrics(lowercase: bool) -> Dict[str, Any]:
