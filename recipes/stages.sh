@@ -164,8 +164,13 @@ score() {
 report() {
     local command=(
         floater report "$RUNS/$EXPERIMENT" --out "$RUNS/$EXPERIMENT/table" --title "$TITLE"
-        --baseline "$BASELINE"
     )
+    # One row may be wanted alone: then there is nothing to test it against.
+    if [ -n "$DRY_RUN" ] || compgen -G "$RUNS/$EXPERIMENT/*.$BASELINE.seed*.json" >/dev/null; then
+        command+=(--baseline "$BASELINE")
+    else
+        echo "no results of the baseline $BASELINE yet: a table without significance"
+    fi
     if [ -n "$DRY_RUN" ]; then show "${command[@]}"; else "${command[@]}"; fi
     [ -z "${HEATMAPS:-}" ] || compare_heatmaps
 }

@@ -282,9 +282,10 @@ def test_a_program_runs_without_fairseq(checkpoint, tmp_path):
 
 
 def test_the_decoders_table_serves_the_source_too():
-    short = {"decoder_learned_pos": True, "max_target_positions": 12}
+    learned = {"encoder_learned_pos": True, "decoder_learned_pos": True}
+    short = {**learned, "max_source_positions": 40, "max_target_positions": 12}
     assert WholeModel(make_model(**short)).lengths == Lengths(12, 12)
-    assert WholeModel(make_model(**short, no_cross_attention=True)).lengths == Lengths(1024, 12)
+    assert WholeModel(make_model(**short, no_cross_attention=True)).lengths == Lengths(40, 12)
 
 
 def test_an_adaptive_softmax_gives_no_logits(checkpoint, tmp_path):

@@ -13,6 +13,8 @@ import pytest
 
 from fairseq_floater.options import PositionOptions
 
+pytest_plugins = ["commands"]
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
@@ -32,7 +34,7 @@ def environment():
 
 
 @pytest.fixture
-def corpus(tmp_path):
+def own_data(tmp_path):
     """A toy corpus in plain words: the target is the source reversed, in capitals."""
     generator = random.Random(0)
     words = [f"word{i}" for i in range(12)]
@@ -46,7 +48,7 @@ def corpus(tmp_path):
     return tmp_path
 
 
-def test_own_data_commands(corpus):
+def test_own_data_commands(own_data):
     """Preprocess, train (shortened), generate, draw."""
     assert shutil.which("floater", path=environment()["PATH"]), "install the project first"
     script = blocks("bash")[1]
@@ -55,19 +57,34 @@ def test_own_data_commands(corpus):
     script = script.replace("--lenpen 0.6", "--lenpen 0.6 --max-len-b 10 --cpu")
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
-        cwd=corpus,
+        cwd=own_data,
         env=environment(),
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert len(re.findall(r"^H-\d+\t", done.stdout, flags=re.M)) == 10
-    assert (corpus / "encodings.png").read_bytes().startswith(b"\x89PNG")
+    assert (own_data / "encodings.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_commands_for_trained_models(trained, tmp_path):
+    shutil.copy(trained["stock"][0], tmp_path / "base.pt")
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", blocks("bash")[2]],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path / "pictures/encoder.png").exists() and (tmp_path / "floater.pt2").exists()
+    assert "position encoder        floater" in done.stdout
+    assert "1,025 positions of the encoder" in done.stdout
 
 
 def test_recipe_commands():
     """Each runs as it stands, but for running in earnest."""
-    commands = [line.split("#")[0].strip() for line in blocks("bash")[2].splitlines()]
+    commands = [line.split("#")[0].strip() for line in blocks("bash")[3].splitlines()]
     assert len(commands) == 5
     for command in commands:
         done = subprocess.run(
