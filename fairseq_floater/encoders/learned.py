@@ -38,8 +38,11 @@ class LearnedEncoder(PositionEncoder):
         return encoder
 
     def first(self, count: int, unchanged: bool = False) -> Tensor:
+        return self.kept(count)[:, :count]
+
+    def kept(self, count: int, unchanged: bool = False) -> Tensor:
         self._check_length(count)
-        return self.table[:, :count].to(self.dtype)
+        return self.table.to(self.dtype)
 
     def trajectories(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
         if not bool((positions == positions.round()).all()):

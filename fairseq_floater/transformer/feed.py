@@ -48,7 +48,7 @@ class PositionFeed:
         positions of their own, if given.
         """
         self.blocks = blocks
-        self.base = blocks[0][0] if base is None else base
+        self.base = blocks[0][0] if base is None and blocks else base
         self.base_positions = positions
         if base is not None and base_positions is not None:
             self.base_positions = base_positions

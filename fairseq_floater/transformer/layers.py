@@ -1,8 +1,9 @@
 """Transformer blocks that inject positions: fairseq's own, with a hook or two overridden."""
 
 from contextlib import contextmanager
-from typing import Iterator, List, Optional, Tuple
+from typing import Iterator, List, Optional, Tuple, Union
 
+import torch
 from fairseq.distributed import fsdp_wrap
 from fairseq.modules import MultiheadAttention
 from fairseq.modules.checkpoint_activations import checkpoint_wrapper
@@ -13,13 +14,14 @@ from fairseq.modules.transformer_layer import (
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fairseq_floater.encoders import PositionEncoder
 from fairseq_floater.positions import look_up, look_up_masked
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj")
 
-#: a track (positions, dim) and the positions (length, batch) of the tokens, or None where the
-#: track has but one position, that of all tokens
-Bias = Tuple[Tensor, Optional[Tensor]]
+#: a track (positions, dim) and the positions (length, batch) of the tokens; or, where all tokens
+#: are at one position, (dim,), in which the projection's own bias is contained
+Bias = Union[Tuple[Tensor, Tensor], Tensor]
 
 
 class PositionedLinear(nn.Linear):
@@ -31,9 +33,10 @@ class PositionedLinear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         if not self.position_bias:
             return super().forward(x)
-        track, positions = self.position_bias[0]
-        if positions is None:
-            return F.linear(x, self.weight, self.bias + track[0].to(self.bias.dtype))
+        bias = self.position_bias[0]
+        if isinstance(bias, Tensor):
+            return F.linear(x, self.weight, bias)
+        track, positions = bias
         # A fresh tensor: fairseq scales the queries in place.
         return super().forward(x) + look_up(track, positions, x)
 
@@ -50,20 +53,52 @@ class ProjectionBias:
 
     def __init__(self, attention: MultiheadAttention):
         attention._set_skip_embed_dim_check()
-        projections = [getattr(attention, name) for name in PROJECTIONS]
-        for projection in projections:
+        self.projections = [getattr(attention, name) for name in PROJECTIONS]
+        for projection in self.projections:
             projection.__class__ = PositionedLinear
             projection.position_bias = []
-        self.biases = [projection.position_bias for projection in projections]
 
-    def give(self, tracks: Tensor, queries: Optional[Tensor], keys: Optional[Tensor]) -> None:
-        """Bias by ``tracks`` (3, positions, dim) at positions (length, batch), see ``Bias``."""
-        for bias, track, positions in zip(self.biases, tracks.unbind(), (queries, keys, keys)):
-            bias[:] = [(track, positions)]
+    def give(self, tracks: Tensor, queries: Tensor, keys: Optional[Tensor]) -> None:
+        """Bias by ``tracks`` (3, positions, dim) at positions (length, batch).
+
+        Without positions of the keys they are kept from the first step of a decoding.
+        """
+        for projection, track, at in zip(self.projections, tracks, (queries, keys, keys)):
+            projection.position_bias[:] = [] if at is None else [(track, at)]
 
     def take(self) -> None:
-        for bias in self.biases:
-            bias.clear()
+        for projection in self.projections:
+            projection.position_bias.clear()
+
+
+class StepBiases:
+    """The biases of a whole stack in the later steps of a decoding, all tokens at one position.
+
+    They are added to the projections' own for many positions at once, so that a step costs what
+    it costs without.
+    """
+
+    def __init__(self, projections: List[PositionedLinear]):
+        self.projections = projections
+        self.table: Optional[Tensor] = None  # (tracks, positions, dim)
+
+    def forget(self) -> None:
+        """Another decoding begins; parameters may have changed."""
+        self.table = None
+
+    @contextmanager
+    def given(self, encoder: PositionEncoder, position: int) -> Iterator[None]:
+        """Bias every projection by its track of ``encoder`` at ``position``."""
+        if self.table is None or self.table.size(1) <= position:
+            own = torch.stack([projection.bias for projection in self.projections])
+            self.table = (encoder.kept(position + 1) + own.unsqueeze(1)).to(own.dtype)
+        for projection, row in zip(self.projections, self.table[:, position]):
+            projection.position_bias[:] = [row]
+        try:
+            yield
+        finally:
+            for projection in self.projections:
+                projection.position_bias.clear()
 
 
 class PositionedLayer:
@@ -90,8 +125,7 @@ class PositionedLayer:
         if tracks is None or self.self_bias is None:
             yield x if tracks is None else x + look_up_masked(tracks[0], positions, x)
             return
-        # Pads are masked by attention: they may have the bias of position 0.
-        at = None if positions is None else positions.clamp(min=0)
+        at = positions.clamp(min=0)  # pads are masked by attention: any bias will do
         biases = [self.self_bias]
         self.self_bias.give(tracks[:3], at, at)
         if len(tracks) > 3:

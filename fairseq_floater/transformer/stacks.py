@@ -1,7 +1,9 @@
 """Encoder and decoder that compute their trajectories once a pass and feed them to the blocks."""
 
-from typing import Dict, List, Optional, Tuple
+from contextlib import contextmanager
+from typing import Dict, Iterator, List, Optional, Tuple
 
+import torch
 from fairseq.models.transformer import TransformerDecoderBase, TransformerEncoderBase
 from torch import Tensor
 
@@ -14,6 +16,7 @@ from fairseq_floater.transformer.layers import (
     PositionedDecoderLayer,
     PositionedEncoderLayer,
     PositionedLayer,
+    StepBiases,
     wrap_layer,
 )
 from fairseq_floater.transformer.tracks import SELF_ATTENTION, block_tracks, build_stack_encoder
@@ -39,6 +42,10 @@ class PositionedStack:
         self.feed = PositionFeed()
         layers = [m for m in self.modules() if isinstance(m, PositionedLayer)]
         self.feed.attach(layers, first=0 if bias else 1)
+        biases = [b for m in layers for b in (m.self_bias, m.cross_bias) if b is not None]
+        projections = [projection for b in biases for projection in b.projections]
+        tracks = 0 if self.positions is None else self.positions.tracks
+        self.step_biases = StepBiases(projections[:tracks])
         if self.positions is None:
             self.embed_positions = None
         elif not bias:
@@ -57,25 +64,33 @@ class PositionedStack:
         parameters stay as they are from its second step on.
         """
         needed = positions_needed(self._limit(), positions, source)
+        self.step_biases.forget()
         base, blocks = self._vectors(needed, unchanged=bool(incremental_state))
         if incremental_state is not None:
             positions = positions[:, -1:]
         return self.feed.opened(blocks, base, positions, source)
 
-    def _fed_at(self, position: int):
+    @contextmanager
+    def _fed_at(self, position: int) -> Iterator[None]:
         """Open the feed for a later step of a decoding, all its tokens at one position.
 
         Keys and values of the source were biased at the first step, and kept.
         """
-        base, blocks = self._vectors(position + 1, unchanged=True, first=position)
-        return self.feed.opened(blocks, base, None)
-
-    def _vectors(self, needed: int, unchanged: bool, first: int = 0):
-        """The base encoding, None without, and the tracks by block, at positions ``first`` on."""
+        if not self.biased:
+            blocks = self.positions(position + 1, True)[:, position:].split(1)
+            with self.feed.opened(blocks, None, None):
+                yield
+            return
         base = getattr(self.embed_positions, "encoder", None)
-        table = None if base is None else base(needed, unchanged)[0, first:]
-        tracks = self.positions(needed, unchanged)[:, first:]
-        return table, tracks.split(self.tracks_per_block)
+        table = None if base is None else base(position + 1, True)[0, position:]
+        with self.feed.opened((), table, None), self.step_biases.given(self.positions, position):
+            yield
+
+    def _vectors(self, needed: int, unchanged: bool):
+        """The base encoding, None without, and the tracks by block."""
+        base = getattr(self.embed_positions, "encoder", None)
+        table = None if base is None else base(needed, unchanged)[0]
+        return table, self.positions(needed, unchanged).split(self.tracks_per_block)
 
     def _fed_by_times(
         self, tokens: Tensor, source_times: Optional[Tensor] = None, incremental_state=None
@@ -187,7 +202,7 @@ class FloaterDecoderStack(PositionedStack, TransformerDecoderBase):
             source = encoder_out["src_tokens"][0] if cross else None
             with self._fed_by_times(prev_output_tokens, source, incremental_state):
                 return forward(*arguments, **kwargs)
-        if incremental_state and not bool(pads.any()):
+        if incremental_state and not torch.is_grad_enabled() and not bool(pads.any()):
             with self._fed_at(prev_output_tokens.size(1) - 1):
                 return forward(*arguments, **kwargs)
         positions = token_positions(pads)
