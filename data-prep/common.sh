@@ -125,8 +125,8 @@ describe() {
 }
 
 write_description() {
-    local tokenizer=$2 limit=$TRAIN_MAX_WORDS separator=null
-    [ -z "${SEPARATOR:-}" ] || separator="\"$SEPARATOR\""
+    local tokenizer=$2 limit=$TRAIN_MAX_WORDS separator=""
+    [ -z "${SEPARATOR:-}" ] || separator=$'\n'" \"separator\": \"$SEPARATOR\","
     [ "$tokenizer" = null ] || tokenizer="\"$tokenizer\""
     [ "$limit" -gt 0 ] || limit=null
     cat >"$OUT/corpus.json.part" <<JSON
@@ -137,8 +137,7 @@ write_description() {
  "tests": [$(printf '"%s", ' "${TESTS[@]}" | sed 's/, $//')],
  "tokenizer": $tokenizer,
  "lowercase": $3,
- "subword": "${SUBWORD/-/_}",
- "separator": $separator,
+ "subword": "${SUBWORD/-/_}",$separator
  "train_max_words": $limit
 }
 JSON

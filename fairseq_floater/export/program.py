@@ -86,12 +86,12 @@ def trace(whole: "WholeModel") -> ExportedProgram:
     source = Dim("source", max=whole.lengths.source)
     target = Dim("target", max=whole.lengths.target)
     # Sizes of an example must differ from 0 and 1, which torch.export takes for constants.
-    sizes = torch.full((3,), 5), torch.full((3, 5), 4), torch.full((3, 4), 4)
+    example = torch.full((3, 5), 4), torch.full((3,), 5), torch.full((3, 4), 4)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's, on the masks that fairseq gives it
         program = torch.export.export(
             whole,
-            (sizes[1], sizes[0], sizes[2]),
+            example,
             dynamic_shapes=({0: batch, 1: source}, {0: batch}, {0: batch, 1: target}),
             strict=False,
         )
