@@ -35,23 +35,31 @@ find_python() {
 
 # Make .venv and install the project in it, once for each state of setup.py and constraints.txt.
 setup_environment() {
-    local venv=$ROOT/.venv wanted python
+    local venv=$ROOT/.venv wanted
     wanted=$(cat "$ROOT/setup.py" "$ROOT/constraints.txt" | sha256sum)
     if [ "$(cat "$venv/.installed" 2>/dev/null)" != "$wanted" ]; then
-        heading "installing into .venv"
-        python=$(find_python) || exit 1
-        [ -x "$venv/bin/python" ] || "$python" -m venv "$venv" ||
-            fail "cannot make $venv: install your system's venv package for $python"
-        # torch first and pinned: a looser request can bring gigabytes of GPU libraries.
-        "$venv/bin/python" -m pip install -q --disable-pip-version-check \
-            -c "$ROOT/constraints.txt" torch ||
-            fail "pip could not install torch: see above, then run again"
-        "$venv/bin/python" -m pip install -q --disable-pip-version-check \
-            -c "$ROOT/constraints.txt" -e "$ROOT[recipes,test]" ||
-            fail "pip could not install the project: see above, then run again"
-        echo "$wanted" >"$venv/.installed"
+        mkdir -p "$venv"
+        # With a lock: recipes that start side by side share the environment.
+        (flock 9 && install_environment "$venv" "$wanted") 9>"$venv/.lock" || exit 1
     fi
     export PATH=$venv/bin:$PATH
+}
+
+install_environment() {
+    local venv=$1 wanted=$2 python
+    [ "$(cat "$venv/.installed" 2>/dev/null)" != "$wanted" ] || return 0
+    heading "installing into .venv"
+    python=$(find_python) || exit 1
+    [ -x "$venv/bin/python" ] || "$python" -m venv "$venv" ||
+        fail "cannot make $venv: install your system's venv package for $python"
+    # torch first and pinned: a looser request can bring gigabytes of GPU libraries.
+    "$venv/bin/python" -m pip install -q --disable-pip-version-check \
+        -c "$ROOT/constraints.txt" torch ||
+        fail "pip could not install torch: see above, then run again"
+    "$venv/bin/python" -m pip install -q --disable-pip-version-check \
+        -c "$ROOT/constraints.txt" -e "$ROOT[recipes,test]" ||
+        fail "pip could not install the project: see above, then run again"
+    echo "$wanted" >"$venv/.installed"
 }
 
 # once MARKER COMMAND...: run the command unless MARKER holds the same command line already.

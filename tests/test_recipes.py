@@ -120,6 +120,34 @@ def test_setup_needs_a_fitting_python(tmp_path):
     assert done.returncode == 1 and "no Python 3.11 or 3.12 found" in done.stderr
 
 
+STAND_IN = """#!/bin/sh
+# A Python that makes an environment of itself, and whose pip takes its time.
+case "$2" in
+venv) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
+pip) sleep 0.3 && echo "$@" >>"$PIP_LOG" ;;
+esac
+"""
+
+
+def test_recipes_started_side_by_side_install_once(tmp_path):
+    (tmp_path / "recipes").mkdir()
+    for name in ("setup.py", "constraints.txt", "recipes/common.sh"):
+        (tmp_path / name).write_text((ROOT / name).read_text())
+    python, log = tmp_path / "python", tmp_path / "pip.log"
+    python.write_text(STAND_IN)
+    python.chmod(0o755)
+    command = ["bash", "-euc", ". recipes/common.sh; setup_environment; command -v python"]
+    variables = {**os.environ, "PYTHON": str(python), "PIP_LOG": str(log)}
+    started = [
+        subprocess.Popen(command, cwd=tmp_path, env=variables, stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    for process in started:
+        assert process.communicate()[0].endswith(f"{tmp_path}/.venv/bin/python\n")
+        assert process.returncode == 0
+    assert len(log.read_text().splitlines()) == 2
+
+
 def save_checkpoint(path, **options):
     """A checkpoint as fairseq writes it, of an untrained model."""
     model = make_model(**options)
