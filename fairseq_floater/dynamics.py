@@ -22,6 +22,8 @@ class MLPDynamics(nn.Module):
         activation: one of ``runge_kutta.ACTIVATIONS``.
         damping: lambda >= 0, per unit of time; 0 is the paper's model.
         init_scale: factor on the Xavier-uniform initial weights; 0 makes h vanish.
+        frequencies: (pairs,) in radians per unit of time, for an h that starts as
+            ``oscillators`` of these frequencies instead; ``init_scale`` must then be > 0.
 
     Raises:
         UserError: for a value outside its range.
@@ -35,6 +37,7 @@ class MLPDynamics(nn.Module):
         *,
         damping: float = 0.0,
         init_scale: float = 1.0,
+        frequencies: Optional[Tensor] = None,
     ):
         super().__init__()
         hidden_dim = dim if hidden_dim is None else hidden_dim
@@ -52,12 +55,33 @@ class MLPDynamics(nn.Module):
         self.init_scale = init_scale
         self.fc1 = nn.Linear(dim + 1, hidden_dim)
         self.fc2 = nn.Linear(hidden_dim + 1, dim)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
         for layer in (self.fc1, self.fc2):
-            nn.init.xavier_uniform_(layer.weight, gain=self.init_scale)
+            nn.init.xavier_uniform_(layer.weight, gain=init_scale)
             nn.init.zeros_(layer.bias)
+        if frequencies is not None:
+            self._start_as_oscillators(frequencies)
+
+    def _start_as_oscillators(self, frequencies: Tensor) -> None:
+        """h(t, p) = S act(s p) / s: the pair k of features goes round at frequency k.
+
+        S is skew-symmetric and s the initial scale: the smaller, the closer to linear. Where
+        act is odd and increasing, such as tanh, no trajectory grows or dies out, however long:
+        the sum of F(s p_i), F' = act, is conserved, its derivative being
+        s act(s p)^T S act(s p) / s = 0. Then p(t) is, to first order, p(0) rotated pair by pair,
+        so that gradients of the initial values alone reach every function of the position that
+        sinusoids of these frequencies can make; and p = 0 stays 0.
+        """
+        if not self.init_scale > 0:
+            raise UserError(f"oscillators need init_scale > 0, got {self.init_scale}")
+        pairs = min(self.dim, self.hidden_dim) // 2
+        sine = 2 * torch.arange(pairs)
+        rates = (frequencies[:pairs] / self.init_scale).to(self.fc2.weight)
+        with torch.no_grad():
+            self.fc1.weight[: 2 * pairs] = self.init_scale * torch.eye(2 * pairs, self.dim + 1)
+            self.fc1.weight[:, self.dim] = 0.0
+            self.fc2.weight.zero_()
+            self.fc2.weight[sine, sine + 1] = rates
+            self.fc2.weight[sine + 1, sine] = -rates
 
     def forward(self, t: Tensor, p: Tensor) -> Tensor:
         """dp/dt at time ``t`` (a scalar tensor) and state ``p`` (..., dim); same shape as ``p``."""

@@ -18,6 +18,10 @@ BLOCKS = ("all", "input")
 INJECTIONS = ("bias", "additive")
 SHARING = ("stack", "all")
 TIMES = ("tokens", "sentences")
+INITS = ("oscillators", "random")
+
+#: of oscillators, in positions: that of the fastest sinusoid of Vaswani et al. (2017)
+SHORTEST_PERIOD = 2 * math.pi
 
 
 @dataclass
@@ -75,19 +79,34 @@ class PositionOptions(FairseqDataclass):
             "help": "hidden size of the dynamics, >= 1; default: the size of the state (floater)"
         },
     )
+    dynamics_init: ChoiceEnum(INITS) = field(
+        default="oscillators",
+        metadata={
+            "help": "what h starts as: oscillators, each pair of features going round with a "
+            "period of its own, as sinusoids do, so that trajectories neither grow nor merge; or "
+            "random (floater)"
+        },
+    )
     dynamics_init_scale: float = field(
         default=0.3,
         metadata={
-            "help": "factor on the Xavier initial weights of the dynamics, >= 0; 0 starts "
-            "from constant trajectories (floater)"
+            "help": "oscillators: scale of their nonlinearity, > 0, the smaller the closer to "
+            "linear; random: factor on Xavier weights, >= 0, with 0 for constant trajectories "
+            "(floater)"
+        },
+    )
+    dynamics_longest_period: float = field(
+        default=1000.0,
+        metadata={
+            "help": "period of the slowest oscillator, in positions, > 2 pi, which is that of the "
+            "fastest (floater)"
         },
     )
     dynamics_damping: float = field(
-        default=0.5,
+        default=0.0,
         metadata={
-            "help": "lambda >= 0 in dp/dt = h(t, p) - lambda p; 0 is the paper's model, in which "
-            "trajectories and the effect of an update on them keep growing with the position "
-            "(floater)"
+            "help": "lambda >= 0 in dp/dt = h(t, p) - lambda p, which forgets; 0 is the paper's "
+            "model (floater)"
         },
     )
     share_dynamics: ChoiceEnum(SHARING) = field(
@@ -109,7 +128,7 @@ class PositionOptions(FairseqDataclass):
         metadata={"help": "native: euler, midpoint, rk4; torchdiffeq: any of the list (floater)"},
     )
     ode_steps_per_position: str = field(
-        default="1/2",
+        default="1",
         metadata={
             "help": "solver steps between two positions: a whole number, or 1/m for one "
             "step over m positions; the paper uses 5 (floater)"
@@ -167,7 +186,10 @@ class PositionOptions(FairseqDataclass):
                 raise UserError(f"{_flag(name)} is {value!r}: choose from {', '.join(choices)}")
         _require(self, "position_delta", _positive, "> 0")
         _require(self, "sentence_gap", _non_negative, ">= 0")
+        if self.dynamics_init == "oscillators":
+            _require(self, "dynamics_init_scale", _positive, "> 0 with --dynamics-init oscillators")
         _require(self, "dynamics_init_scale", _non_negative, ">= 0")
+        _require(self, "dynamics_longest_period", lambda x: x > SHORTEST_PERIOD, "> 2 pi")
         _require(self, "dynamics_damping", _non_negative, ">= 0")
         _require(self, "dynamics_lr_scale", _positive, "> 0")
         _require(self, "dynamics_update_interval", lambda x: x >= 1, ">= 1")
@@ -223,6 +245,7 @@ _CHOICES = {
     "position_injection": INJECTIONS,
     "position_times": TIMES,
     "dynamics_activation": tuple(sorted(ACTIVATIONS)),
+    "dynamics_init": INITS,
     "share_dynamics": SHARING,
     "rnn_input": RNN_INPUTS,
     "ode_solver": SOLVERS,

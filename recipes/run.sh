@@ -23,6 +23,7 @@ RECIPES=$(cd "$(dirname "$0")" && pwd)
 source "$RECIPES/common.sh"
 source "$RECIPES/stages.sh"
 
+DYNAMICS=""
 TARGET="" SEED="" FIRST=1 LAST=6 JOBS=1 LAUNCHER="" EXTRA="" RUNS=$ROOT/runs DRY_RUN="" LIST=""
 while [ $# -gt 0 ]; do
     case $1 in

@@ -88,7 +88,7 @@ train() {
     training
     command=(
         $LAUNCHER "$(program fairseq-train)" "$DATA/bin" --user-dir "$ROOT/fairseq_floater"
-        --arch "$ARCH" ${ROW_FLAGS[$ROW]} "${TRAIN[@]}" "${ALL_SENTENCES[@]}" "${warm[@]}"
+        --arch "$ARCH" $(dynamics) ${ROW_FLAGS[$ROW]} "${TRAIN[@]}" "${ALL_SENTENCES[@]}" "${warm[@]}"
         --seed "$SEED" --update-epoch-batch-itr True "${SAVE[@]}"
         --log-format simple --log-interval 100 --num-workers 0 --save-dir "$RUN" $EXTRA
     )
@@ -113,6 +113,11 @@ train() {
         fail "training stopped: see $RUN/train.log, then run again to go on"
     fi
     echo "${DURATION[*]}" >"$RUN/train.done"
+}
+
+# The protocol's flags for trajectories that follow learned dynamics; the row's own come after.
+dynamics() {
+    case " ${ROW_FLAGS[$ROW]} " in *" floater "* | *" rnn "*) echo "$DYNAMICS" ;; esac
 }
 
 is_trained() {

@@ -11,8 +11,6 @@ from fairseq.models.transformer import TransformerModel
 
 import fairseq_floater  # noqa: F401  registers the models
 
-torch.set_num_threads(2)
-
 SMALL = {
     "encoder_embed_dim": 16,
     "encoder_ffn_embed_dim": 32,

@@ -61,9 +61,7 @@ def test_input_encoders_equal_stock_fairseq(learned, extra):
 def test_zero_biases_equal_the_base_model(learned, encoder):
     base = {"encoder_learned_pos": learned, "decoder_learned_pos": learned}
     stock = make_stock(**base)
-    ours = make_model(
-        position_encoder=encoder, position_injection="bias", dynamics_init_scale=0.0, **base
-    )
+    ours = make_model(position_encoder=encoder, position_injection="bias", **base)
     with torch.no_grad():
         for name, p in ours.named_parameters():
             if ".positions." in name:

@@ -1,9 +1,10 @@
 """From options to a position encoder."""
 
+import math
 from typing import Optional
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fairseq_floater.dynamics import MLPDynamics
 from fairseq_floater.encoders.base import PositionEncoder
@@ -11,7 +12,7 @@ from fairseq_floater.encoders.floater import FloaterEncoder
 from fairseq_floater.encoders.learned import LearnedEncoder
 from fairseq_floater.encoders.rnn import RecurrentCell, RNNEncoder
 from fairseq_floater.encoders.sinusoidal import SinusoidalEncoder
-from fairseq_floater.options import PositionOptions
+from fairseq_floater.options import SHORTEST_PERIOD, PositionOptions
 
 
 def build_position_encoder(
@@ -46,13 +47,28 @@ def build_position_encoder(
 
 def build_dynamics(options: PositionOptions, dim: int) -> nn.Module:
     """h of FLOATER, from options alone."""
+    frequencies = None
+    if options.dynamics_init == "oscillators":
+        periods = spread_periods(dim // 2, SHORTEST_PERIOD, options.dynamics_longest_period)
+        frequencies = 2 * math.pi / (periods * options.position_delta)
     return MLPDynamics(
         dim,
         options.dynamics_hidden_dim,
         options.dynamics_activation,
         damping=options.dynamics_damping,
         init_scale=options.dynamics_init_scale,
+        frequencies=frequencies,
     )
+
+
+def spread_periods(count: int, shortest: float, longest: float) -> Tensor:
+    """(count,) periods, evenly spaced in the logarithm, in an order that mixes long and short.
+
+    Attention heads share out neighbouring features, and each should have periods of all lengths:
+    so the order is van der Corput's, whose every stretch is spread over the whole range.
+    """
+    places = torch.tensor([int(f"{k:b}"[::-1], 2) / 2 ** len(f"{k:b}") for k in range(count)])
+    return shortest * (longest / shortest) ** places
 
 
 def _initial_std(options: PositionOptions, dim: int) -> float:

@@ -89,7 +89,8 @@ class FloaterEncoder(PositionEncoder):
         )
 
     def output_parameters(self) -> List[str]:
-        return ["initial", "dynamics.fc2."]
+        h_at_0 = self.dynamics(self.anchor.new_ones(()), torch.zeros_like(self.initial))
+        return ["initial", "dynamics.fc2."] if bool(h_at_0.any()) else ["initial"]
 
     def _raise_diverged(self, table: Tensor, positions: Tensor) -> None:
         finite = torch.isfinite(table).all(dim=2).all(dim=0)

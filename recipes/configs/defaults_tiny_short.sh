@@ -6,17 +6,18 @@ ON_VALIDATION=1
 BASELINE=sinusoidal-input
 FLOATER="--position-encoder floater --position-blocks all"
 row sinusoidal-input --position-encoder sinusoidal --position-blocks input
+row learned-all --position-encoder learned --position-blocks all
 row floater-all $FLOATER
-row floater-lr-0.1 $FLOATER --dynamics-lr-scale 0.1
+row floater-lr-1 $FLOATER --dynamics-lr-scale 1
 row floater-lr-0.3 $FLOATER --dynamics-lr-scale 0.3
-row floater-undamped $FLOATER --dynamics-damping 0
 row floater-additive $FLOATER --position-injection additive
-row floater-lr-0.1-undamped $FLOATER --dynamics-lr-scale 0.1 --dynamics-damping 0
-row floater-damping-2 $FLOATER --dynamics-damping 2
-row floater-delta-0.3 $FLOATER --position-delta 0.3
-row floater-delta-1 $FLOATER --position-delta 1
-row floater-scale-0.1 $FLOATER --dynamics-init-scale 0.1
 row floater-scale-1 $FLOATER --dynamics-init-scale 1
+row floater-period-100 $FLOATER --dynamics-longest-period 100
+row floater-damped $FLOATER --dynamics-damping 0.05
 row floater-sin $FLOATER --dynamics-activation sin
-row floater-gelu $FLOATER --dynamics-activation gelu
 row floater-shared $FLOATER --share-dynamics all
+# The paper's small random h; then the first defaults here, damped, with fewer steps of the solver.
+row floater-random $FLOATER --dynamics-init random
+OLD="--dynamics-init random --dynamics-damping 0.5 --ode-steps-per-position 1/2"
+row floater-random-damped $FLOATER $OLD
+row floater-random-damped-lr-1 $FLOATER $OLD --dynamics-lr-scale 1

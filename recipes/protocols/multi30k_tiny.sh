@@ -6,6 +6,7 @@ corpus() {
     PREPARE=(bash data-prep/multi30k.sh --target "${PAIR#en-}" --out "$DATA")
 }
 ARCH=floater_transformer_tiny
+DYNAMICS="--dynamics-lr-scale 0.1" # this learning rate is high; chosen on the validation set
 LR=5e-3 WARMUP=2000 DURATION=(--max-update 8000)
 WARM_LR=2.5e-3 WARM_DURATION=(--max-update 2500)
 training() {

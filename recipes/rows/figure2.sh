@@ -1,6 +1,9 @@
-# The curves of the paper's figure 2: trained on short sentences, scored by length.
+# The curves of the paper's figure 2: trained on short sentences, scored by length. FLOATER as it
+# is by default, with the paper's initial h (small and random), and one that forgets.
 BASELINE=sinusoidal-input
-row floater-all --position-encoder floater --position-blocks all
-row floater-undamped --position-encoder floater --position-blocks all --dynamics-damping 0
+FLOATER="--position-encoder floater --position-blocks all"
+row floater-all $FLOATER
+row floater-all-random $FLOATER --dynamics-init random
+row floater-all-damped $FLOATER --dynamics-damping 0.5
 row sinusoidal-input --position-encoder sinusoidal --position-blocks input
 row learned-input --position-encoder learned --position-blocks input

@@ -1,0 +1,106 @@
+"""What h starts as: oscillators, which neither grow, nor die out, nor run together."""
+
+import math
+
+import pytest
+import torch
+from conftest import make_batch, make_model, make_stock
+
+from fairseq_floater.dynamics import MLPDynamics
+from fairseq_floater.encoders.build import build_position_encoder, spread_periods
+from fairseq_floater.errors import UserError
+from fairseq_floater.ode import solve
+from fairseq_floater.options import SHORTEST_PERIOD, PositionOptions
+from fairseq_floater.runge_kutta import ACTIVATIONS
+
+SCALE = 0.3
+
+
+def oscillators(frequencies, dim, hidden_dim=None, **options):
+    frequencies = torch.tensor(frequencies, dtype=torch.float64)
+    h = MLPDynamics(dim, hidden_dim, init_scale=SCALE, frequencies=frequencies, **options)
+    return h.double()
+
+
+def trajectories(dynamics, initial, count, steps=8, delta=0.1):
+    with torch.no_grad():
+        return solve(dynamics, initial, torch.arange(count) * delta, steps_per_position=steps)
+
+
+def test_small_motions_are_sinusoids():
+    """p(t) = p(0) turned by frequency x time, pair by pair, up to the third order of s p."""
+    frequencies = [10.0, 3.0, 0.5]
+    initial = 0.001 * torch.randn(2, 6, dtype=torch.float64)
+    table = trajectories(oscillators(frequencies, 6), initial, 40, steps=16)
+    angles = torch.arange(40)[:, None] * 0.1 * torch.tensor(frequencies, dtype=torch.float64)
+    for track, start in zip(table, initial):
+        p = torch.complex(track[:, 0::2], track[:, 1::2])
+        expected = torch.complex(start[0::2], start[1::2]) * torch.exp(-1j * angles)
+        torch.testing.assert_close(p, expected, atol=1e-7, rtol=0)
+
+
+def test_large_motions_keep_their_energy_and_their_distance():
+    torch.manual_seed(0)
+    frequencies = (2 * math.pi / spread_periods(4, SHORTEST_PERIOD, 1000.0) / 0.1).tolist()
+    initial = 3 * torch.randn(3, 8, dtype=torch.float64)
+    table = trajectories(oscillators(frequencies, 8), initial, 2000)
+    energy = torch.log(torch.cosh(SCALE * table)).sum(dim=2)
+    torch.testing.assert_close(energy, energy[:, :1].expand_as(energy), atol=0, rtol=1e-4)
+    distances = torch.stack([(table[i] - table[i - 1]).norm(dim=1) for i in range(3)])
+    assert distances.min() > 0.2 * distances[:, 0].min()
+
+
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+@pytest.mark.parametrize("dim, hidden_dim", [(6, 6), (7, 7), (6, 4), (6, 11)])
+def test_at_rest_they_stay_at_rest_and_can_be_moved(activation, dim, hidden_dim):
+    torch.manual_seed(0)
+    h = oscillators([5.0, 2.0, 1.0], dim, hidden_dim, activation=activation)
+    initial = torch.zeros(2, dim, dtype=torch.float64, requires_grad=True)
+    table = solve(h, initial, torch.arange(9) * 0.1)
+    assert not table.any()
+    (table * torch.randn_like(table)).sum().backward()
+    assert initial.grad.all() and h.fc2.bias.grad.all()
+
+
+def test_neighbouring_features_have_periods_of_all_lengths():
+    """So that every attention head can tell near from far."""
+    periods = spread_periods(64, SHORTEST_PERIOD, 1000.0)
+    assert len(periods.unique()) == 64
+    torch.testing.assert_close(periods.min().item(), SHORTEST_PERIOD)
+    assert 850 < periods.max() < 1000
+    for head in periods.view(4, 16):
+        assert head.min() < 1.3 * SHORTEST_PERIOD and head.max() > 700
+
+
+def test_a_new_floater_model_is_its_base_model():
+    """Whatever the seed, before any training: zero biases, from oscillators at rest."""
+    stock, ours = make_stock(), make_model(lively=False)
+    batch = make_batch()
+    torch.testing.assert_close(ours(**batch)[0], stock(**batch)[0], atol=1e-6, rtol=0)
+    ours(**batch)[0].square().mean().backward()
+    for stack in (ours.encoder, ours.decoder):
+        used = stack.positions.initial.grad.abs().sum(dim=1) > 0
+        assert used.sum() >= 2 * len(used) / 3  # constant biases of keys leave attention as it is
+
+
+def test_random_dynamics_are_still_there():
+    options = PositionOptions(dynamics_init="random", dynamics_init_scale=0.0).validate()
+    encoder = build_position_encoder(options, 2, 6, seed=1)
+    with torch.no_grad():
+        encoder.initial.normal_()
+        assert torch.equal(encoder(5), encoder.initial.unsqueeze(1).expand(-1, 5, -1))
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"dynamics_init_scale": 0.0}, "--dynamics-init-scale must be > 0 with --dynamics-init"),
+        ({"dynamics_longest_period": 6.0}, "--dynamics-longest-period must be > 2 pi, got 6.0"),
+        ({"dynamics_init": "chaos"}, "--dynamics-init is 'chaos': choose from oscillators, random"),
+    ],
+)
+def test_refusals(options, message):
+    with pytest.raises(UserError, match=message):
+        PositionOptions(**options).validate()
+    with pytest.raises(UserError, match="init_scale > 0"):
+        MLPDynamics(4, init_scale=0.0, frequencies=torch.ones(2))
