@@ -76,32 +76,30 @@ def _save(figure, picture: Path) -> None:
     pyplot.close(figure)
 
 
-def draw(table: Tensor, rows: List[str], picture: Path, title: str) -> None:
+def draw(table: Tensor, rows: Sequence[str], picture: Path, title: str) -> None:
     """Draw ``table`` (blocks * rows, positions, dim), all panels on one colour scale."""
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     blocks = len(table) // len(rows)
-    style = _style(table)
     size = (1.2 + 2.2 * blocks, 1.0 + 2.4 * len(rows))
-    figure, axes = pyplot.subplots(
-        len(rows),
-        blocks,
-        figsize=size,
-        squeeze=False,
-        sharex=True,
-        sharey=True,
-        layout="constrained",
-    )
-    for track, vectors in enumerate(table):
-        block, row = divmod(track, len(rows))
-        panel = axes[row][block].imshow(vectors.detach().cpu(), **style)
-        if row == 0:
-            axes[row][block].set_title(f"block {block + 1}", fontsize=9)
-        if block == 0:
-            axes[row][block].set_ylabel(f"{rows[row]}\nposition", fontsize=8)
-        if row == len(rows) - 1:
-            axes[row][block].set_xlabel("feature", fontsize=8)
+    figure = pyplot.figure(figsize=size, layout="constrained")
+    axes = track_axes(figure, rows, blocks, "feature")
+    style = _style(table)
+    for axis, vectors in zip(axes, table):
+        panel = axis.imshow(vectors.detach().cpu(), **style)
     figure.colorbar(panel, ax=axes, shrink=0.6)
     figure.suptitle(title, fontsize=11)
     _save(figure, picture)
+
+
+def track_axes(figure, rows: Sequence[str], blocks: int, x: str) -> List:
+    """Axes for the tracks, in their order: a row of panels a projection, a column a block."""
+    axes = figure.subplots(len(rows), blocks, squeeze=False, sharex=True, sharey=True)
+    for block, axis in enumerate(axes[0]):
+        axis.set_title(f"block {block + 1}", fontsize=9)
+    for row, axis in zip(rows, axes[:, 0]):
+        axis.set_ylabel(f"{row}\nposition", fontsize=8)
+    for axis in axes[-1]:
+        axis.set_xlabel(x, fontsize=8)
+    return list(axes.T.flat)

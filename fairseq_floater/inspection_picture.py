@@ -8,7 +8,7 @@ import matplotlib
 import torch
 from torch import Tensor
 
-from fairseq_floater.heatmap import draw_heatmap
+from fairseq_floater.heatmap import draw_heatmap, track_axes
 from fairseq_floater.inspection import load_position_encoder
 from fairseq_floater.inspection_findings import encoding_table, ranges
 from fairseq_floater.spectrum import similarity, variance_shares
@@ -65,19 +65,11 @@ def draw(table: Tensor, tracks: Sequence[str], length: int, picture: Path, title
 
 def _draw_similarities(figure, table: Tensor, tracks: Sequence[str]) -> None:
     """A panel a track: a row of panels a projection, a column a block."""
-    blocks = len(table) // len(tracks)
-    axes = figure.subplots(len(tracks), blocks, squeeze=False, sharex=True, sharey=True)
-    for number, cosines in enumerate(similarity(table)):
-        block, row = divmod(number, len(tracks))
-        panel = axes[row][block].imshow(cosines, cmap="RdBu_r", vmin=-1, vmax=1)
-        axes[row][block].tick_params(labelsize=7)
-        axes[row][block].locator_params(nbins=5, integer=True)
-        if row == 0:
-            axes[row][block].set_title(f"block {block + 1}", fontsize=9)
-        if block == 0:
-            axes[row][block].set_ylabel(f"{tracks[row]}\nposition", fontsize=8)
-        if row == len(tracks) - 1:
-            axes[row][block].set_xlabel("position", fontsize=8)
+    axes = track_axes(figure, tracks, len(table) // len(tracks), "position")
+    for axis, cosines in zip(axes, similarity(table)):
+        panel = axis.imshow(cosines, cmap="RdBu_r", vmin=-1, vmax=1)
+        axis.tick_params(labelsize=7)
+        axis.locator_params(nbins=5, integer=True)
     bar = figure.colorbar(panel, ax=axes, shrink=0.8, aspect=30)
     bar.set_label("cosine", fontsize=8)
     bar.ax.tick_params(labelsize=7)

@@ -34,7 +34,7 @@ def report(folder: Path, out: Path, baseline: Optional[str] = None, title: str =
     parts = [f"# {title or records[0].experiment}", f"![Scores]({out.name}.png)", _summary(pairs)]
     for pair, rows in pairs.items():
         parts.append(f"## {pair}\n\n{_scores(rows)}")
-        if baseline in rows:
+        if baseline in rows and len(rows) > 1:
             parts.append(_significance(folder, pair, rows, baseline))
         parts += [_lengths(rows, test) for test in _tests(rows) if _has_bins(rows, test)]
         parts.append(_cost(rows))

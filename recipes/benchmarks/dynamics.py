@@ -1,8 +1,8 @@
-"""How fast trajectories grow with the position, by activation, initial scale and damping.
+"""How trajectories grow, and how far apart they stay, with the position, before any training.
 
-Prints the mean norm of p at several positions, delta 0.1, from random initial values of norm 1,
-with freshly initialised dynamics; solved in float64 with two rk4 steps a position. "inf" is
-beyond float32.
+Prints the mean norm of p at several positions, and the distance of tracks from their mean as a
+share of it, delta 0.1, from random initial values of norm 1; solved in float64 with two rk4 steps
+a position. "inf" is beyond float32.
 
     python recipes/benchmarks/dynamics.py > recipes/results/dynamics.md
 """
@@ -12,26 +12,31 @@ import sys
 
 import torch
 
-from fairseq_floater.dynamics import MLPDynamics
+from fairseq_floater.encoders.build import build_dynamics
 from fairseq_floater.ode import solve
+from fairseq_floater.options import INITS, PositionOptions
 from fairseq_floater.runge_kutta import ACTIVATIONS
 
 POSITIONS = (0, 16, 64, 256, 1024, 4096)
 FLOAT32_MAX = 3.4e38
 
 
-def norms(dim: int, tracks: int, **options) -> list[float]:
+def trajectories(dim: int, tracks: int, **options) -> torch.Tensor:
     torch.manual_seed(0)
-    dynamics = MLPDynamics(dim, **options).double()
+    dynamics = build_dynamics(PositionOptions(**options).validate(), dim).double()
     initial = torch.randn(tracks, dim, dtype=torch.float64) * dim**-0.5
     times = torch.arange(POSITIONS[-1] + 1, dtype=torch.float64) * 0.1
     with torch.no_grad():
-        states = solve(dynamics, initial, times, steps_per_position=2)
-    return [float(states[:, i].norm(dim=-1).mean()) for i in POSITIONS]
+        return solve(dynamics, initial, times, steps_per_position=2)
 
 
-def show(norm: float) -> str:
-    return f"{norm:.3g}" if norm < FLOAT32_MAX else "inf"
+def show(states: torch.Tensor) -> str:
+    """Of (tracks, dim): the mean norm, and what share of it is not common to all tracks."""
+    norm = float(states.norm(dim=1).mean())
+    if not norm < FLOAT32_MAX:
+        return "inf"
+    apart = float((states - states.mean(dim=0)).norm(dim=1).mean()) / norm
+    return f"{norm:.3g} ({apart:.0%})"
 
 
 def main() -> int:
@@ -42,16 +47,22 @@ def main() -> int:
     parser.add_argument("--tracks", type=int, default=12, help="default: %(default)s")
     args = parser.parse_args()
     print(f"d = {args.dim}, {args.tracks} tracks, delta 0.1\n")
-    print("| activation | initial scale | damping | " + " | ".join(map(str, POSITIONS)) + " |")
-    print("|---" * (3 + len(POSITIONS)) + "|")
-    for activation in sorted(ACTIVATIONS):
-        for scale in (1.0, 0.3):
-            for damping in (0.0, 0.5):
-                found = norms(
-                    args.dim, args.tracks, activation=activation, init_scale=scale, damping=damping
-                )
-                cells = " | ".join(map(show, found))
-                print(f"| {activation} | {scale} | {damping} | {cells} |", flush=True)
+    print("| start | activation | scale | damping | " + " | ".join(map(str, POSITIONS)) + " |")
+    print("|---" * (4 + len(POSITIONS)) + "|")
+    for start in INITS:
+        for activation in sorted(ACTIVATIONS):
+            for scale in (1.0, 0.3):
+                for damping in (0.0, 0.5):
+                    states = trajectories(
+                        args.dim,
+                        args.tracks,
+                        dynamics_init=start,
+                        dynamics_activation=activation,
+                        dynamics_init_scale=scale,
+                        dynamics_damping=damping,
+                    )
+                    cells = " | ".join(show(states[:, i]) for i in POSITIONS)
+                    print(f"| {start} | {activation} | {scale} | {damping} | {cells} |", flush=True)
     return 0
 
 

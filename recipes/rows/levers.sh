@@ -1,11 +1,15 @@
-# What it costs, and what it loses, to train the dynamics less often or not at all.
+# What it costs, and what it loses, to train the dynamics less often, alone, or not at all.
 BASELINE=floater-all
 FLOATER="--position-encoder floater --position-blocks all"
 row floater-all $FLOATER
+row floater-lr-1 $FLOATER --dynamics-lr-scale 1
 row floater-every-4 $FLOATER --dynamics-update-interval 4
 row floater-every-32 $FLOATER --dynamics-update-interval 32
-row floater-frozen $FLOATER --freeze-dynamics
 row floater-5-steps $FLOATER --ode-steps-per-position 5
 row sinusoidal-input --position-encoder sinusoidal --position-blocks input
-warm_row floater-only-warm sinusoidal-input $FLOATER --freeze-base
+# From the trained base model: all is trained, or the positions only.
 warm_row floater-all-warm sinusoidal-input $FLOATER
+warm_row floater-only-warm sinusoidal-input $FLOATER --freeze-base
+# From the trained FLOATER model: all is trained, or all but the positions.
+warm_row floater-longer floater-all $FLOATER
+warm_row floater-longer-frozen floater-all $FLOATER --freeze-dynamics
