@@ -233,7 +233,7 @@ def test_solver_errors(trained, tmp_path):
     """Small for hardly trained dynamics; large where the steps are too coarse for steep ones."""
     floater = trained["floater"][0]
     errors = solver_errors(floater)
-    assert set(errors) == {"encoder", "decoder"} and max(errors.values()) < 1e-3
+    assert set(errors) == {"encoder", "decoder"} and max(errors.values()) < 5e-3
     assert solver_errors(trained["learned"][0]) == {}
     state = torch.load(floater, weights_only=False)
     for name, weight in state["model"].items():
