@@ -1,10 +1,9 @@
 """Generation speed with FLOATER against the sinusoidal baseline, in one run.
 
-Two models that differ in their position encoding only translate the same sentences in turn, with
+Models that differ in their position encoder only translate the same sentences in turn, with
 fairseq's own beam search, to a fixed length (the weights are random). Tokens a second of
-processor time, the median over rounds; the ratio is the median of each round's. With --stored the
-encodings come out of the checkpoint, as `floater bake` leaves them; otherwise the first round's
-solve counts.
+processor time, the median over rounds; the ratio is the median of each round's. The encodings are
+there from the first round on, as they are in a checkpoint after `floater bake`.
 
     python recipes/benchmarks/generate.py > recipes/results/generate.md
 """
@@ -81,18 +80,21 @@ def measure(size: str, args: argparse.Namespace) -> Dict[str, List[float]]:
     words = dictionary(args.words)
     sample = batch(words, args.sentences, args.source_length)
     options = {"beam_size": args.beam, "max_len_b": args.length, "min_len": args.length}
-    generators = {
-        name: SequenceGenerator([build(size, encoding, words)], words, **options)
-        for name, encoding in ENCODINGS.items()
-    }
-    found: Dict[str, List[float]] = {name: [] for name in generators}
-    for current in range(args.rounds + 1):
-        names = list(generators)[:: 1 if current % 2 else -1]
-        for name in names:
-            taken = seconds(generators[name], sample)
-            if current:  # the first warms up, and solves
-                found[name].append(taken)
-        print(f"{size}: round {current} of {args.rounds}", file=sys.stderr)
+    found: Dict[str, List[float]] = {name: [] for name in ENCODINGS}
+    for current in range(args.builds):
+        # Anew, since where a model's weights happen to lie in memory tells by several per cent.
+        names = list(ENCODINGS)[current % len(ENCODINGS) :] + list(ENCODINGS)
+        names = names[: len(ENCODINGS)]
+        generators = {
+            name: SequenceGenerator([build(size, ENCODINGS[name], words)], words, **options)
+            for name in names
+        }
+        for round_ in range(args.rounds + 1):
+            for name in names[:: 1 if round_ % 2 else -1]:
+                taken = seconds(generators[name], sample)
+                if round_:  # the first warms up, and solves
+                    found[name].append(taken)
+        print(f"{size}: {current + 1} of {args.builds}", file=sys.stderr)
     return found
 
 
@@ -107,7 +109,8 @@ def main() -> int:
     add("--source-length", type=int, default=30, help="in tokens; default: %(default)s")
     add("--length", type=int, default=30, help="of translations; default: %(default)s")
     add("--words", type=int, default=10_000, help="in the vocabulary; default: %(default)s")
-    add("--rounds", type=int, default=10, help="default: %(default)s")
+    add("--builds", type=int, default=12, help="of every model; default: %(default)s")
+    add("--rounds", type=int, default=3, help="with every build; default: %(default)s")
     args = parser.parse_args()
     torch.set_num_threads(1)
     print("| model | position encoding | tokens/s | against the baseline |")
