@@ -1,19 +1,23 @@
 """Our solve against the authors' setting, in one run: seconds, and errors against float64.
 
 The peer is ``torchdiffeq.odeint_adjoint`` with rk4 and step delta/5, as in the paper's code. Ours
-is rk4 with one step a position, one over two, and one over four. All share dynamics, initial
-values and loss (a fixed random projection of the states). The peer runs once, ours several times
-after a warm-up, of which the median is printed. Errors are relative, in the Euclidean
-norm over all states, and over the gradients of all weights and initial values together:
+is rk4 with one step a position or another number of --steps. All share dynamics, initial values
+and loss (a fixed random projection of the states). The dynamics are oscillators, as they start by
+default, or random (Xavier), which move more slowly. The peer runs once, ours several times after a
+warm-up, of which the median is printed. Errors are relative, in the Euclidean norm over all
+states, and over the gradients of all weights and initial values together:
 
     states     against torchdiffeq's dopri5 in float64 at tolerance 1e-10
     gradients  against our rk4 in float64 with 8 steps a position, whose states' distance to that
                dopri5 is printed in the last column
 
-    python recipes/benchmarks/solver.py --threads 2 > recipes/results/solver.md
+    python recipes/benchmarks/solver.py > recipes/results/solver.md
+    python recipes/benchmarks/solver.py --start random --steps 1,1/2,1/4 \\
+        > recipes/results/solver_random.md
 """
 
 import argparse
+import copy
 import statistics
 import sys
 import time
@@ -24,10 +28,11 @@ import torchdiffeq
 from torch import Tensor
 
 from fairseq_floater.dynamics import MLPDynamics
+from fairseq_floater.encoders.build import build_dynamics
 from fairseq_floater.ode import solve
+from fairseq_floater.options import INITS, PositionOptions
 
 DELTA = 0.1
-OURS = ("1", "1/2", "1/4")
 
 
 def numbers(text: str) -> list[int]:
@@ -59,16 +64,17 @@ def measure(
     return statistics.median(forward), statistics.median(backward), states, list(gradients)
 
 
-def compare(dim: int, positions: int, tracks: int, repeats: int) -> None:
+def compare(dim: int, positions: int, args: argparse.Namespace) -> None:
     torch.manual_seed(0)
     dynamics = MLPDynamics(dim)
-    initial = torch.randn(tracks, dim, requires_grad=True)
-    projection = torch.randn(tracks, positions, dim) / positions
+    if args.start == "oscillators":
+        dynamics = build_dynamics(PositionOptions(position_delta=DELTA), dim)
+    initial = torch.randn(args.tracks, dim, requires_grad=True)
+    projection = torch.randn(args.tracks, positions, dim) / positions
     times = torch.arange(positions, dtype=torch.float64) * DELTA
     parameters = [initial, *dynamics.parameters()]
 
-    double = MLPDynamics(dim).double()
-    double.load_state_dict(dynamics.state_dict())
+    double = copy.deepcopy(dynamics).double()
     start = initial.detach().double().requires_grad_()
     with torch.no_grad():
         exact = torchdiffeq.odeint(double, start, times, rtol=1e-10, atol=1e-10, method="dopri5")
@@ -98,12 +104,13 @@ def compare(dim: int, positions: int, tracks: int, repeats: int) -> None:
         return total
 
     base = row("odeint_adjoint rk4, delta/5", measure(peer, parameters, projection, 1), None)
-    for steps in OURS:
+    for steps in args.steps:
 
         def ours(steps: str = steps) -> Tensor:
             return solve(dynamics, initial, times, steps_per_position=steps)
 
-        row(f"ours rk4, {steps} a position", measure(ours, parameters, projection, repeats), base)
+        result = measure(ours, parameters, projection, args.repeats)
+        row(f"ours rk4, {steps} a position", result, base)
 
 
 def main() -> int:
@@ -118,12 +125,19 @@ def main() -> int:
     )
     parser.add_argument("--tracks", type=int, default=18, help="default: %(default)s")
     parser.add_argument("--repeats", type=int, default=5, help="of ours; default: %(default)s")
+    parser.add_argument("--start", choices=INITS, default=INITS[0], help="default: %(default)s")
+    parser.add_argument(
+        "--steps",
+        type=lambda text: text.split(","),
+        default=["2", "1", "1/2"],
+        help="default: 2,1,1/2",
+    )
     parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     print(
-        f"{args.tracks} tracks, float32, {args.threads} threads, torch {torch.__version__}, "
-        f"torchdiffeq {torchdiffeq.__version__}\n"
+        f"h {args.start}, {args.tracks} tracks, float32, {args.threads} threads, "
+        f"torch {torch.__version__}, torchdiffeq {torchdiffeq.__version__}\n"
     )
     print(
         "| d | positions | solve | forward s | backward s | times faster | error of states | "
@@ -132,7 +146,7 @@ def main() -> int:
     print("|---|---|---|---|---|---|---|---|---|")
     for dim in args.dims:
         for positions in args.positions:
-            compare(dim, positions, args.tracks, args.repeats)
+            compare(dim, positions, args)
     return 0
 
 
