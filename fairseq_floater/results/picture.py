@@ -36,7 +36,8 @@ def _by_length(axis, test: str, rows: Dict[str, List[Record]]) -> None:
         records = [r for r in records if test in r.tests]
         bins = [i for i, b in enumerate(records[0].tests[test]["bins"]) if b["sentences"]]
         values = [[r.tests[test]["bins"][i]["bleu"] for r in records] for i in bins]
-        names = [records[0].tests[test]["bins"][i]["words"].replace("<=", "≤") for i in bins]
+        first = [records[0].tests[test]["bins"][i] for i in bins]
+        names = [f"{b['words'].replace('<=', '≤')}\n{b['sentences']:,} pairs" for b in first]
         errors = [stdev(v) if len(v) > 1 else 0.0 for v in values]
         axis.errorbar(names, [mean(v) for v in values], yerr=errors, marker="o", label=row)
     axis.set_xlabel("source words")
