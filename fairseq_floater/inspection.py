@@ -1,6 +1,5 @@
 """What a checkpoint holds of positions."""
 
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, Dict, Optional, Tuple
 
@@ -10,7 +9,6 @@ from fairseq_floater.encoders import FloaterEncoder, PositionEncoder
 from fairseq_floater.errors import UserError
 from fairseq_floater.loading import load_options
 from fairseq_floater.ode import solve
-from fairseq_floater.options import PositionOptions
 from fairseq_floater.transformer.config import FloaterTransformerConfig
 from fairseq_floater.transformer.tracks import build_stack_encoder
 
@@ -91,18 +89,8 @@ def solver_error(encoder: FloaterEncoder, positions: int) -> float:
 
 
 def position_options(checkpoint: Path) -> Dict[str, Any]:
-    """Encoder, blocks and injection of a checkpoint, and every other option not at its default."""
-    _, config = load_options(checkpoint)
-    shown = {
-        "position_encoder": str(config.position_encoder),
-        "position_blocks": str(config.position_blocks),
-        "position_injection": None if config.position_encoder == "none" else config.injection,
-    }
-    for option in fields(PositionOptions):
-        value = getattr(config, option.name)
-        if option.name not in shown and value != option.default:
-            shown[option.name] = value
-    return shown
+    """The options of a checkpoint that its position encoder reads; raises as ``load_options``."""
+    return load_options(checkpoint)[1].in_force()
 
 
 def position_encoder(

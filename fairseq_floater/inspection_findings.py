@@ -12,29 +12,13 @@ from fairseq_floater.encoders import FloaterEncoder, PositionEncoder
 from fairseq_floater.errors import UserError
 from fairseq_floater.inspection import STACKS, count_parameters, position_encoder, solver_error
 from fairseq_floater.loading import build_model, load_options
+from fairseq_floater.options import LEVERS
 from fairseq_floater.spectrum import Spectrum, spread
 from fairseq_floater.transformer.config import FloaterTransformerConfig
 from fairseq_floater.transformer.tracks import block_tracks
 
 #: encodings are looked at up to these multiples of the training length
 REACHES = (1, 2, 4, 8, 16)
-
-#: the options that each position encoder reads
-SETTINGS = {
-    "floater": (
-        "position_delta",
-        "dynamics_activation",
-        "dynamics_damping",
-        "share_dynamics",
-        "ode_backend",
-        "ode_solver",
-        "ode_steps_per_position",
-    ),
-    "rnn": ("rnn_layers", "rnn_input", "share_dynamics"),
-    "learned": ("max_source_positions", "max_target_positions"),
-    "sinusoidal": (),
-    "none": (),
-}
 
 
 @dataclass
@@ -143,12 +127,22 @@ def inspect_checkpoint(checkpoint: Path, length: int = 64) -> Findings:
         position_encoder=kind,
         position_blocks=str(config.position_blocks),
         position_injection=None if kind == "none" else config.injection,
-        settings={name: getattr(config, name) for name in SETTINGS[kind]},
+        settings=_settings(config, kind),
         position_parameters=count_parameters(state, config),
         model_parameters=sum(weight.numel() for weight in model.parameters()),
         length=length,
         stacks={s: _of_stack(state, config, s, length) for s in STACKS if kind != "none"},
     )
+
+
+def _settings(config: FloaterTransformerConfig, kind: str) -> Dict[str, Any]:
+    """The options that say what the encodings are, beside those that findings name."""
+    named = ("position_encoder", "position_blocks", "position_injection", *LEVERS)
+    settings = {n: v for n, v in config.in_force().items() if n not in named and v is not None}
+    if kind == "learned":
+        limits = ("max_source_positions", "max_target_positions")
+        settings |= {name: getattr(config, name) for name in limits}
+    return settings
 
 
 def encoding_table(encoder: PositionEncoder, length: int) -> Tuple[Tensor, Optional[str]]:

@@ -18,7 +18,7 @@ pytest_plugins = ["commands"]
 POSITIONS = {
     "default": {},
     "input": {"position_blocks": "input"},
-    "undamped": {"dynamics_damping": 0.0, "position_delta": 0.2},
+    "random, damped": {"dynamics_init": "random", "dynamics_damping": 0.5, "position_delta": 0.2},
     "rnn": {"position_encoder": "rnn", "position_injection": "bias"},
     "learned": {"position_encoder": "learned"},
     "sinusoidal": {"position_encoder": "sinusoidal", "position_blocks": "input"},
@@ -69,11 +69,13 @@ def test_command_translates_and_trains_on(corpus, trained, tmp_path):
     base = trained["stock"][0]
     out = tmp_path / "floater.pt"
     flags = ["--position-delta", 0.2, "--dynamics-activation", "sin"]
+    flags += ["--dynamics-init", "random", "--dynamics-init-scale", 0]  # a 0 that is no default
     result = floater("convert", base, out, "--arch", "floater_transformer", *flags)
     assert "--encoder-embed-dim is 16 there, 512 here" in result.stderr and not out.exists()
     result = floater("convert", base, out, *flags)
     assert result.returncode == 0, result.stderr
-    assert read_checkpoint(str(out))["cfg"]["model"]["dynamics_activation"] == "sin"
+    written = read_checkpoint(str(out))["cfg"]["model"]
+    assert (written["dynamics_activation"], written["dynamics_init_scale"]) == ("sin", 0.0)
     stock = succeed("generate", corpus, *GENERATION, "--path", base)
     ours = succeed("generate", corpus, *GENERATION, "--path", out)
     for number, (score, text) in stock.hypotheses().items():

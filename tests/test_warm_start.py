@@ -23,7 +23,7 @@ ADDITIVE = {"position_injection": "additive"}
 #: options of the base model, and ours
 STARTS = {
     "floater": ({}, FLOATER),
-    "undamped": ({}, {**FLOATER, "dynamics_damping": 0.0}),
+    "random, damped": ({}, {**FLOATER, "dynamics_init": "random", "dynamics_damping": 0.5}),
     "shared": ({}, {**FLOATER, "share_dynamics": "all"}),
     "at the input": ({}, {**FLOATER, "position_blocks": "input"}),
     "learned base": (LEARNED_BASE, {**FLOATER, **LEARNED_BASE}),

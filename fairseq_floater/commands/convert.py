@@ -1,4 +1,4 @@
-"""``floater convert``: learned positions for a trained model."""
+"""``floater convert``: FLOATER, or other learned positions, for a trained model."""
 
 import argparse
 from dataclasses import fields
@@ -8,7 +8,7 @@ from fairseq.dataclass.utils import gen_parser_from_dataclass
 
 from fairseq_floater.options import PositionOptions
 
-SUMMARY = "give a trained transformer checkpoint learned positions, without changing a logit"
+SUMMARY = "add FLOATER to a trained transformer checkpoint, without changing its translations"
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -24,6 +24,6 @@ def run(args: argparse.Namespace) -> None:
     from fairseq_floater.convert import convert
 
     flags = {f.name: getattr(args, f.name, None) for f in fields(PositionOptions)}
-    given = {name: value for name, value in flags.items() if value not in (None, False)}
+    given = {n: value for n, value in flags.items() if value is not None and value is not False}
     convert(args.base, args.out, given, args.arch, args.seed)
     print(args.out)

@@ -46,7 +46,9 @@ def main() -> int:
     parser.add_argument("--dim", type=int, default=128, help="default: %(default)s")
     parser.add_argument("--tracks", type=int, default=12, help="default: %(default)s")
     args = parser.parse_args()
-    print(f"d = {args.dim}, {args.tracks} tracks, delta 0.1\n")
+    print(f"# How trajectories grow and part before any training: d = {args.dim}, delta 0.1\n")
+    print(f"Mean norm of p over {args.tracks} tracks at position 0, 16, ..., and in brackets their")
+    print("distance from their mean, as a share of it. They start at norm 1.\n")
     print("| start | activation | scale | damping | " + " | ".join(map(str, POSITIONS)) + " |")
     print("|---" * (4 + len(POSITIONS)) + "|")
     for start in INITS:

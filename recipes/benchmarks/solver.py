@@ -11,7 +11,7 @@ states, and over the gradients of all weights and initial values together:
     gradients  against our rk4 in float64 with 8 steps a position, whose states' distance to that
                dopri5 is printed in the last column
 
-    python recipes/benchmarks/solver.py > recipes/results/solver.md
+    python recipes/benchmarks/solver.py --dims 512 --positions 64,256 > recipes/results/solver.md
     python recipes/benchmarks/solver.py --start random --steps 1,1/2,1/4 \\
         > recipes/results/solver_random.md
 """
@@ -135,6 +135,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    print("# Seconds and errors of a solve, against the setting of the paper's code\n")
     print(
         f"h {args.start}, {args.tracks} tracks, float32, {args.threads} threads, "
         f"torch {torch.__version__}, torchdiffeq {torchdiffeq.__version__}\n"

@@ -11,6 +11,8 @@ row floater-all $FLOATER
 row floater-lr-1 $FLOATER --dynamics-lr-scale 1
 row floater-lr-0.3 $FLOATER --dynamics-lr-scale 0.3
 row floater-additive $FLOATER --position-injection additive
+row floater-input-additive \
+    --position-encoder floater --position-blocks input --position-injection additive
 row floater-no-base $FLOATER --no-token-positional-embeddings
 row floater-scale-1 $FLOATER --dynamics-init-scale 1
 row floater-period-100 $FLOATER --dynamics-longest-period 100
