@@ -1,4 +1,4 @@
-"""Named architectures, each fairseq's of that name but for the positions."""
+"""Named architectures: each but ``_tiny`` is fairseq's of that name but for the positions."""
 
 from typing import Any, Callable
 
