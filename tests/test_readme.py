@@ -78,7 +78,7 @@ def test_commands_for_trained_models(trained, tmp_path):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert (tmp_path / "pictures/encoder.png").exists() and (tmp_path / "floater.pt2").exists()
-    assert "position encoder        floater" in done.stdout
+    assert re.search(r"^position encoder +floater$", done.stdout, flags=re.M)
     assert "1,025 positions of the encoder" in done.stdout
 
 
