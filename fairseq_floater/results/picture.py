@@ -56,5 +56,5 @@ def _by_row(axis, test: str, rows: Dict[str, List[Record]]) -> None:
                       textcoords="offset points", fontsize=8)  # fmt: skip
     axis.set_yticks(range(len(shown)), list(shown), fontsize=8)
     axis.invert_yaxis()
-    axis.margins(x=0.15)
+    axis.margins(x=0.15, y=0.08)
     axis.set_xlabel("BLEU")
