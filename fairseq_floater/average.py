@@ -6,8 +6,9 @@ from typing import Dict, List, Sequence
 
 from torch import Tensor
 
-from fairseq_floater.checkpoints import read_checkpoint, write_checkpoint
+from fairseq_floater.checkpoints import write_checkpoint
 from fairseq_floater.errors import UserError
+from fairseq_floater.loading import read_existing
 from fairseq_floater.stored import drop_tables
 
 
@@ -22,9 +23,7 @@ def average_checkpoints(checkpoints: Sequence[Path], output: Path) -> None:
     """
     sums: Dict[str, Tensor] = {}
     for path in checkpoints:
-        if not path.is_file():
-            raise UserError(f"no checkpoint at {path}: give the path of a checkpoint*.pt")
-        state = read_checkpoint(str(path))
+        state = read_existing(path)
         weights = state["model"]
         drop_tables(weights)  # the mean of two solutions solves nothing
         shapes = {name: tuple(weight.shape) for name, weight in weights.items()}

@@ -46,12 +46,27 @@ def share_checkpoints_between_processes() -> None:
     in it. Between our own processes a pickle is safe: what it holds was read as plain data.
     """
     distributed_utils._broadcast_object_slow = _broadcast_object
+    distributed_utils.broadcast_object = _remembering(distributed_utils.broadcast_object)
 
 
 def _broadcast_object(obj: Any, src_rank: int, group: Any, dist_device: torch.device) -> Any:
     box = [obj]
     torch.distributed.broadcast_object_list(box, src=src_rank, group=group, device=dist_device)
     return box[0]
+
+
+def _remembering(broadcast: Callable[..., Any]) -> Callable[..., Any]:
+    """fairseq's broadcast takes all tensors out, and rebuilds dictionaries as plain ones."""
+
+    @functools.wraps(broadcast)
+    def remembering(obj: Any, *args, **kwargs) -> Any:
+        path = getattr(obj.get("model"), "path", Weights.path) if isinstance(obj, dict) else ""
+        obj = broadcast(obj, *args, **kwargs)
+        if isinstance(obj, dict) and isinstance(obj.get("model"), dict):
+            obj["model"] = Weights.of(obj["model"], path or Weights.path, model_options(obj))
+        return obj
+
+    return remembering
 
 
 def _explaining(load: Callable[..., Dict[str, Any]]) -> Callable[..., Dict[str, Any]]:

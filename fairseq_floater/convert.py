@@ -22,7 +22,7 @@ def convert(
     """Write ``base`` with learned positions that start at nothing, without an optimizer's state.
 
     Args:
-        base: checkpoint of fairseq's ``transformer``, or of ours without trajectories.
+        base: checkpoint of fairseq's ``transformer``, or of ours without learned positions.
         output: checkpoint to write.
         positions: fields of ``PositionOptions`` that are not at their defaults.
         arch: an architecture whose shape the base model must have; any shape when not given.
@@ -35,6 +35,11 @@ def convert(
     there = model_options(state)
     if not there:
         raise UserError(f"{base} does not say what model it is of: train it with fairseq-train")
+    if any(".positions." in name for name in state["model"]):
+        raise UserError(
+            f"{base} has learned positions already, of --position-encoder "
+            f"{there.get('position_encoder')}: train it on with --finetune-from-model {base}"
+        )
     if arch is not None:
         _check_shape(base, there, arch)
     chosen = {**vars(PositionOptions()), **positions}

@@ -37,7 +37,8 @@ class StepGrid:
     ``nodes`` (steps + 1,) float64, in time. With k steps a position, ``substeps`` is k and
     every k-th node is a reported time. With one step over m positions, ``stride`` is m and the
     times between two nodes are interpolated; the last step then reaches past the last time if
-    need be, by the last spacing, so that a value never depends on how many are asked for.
+    need be, by the last spacing, so that at evenly spaced times a value never depends on how many
+    are asked for.
     """
 
     nodes: Tensor

@@ -5,8 +5,10 @@ from typing import Dict, List, Sequence, Tuple
 
 import matplotlib
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from torch import Tensor
 
+from fairseq_floater.errors import UserError
 from fairseq_floater.inspection import load_position_encoder
 from fairseq_floater.transformer.config import FloaterTransformerConfig
 from fairseq_floater.transformer.tracks import block_tracks
@@ -20,7 +22,11 @@ def draw_heatmap(checkpoint: Path, picture: Path, stack: str = "encoder", positi
         picture: the file to write; its ending chooses the format.
         stack: ``encoder`` or ``decoder``.
         positions: how many; the default is that of the authors' article.
+
+    Raises:
+        UserError: if the checkpoint has no encodings, or the picture an unknown ending.
     """
+    check_ending(picture)
     table, config = _table(checkpoint, stack, positions)
     rows = block_tracks(config.nested(), stack)
     draw(table, rows, picture, f"{config.position_encoder} encodings, {stack}, by block")
@@ -34,6 +40,7 @@ def draw_side_by_side(
     Each has a colour scale of its own: a vector added to the input and a bias of the queries
     differ in size. Arguments are those of ``draw_heatmap``.
     """
+    check_ending(picture)
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
@@ -66,6 +73,16 @@ def _table(checkpoint: Path, stack: str, positions: int) -> Tuple[Tensor, Floate
 def _style(table: Tensor) -> Dict:
     limit = float(table.abs().quantile(0.99) if table.numel() < 2**24 else table.abs().max())
     return {"aspect": "auto", "cmap": "RdBu_r", "vmin": -limit or -1.0, "vmax": limit or 1.0}
+
+
+def check_ending(picture: Path) -> None:
+    """Refuse a file name whose ending is that of no kind of picture, before any work."""
+    kinds = FigureCanvasAgg.get_supported_filetypes()
+    if picture.suffix[1:].lower() not in kinds:
+        raise UserError(
+            f"picture {picture} has no ending of a picture: choose from "
+            f"{', '.join('.' + kind for kind in sorted(kinds))}"
+        )
 
 
 def _save(figure, picture: Path) -> None:

@@ -81,7 +81,7 @@ def solver_error(encoder: FloaterEncoder, positions: int) -> float:
     """``solver_errors`` of one encoder, in float32."""
     index = torch.arange(positions, dtype=torch.float64)
     with torch.no_grad():
-        used = encoder(index).double()
+        used = encoder(positions).double()
         start, times = encoder.initial.double(), index * encoder.delta
         exact = solve(encoder.dynamics, start, times, steps_per_position=40)
     scale = exact.square().mean().sqrt().clamp(min=1e-12)

@@ -167,7 +167,7 @@ def encoding_table(encoder: PositionEncoder, length: int) -> Tuple[Tensor, Optio
 
 def _encodings(encoder: PositionEncoder, count: int) -> Tensor:
     with torch.no_grad():
-        return encoder(torch.arange(count)).double()
+        return encoder(count).double()
 
 
 def _of_stack(

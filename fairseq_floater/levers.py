@@ -45,8 +45,9 @@ def apply_levers(model: nn.Module, options: PositionOptions) -> None:
     Raises:
         UserError: if nothing would be left to learn, or nothing is there to treat apart.
     """
-    encoders = [m for m in model.modules() if isinstance(m, PositionEncoder)]
-    encoders = [m for m in encoders if any(True for _ in m.parameters())]
+    # Those of the stacks; a learned base encoding is a part of the base model.
+    encoders = [stack.positions for stack in (model.encoder, model.decoder)]
+    encoders = [e for e in encoders if e is not None and any(True for _ in e.parameters())]
     _require_learned(encoders, options)
     learned = {id(p) for encoder in encoders for p in encoder.parameters()}
     for parameter in model.parameters():
@@ -72,6 +73,10 @@ def _require_learned(encoders: List[PositionEncoder], options: PositionOptions) 
         raise UserError(
             f"{flags[0]} needs a learned position encoder, but --position-encoder is "
             f"{options.position_encoder}: leave it out"
+        )
+    if options.dynamics_lr_scale != 1.0 and options.position_encoder == "learned":
+        raise UserError(
+            "--dynamics-lr-scale needs dynamics, but --position-encoder is learned: leave it out"
         )
 
 

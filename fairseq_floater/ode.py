@@ -34,7 +34,7 @@ def solve(
         dynamics: ``MLPDynamics``, or any callable (t scalar, p (tracks, dim)) -> (tracks, dim).
         initial: (tracks, dim) states at the first time.
         times: (positions,) increasing, in units of time; need not be evenly spaced.
-        solver: ``euler``, ``midpoint`` or ``rk4``; with torchdiffeq, those of ``reference.SOLVERS``.
+        solver: ``euler``, ``midpoint`` or ``rk4``; with torchdiffeq all ``reference.SOLVERS``.
         steps_per_position: steps between two times, a whole number, or 1/m for one step over m
             of them (cubic Hermite between). Adaptive solvers choose their own.
         backend: ``native`` or ``torchdiffeq``; by default native where it can.

@@ -48,6 +48,9 @@ READS = {
     "rnn": ("share_dynamics", "rnn_layers", "rnn_input"),
     "none": (),
 }
+#: damping x step beyond which a solver of dp/dt = -damping p no longer shrinks p
+LARGEST_DAMPED_STEP = {"euler": 2.0, "midpoint": 2.0, "rk4": 2.785}
+
 LEVERS = ("dynamics_lr_scale", "dynamics_update_interval", "freeze_dynamics", "freeze_base")
 
 
@@ -232,7 +235,7 @@ class PositionOptions(FairseqDataclass):
         if self.dynamics_init == "oscillators":
             _require(self, "dynamics_init_scale", _positive, "> 0 with --dynamics-init oscillators")
         _require(self, "dynamics_init_scale", _non_negative, ">= 0")
-        _require(self, "dynamics_longest_period", lambda x: x > SHORTEST_PERIOD, "> 4 pi")
+        _require(self, "dynamics_longest_period", _longer_than_shortest, "> 4 pi")
         _require(self, "dynamics_damping", _non_negative, ">= 0")
         _require(self, "dynamics_lr_scale", _positive, "> 0")
         _require(self, "dynamics_update_interval", lambda x: x >= 1, ">= 1")
@@ -256,11 +259,15 @@ class PositionOptions(FairseqDataclass):
                 "--position-encoder sinusoidal has no learned biases for --position-injection "
                 "bias: use additive, or one of floater, learned, rnn"
             )
-        if self.position_times != "tokens" and self.position_encoder in ("learned", "rnn"):
+        if (
+            self.position_times != "tokens"
+            and "position_times" not in READS[str(self.position_encoder)]
+        ):
             raise UserError(
                 f"--position-encoder {self.position_encoder} has whole positions only, without "
                 f"--position-times {self.position_times}: use floater or sinusoidal"
             )
+        self._validate_damping()
         if self.freeze_base and self.freeze_dynamics:
             raise UserError(
                 "--freeze-base and --freeze-dynamics leave nothing to learn: give one of them"
@@ -280,6 +287,19 @@ class PositionOptions(FairseqDataclass):
                 raise UserError(
                     "--ode-adjoint needs --ode-backend torchdiffeq; the native gradient is exact"
                 )
+
+    def _validate_damping(self) -> None:
+        """A step must shrink what is damped, or the solver blows up what the equation forgets."""
+        solver = str(self.ode_solver)
+        if self.position_encoder != "floater" or solver not in LARGEST_DAMPED_STEP:
+            return
+        step = self.position_delta / float(parse_steps_per_position(self.ode_steps_per_position))
+        if self.dynamics_damping * step > LARGEST_DAMPED_STEP[solver]:
+            raise UserError(
+                f"--dynamics-damping {self.dynamics_damping} is too much for --ode-solver {solver} "
+                f"at steps of {step:g}: use at most {LARGEST_DAMPED_STEP[solver] / step:.4g}, or "
+                "raise --ode-steps-per-position"
+            )
 
 
 _CHOICES = {
@@ -306,6 +326,10 @@ def _positive(value: float) -> bool:
 
 def _non_negative(value: float) -> bool:
     return math.isfinite(value) and value >= 0
+
+
+def _longer_than_shortest(period: float) -> bool:
+    return SHORTEST_PERIOD < period < math.inf
 
 
 def _require(options: PositionOptions, name: str, holds, wanted: str) -> None:

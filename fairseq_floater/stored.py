@@ -43,7 +43,9 @@ def compute_tables(model: nn.Module, positions: int) -> Dict[str, Tensor]:
     for stack in STACKS:
         encoder = getattr(model, stack).positions
         if encoder is not None and encoder.sequential:
-            tables[f"{stack}.{TABLE}"] = encoder.kept(positions).clone()
+            steps = max(1, -(-(positions - 1) // encoder.growth))
+            length = steps * encoder.growth + 1  # however much is kept already
+            tables[f"{stack}.{TABLE}"] = encoder.kept(length)[:, :length].clone()
             tables[f"{stack}.{FINGERPRINT}"] = fingerprint(encoder, encoder.state_dict())
     return tables
 
@@ -58,6 +60,8 @@ def take_tables(model: nn.Module, weights: MutableMapping[str, Tensor]) -> Dict[
             continue
         start = f"{stack}.positions."
         state = {n[len(start) :]: w for n, w in weights.items() if n.startswith(start)}
+        if encoder.state_dict().keys() != state.keys() - {"baked", "baked_of"}:
+            continue  # of another encoder: the weights themselves do not fit
         stored = weights.get(f"{stack}.{FINGERPRINT}", torch.zeros(0))
         if torch.equal(stored, fingerprint(encoder, state)):
             tables[stack] = table

@@ -30,6 +30,10 @@ COMPARED = tuple(
     "cross_self_attention",
 )
 
+#: and those of our own models, whose trajectories would be others with other ones; when tokens
+#: stand, and how closely an equation is followed, may change
+TRAJECTORIES = ("position_delta", "dynamics_activation", "dynamics_damping")
+
 #: so many weights that do not fit are named, the others counted
 NAMED = 4
 
@@ -87,9 +91,10 @@ def fit(model: nn.Module, weights: Mapping[str, Tensor]) -> Dict[str, Tensor]:
 
 def different_options(there: Mapping[str, Any], here: Mapping[str, Any]) -> List[str]:
     """The options by which a model there computes something else than one here."""
+    floater = (there.get("position_encoder"), here.get("position_encoder")) == ("floater",) * 2
     return [
         f"--{name.replace('_', '-')} is {there[name]} there, {here[name]} here"
-        for name in COMPARED
+        for name in COMPARED + TRAJECTORIES * floater
         if name in there and str(there[name]) != str(here[name])
     ]
 
@@ -106,6 +111,9 @@ def input_encoding(options: Mapping[str, Any], stack: str) -> Optional[str]:
     return "learned" if options.get(f"{stack}_learned_pos") else "sinusoidal"
 
 
+_OTHER_INPUT = "its {} has {} positions at the input, this one {}"
+
+
 def _start_positions(
     stack: nn.Module,
     name: str,
@@ -114,9 +122,10 @@ def _start_positions(
     options_here: Mapping[str, Any],
 ) -> List[str]:
     """Add to ``weights`` what a stack's trajectories start from; says so where it cannot."""
-    if any(key.startswith(f"{name}.positions.") for key in weights):
-        return []
     here = input_encoding(options_here, name)
+    if any(key.startswith(f"{name}.positions.") for key in weights):
+        there = input_encoding(options_there, name) if options_there else here
+        return [] if there == here else [_OTHER_INPUT.format(name, there or "no", here or "none")]
     there = here
     if f"{name}.embed_positions.weight" in weights:
         there = "learned"
@@ -130,7 +139,7 @@ def _start_positions(
     elif not stack.biased and stack.positions is not None:
         start = stack.positions.starting_at(_base_table(stack, name, there, weights))
     if start is None:
-        return [f"its {name} has {there or 'no'} positions at the input, this one {here or 'none'}"]
+        return [_OTHER_INPUT.format(name, there or "no", here or "none")]
     weights.update({f"{name}.positions.{key}": value for key, value in start.items()})
     return []
 

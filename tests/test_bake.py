@@ -125,6 +125,17 @@ def test_baking_again_replaces(baked, tmp_path):
     assert stored_positions(read_checkpoint(str(tmp_path / "again.pt"))["model"])["encoder"] == 1025
     model = load_model(tmp_path / "again.pt").model
     assert model.encoder.positions.kept(1).size(1) == 1025
+    assert set(bake(tmp_path / "again.pt", tmp_path / "shorter.pt", 10).values()) == {257}
+
+
+@pytest.mark.parametrize("encoder", ["rnn", "learned", "sinusoidal"])
+def test_tables_of_another_encoder_are_no_news(encoder, caplog):
+    """What is said is that the weights do not fit."""
+    stored = with_tables(make_model(seed=2))
+    other = make_model(seed=2, position_encoder=encoder, position_injection=None)
+    assert take_tables(other, OrderedDict(stored)) == {} and not caplog.text
+    with pytest.raises(UserError, match="does not fit this model"):
+        other.load_state_dict(stored)
 
 
 def test_nothing_to_store_is_said(trained, tmp_path):

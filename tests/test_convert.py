@@ -105,5 +105,7 @@ def test_mistakes_are_one_line(arguments, message, trained, tmp_path):
 
 
 def test_a_model_of_ours_with_trajectories_is_refused(trained, tmp_path):
-    with pytest.raises(UserError, match="does not fit this model"):
-        convert(trained["floater"][0], tmp_path / "x.pt", {"position_encoder": "learned"})
+    for positions in ({"position_encoder": "learned"}, {"position_delta": 0.2}, {}):
+        with pytest.raises(UserError, match="learned positions already, of --position-encoder fl"):
+            convert(trained["floater"][0], tmp_path / "x.pt", positions)
+    assert not list(tmp_path.iterdir())

@@ -158,11 +158,17 @@ def test_explicit_positions(build):
         encoder(0)
 
 
-def test_irregular_positions_lie_on_the_same_trajectory():
-    encoder = floater(steps_per_position=8)
-    regular = encoder(8)
-    picked = encoder(torch.tensor([1.5, 3.0, 7.0]))
-    torch.testing.assert_close(picked[:, 1:], regular[:, [3, 7]], atol=1e-5, rtol=1e-4)
+@pytest.mark.parametrize("build", [floater, sinusoidal, rnn, learned])
+def test_explicit_positions_may_have_gaps(build):
+    encoder = build()
+    picked = encoder(torch.tensor([5.0, 20.0, 60.0]))
+    assert torch.equal(picked, encoder(64)[:, [5, 20, 60]])
+
+
+@pytest.mark.parametrize("build", [rnn, learned])
+def test_some_encoders_have_whole_positions_only(build):
+    with pytest.raises(UserError, match="whole positions only"):
+        build()(torch.tensor([0.0, 0.5]))
 
 
 def test_sinusoids_equal_fairseq_and_the_block_term_of_the_paper():
@@ -198,8 +204,6 @@ def test_rnn_follows_its_recurrence(layers, input):
 def test_learned_refuses_longer_input_with_its_limit():
     with pytest.raises(UserError, match="input of 65 positions.*holds 64.*--max-source-positions"):
         learned()(65)
-    with pytest.raises(UserError, match="whole positions"):
-        learned()(torch.tensor([0.0, 0.5]))
 
 
 def test_divergence_is_named():
@@ -213,6 +217,17 @@ def test_divergence_is_named():
     assert "--dynamics-damping" in message and "\n" not in message
     position = int(message.split("position ")[2].split()[0])
     assert torch.isfinite(encoder(position)).all()
+
+
+def test_what_is_finite_as_far_as_asked_is_given():
+    """Training needs no more; so must validation not."""
+    dynamics = MLPDynamics(DIM, activation="relu", init_scale=4.0)
+    encoder = FloaterEncoder(TRACKS, DIM, dynamics, initial_std=1.0)
+    trained = encoder(9)
+    with torch.no_grad():
+        assert torch.equal(encoder(9), trained)
+        with pytest.raises(UserError, match="not finite from position"):
+            encoder(2000)
 
 
 def test_tables_follow_the_device_precision():

@@ -89,6 +89,13 @@ def test_freezing(frozen):
         assert torch.equal(before[name], after[name]) == stays, name
 
 
+@pytest.mark.parametrize("frozen", ["dynamics", "base"])
+def test_a_learned_base_encoding_is_part_of_the_base(frozen):
+    model = make_model(encoder_learned_pos=True, **{f"freeze_{frozen}": True})
+    table = model.encoder.embed_positions.encoder.table
+    assert table.requires_grad == (frozen == "dynamics")
+
+
 def test_frozen_dynamics_are_not_solved_again(monkeypatch):
     model = make_model(seed=2, freeze_dynamics=True)
     train(model, 1)
@@ -127,6 +134,10 @@ MISTAKES = {
     ),
     "scale": ({"dynamics_lr_scale": 0.0}, "--dynamics-lr-scale must be > 0, got 0.0"),
     "interval": ({"dynamics_update_interval": 0}, "--dynamics-update-interval must be >= 1"),
+    "learned": (
+        {"position_encoder": "learned", "dynamics_lr_scale": 0.1},
+        "--dynamics-lr-scale needs dynamics, but --position-encoder is learned",
+    ),
     "sinusoidal": (
         {"position_encoder": "sinusoidal", "freeze_base": True},
         "--freeze-base needs a learned position encoder, but --position-encoder is sinusoidal",

@@ -196,6 +196,8 @@ def test_heatmap_refusals(tmp_path, capsys):
         assert error.startswith("error: ") and message in error and error.count("\n") == 1
     with pytest.raises(UserError):
         load_position_encoder(foreign)
+    assert cli.main(["heatmap", str(foreign), str(broken)]) == 1
+    assert "broken.pt has no ending of a picture: choose from" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         cli.main(["heatmap", str(foreign), "x.png", "--positions", "0"])
 

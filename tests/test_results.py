@@ -16,7 +16,7 @@ from fairseq import checkpoint_utils
 from fairseq_floater.average import average_checkpoints, last_checkpoints
 from fairseq_floater.errors import UserError
 from fairseq_floater.inspection import count_position_parameters, position_options, solver_errors
-from fairseq_floater.results.generation import Translation, read_generation
+from fairseq_floater.results.generation import Translation, read_generation, read_lines
 from fairseq_floater.results.record import Record, read_records, references_path
 from fairseq_floater.results.report import markdown, report
 from fairseq_floater.results.run import parse_edges
@@ -208,6 +208,7 @@ def test_training_log_over_an_interruption(corpus, trained, tmp_path):
     (tmp_path / "train.log").write_text(log)
     found = read_training(tmp_path / "train.log")
     assert found["updates"] == 9 and found["validations"] >= 2
+    assert re.fullmatch(r".* CPU, 1 threads, torch \S+", found["machine"])
     assert found["words_per_second"] > 0 and 0.1 < found["peak_host_memory"] < 10
     model = torch.load(tmp_path / "checkpoint_last.pt", weights_only=False)["model"]
     shared = {"decoder.embed_tokens.weight", "encoder.version", "decoder.version"}
@@ -280,6 +281,44 @@ def test_report_holds_means_deviations_and_p_values(tmp_path, bins):
     assert f"| test | ours | 1 | {gain:+.1f} | 0.0010 |" in text
     assert "1,234,567" in text and ("ended by themselves" in text) == bins
     assert "±" not in text.split("| test | ours | 1")[1].split("\n")[0]
+
+
+def test_report_of_rows_that_were_scored_otherwise(tmp_path):
+    """Without bins, with others, and on a test set more than the baseline."""
+    base = make_record("base", 0, 1, 0.4, tmp_path)
+    make_record("plain", 1, 1, 0.1, tmp_path, bins=False)
+    other = make_record("other", 2, 1, 0.2, tmp_path)
+    other.tests["more"] = dict(other.tests["test"])
+    other.tests["test"]["bins"][0]["words"] = "<=4"
+    references_path(tmp_path, "en-de", "more").write_bytes(
+        references_path(tmp_path, "en-de", "test").read_bytes()
+    )
+    other.write(tmp_path)
+    report(tmp_path, tmp_path / "table", baseline="base")
+    text = (tmp_path / "table.md").read_text()
+    lengths = text.split("| test: source words |")[1].split("\n\n")[0]
+    assert "≤4 (" in lengths.split("\n")[0] and "| plain" not in lengths
+    row = next(line for line in lengths.split("\n") if line.startswith("| other: BLEU"))
+    bleu = base.bins("test")  # the same bins but for the first
+    assert row.split("|")[2].strip() == "" and len(row.split("|")) == len(bleu) + 4
+    assert "| more | other" not in text
+
+
+def test_a_diverged_training_is_read(tmp_path):
+    line = "| valid | epoch 001 | valid on 'valid' subset | loss {0} | nll_loss {0} | num_updates 5"
+    (tmp_path / "train.log").write_text("\n".join(line.format(v) for v in ("7.5", "nan")))
+    assert read_training(tmp_path / "train.log") == {
+        "updates": 5,
+        "validations": 2,
+        "valid_nll_loss": 7.5,
+    }
+    (tmp_path / "train.log").write_text(line.format("nan"))
+    assert "valid_nll_loss" not in read_training(tmp_path / "train.log")
+
+
+def test_only_a_line_feed_ends_a_line(tmp_path):
+    (tmp_path / "lines").write_bytes("a\rb\u2028c\r\nd\n".encode())
+    assert read_lines(tmp_path / "lines") == ["a\rb\u2028c\r", "d"]
 
 
 def test_report_needs_results_and_a_known_baseline(tmp_path):

@@ -162,7 +162,16 @@ def test_an_unknown_separator_is_named():
         model(**make_batch())
 
 
-@pytest.mark.parametrize("encoder", ["learned", "rnn"])
+def test_a_learned_base_counts_tokens_not_padding():
+    options = {"encoder_learned_pos": True, "max_source_positions": 12}
+    model = make_model(**options, **SENTENCES)
+    tokens = torch.full((1, 15), 1)
+    tokens[0, 4:] = 5
+    shorter = model.encoder(tokens[:, 4:])["encoder_out"][0]
+    torch.testing.assert_close(model.encoder(tokens)["encoder_out"][0][4:], shorter)
+
+
+@pytest.mark.parametrize("encoder", ["learned", "rnn", "none"])
 def test_encoders_of_whole_positions_are_refused(encoder):
     with pytest.raises(UserError, match=f"--position-encoder {encoder} has whole positions only"):
         make_model(position_encoder=encoder, **SENTENCES)

@@ -157,6 +157,18 @@ def test_two_processes_equal_one(corpus, single, tmp_path, backend, stops):
     assert_equal(first, single, tolerance=1e-5)
 
 
+def test_two_processes_refuse_what_does_not_fit(corpus, trained, tmp_path):
+    """The one that reads the checkpoint, and the one that is sent it."""
+    base = ["--finetune-from-model", trained["stock"][0], "--encoder-attention-heads", 4]
+    commands = {
+        rank: [*data_parallel(corpus, tmp_path, rank, "legacy_ddp"), *base, "--max-update", 1]
+        for rank in (0, 1)
+    }
+    for result in together(run, commands).values():
+        assert result.returncode != 0
+        assert "--encoder-attention-heads is 2 there, 4 here" in result.err
+
+
 CONFIG = ["--config-dir", ROOT / "recipes" / "hydra", "--config-name", "tiny"]
 
 

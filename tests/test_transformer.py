@@ -275,6 +275,8 @@ def test_autocast():
         ({"position_delta": 0.0}, "--position-delta must be > 0, got 0.0"),
         ({"position_delta": float("nan")}, "--position-delta"),
         ({"dynamics_damping": -1.0}, "--dynamics-damping must be >= 0"),
+        ({"dynamics_damping": 28.0}, "is too much for --ode-solver rk4 at steps of 0.1: use at m"),
+        ({"dynamics_longest_period": float("inf")}, "--dynamics-longest-period must be > 4 pi"),
         ({"dynamics_hidden_dim": 0}, "--dynamics-hidden-dim"),
         ({"rnn_layers": 3}, "--rnn-layers must be 1 or 2"),
         ({"ode_steps_per_position": "2/3"}, "2/3"),

@@ -173,6 +173,31 @@ def test_what_does_not_fit_is_named_and_nothing_is_loaded(base, options, reason)
         assert torch.equal(before[name], value), name
 
 
+@pytest.mark.parametrize(
+    "change, reason",
+    [
+        ({"position_delta": 0.02}, "--position-delta is 0.1 there, 0.02 here"),
+        ({"dynamics_activation": "sin"}, "--dynamics-activation is tanh there, sin here"),
+        ({"dynamics_damping": 0.5}, "--dynamics-damping is 0.0 there, 0.5 here"),
+        (NO_BASE, "its encoder has sinusoidal positions at the input, this one none"),
+    ],
+    ids=["delta", "activation", "damping", "base"],
+)
+def test_other_trajectories_do_not_fit_those_that_were_learned(change, reason):
+    trained = make_model(seed=3)
+    weights = Weights.of(trained.state_dict(), "ours.pt", trained.options)
+    with pytest.raises(UserError) as error:
+        make_model(seed=5, **change).load_state_dict(weights)
+    assert reason in str(error.value)
+
+
+def test_learned_trajectories_may_be_read_at_other_times_and_in_finer_steps():
+    trained = make_model(seed=3)
+    weights = Weights.of(trained.state_dict(), "ours.pt", trained.options)
+    for change in ({"ode_steps_per_position": "4"}, {"position_times": "sentences"}):
+        make_model(seed=5, **change).load_state_dict(weights)
+
+
 def test_tied_weights_must_be_equal_there():
     stock = make_stock(seed=3)
     ours = make_model(seed=5, share_decoder_input_output_embed=True)

@@ -62,15 +62,16 @@ class PositionEncoder(nn.Module):
 
         Args:
             positions: how many positions, counted from 0; or explicit increasing ones
-                (positions,) >= 0, measured in positions and not necessarily whole.
+                (positions,) >= 0, measured in positions, with any gaps between them.
             unchanged: the parameters are those of the last call, as in all but the first step of
                 a generation; spares the look at them.
 
         Raises:
-            UserError: for no positions, or ones beyond ``max_positions``.
+            UserError: for no positions, ones beyond ``max_positions``, or ones between whole
+                positions where the encoder has none there.
         """
         if isinstance(positions, Tensor):
-            return self.trajectories(self._validated(positions))
+            return self.at(self._validated(positions))
         if positions < 1:
             raise UserError(f"{self.name}: the number of positions must be >= 1, got {positions}")
         return self.first(positions, unchanged)
@@ -81,9 +82,13 @@ class PositionEncoder(nn.Module):
         From the same table as ``first``, so that training and generation agree.
 
         Raises:
-            UserError: if the encoder has whole positions only.
+            UserError: for ones that are not whole, if the encoder has whole positions only.
         """
-        raise UserError(f"{self.name}: this position encoder has whole positions only")
+        whole = positions.round().long()
+        if not bool((positions == whole).all()):
+            raise UserError(f"{self.name}: this position encoder has whole positions only")
+        table = self.first(int(whole[-1]) + 1, unchanged)
+        return table[:, whole.to(table.device)]
 
     def first(self, count: int, unchanged: bool = False) -> Tensor:
         """Trajectories at the positions 0 .. count - 1."""
@@ -103,7 +108,10 @@ class PositionEncoder(nn.Module):
         table = self._kept.table
         if table is None or table.size(1) < count:
             with torch.inference_mode(False), torch.no_grad():
-                table = self._grown(table, count)
+                try:
+                    table = self._grown(table, count)
+                except UserError:  # not finite in the end, and yet perhaps as far as asked
+                    return self.trajectories(self._range(0, count))
             self.keep(table)
         return table
 

@@ -56,9 +56,6 @@ class FloaterEncoder(PositionEncoder):
         self.growth = -(-PositionEncoder.growth // stride) * stride
 
     def trajectories(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
-        lead_in = start is None and bool(positions[0] > 0)  # the initial values stand at 0
-        if lead_in:
-            positions = torch.cat([positions.new_zeros(1), positions])
         table = solve(
             self.dynamics,
             (self.initial if start is None else start).to(self.dtype),
@@ -70,7 +67,7 @@ class FloaterEncoder(PositionEncoder):
         )
         if not bool(torch.isfinite(table[:, -1]).all()):
             self._raise_diverged(table, positions)
-        return table[:, 1:] if lead_in else table
+        return table
 
     def at(self, positions: Tensor, unchanged: bool = False) -> Tensor:
         """Between whole positions, the cubic that has the states and slopes of both (Hermite)."""
@@ -80,7 +77,7 @@ class FloaterEncoder(PositionEncoder):
         ends = states[:, whole]  # (tracks, 2, positions, dim)
         with torch.autocast(states.device.type, enabled=False):
             slopes = self.dynamics((whole * self.delta).unsqueeze(-1), ends) * self.delta
-        x = (positions - before).to(states).unsqueeze(-1)
+        x = (positions.to("cpu", torch.float64) - before.cpu()).to(states).unsqueeze(-1)
         return (
             (1 + 2 * x) * (1 - x) ** 2 * ends[:, 0]
             + x * (1 - x) ** 2 * slopes[:, 0]
@@ -95,10 +92,11 @@ class FloaterEncoder(PositionEncoder):
     def _raise_diverged(self, table: Tensor, positions: Tensor) -> None:
         finite = torch.isfinite(table).all(dim=2).all(dim=0)
         first = positions[int((~finite).nonzero()[0])].item()
+        damped = getattr(self.dynamics, "damping", 0.0) > 0.0
         raise UserError(
             f"{self.name}: the position encodings are not finite from position {first:g} on: "
-            "lower --dynamics-init-scale, --position-delta or the learning rate, raise "
-            "--dynamics-damping, or use --dynamics-activation tanh"
+            f"lower --dynamics-init-scale, --position-delta or the learning rate, "
+            f"{'' if damped else 'raise --dynamics-damping, '}or use --dynamics-activation tanh"
         )
 
     def extra_repr(self) -> str:

@@ -78,8 +78,6 @@ class RNNEncoder(PositionEncoder):
         self.initial = nn.Parameter(initial_std * torch.randn(tracks, dim))
 
     def trajectories(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
-        if start is None and bool(positions[0] != 0):
-            raise UserError(f"{self.name}: a recurrent position encoder starts at position 0")
         start = self.initial if start is None else start
         with torch.autocast(start.device.type, enabled=False):
             return self.dynamics(start.to(self.dtype), positions)

@@ -24,7 +24,7 @@ def read_lines(path: Path) -> List[str]:
         UserError: if there is no such file, or it is not UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        return path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run the stage that makes it") from None
     except UnicodeDecodeError as error:

@@ -23,7 +23,7 @@ def draw(pairs: Dict[str, Dict[str, List[Record]]], path: Path) -> None:
         1, len(panels), figsize=(4.8 * len(panels), 3.8), squeeze=False, layout="constrained"
     )
     for axis, (pair, test, rows) in zip(axes[0], panels):
-        has_bins = any(r.tests.get(test, {}).get("bins") for rs in rows.values() for r in rs)
+        has_bins = any(r.bins(test) for rs in rows.values() for r in rs)
         (_by_length if has_bins else _by_row)(axis, test, rows)
         axis.set_title(f"{pair}, {test}", fontsize=10)
         axis.grid(alpha=0.3)
@@ -33,11 +33,13 @@ def draw(pairs: Dict[str, Dict[str, List[Record]]], path: Path) -> None:
 
 def _by_length(axis, test: str, rows: Dict[str, List[Record]]) -> None:
     for row, records in rows.items():
-        records = [r for r in records if test in r.tests]
-        bins = [i for i, b in enumerate(records[0].tests[test]["bins"]) if b["sentences"]]
-        values = [[r.tests[test]["bins"][i]["bleu"] for r in records] for i in bins]
-        first = [records[0].tests[test]["bins"][i] for i in bins]
-        names = [f"{b['words'].replace('<=', '≤')}\n{b['sentences']:,} pairs" for b in first]
+        records = [r for r in records if r.bins(test)]
+        if not records:
+            continue
+        first = records[0].bins(test)
+        values = [[r.bins(test)[w]["bleu"] for r in records if w in r.bins(test)] for w in first]
+        sizes = {words.replace("<=", "≤"): found["sentences"] for words, found in first.items()}
+        names = [f"{words}\n{size:,} pairs" for words, size in sizes.items()]
         errors = [stdev(v) if len(v) > 1 else 0.0 for v in values]
         axis.errorbar(names, [mean(v) for v in values], yerr=errors, marker="o", label=row)
     axis.set_xlabel("source words")

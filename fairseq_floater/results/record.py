@@ -31,6 +31,11 @@ class Record:
         """The file's name without its ending, unlike that of any other run's."""
         return f"{self.pair}.{self.row}.seed{self.seed}"
 
+    def bins(self, test: str) -> Dict[str, Dict[str, Any]]:
+        """Scores by source length, by the bin's name such as ``13-16``; without empty bins."""
+        bins = self.tests.get(test, {}).get("bins") or []
+        return {found["words"]: found for found in bins if found["sentences"]}
+
     def write(self, folder: Path) -> Path:
         """Write ``folder``/``name``.json, whole or not at all."""
         folder.mkdir(parents=True, exist_ok=True)

@@ -126,6 +126,8 @@ def _significance(folder: Path, pair: str, rows: Rows, baseline: str) -> str:
         references = read_lines(references_path(folder, pair, test))
         lowercase = "case:lc" in rows[baseline][0].signatures["bleu"]
         for seed, base in against.items():
+            if test not in base.tests:
+                continue
             others = [r for rs in rows.values() for r in rs if r.seed == seed and r is not base]
             others = [r for r in others if test in r.tests]
             systems = [(r.row, r.tests[test]["hypotheses"]) for r in others]
@@ -143,25 +145,30 @@ def _significance(folder: Path, pair: str, rows: Rows, baseline: str) -> str:
 
 
 def _has_bins(rows: Rows, test: str) -> bool:
-    return any(r.tests.get(test, {}).get("bins") for rs in rows.values() for r in rs)
+    return any(r.bins(test) for rs in rows.values() for r in rs)
 
 
 def _lengths(rows: Rows, test: str) -> str:
     """BLEU, length ratio and the share of outputs that ended by themselves, by source length."""
-    first = next(r for rs in rows.values() for r in rs if r.tests.get(test, {}).get("bins"))
-    bins = [(i, b) for i, b in enumerate(first.tests[test]["bins"]) if b["sentences"]]
+    sizes: Dict[str, int] = {}
+    for records in rows.values():
+        for record in records:
+            for words, found in record.bins(test).items():
+                sizes.setdefault(words, found["sentences"])
     header = [f"{test}: source words"]
-    header += [f"{b['words'].replace('<=', '≤')} ({b['sentences']:,} pairs)" for _, b in bins]
+    header += [f"{words.replace('<=', '≤')} ({size:,} pairs)" for words, size in sizes.items()]
     body = []
     for row, records in rows.items():
+        if not any(record.bins(test) for record in records):
+            continue
         for kind, label, digits in (
             ("bleu", "BLEU", 1),
             ("length_ratio", "length ratio", 2),
             ("ended", "ended by themselves", 3),
         ):
             cells = [
-                _cell(records, lambda r, i=i, k=kind: r.tests[test]["bins"][i][k], digits)
-                for i, _ in bins
+                _cell(records, lambda r, w=words, k=kind: r.bins(test)[w][k], digits)
+                for words in sizes
             ]
             body.append([f"{row}: {label}", *cells])
     return markdown(header, body)

@@ -1,11 +1,8 @@
 """From a run's folder to its record: reads the logs, the corpus and the checkpoint, and scores."""
 
 import json
-import platform
 from pathlib import Path
 from typing import List, Sequence
-
-import torch
 
 from fairseq_floater.errors import UserError
 from fairseq_floater.inspection import (
@@ -52,6 +49,8 @@ def score_run(
         raise UserError(f"--name is {name!r}: give it as EXPERIMENT/PAIR/ROW")
     experiment, pair, row = name.split("/")
     corpus = _read_corpus(data)
+    training = read_training(run / "train.log")
+    machine = training.pop("machine", "")
     record = Record(
         experiment=experiment,
         pair=pair,
@@ -61,10 +60,10 @@ def score_run(
         options=position_options(checkpoint),
         tests={},
         signatures=signatures(corpus["lowercase"]),
-        training=read_training(run / "train.log"),
+        training=training,
         solver_errors=solver_errors(checkpoint),
         position_parameters=count_position_parameters(checkpoint),
-        machine=describe_machine(),
+        machine=machine,
     )
     for test in tests:
         test_set = _read_test_set(data, corpus, test)
@@ -75,14 +74,6 @@ def score_run(
         reference.write_text("".join(f"{line}\n" for line in test_set.reference), "utf-8")
     record.write(out)
     return record
-
-
-def describe_machine() -> str:
-    """What speed and memory were measured on."""
-    threads = torch.get_num_threads()
-    if torch.cuda.is_available():
-        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
-    return f"{platform.machine()} CPU, {threads} threads, torch {torch.__version__}"
 
 
 def parse_edges(text: str) -> List[int]:

@@ -1,5 +1,6 @@
 """What ``fairseq-train`` logged: updates, loss on the validation set, speed, memory."""
 
+import math
 import re
 from pathlib import Path
 from statistics import median
@@ -19,14 +20,16 @@ def read_training(log: Path) -> Dict[str, Any]:
     if updates := re.findall(r"num_updates[= ](\d+)", text):
         found["updates"] = int(updates[-1])
     validations = re.findall(r"valid on 'valid' subset.*", text)
-    losses = [_loss(line) for line in validations]
-    if losses:
+    if validations:
+        found["validations"] = len(validations)
+    if losses := [loss for loss in map(_loss, validations) if math.isfinite(loss)]:
         found["valid_nll_loss"] = min(losses)
-        found["validations"] = len(losses)
     if speeds := re.findall(r"train_inner.*? wps=([\d.]+)", text):
         found["words_per_second"] = median(map(float, speeds))
     if size := re.findall(r"num\. shared model params: ([\d,]+)", text):
         found["parameters"] = int(size[-1].replace(",", ""))
+    if machines := re.findall(r"\| machine: (.*)", text):
+        found["machine"] = machines[-1]
     for place in ("host", "device"):
         if peaks := re.findall(rf"peak memory of the {place}: ([\d.]+) GiB", text):
             found[f"peak_{place}_memory"] = max(map(float, peaks))
@@ -35,4 +38,4 @@ def read_training(log: Path) -> Dict[str, Any]:
 
 def _loss(line: str) -> float:
     """Of the references themselves where the criterion smooths labels, in bits a token."""
-    return float((re.search(r"nll_loss ([\d.]+)", line) or re.search(r"loss ([\d.]+)", line))[1])
+    return float((re.search(r"nll_loss (\S+)", line) or re.search(r"loss (\S+)", line))[1])

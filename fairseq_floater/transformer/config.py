@@ -62,4 +62,8 @@ def to_config(cfg: Any) -> FloaterTransformerConfig:
     else:
         values = cfg if isinstance(cfg, dict) else vars(cfg)
     known = {f.name for f in fields(FloaterTransformerConfig)} - {"_name"}
-    return FloaterTransformerConfig(**{k: v for k, v in values.items() if k in known})
+    config = FloaterTransformerConfig(**{k: v for k, v in values.items() if k in known})
+    for name in ("decoder_input_dim", "decoder_output_dim"):
+        if str(getattr(config, name)).startswith("${"):  # a gap, whose default is the width
+            setattr(config, name, config.decoder_embed_dim)
+    return config

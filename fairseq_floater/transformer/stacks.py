@@ -102,12 +102,13 @@ class PositionedStack:
         unchanged = bool(incremental_state)
         positions = token_positions(tokens.eq(self.padding_idx))
         times = [self._times(tokens)] + ([] if source_times is None else [source_times])
+        base = getattr(self.embed_positions, "encoder", None)
+        needed = 0 if base is None else positions_needed(base.max_positions, positions)
         if incremental_state is not None:
             positions, times[0] = positions[:, -1:], times[0][:, -1:]
         distinct, (own, *source) = as_indices(*times)
         blocks = self.positions.at(distinct, unchanged).split(self.tracks_per_block)
-        base = getattr(self.embed_positions, "encoder", None)
-        table = None if base is None else base(tokens.size(1), unchanged)[0]
+        table = None if base is None else base(needed, unchanged)[0]
         return self.feed.opened(blocks, table, own, source[0] if source else None, positions)
 
     def _times(self, tokens: Tensor) -> Tensor:
@@ -221,6 +222,8 @@ class FloaterDecoderStack(PositionedStack, TransformerDecoderBase):
         x, extra = self.extract_features(tokens.gather(1, order), *args, **kwargs)
         back = order.argsort(dim=1).unsqueeze(-1)
         extra["attn"] = [a if a is None else a.take_along_dim(back, 1) for a in extra["attn"]]
+        states = extra["inner_states"]  # (length, batch, dim)
+        extra["inner_states"] = [s.take_along_dim(back.transpose(0, 1), 0) for s in states]
         return x.take_along_dim(back, 1), extra
 
     def max_positions(self) -> int:
