@@ -208,7 +208,7 @@ def test_hydra_trains(corpus, tmp_path):
 def test_hydra_configuration_is_the_tiny_architecture():
     """Also where hydra's defaults are not those of the command line."""
     given = OmegaConf.load(ROOT / "recipes" / "hydra" / "tiny.yaml").model
-    args = Namespace()
+    args = Namespace(dynamics_lr_scale=0.1)  # goes with the learning rate, not with the sizes
     ARCH_CONFIG_REGISTRY["floater_transformer_tiny"](args)
     whole = OmegaConf.create({"model": OmegaConf.merge(FloaterTransformerConfig, given)})
     assert to_config(whole.model) == to_config(args)
