@@ -50,7 +50,7 @@ install_environment() {
     [ "$(cat "$venv/.installed" 2>/dev/null)" != "$wanted" ] || return 0
     heading "installing into .venv"
     python=$(find_python) || exit 1
-    [ -x "$venv/bin/python" ] || "$python" -m venv "$venv" ||
+    "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$python" -m venv "$venv" ||
         fail "cannot make $venv: install your system's venv package for $python"
     # torch first and pinned: a looser request can bring gigabytes of GPU libraries.
     "$venv/bin/python" -m pip install -q --disable-pip-version-check \
@@ -60,21 +60,4 @@ install_environment() {
         -c "$ROOT/constraints.txt" -e "$ROOT[recipes,test]" ||
         fail "pip could not install the project: see above, then run again"
     echo "$wanted" >"$venv/.installed"
-}
-
-# once MARKER COMMAND...: run the command unless MARKER holds the same command line already.
-# The command's output goes to MARKER's name with .log; on failure its last lines are shown.
-once() {
-    local marker=$1 log=${1%.done}.log
-    shift
-    if [ "$(cat "$marker" 2>/dev/null)" = "$*" ]; then
-        echo "done already: $(basename "${marker%.done}")"
-        return
-    fi
-    mkdir -p "$(dirname "$marker")"
-    if ! "$@" >"$log" 2>&1; then
-        tail -n 3 "$log" >&2
-        fail "$1 failed: see $log"
-    fi
-    echo "$*" >"$marker"
 }

@@ -43,20 +43,21 @@ show() {
     printf '%s\n' "$line"
 }
 
-# step NAME INPUT COMMAND...: run a command, its output to RUN/NAME.log, unless RUN/NAME.done holds
-# it and is newer than the file INPUT.
+# step NAME INPUT MADE COMMAND...: run a command, its output to RUN/NAME.log, unless the file MADE is
+# there, and RUN/NAME.done holds the command and is newer than the file INPUT.
 step() {
-    local name=$1 input=$2 log=$RUN/$1.log marker=$RUN/$1.done
-    shift 2
+    local name=$1 input=$2 made=$3 log=$RUN/$1.log marker=$RUN/$1.done
+    shift 3
     if [ -n "$DRY_RUN" ]; then
         show "$@"
-    elif [ "$(cat "$marker" 2>/dev/null)" = "$*" ] && ! [ "$input" -nt "$marker" ]; then
+    elif [ "$(cat "$marker" 2>/dev/null)" = "$*" ] && [ -e "$made" ] && ! [ "$input" -nt "$marker" ]
+    then
         echo "done already: $name"
     else
         rm -f "$marker"
         if ! "$@" >"$log.part" 2>&1; then
             tail -n 3 "$log.part" >&2
-            fail "$1 failed: see $log.part"
+            fail "$name failed: see $log.part"
         fi
         mv "$log.part" "$log"
         echo "$*" >"$marker"
@@ -82,7 +83,7 @@ train() {
     local status=0 command warm=()
     if [ -n "$BASE" ]; then
         (ROW=$BASE FIRST=2 LAST=3 && run_row) || exit 1
-        LR=$WARM_LR DURATION=("${WARM_DURATION[@]}")
+        LR=$WARM_LR DURATION=("${WARM_DURATION[@]}") WARMUP=${WARM_WARMUP:-${WARMUP:-}}
         warm=(--finetune-from-model "$(run_folder "$BASE")/average.pt")
     fi
     training
@@ -97,15 +98,20 @@ train() {
         return
     fi
     # All but how long: a training may go on for longer than was first wanted.
-    local wanted="${command[*]} # corpus $(corpus_id)" had
+    local wanted="${command[*]} # corpus $(corpus_id)" had longest
+    [ -z "$BASE" ] || wanted+=", base $(sha256sum <"$(run_folder "$BASE")/average.pt" | cut -c 1-16)"
     wanted=${wanted/" ${DURATION[*]}"/}
     had=$(cat "$RUN/train.command" 2>/dev/null || echo "$wanted")
-    [ "$had" = "$wanted" ] || fail "$RUN was trained with another command or corpus (its" \
-        "train.command): choose another --runs folder, or delete it to train anew"
+    [ "$had" = "$wanted" ] || fail "$RUN was trained with another command, corpus or base model" \
+        "(its train.command): choose another --runs folder, or delete it to train anew"
     if is_trained; then
         echo "done already: train"
         return
     fi
+    longest=$({ cat "$RUN/train.done" 2>/dev/null || true; } | updates)
+    [ "${longest:-0}" -le "$(updates <<<"${DURATION[*]}")" ] || fail "$RUN was trained for up to" \
+        "$longest updates, $(updates <<<"${DURATION[*]}") are wanted: choose another --runs folder," \
+        "or delete it to train anew"
     echo "$wanted" >"$RUN/train.command"
     "${command[@]}" 2>&1 | tee -a "$RUN/train.log" | progress || status=$?
     if [ $status -ne 0 ]; then
@@ -120,13 +126,24 @@ dynamics() {
     case " ${ROW_FLAGS[$ROW]} " in *" floater "* | *" rnn "*) echo "$DYNAMICS" ;; esac
 }
 
+# The number after --max-update in what is read.
+updates() {
+    sed -n 's/.*--max-update \([0-9]*\).*/\1/p'
+}
+
 is_trained() {
     [ "$(cat "$RUN/train.done" 2>/dev/null)" = "${DURATION[*]}" ]
 }
 
 # program NAME: with a launcher, its path, since not every launcher searches PATH.
 program() {
-    if [ -n "$LAUNCHER" ] && [ -z "$DRY_RUN" ]; then command -v "$1"; else echo "$1"; fi
+    if [ -z "$LAUNCHER" ]; then
+        echo "$1"
+    elif [ -n "$DRY_RUN" ]; then
+        echo ".venv/bin/$1"
+    else
+        command -v "$1"
+    fi
 }
 
 # Show a training log as a short line every 100 updates and every validation.
@@ -136,7 +153,8 @@ progress() {
 }
 
 average() {
-    step average "$RUN/train.done" floater average "$RUN" --last "$AVERAGE" --out "$RUN/average.pt"
+    step average "$RUN/train.done" "$RUN/average.pt" \
+        floater average "$RUN" --last "$AVERAGE" --out "$RUN/average.pt"
 }
 
 generate() {
@@ -144,7 +162,7 @@ generate() {
     for number in "${!TESTS[@]}"; do
         subset=test$([ "$number" -eq 0 ] || echo "$number")
         [ "${TESTS[number]}" != valid ] || subset=valid
-        step "generate.${TESTS[number]}" "$RUN/average.done" \
+        step "generate.${TESTS[number]}" "$RUN/average.done" "$RUN/generate.${TESTS[number]}.log" \
             fairseq-generate "$DATA/bin" --user-dir "$ROOT/fairseq_floater" \
             --path "$RUN/average.pt" --gen-subset "$subset" "${GENERATE[@]}" \
             --remove-bpe "$REMOVE_BPE" "${ALL_SENTENCES[@]}" --num-workers 0
@@ -152,17 +170,19 @@ generate() {
 }
 
 score() {
-    local number order tests stack
+    local number order tests stack picture
     for number in "${!ROWS[@]}"; do [ "${ROWS[number]}" != "$ROW" ] || order=$number; done
     tests=$(IFS=, && echo "${TESTS[*]}")
     step "score.$EXPERIMENT" "$RUN/generate.${TESTS[-1]}.done" \
+        "$RUNS/$EXPERIMENT/$PAIR.$ROW.seed$SEED.json" \
         floater score "$RUN" --data "$DATA" --name "$EXPERIMENT/$PAIR/$ROW" --seed "$SEED" \
         --checkpoint "$RUN/average.pt" --tests "$tests" --order "$order" \
         "${SCORE[@]}" --out "$RUNS/$EXPERIMENT"
     [ -n "$DRY_RUN" ] || cat "$RUN/score.$EXPERIMENT.log"
     [ -z "${HEATMAPS:-}" ] || for stack in encoder decoder; do
-        step "heatmap.$stack" "$RUN/average.done" floater heatmap "$RUN/average.pt" \
-            "$RUNS/$EXPERIMENT/$PAIR.$ROW.seed$SEED.$stack.png" --stack "$stack"
+        picture=$RUNS/$EXPERIMENT/$PAIR.$ROW.seed$SEED.$stack.png
+        step "heatmap.$stack" "$RUN/average.done" "$picture" \
+            floater heatmap "$RUN/average.pt" "$picture" --stack "$stack"
     done
 }
 
@@ -177,18 +197,27 @@ report() {
         echo "no results of the baseline $BASELINE yet: a table without significance"
     fi
     if [ -n "$DRY_RUN" ]; then show "${command[@]}"; else "${command[@]}"; fi
-    [ -z "${HEATMAPS:-}" ] || compare_heatmaps
+    [ -z "${HEATMAPS:-}" ] || for PAIR in ${PAIR:-"${PAIRS[@]}"}; do compare_heatmaps; done
 }
 
 # Figure 3: the encodings of all rows that are there, side by side.
 compare_heatmaps() {
-    local row stack checkpoints=()
-    PAIR=${PAIR:-${PAIRS[0]}} SEED=${SEED:-${SEEDS[0]}}
+    local row stack command checkpoints=()
+    SEED=${SEED:-${SEEDS[0]}}
     for row in "${ROWS[@]}"; do
         [ ! -e "$(run_folder "$row")/average.pt" ] || checkpoints+=("$(run_folder "$row")/average.pt")
     done
     for stack in encoder decoder; do
-        [ ${#checkpoints[@]} -lt 2 ] || floater heatmap "${checkpoints[@]}" \
-            "$RUNS/$EXPERIMENT/$PAIR.$stack.png" --stack "$stack"
+        command=(
+            floater heatmap "${checkpoints[@]}" "$RUNS/$EXPERIMENT/$PAIR.$stack.png"
+            --stack "$stack"
+        )
+        if [ ${#checkpoints[@]} -lt 2 ]; then
+            continue
+        elif [ -n "$DRY_RUN" ]; then
+            show "${command[@]}"
+        else
+            "${command[@]}"
+        fi
     done
 }

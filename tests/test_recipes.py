@@ -73,11 +73,31 @@ def test_quickstart_trains_on_and_translates_anew(quickstart):
     assert result["training"]["updates"] == 4
 
 
+def test_a_shorter_training_than_was_made_is_refused(quickstart):
+    runs, run, _ = quickstart
+    command = ["quickstart/en-de/floater", "--runs", runs, "--stage", 2, "--stop-stage", 2]
+    done = run_bash("recipes/run.sh", *command, UPDATES="2")
+    assert done.returncode == 1 and "4 updates, 2 are wanted" in done.stderr
+
+
+def test_what_was_deleted_is_made_again(quickstart):
+    runs, run, _ = quickstart
+    log = run / "generate.test.log"
+    whole = log.read_text()
+    log.unlink()
+    command = ["quickstart/en-de/floater", "--runs", runs, "--stage", 3, "--stop-stage", 4]
+    done = run_bash("recipes/run.sh", *command, UPDATES="4")
+    assert done.returncode == 0 and "done already: average" in done.stdout, done.stderr
+    assert [line for line in log.read_text().split("\n") if line.startswith("H-")] == [
+        line for line in whole.split("\n") if line.startswith("H-")
+    ]
+
+
 def test_another_command_or_corpus_does_not_go_on(quickstart):
     runs, run, _ = quickstart
     command = ["quickstart/en-de/floater", "--runs", runs, "--stage", 2, "--train", "--lr 1e-4"]
     done = run_bash("recipes/run.sh", *command, UPDATES="4")
-    assert done.returncode == 1 and "was trained with another command or corpus" in done.stderr
+    assert done.returncode == 1 and "was trained with another command, corpus" in done.stderr
 
 
 def test_an_incomplete_translation_is_refused(quickstart):

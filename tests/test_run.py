@@ -83,7 +83,7 @@ def test_stages_seeds_and_launcher():
                "--train", "--fp16 --update-freq 2").stdout  # fmt: skip
     assert re.findall(r"seed 7: (\w+)", text) == ["train", "average"]
     command = re.search(r"^torchrun .*", words(text), re.MULTILINE)[0]
-    assert "torchrun --nproc_per_node 8 fairseq-train" in command
+    assert "torchrun --nproc_per_node 8 .venv/bin/fairseq-train" in command
     assert command.endswith("--fp16 --update-freq 2") and "--seed 7" in command
     assert "/en-fr/learned-input/seed7" in command
 

@@ -1,9 +1,9 @@
 """Generation speed with FLOATER against the sinusoidal baseline, in one run.
 
 Models that differ in their position encoder only translate the same sentences in turn, with
-fairseq's own beam search, to a fixed length (the weights are random). Tokens a second of
-processor time, the median over rounds; the ratio is the median of each round's. The encodings are
-there from the first round on, as they are in a checkpoint after `floater bake`.
+fairseq's own beam search, to a fixed length (the weights are random). Models are built anew several
+times, since where their weights happen to lie in memory tells by several per cent. The encodings
+are there from the first round on, as they are in a checkpoint after `floater bake`.
 
     python recipes/benchmarks/generate.py > recipes/results/generate.md
 """
@@ -76,26 +76,34 @@ def seconds(generator: SequenceGenerator, sample: Dict) -> float:
 
 
 def measure(size: str, args: argparse.Namespace) -> Dict[str, List[float]]:
-    """Seconds of each round, by encoding; the order alternates."""
+    """Seconds with each build, the median of its rounds, by encoding; the order alternates."""
     words = dictionary(args.words)
     sample = batch(words, args.sentences, args.source_length)
     options = {"beam_size": args.beam, "max_len_b": args.length, "min_len": args.length}
     found: Dict[str, List[float]] = {name: [] for name in ENCODINGS}
     for current in range(args.builds):
-        # Anew, since where a model's weights happen to lie in memory tells by several per cent.
         names = list(ENCODINGS)[current % len(ENCODINGS) :] + list(ENCODINGS)
         names = names[: len(ENCODINGS)]
         generators = {
             name: SequenceGenerator([build(size, ENCODINGS[name], words)], words, **options)
             for name in names
         }
-        for round_ in range(args.rounds + 1):
+        taken: Dict[str, List[float]] = {name: [] for name in ENCODINGS}
+        for round_ in range(args.rounds + 1):  # the first warms up, and solves
             for name in names[:: 1 if round_ % 2 else -1]:
-                taken = seconds(generators[name], sample)
-                if round_:  # the first warms up, and solves
-                    found[name].append(taken)
+                taken[name].append(seconds(generators[name], sample))
+        for name, rounds in taken.items():
+            found[name].append(statistics.median(rounds[1:]))
         print(f"{size}: {current + 1} of {args.builds}", file=sys.stderr)
     return found
+
+
+def ratio(baseline: List[float], own: List[float]) -> str:
+    if own is baseline:
+        return "1"
+    ratios = [base / time_ for base, time_ in zip(baseline, own)]
+    error = statistics.stdev(ratios) / len(ratios) ** 0.5 if len(ratios) > 1 else float("nan")
+    return f"{statistics.mean(ratios):.3f} ± {2 * error:.3f}"
 
 
 def main() -> int:
@@ -117,8 +125,9 @@ def main() -> int:
     print(
         f"{args.sentences} sentences of up to {args.source_length} tokens to {args.length} tokens, "
         f"beam {args.beam}, one thread,\ntorch {torch.__version__}. Tokens a second of processor "
-        f"time: the median of {args.builds * args.rounds} rounds. Against the\nbaseline: the "
-        "median of each round's ratio, which is not the ratio of the medians.\n"
+        f"time: the median over {args.builds} builds of every model,\n{args.rounds} rounds each. "
+        "Against the baseline: the mean over builds of the baseline's time over its own,\n"
+        "with two standard errors.\n"
     )
     print("| model | position encoding | tokens/s | against the baseline |")
     print("|---|---|---|---|")
@@ -126,10 +135,7 @@ def main() -> int:
         found = measure(size, args)
         for name, times in found.items():
             tokens = args.sentences * args.length / statistics.median(times)
-            ratios = [base / own for base, own in zip(found[BASELINE], times)]
-            print(
-                f"| {size} | {name} | {tokens:,.0f} | {statistics.median(ratios):.3f} |", flush=True
-            )
+            print(f"| {size} | {name} | {tokens:,.0f} | {ratio(found[BASELINE], times)} |")
     return 0
 
 

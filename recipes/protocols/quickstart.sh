@@ -5,7 +5,10 @@ corpus() {
 }
 ARCH=floater_transformer_tiny
 UPDATES=${UPDATES:-1400}
-LR=2e-3 DURATION=(--max-update "$UPDATES")
+LR=2e-3
+DURATION=(
+    --max-update "$UPDATES" --save-interval-updates $((UPDATES < 7 ? 1 : UPDATES / 7))
+)
 training() {
     TRAIN=(
         --share-all-embeddings --dropout 0.1
@@ -15,10 +18,7 @@ training() {
         --max-tokens 2048 "${DURATION[@]}"
     )
 }
-SAVE=(
-    --no-epoch-checkpoints --save-interval-updates $((UPDATES < 7 ? 1 : UPDATES / 7))
-    --keep-interval-updates 1 --validate-interval 1000
-)
+SAVE=(--no-epoch-checkpoints --keep-interval-updates 1 --validate-interval 1000)
 AVERAGE=1
 # A model that was hardly trained never ends its sentences: a test need not wait for that.
 GENERATE=(--beam 4 --lenpen 0.6 --max-len-b $((UPDATES < 100 ? 20 : 200)) --max-tokens 4096)
