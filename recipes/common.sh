@@ -52,7 +52,7 @@ install_environment() {
     python=$(find_python) || exit 1
     "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$python" -m venv "$venv" ||
         fail "cannot make $venv: install your system's venv package for $python"
-    # torch first and pinned: a looser request can bring gigabytes of GPU libraries.
+    # torch first, so that a build of it for this machine that pip is pointed to is the one taken.
     "$venv/bin/python" -m pip install -q --disable-pip-version-check \
         -c "$ROOT/constraints.txt" torch ||
         fail "pip could not install torch: see above, then run again"

@@ -157,12 +157,18 @@ average() {
         floater average "$RUN" --last "$AVERAGE" --out "$RUN/average.pt"
 }
 
+# newest FILE...: the one that changed last.
+newest() {
+    ls -t "$@" 2>/dev/null | head -n 1
+}
+
 generate() {
     local number subset
     for number in "${!TESTS[@]}"; do
         subset=test$([ "$number" -eq 0 ] || echo "$number")
         [ "${TESTS[number]}" != valid ] || subset=valid
-        step "generate.${TESTS[number]}" "$RUN/average.done" "$RUN/generate.${TESTS[number]}.log" \
+        step "generate.${TESTS[number]}" "$(newest "$RUN/average.done" "$DATA/bin/$subset".*.idx)" \
+            "$RUN/generate.${TESTS[number]}.log" \
             fairseq-generate "$DATA/bin" --user-dir "$ROOT/fairseq_floater" \
             --path "$RUN/average.pt" --gen-subset "$subset" "${GENERATE[@]}" \
             --remove-bpe "$REMOVE_BPE" "${ALL_SENTENCES[@]}" --num-workers 0

@@ -84,8 +84,9 @@ def test_commands_for_trained_models(trained, tmp_path):
 
 def test_recipe_commands():
     """Each runs as it stands, but for running in earnest."""
-    commands = [line.split("#")[0].strip() for line in blocks("bash")[3].splitlines()]
-    assert len(commands) == 5
+    lines = (blocks("bash")[3] + blocks("bash")[4]).replace("\\\n", " ").splitlines()
+    commands = [line.split("#")[0].strip() for line in lines]
+    assert len(commands) == 7
     for command in commands:
         done = subprocess.run(
             ["bash", "-c", command if "--list" in command else f"{command} --dry-run"],

@@ -98,6 +98,26 @@ def test_another_command_or_corpus_does_not_go_on(quickstart):
     command = ["quickstart/en-de/floater", "--runs", runs, "--stage", 2, "--train", "--lr 1e-4"]
     done = run_bash("recipes/run.sh", *command, UPDATES="4")
     assert done.returncode == 1 and "was trained with another command, corpus" in done.stderr
+    # A corpus with other words in its dictionary, the command being the same.
+    dictionary = runs / "data/localisation.en-de/bin/dict.en.txt"
+    whole = dictionary.read_text()
+    dictionary.write_text(whole.replace("\n", " #overwrite\n", 1))
+    done = run_bash("recipes/run.sh", *command[:5], "--stop-stage", 2, UPDATES="4")
+    dictionary.write_text(whole)
+    assert done.returncode == 1 and "was trained with another command, corpus" in done.stderr
+
+
+def test_another_test_set_is_translated_anew(quickstart):
+    runs, run, _ = quickstart
+    command = ["quickstart/en-de/floater", "--runs", runs, "--stage", 3, "--stop-stage", 5]
+    assert run_bash("recipes/run.sh", *command, UPDATES="4").returncode == 0
+    log = run / "generate.test.log"
+    before = log.stat().st_mtime_ns
+    for path in (runs / "data/localisation.en-de/bin").glob("test.*"):
+        path.touch()
+    done = run_bash("recipes/run.sh", *command, UPDATES="4")
+    assert done.returncode == 0 and done.stdout.count("done already") == 1, done.stderr
+    assert log.stat().st_mtime_ns > before
 
 
 def test_an_incomplete_translation_is_refused(quickstart):

@@ -6,10 +6,15 @@ import json
 import os
 import random
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
 import pytest
+from fairseq import options
+
+from fairseq_floater.transformer.config import to_config
+from fairseq_floater.transformer.model import validate
 
 ROOT = Path(__file__).parents[1]
 STAGES = ["prepare", "train", "average", "generate", "score", "report"]
@@ -42,26 +47,38 @@ def test_all_experiments_are_there():
     assert wanted | {"table2_big", "table2_iwslt14", "warm_tiny"} <= set(EXPERIMENTS)
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_every_experiment_can_be_shown(experiment):
-    """Each of its rows is trained with an architecture and position flags that exist."""
-    from fairseq_floater.options import ENCODERS
+def trainings(text):
+    """Every command that trains, as fairseq's own parser takes it, with all flags in force."""
+    for command in re.findall(r"^fairseq-train .*", words(text), re.MULTILINE):
+        typed = shlex.split(command)[1:]
+        place = typed.index("--user-dir")
+        assert typed[place + 1] == "fairseq_floater"
+        del typed[place : place + 2]  # it is imported already
+        twice = {flag for flag in typed if flag.startswith("--") and typed.count(flag) > 1}
+        assert twice <= {"--dynamics-lr-scale"}, "only a row may overrule its protocol's dynamics"
+        yield typed, options.parse_args_and_arch(options.get_training_parser(), typed)
 
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_row_can_be_shown_and_is_what_fairseq_takes(experiment):
     rows = run(experiment, "--list").stdout.splitlines()
     assert rows and all(line.startswith(f"{experiment}/") for line in rows)
-    done = run(rows[0].split()[0], "--dry-run")
+    done = run(experiment, "--dry-run")
     assert done.returncode == 0, done.stderr
-    names = re.findall(r"seed \d+: (\w+)", done.stdout)
-    assert [name for name in dict.fromkeys(names)] == STAGES
-    text = words(done.stdout)
-    trainings = re.findall(r"^fairseq-train .*", text, re.MULTILINE)
-    for command in trainings:
-        assert re.search(r"--arch floater_transformer_\w+ ", command)
-        assert re.search(r"--position-encoder (\w+)", command)[1] in ENCODERS
-        flags = re.findall(r"(--[a-z-]+)", command)
-        assert len(flags) == len(set(flags)), "a flag given twice"
-        assert "--required-batch-size-multiple 1" in command
-    assert "--max-len-b" in text and str(ROOT) not in text
+    assert str(ROOT) not in done.stdout and "--max-len-b" in done.stdout
+    for row in rows:
+        name, seed = row.split()
+        stages = re.findall(rf"^\[.*\] {name}, seed {seed}: (\w+)", done.stdout, re.MULTILINE)
+        assert set(stages) == set(STAGES[:-1])  # a base row's training may come before its turn
+    count = 0
+    for typed, args in trainings(done.stdout):
+        count += 1
+        assert args.arch.startswith("floater_transformer_")
+        assert "--required-batch-size-multiple" in typed
+        if args.position_encoder not in ("floater", "rnn"):
+            assert "--dynamics-lr-scale" not in typed
+        validate(to_config(args))
+    assert count >= len(rows)
 
 
 def test_the_protocol_of_the_paper():

@@ -38,7 +38,7 @@ def report(folder: Path, out: Path, baseline: Optional[str] = None, title: str =
             parts.append(_significance(folder, pair, rows, baseline))
         parts += [_lengths(rows, test) for test in _tests(rows) if _has_bins(rows, test)]
         parts.append(_cost(rows))
-    parts.append(_signatures(records))
+    parts.append(_notes(records, compared="p bootstrap" in "".join(parts)))
     out.parent.mkdir(parents=True, exist_ok=True)
     out.with_name(out.name + ".md").write_text("\n\n".join(parts) + "\n", "utf-8")
     picture.draw(pairs, out.with_name(out.name + ".png"))
@@ -196,8 +196,13 @@ def _cost(rows: Rows) -> str:
     return markdown(["cost", *columns], body)
 
 
-def _signatures(records: Sequence[Record]) -> str:
-    lines = dict.fromkeys(f"- {k}: `{v}`" for r in records for k, v in r.signatures.items())
-    lines |= dict.fromkeys(f"- speed and memory on: {r.machine}" for r in records if r.machine)
-    lines["- words/s compare only where nothing else ran beside the trainings"] = None
-    return "\n".join(lines)
+def _notes(records: Sequence[Record], compared: bool) -> str:
+    lines = [f"{kind}: `{value}`" for r in records for kind, value in r.signatures.items()]
+    lines += [f"speed and memory on: {r.machine}" for r in records if r.machine]
+    lines.append("words/s compare only where nothing else ran beside the trainings")
+    if compared:
+        lines.append(
+            "p bootstrap, as sacreBLEU computes it, is one-sided: "
+            "about half of randomisation's two-sided p"
+        )
+    return "\n".join(f"- {line}" for line in dict.fromkeys(lines))

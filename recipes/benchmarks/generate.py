@@ -5,7 +5,9 @@ fairseq's own beam search, to a fixed length (the weights are random). Models ar
 times, since where their weights happen to lie in memory tells by several per cent. The encodings
 are there from the first round on, as they are in a checkpoint after `floater bake`.
 
-    python recipes/benchmarks/generate.py > recipes/results/generate.md
+    source recipes/common.sh && python recipes/benchmarks/generate.py > generate.md
+
+common.sh makes the allocator keep its pages; without it, ratios are noisier, by up to 3 per cent.
 """
 
 import argparse

@@ -6,7 +6,6 @@ corpus() {
 }
 ARCH=floater_transformer_iwslt_de_en
 LR=5e-4 DURATION=(--max-epoch 60)
-WARM_LR=2.5e-4 WARM_DURATION=(--max-epoch 10)
 training() {
     TRAIN=(
         --share-decoder-input-output-embed --dropout 0.3 --weight-decay 0.0001

@@ -1,4 +1,4 @@
 # Multi30k with fairseq's transformer_iwslt_de_en (6+6 blocks, width 512).
 source "$RECIPES/protocols/multi30k_tiny.sh"
 ARCH=floater_transformer_iwslt_de_en
-LR=5e-4 WARM_LR=2.5e-4 DYNAMICS=""
+LR=5e-4 DYNAMICS=""

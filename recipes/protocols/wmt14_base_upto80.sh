@@ -4,7 +4,6 @@ source "$RECIPES/protocols/wmt14_base.sh"
 corpus() {
     DATA=$RUNS/data/wmt14.$PAIR.upto80
     PREPARE=(bash data-prep/wmt14.sh --target "${PAIR#en-}" --train-max-words 80 --out "$DATA")
-    WARM_DURATION=(--max-epoch "$([ "$PAIR" = en-de ] && echo 10 || echo 1)")
 }
 TESTS=(test long)
 SCORE+=(--bins 80,100,120,140)
