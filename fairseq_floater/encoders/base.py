@@ -37,8 +37,9 @@ class PositionEncoder(nn.Module):
     resting = False
 
     #: a kept table grows by this many positions at a time, so that it does not depend on the
-    #: order in which lengths were asked for
-    growth = 256
+    #: order in which lengths were asked for; few, since ``--dynamics-update-interval`` recomputes
+    #: it after every update of the dynamics, and most sentences are short
+    growth = 64
 
     def __init__(self, tracks: int, dim: int, name: str = "model"):
         super().__init__()

@@ -14,16 +14,12 @@ import argparse
 import statistics
 import sys
 import time
-from argparse import Namespace
-from types import SimpleNamespace
 from typing import Dict, List
 
 import torch
 from fairseq.data import Dictionary
-from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 from fairseq.sequence_generator import SequenceGenerator
-
-import fairseq_floater  # noqa: F401  registers the models
+from models import build, dictionary, ratio
 
 BASELINE = "sinusoidal, input"
 ENCODINGS = {
@@ -39,27 +35,6 @@ ENCODINGS = {
         "position_injection": "additive",
     },
 }
-SIZES = {"tiny": "floater_transformer_tiny", "base": "floater_transformer"}
-
-
-def dictionary(words: int) -> Dictionary:
-    words_only = Dictionary()
-    for number in range(words):
-        words_only.add_symbol(f"w{number}")
-    return words_only
-
-
-def build(size: str, encoding: Dict[str, str], words: Dictionary):
-    args = Namespace(arch=SIZES[size], share_all_embeddings=True, **encoding)
-    ARCH_CONFIG_REGISTRY[args.arch](args)
-    torch.manual_seed(1)
-    task = SimpleNamespace(source_dictionary=words, target_dictionary=words)
-    model = ARCH_MODEL_REGISTRY[args.arch].build_model(args, task).eval()
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name.endswith("positions.initial"):
-                parameter.normal_(std=0.1)
-    return model
 
 
 def batch(words: Dictionary, sentences: int, length: int) -> Dict[str, Dict[str, torch.Tensor]]:
@@ -87,7 +62,7 @@ def measure(size: str, args: argparse.Namespace) -> Dict[str, List[float]]:
         names = list(ENCODINGS)[current % len(ENCODINGS) :] + list(ENCODINGS)
         names = names[: len(ENCODINGS)]
         generators = {
-            name: SequenceGenerator([build(size, ENCODINGS[name], words)], words, **options)
+            name: SequenceGenerator([build(size, ENCODINGS[name], words).eval()], words, **options)
             for name in names
         }
         taken: Dict[str, List[float]] = {name: [] for name in ENCODINGS}
@@ -98,14 +73,6 @@ def measure(size: str, args: argparse.Namespace) -> Dict[str, List[float]]:
             found[name].append(statistics.median(rounds[1:]))
         print(f"{size}: {current + 1} of {args.builds}", file=sys.stderr)
     return found
-
-
-def ratio(baseline: List[float], own: List[float]) -> str:
-    if own is baseline:
-        return "1"
-    ratios = [base / time_ for base, time_ in zip(baseline, own)]
-    error = statistics.stdev(ratios) / len(ratios) ** 0.5 if len(ratios) > 1 else float("nan")
-    return f"{statistics.mean(ratios):.3f} ± {2 * error:.3f}"
 
 
 def main() -> int:

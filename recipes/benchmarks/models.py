@@ -1,0 +1,42 @@
+"""What the benchmarks of whole models share: models with random weights, and the ratio of times."""
+
+import statistics
+from argparse import Namespace
+from types import SimpleNamespace
+from typing import Any, Dict, List
+
+import torch
+from fairseq.data import Dictionary
+from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
+
+import fairseq_floater  # noqa: F401  registers the models
+
+SIZES = {"tiny": "floater_transformer_tiny", "base": "floater_transformer"}
+
+
+def dictionary(words: int) -> Dictionary:
+    words_only = Dictionary()
+    for number in range(words):
+        words_only.add_symbol(f"w{number}")
+    return words_only
+
+
+def build(size: str, options: Dict[str, Any], words: Dictionary) -> torch.nn.Module:
+    args = Namespace(arch=SIZES[size], share_all_embeddings=True, **options)
+    ARCH_CONFIG_REGISTRY[args.arch](args)
+    torch.manual_seed(1)
+    task = SimpleNamespace(source_dictionary=words, target_dictionary=words)
+    model = ARCH_MODEL_REGISTRY[args.arch].build_model(args, task)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("positions.initial"):
+                parameter.normal_(std=0.1)
+    return model
+
+
+def ratio(baseline: List[float], own: List[float]) -> str:
+    if own is baseline:
+        return "1"
+    ratios = [base / time_ for base, time_ in zip(baseline, own)]
+    error = statistics.stdev(ratios) / len(ratios) ** 0.5 if len(ratios) > 1 else float("nan")
+    return f"{statistics.mean(ratios):.3f} ± {2 * error:.3f}"

@@ -1,0 +1,141 @@
+"""Training speed with FLOATER, and with each of its levers, against the sinusoidal baseline.
+
+Models that differ in their positions only are trained on the same batch in turn, in one run. A
+round is as many updates as --dynamics-update-interval needs to come round once. Models are built
+anew several times, since where their weights happen to lie in memory tells by several per cent.
+
+    source recipes/common.sh && python recipes/benchmarks/training.py > training.md
+
+common.sh makes the allocator keep its pages, as in every recipe.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from typing import Callable, Dict, List
+
+import torch
+from fairseq.criterions.label_smoothed_cross_entropy import label_smoothed_nll_loss
+from fairseq.data import Dictionary
+from models import build, dictionary, ratio
+
+INTERVAL = 4
+BASELINE = "sinusoidal, input"
+FLOATER = {"position_encoder": "floater"}
+VARIANTS = {
+    BASELINE: {"position_encoder": "sinusoidal", "position_blocks": "input"},
+    "learned, all blocks": {"position_encoder": "learned"},
+    "floater, all blocks": FLOATER,
+    "floater, additive": {**FLOATER, "position_injection": "additive"},
+    "floater, `--ode-steps-per-position 5`": {**FLOATER, "ode_steps_per_position": "5"},
+    "floater, 5 steps by torchdiffeq's adjoint": {
+        **FLOATER,
+        "ode_steps_per_position": "5",
+        "ode_backend": "torchdiffeq",
+        "ode_adjoint": True,
+    },
+    f"floater, `--dynamics-update-interval {INTERVAL}`": {
+        **FLOATER,
+        "dynamics_update_interval": INTERVAL,
+    },
+    "floater, `--freeze-dynamics`": {**FLOATER, "freeze_dynamics": True},
+    "floater, `--freeze-base`": {**FLOATER, "freeze_base": True},
+}
+
+
+def batch(words: Dictionary, tokens: int, length: int) -> Dict[str, torch.Tensor]:
+    size = (max(1, tokens // length), length)
+    source, target = torch.randint(4, len(words), (2, *size))
+    return {
+        "net_input": {
+            "src_tokens": source,
+            "src_lengths": torch.full(size[:1], length),
+            "prev_output_tokens": target.roll(1, dims=1),
+        },
+        "target": target,
+    }
+
+
+def trainer(model: torch.nn.Module, sample: Dict) -> Callable[[int], float]:
+    """A function that makes so many updates, and says how many seconds each took."""
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.Adam(learned, lr=1e-4, betas=(0.9, 0.98))
+    model.train()
+    made = 0
+
+    def train(updates: int) -> float:
+        nonlocal made
+        started = time.process_time()
+        for _ in range(updates):
+            model.set_num_updates(made)
+            optimizer.zero_grad()
+            scores = model.get_normalized_probs(model(**sample["net_input"]), log_probs=True)
+            loss, _ = label_smoothed_nll_loss(
+                scores.flatten(0, 1), sample["target"].flatten(), epsilon=0.1
+            )
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(learned, 1.0)
+            optimizer.step()
+            made += 1
+        return (time.process_time() - started) / updates
+
+    return train
+
+
+def measure(size: str, args: argparse.Namespace) -> Dict[str, List[float]]:
+    """Seconds an update with each build, the median of its rounds, by variant."""
+    words = dictionary(args.words)
+    sample = batch(words, args.tokens, args.length)
+    found: Dict[str, List[float]] = {name: [] for name in VARIANTS}
+    for current in range(args.builds):
+        trainers = {
+            name: trainer(build(size, {"dropout": 0.3, **options}, words), sample)
+            for name, options in VARIANTS.items()
+        }
+        names = list(VARIANTS)[:: 1 if current % 2 else -1]
+        for name in names:
+            trainers[name](INTERVAL)  # warms up
+        taken = {name: [] for name in VARIANTS}
+        for _ in range(args.rounds):
+            for name in names:
+                taken[name].append(trainers[name](INTERVAL))
+        for name, rounds in taken.items():
+            found[name].append(statistics.median(rounds))
+        print(f"{size}: {current + 1} of {args.builds}", file=sys.stderr)
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--sizes", default="tiny,base", help="default: %(default)s")
+    add("--tokens", type=int, default=4096, help="of the batch, a side; default: %(default)s")
+    add("--length", type=int, default=32, help="of sentences, in tokens; default: %(default)s")
+    add("--words", type=int, default=10_000, help="in the vocabulary; default: %(default)s")
+    add("--builds", type=int, default=4, help="of every model; default: %(default)s")
+    add("--rounds", type=int, default=2, help="with every build; default: %(default)s")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    print("# Training speed with FLOATER against the sinusoidal baseline\n")
+    print(
+        f"Batches of {args.tokens:,} tokens in sentences of {args.length}, {args.words:,} words, "
+        f"Adam, one thread, torch {torch.__version__}.\nSeconds of processor time an update: the "
+        f"median over {args.builds} builds of every model, {args.rounds} rounds of {INTERVAL} "
+        "updates\neach. Against the baseline: the mean over builds of the baseline's time over its "
+        "own, with two\nstandard errors.\n"
+    )
+    print("| model | positions | s an update | speed against the baseline |")
+    print("|---|---|---|---|")
+    for size in args.sizes.split(","):
+        found = measure(size, args)
+        for name, times in found.items():
+            seconds = statistics.median(times)
+            print(f"| {size} | {name} | {seconds:.3f} | {ratio(found[BASELINE], times)} |")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
