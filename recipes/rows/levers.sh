@@ -9,7 +9,8 @@ row floater-5-steps $FLOATER --ode-steps-per-position 5
 row sinusoidal-input --position-encoder sinusoidal --position-blocks input
 # From the trained base model: it goes on as it is, or with FLOATER; there all is trained, or the
 # positions only.
-warm_row sinusoidal-input-longer sinusoidal-input --position-encoder sinusoidal --position-blocks input
+warm_row sinusoidal-input-longer sinusoidal-input \
+    --position-encoder sinusoidal --position-blocks input
 warm_row floater-all-warm sinusoidal-input $FLOATER
 warm_row floater-only-warm sinusoidal-input $FLOATER --freeze-base
 # From the trained FLOATER model: all is trained, or all but the positions.
