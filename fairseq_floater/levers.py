@@ -1,8 +1,8 @@
 """Ways to train positions at less cost, or apart from the rest (paper, section 3.4 and appendix).
 
-Freezing takes parameters out of training. A learning rate of their own and updates at every k-th
-step work on what the optimizer did, whichever it is: each marked parameter is moved back part of
-the way, or all of it, after the step.
+Freezing takes parameters out of training. The other levers work on any optimizer, around its step:
+a parameter that rests loses its gradient before it, so that the optimizer passes over it and its
+moments stay; one with a learning rate of its own is moved back part of the way after it.
 """
 
 from typing import Any, Dict, List, Tuple
@@ -20,7 +20,7 @@ from fairseq_floater.options import PositionOptions
 
 
 class StepShare:
-    """What share of an optimizer's step a parameter takes: ``scale``, none while it rests.
+    """What share of an optimizer's step a parameter takes: ``scale``, no step while it rests.
 
     It hangs on the parameter as ``param_group``, the one attribute that fairseq's half-precision
     optimizers hand on to their float32 copies.
@@ -33,10 +33,6 @@ class StepShare:
         StepShare.used = True
         self.encoder = encoder
         self.scale = scale
-
-    @property
-    def now(self) -> float:
-        return 0.0 if self.encoder.resting else self.scale
 
 
 def apply_levers(model: nn.Module, options: PositionOptions) -> None:
@@ -90,8 +86,10 @@ def _before_step(optimizer: torch.optim.Optimizer, args: tuple, kwargs: Dict[str
     kept: List[Tuple[Tensor, Tensor, float]] = []
     for parameter in parameters:
         share = getattr(parameter, "param_group", None)
-        if isinstance(share, StepShare) and share.now != 1.0:
-            kept.append((parameter, parameter.detach().clone(), share.now))
+        if isinstance(share, StepShare) and share.encoder.resting:
+            parameter.grad = None  # in half precision and some data parallelism it would be 0
+        elif isinstance(share, StepShare) and share.scale != 1.0:
+            kept.append((parameter, parameter.detach().clone(), share.scale))
     optimizer.floater_kept = kept
 
 

@@ -186,7 +186,8 @@ class PositionOptions(FairseqDataclass):
         default=1,
         metadata={
             "help": "update the position encoder at every k-th update only, and solve only then, "
-            ">= 1; in data-parallel training with --find-unused-parameters (floater, rnn, learned)"
+            ">= 1; in data-parallel training with --find-unused-parameters, or, with "
+            "--checkpoint-activations, --ddp-backend legacy_ddp (floater, rnn, learned)"
         },
     )
     freeze_dynamics: bool = field(

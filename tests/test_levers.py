@@ -75,6 +75,38 @@ def test_updates_at_every_third_step_only(monkeypatch):
     assert solves.count(True) == 2 * 3 and solves.count(False) == 2 * 2
 
 
+def test_resting_parameters_keep_their_moments():
+    """Also where they have gradients of 0, as in half precision and some data parallelism."""
+    model = make_model(seed=2, dynamics_update_interval=3)
+    optimizer = adam(model)
+    for number in range(4):
+        model.set_num_updates(number)
+        for parameter in model.parameters():
+            parameter.grad = torch.full_like(parameter, float(number % 3 == 0))
+        optimizer.step()
+    for name, parameter in model.named_parameters():
+        state = optimizer.optimizer.state[parameter]
+        assert state["step"] == (2 if is_position(name) else 4), name
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"position_encoder": "learned"},
+        {"position_encoder": "rnn"},
+        {"position_times": "sentences", "sentence_separator": "w5"},
+    ],
+)
+def test_at_rest_positions_have_no_gradient(options):
+    model = make_model(seed=2, dynamics_update_interval=2, **options)
+    for number in (0, 1):
+        model.set_num_updates(number)
+        model.zero_grad()
+        model(**make_batch())[0].square().sum().backward()
+        found = [p.grad is not None for n, p in model.named_parameters() if is_position(n)]
+        assert any(found) == all(found) == (number == 0)
+
+
 def test_gradients_at_an_update_are_those_of_plain_training():
     plain, lazy = make_model(seed=2), make_model(seed=2, dynamics_update_interval=3)
     assert all(torch.equal(a, b) for a, b in zip(*(train(m, 1)[1].values() for m in (plain, lazy))))

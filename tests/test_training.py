@@ -157,6 +157,18 @@ def test_two_processes_equal_one(corpus, single, tmp_path, backend, stops):
     assert_equal(first, single, tolerance=1e-5)
 
 
+@pytest.mark.parametrize("more", [[], ["--find-unused-parameters"]], ids=["plain", "unused"])
+def test_two_processes_while_the_dynamics_rest(corpus, tmp_path, more):
+    """torch waits for all gradients unless told that some may not come; see test_errors.py."""
+    flags = ["--dynamics-update-interval", 2, "--max-update", 3, *more]
+    commands = {
+        rank: [*data_parallel(corpus, tmp_path, rank, "pytorch_ddp"), *flags] for rank in (0, 1)
+    }
+    for result in together(run, commands).values():
+        assert (result.returncode == 0) == bool(more), result.err
+        assert more or "Expected to have finished reduction in the prior" in result.err
+
+
 def test_two_processes_refuse_what_does_not_fit(corpus, trained, tmp_path):
     """The one that reads the checkpoint, and the one that is sent it."""
     base = ["--finetune-from-model", trained["stock"][0], "--encoder-attention-heads", 4]

@@ -75,7 +75,8 @@ class FloaterEncoder(PositionEncoder):
         states = self.first(int(before[-1]) + 2, unchanged)
         whole = torch.stack([before, before + 1]).to(states.device)
         ends = states[:, whole]  # (tracks, 2, positions, dim)
-        with torch.autocast(states.device.type, enabled=False):
+        learning = torch.is_grad_enabled() and not self.resting
+        with torch.autocast(states.device.type, enabled=False), torch.set_grad_enabled(learning):
             slopes = self.dynamics((whole * self.delta).unsqueeze(-1), ends) * self.delta
         x = (positions.to("cpu", torch.float64) - before.cpu()).to(states).unsqueeze(-1)
         return (

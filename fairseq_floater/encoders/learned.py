@@ -42,7 +42,7 @@ class LearnedEncoder(PositionEncoder):
 
     def kept(self, count: int, unchanged: bool = False) -> Tensor:
         self._check_length(count)
-        return self.table.to(self.dtype)
+        return (self.table.detach() if self.resting else self.table).to(self.dtype)
 
     def trajectories(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
         self._check_length(int(positions[-1]) + 1)
