@@ -2,7 +2,6 @@
 
 import argparse
 import functools
-import os
 from pathlib import Path
 from typing import Any, Callable, Dict, Mapping
 
@@ -11,6 +10,7 @@ from fairseq import checkpoint_utils
 from fairseq.distributed import utils as distributed_utils
 
 from fairseq_floater.errors import UserError
+from fairseq_floater.files import written_whole
 from fairseq_floater.warm_start import Weights
 
 
@@ -95,7 +95,8 @@ def read_checkpoint(path: str) -> Dict[str, Any]:
         UserError: if it is not one, or holds more than plain data.
     """
     state = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(state, dict) or "model" not in state:
+    weights = state.get("model") if isinstance(state, dict) else None
+    if not isinstance(weights, dict) or not all(map(torch.is_tensor, weights.values())):
         raise ValueError("it holds no model")
     return state
 
@@ -111,19 +112,17 @@ _UNREADABLE = (
 
 def write_checkpoint(state: Dict[str, Any], path: Path) -> None:
     """Write all of a checkpoint or, if that fails, nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    torch.save(state, part)
-    os.replace(part, path)
+    with written_whole(path) as file:
+        torch.save(state, file)
 
 
 def model_options(state: Mapping[str, Any]) -> Dict[str, Any]:
     """The model's options in a checkpoint of fairseq's, of any age; empty where there are none."""
     cfg = state.get("cfg")
-    model = cfg["model"] if cfg else state.get("args")
-    if model is None:
-        return {}
-    return dict(model) if isinstance(model, Mapping) else dict(vars(model))
+    model = cfg.get("model") if isinstance(cfg, Mapping) else state.get("args")
+    if isinstance(model, argparse.Namespace):
+        return dict(vars(model))
+    return dict(model) if isinstance(model, Mapping) else {}
 
 
 def _first_line(error: BaseException) -> str:

@@ -15,6 +15,9 @@ from fairseq_floater.options import PositionOptions
 from fairseq_floater.transformer.config import to_config
 from fairseq_floater.warm_start import Weights, different_options
 
+#: the options of a base encoding other than sinusoids
+BASE_ENCODING = ("encoder_learned_pos", "decoder_learned_pos", "no_token_positional_embeddings")
+
 
 def convert(
     base: Path, output: Path, positions: Dict[str, Any], arch: Optional[str] = None, seed: int = 1
@@ -43,6 +46,8 @@ def convert(
     if arch is not None:
         _check_shape(base, there, arch)
     chosen = {**vars(PositionOptions()), **positions}
+    if PositionOptions(**chosen).injection != "bias":
+        chosen |= dict.fromkeys(BASE_ENCODING, False)  # it is replaced
     config = to_config({**there, **chosen})
     torch.manual_seed(seed)
     model = build_model(config, state["model"])

@@ -53,6 +53,25 @@ def test_logits_are_those_of_the_base(positions, trained, tmp_path):
         assert (model(**batch)[0] - stock_of(base)(**batch)[0]).abs().max() < 1e-5
 
 
+def test_a_learned_base_encoding_becomes_a_learned_table(trained, tmp_path):
+    """Its place is taken: the flag that chose it is not of the new model."""
+    state = read_checkpoint(str(trained["stock"][0]))
+    options = {"encoder_learned_pos": True, "decoder_learned_pos": True}
+    vars(state["cfg"]["model"]).update(options, max_source_positions=30, max_target_positions=30)
+    shape = {k: v for k, v in vars(state["cfg"]["model"]).items() if "embed" in k or "layers" in k}
+    words = len(state["model"]["encoder.embed_tokens.weight"])
+    limits = {"max_source_positions": 30, "max_target_positions": 30}
+    stock = make_stock(make_task(words - 4), **{**shape, **options, **limits})
+    state["model"] = stock.state_dict()
+    torch.save(state, tmp_path / "base.pt")
+    positions = {"position_encoder": "learned", "position_blocks": "input"}
+    convert(tmp_path / "base.pt", tmp_path / "floater.pt", positions)
+    model = load_model(tmp_path / "floater.pt").model
+    batch = {name: tokens.clamp(max=words - 1) for name, tokens in make_batch().items()}
+    with torch.no_grad():
+        assert (model(**batch)[0] - stock(**batch)[0]).abs().max() < 1e-5
+
+
 def test_half_precision_stays_half(trained, tmp_path):
     state = read_checkpoint(str(trained["stock"][0]))
     state["model"] = {

@@ -186,6 +186,17 @@ def test_options_of_an_argparse_namespace(checkpoint, trained, tmp_path):
     assert (logits(stock, BATCHES[0]) - logits(ours, BATCHES[0])).abs().max() < 2e-6
 
 
+def test_options_of_a_legacy_task(checkpoint, tmp_path):
+    """fairseq keeps them as a Namespace, such as translation_multi_simple_epoch's."""
+    path = checkpoint(make_model(**FLOATER))
+    state = read_checkpoint(str(path))
+    state["cfg"]["task"] = Namespace(**state["cfg"]["task"])
+    torch.save(state, path)
+    export_stock(path, tmp_path / "stock.pt", 50)
+    task = read_checkpoint(str(tmp_path / "stock.pt"))["cfg"]["task"]
+    assert task["_name"] == "translation" and task["max_source_positions"] == 50
+
+
 REFUSED_BY_STOCK = {
     "bias": ({}, "floater positions as biases of queries, keys and values"),
     "all blocks": (

@@ -20,7 +20,6 @@ All position encoders, with all their blocks and injections, can be exported. Wh
 - tokens that do not stand at whole positions (--position-times), for which there are no rows.
 """
 
-import os
 import warnings
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -32,6 +31,7 @@ from torch.export import Dim, ExportedProgram
 
 from fairseq_floater.errors import UserError
 from fairseq_floater.export import Lengths, require_whole_positions
+from fairseq_floater.files import written_whole
 from fairseq_floater.loading import load_model
 from fairseq_floater.positions import token_positions
 from fairseq_floater.transformer.config import FloaterTransformerConfig
@@ -62,11 +62,9 @@ def export_program(checkpoint: Path, output: Path, positions: Optional[int] = No
     require_whole_positions(checkpoint, config)
     _require_exportable(checkpoint, config)
     whole = WholeModel(model, positions)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    part = output.with_name(output.name + ".part")
-    with part.open("wb") as file:  # of a path, torch wants it to end in .pt2
-        torch.export.save(trace(whole), file)
-    os.replace(part, output)
+    program = trace(whole)
+    with written_whole(output) as file:  # of a path, torch wants it to end in .pt2
+        torch.export.save(program, file)
     return whole.lengths
 
 

@@ -106,7 +106,8 @@ def _configuration(
 ) -> Dict[str, Any]:
     """The parts of a fairseq configuration, without anything of ours."""
     ours = {f.name for f in fields(PositionOptions)}
-    task = _limited(cfg["task"], lengths)
+    parts = {name: vars(p) if isinstance(p, Namespace) else p for name, p in cfg.items()}
+    task = _limited(parts["task"], lengths)
     model = {
         **task,  # the options of a legacy model are all those of the command line
         **{name: value for name, value in options.items() if name not in ours},
@@ -114,8 +115,7 @@ def _configuration(
         "arch": "transformer",
         "_name": "transformer",
     }
-    parts = {name: vars(p) if isinstance(p, Namespace) else p for name, p in cfg.items()}
-    common = {**cfg["common"], "user_dir": None}
+    common = {**parts["common"], "user_dir": None}
     return {**parts, "common": common, "task": task, "model": _items_and_attributes(model)}
 
 

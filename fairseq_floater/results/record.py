@@ -1,12 +1,12 @@
 """One run as one JSON file: what was run, what it scored, what it cost."""
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List
 
 from fairseq_floater.errors import UserError
+from fairseq_floater.files import written_whole
 
 
 @dataclass
@@ -38,11 +38,10 @@ class Record:
 
     def write(self, folder: Path) -> Path:
         """Write ``folder``/``name``.json, whole or not at all."""
-        folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{self.name}.json"
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", "utf-8")
-        os.replace(part, path)
+        text = json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+        with written_whole(path) as file:
+            file.write(text.encode("utf-8"))
         return path
 
 

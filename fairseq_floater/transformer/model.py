@@ -121,7 +121,7 @@ def lift_task_limits(task, model: FloaterTransformerModel) -> None:
     the command line, not from the checkpoint. A limit other than the default is somebody's wish
     and stays.
     """
-    cfg = getattr(task, "cfg", None)
+    cfg = getattr(task, "cfg", None) or getattr(task, "args", None)  # of a legacy task
     for side, stack in (("source", model.encoder), ("target", model.decoder)):
         name = f"max_{side}_positions"
         is_default = getattr(cfg, name, None) == DEFAULT_MAX_SOURCE_POSITIONS
