@@ -34,6 +34,7 @@ from fairseq_floater.checkpoints import (  # noqa: E402
 from fairseq_floater.cost import log_peak_memory_at_exit  # noqa: E402
 from fairseq_floater.errors import install_excepthook  # noqa: E402
 from fairseq_floater.levers import scale_steps  # noqa: E402
+from fairseq_floater.resume import refuse_other_states  # noqa: E402
 
 allow_fairseq_checkpoints()
 explain_unreadable_checkpoints()
@@ -41,3 +42,4 @@ share_checkpoints_between_processes()
 install_excepthook()
 log_peak_memory_at_exit()
 scale_steps()
+refuse_other_states()

@@ -6,7 +6,7 @@ import logging
 import sys
 from typing import List, Optional
 
-from fairseq_floater.errors import UserError
+from fairseq_floater.errors import UserError, show, traceback_wanted
 
 #: each is a module of ``fairseq_floater.commands``
 COMMANDS = (
@@ -28,11 +28,10 @@ def main(arguments: Optional[List[str]] = None) -> int:
     logging.getLogger().setLevel(logging.WARNING)  # fairseq sets it to DEBUG for all libraries
     try:
         args.command(args)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+    except (UserError, OSError) as error:
+        if traceback_wanted():
+            raise
+        show(error)
         return 1
     return 0
 

@@ -1,6 +1,7 @@
 """The one exception for input a user can mend, shown as one line on the command line."""
 
 import os
+import re
 import sys
 from pathlib import Path
 from types import TracebackType
@@ -17,11 +18,8 @@ class UserError(ValueError, CompactHydraException):
 
 
 def install_excepthook() -> None:
-    """Show a mistake of the user's that ends the program as one line, and leave all else as it is.
-
-    ``FLOATER_TRACEBACK=1`` in the environment brings the traceback back.
-    """
-    if os.environ.get("FLOATER_TRACEBACK"):
+    """Show a mistake of the user's that ends the program as one line; all else stays as it is."""
+    if traceback_wanted():
         return
     previous = sys.excepthook
     in_fairseq = Path(sys.argv[0] if sys.argv else "").name.startswith("fairseq-")
@@ -29,31 +27,56 @@ def install_excepthook() -> None:
     def hook(
         kind: Type[BaseException], error: BaseException, trace: Optional[TracebackType]
     ) -> None:
-        mistake = _user_error_behind(error)
-        if mistake is not None:
-            _show(mistake)
-        elif in_fairseq and _OTHER_OPTIMIZER in str(error):
-            _show(_OTHER_OPTIMIZER_MEND)
+        mistake = _user_error_behind(error) or (in_fairseq and _known_complaint(str(error)))
+        if mistake:
+            show(mistake)
         elif in_fairseq and _is_fairseqs_complaint(error):
-            _show(error, " (FLOATER_TRACEBACK=1 shows where)")
+            show(error, " (FLOATER_TRACEBACK=1 shows where)")
         else:
             previous(kind, error, trace)
 
     sys.excepthook = hook
 
 
-#: what torch says of the optimizer's state of a model with fewer parameters
-_OTHER_OPTIMIZER = "doesn't match the size of optimizer's group"
+def traceback_wanted() -> bool:
+    """Whether ``FLOATER_TRACEBACK=1`` in the environment asks for tracebacks in place of a line."""
+    return bool(os.environ.get("FLOATER_TRACEBACK"))
 
-_OTHER_OPTIMIZER_MEND = (
+
+def show(error: Union[BaseException, str], hint: str = "") -> None:
+    """Print an error as one line."""
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    print(f"error: {' '.join(text.split())}{hint}", file=sys.stderr)
+
+
+OTHER_OPTIMIZER = (
     "the optimizer's state in this checkpoint is that of a model with other parameters: start "
     "from it with --finetune-from-model, or add --reset-optimizer --reset-lr-scheduler "
     "--reset-dataloader --reset-meters"
 )
 
+#: what torch says, and what to do
+_COMPLAINTS = {
+    "doesn't match the size of optimizer's group": OTHER_OPTIMIZER,
+    "Expected to have finished reduction in the prior iteration": (
+        "data-parallel training met parameters without a gradient, as with "
+        "--dynamics-update-interval: add --find-unused-parameters, or, with "
+        "--checkpoint-activations, --ddp-backend legacy_ddp"
+    ),
+}
 
-def _show(error: Union[BaseException, str], hint: str = "") -> None:
-    print(f"error: {' '.join(str(error).split())}{hint}", file=sys.stderr)
+
+def _known_complaint(text: str) -> Optional[str]:
+    """The mend of what torch complains of, if we know one.
+
+    fairseq starts a process for each GPU, and torch hands on their errors as the text of their
+    tracebacks.
+    """
+    if found := re.search(r"^fairseq_floater\.errors\.UserError: (.*)", text, re.MULTILINE):
+        return found[1]
+    return next((mend for theirs, mend in _COMPLAINTS.items() if theirs in text), None)
 
 
 def _user_error_behind(error: Optional[BaseException]) -> Optional[UserError]:

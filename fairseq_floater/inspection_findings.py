@@ -167,7 +167,10 @@ def encoding_table(encoder: PositionEncoder, length: int) -> Tuple[Tensor, Optio
 
 def _encodings(encoder: PositionEncoder, count: int) -> Tensor:
     with torch.no_grad():
-        return encoder(count).double()
+        table = encoder(count).double()
+    if not bool(torch.isfinite(table).all()):
+        raise UserError(f"the position encodings are not finite at the first {count} positions")
+    return table
 
 
 def _of_stack(

@@ -217,6 +217,18 @@ def test_a_learned_table_ends(checkpoint):
     assert line.split()[3] == "-" and float(line.split()[4]) > 0
 
 
+@pytest.mark.parametrize("encoder", ["rnn", "learned"])
+def test_encodings_that_are_no_numbers_are_refused(encoder, checkpoint):
+    path = checkpoint(position_encoder=encoder)
+    state = torch.load(path, weights_only=True)
+    for name, weight in state["model"].items():
+        if ".positions." in name:
+            weight.fill_(math.nan)
+    torch.save(state, path)
+    with pytest.raises(UserError, match="the position encodings are not finite"):
+        inspect_checkpoint(path)
+
+
 def test_encodings_that_explode_are_shown_as_far_as_they_are_finite(checkpoint):
     def steep(weights):
         for name in weights:

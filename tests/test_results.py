@@ -304,6 +304,14 @@ def test_report_of_rows_that_were_scored_otherwise(tmp_path):
     assert "| more | other" not in text
 
 
+def test_the_process_that_waits_for_gpus_is_not_the_machine(tmp_path):
+    """fairseq starts one for each; the one that started them has seen none, and ends last."""
+    machines = ["NVIDIA H100, torch 2.6.0", "x86_64 CPU, 8 threads, torch 2.6.0"]
+    log = "".join(f"2026 | INFO | fairseq_floater.cost | machine: {m}\n" for m in machines)
+    (tmp_path / "train.log").write_text(log)
+    assert read_training(tmp_path / "train.log") == {"machine": machines[0]}
+
+
 def test_a_diverged_training_is_read(tmp_path):
     line = "| valid | epoch 001 | valid on 'valid' subset | loss {0} | nll_loss {0} | num_updates 5"
     (tmp_path / "train.log").write_text("\n".join(line.format(v) for v in ("7.5", "nan")))
@@ -319,6 +327,18 @@ def test_a_diverged_training_is_read(tmp_path):
 def test_only_a_line_feed_ends_a_line(tmp_path):
     (tmp_path / "lines").write_bytes("a\rb\u2028c\r\nd\n".encode())
     assert read_lines(tmp_path / "lines") == ["a\rb\u2028c\r", "d"]
+
+
+def test_report_refuses_other_references(tmp_path):
+    """A test set prepared anew, and a row that was scored before."""
+    make_record("base", 0, 1, 0.4, tmp_path)
+    make_record("ours", 1, 1, 0.1, tmp_path)
+    path = references_path(tmp_path, "en-de", "test")
+    lines = path.read_text().split("\n")
+    for changed in (["other", *lines[1:]], lines[1:]):
+        path.write_text("\n".join(changed))
+        with pytest.raises(UserError, match="base.seed1 was scored against other references of t"):
+            report(tmp_path, tmp_path / "table", baseline="base")
 
 
 def test_report_needs_results_and_a_known_baseline(tmp_path):

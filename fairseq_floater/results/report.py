@@ -7,6 +7,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 from fairseq_floater.errors import UserError
 from fairseq_floater.results.generation import read_lines
 from fairseq_floater.results.record import Record, read_records, references_path
+from fairseq_floater.results.scores import digest
 from fairseq_floater.results.significance import p_values
 
 Rows = Dict[str, List[Record]]  #: a row's records, one a seed
@@ -131,6 +132,8 @@ def _significance(folder: Path, pair: str, rows: Rows, baseline: str) -> str:
             others = [r for rs in rows.values() for r in rs if r.seed == seed and r is not base]
             others = [r for r in others if test in r.tests]
             systems = [(r.row, r.tests[test]["hypotheses"]) for r in others]
+            for r in (base, *others):
+                _require_same_references(r, test, references)
             found = p_values(base.tests[test]["hypotheses"], systems, references, lowercase)
             for r in others:
                 gain = r.tests[test]["bleu"] - base.tests[test]["bleu"]
@@ -142,6 +145,17 @@ def _significance(folder: Path, pair: str, rows: Rows, baseline: str) -> str:
     header = ["test set", "against " + baseline, "seed", "BLEU gain", "p bootstrap, BLEU"]
     header += ["p randomisation, BLEU", "p bootstrap, chrF", "p randomisation, chrF"]
     return markdown(header, body)
+
+
+def _require_same_references(record: Record, test: str, references: Sequence[str]) -> None:
+    """Each scoring writes the references anew; a record of another preparation is of others."""
+    scored = record.tests[test]
+    known = scored.get("references", digest(references))
+    if known != digest(references) or len(scored["hypotheses"]) != len(references):
+        raise UserError(
+            f"{record.name} was scored against other references of {test} than those that lie "
+            "beside it: score it again"
+        )
 
 
 def _has_bins(rows: Rows, test: str) -> bool:

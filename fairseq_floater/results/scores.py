@@ -1,5 +1,6 @@
 """BLEU and chrF as papers report them, by sacreBLEU (Post 2018), and by source length."""
 
+import hashlib
 import re
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Sequence
@@ -62,7 +63,13 @@ def score(
         for name, chosen in _bins(test.source, edges)
     ]
     result["hypotheses"] = hypotheses
+    result["references"] = digest(test.reference)
     return result
+
+
+def digest(lines: Sequence[str]) -> str:
+    """By which references are told from others."""
+    return hashlib.sha256("\n".join(lines).encode("utf-8")).hexdigest()
 
 
 def detokenise(translations: Sequence[Translation], test: EvaluationSet) -> List[str]:

@@ -29,7 +29,9 @@ def read_training(log: Path) -> Dict[str, Any]:
     if size := re.findall(r"num\. shared model params: ([\d,]+)", text):
         found["parameters"] = int(size[-1].replace(",", ""))
     if machines := re.findall(r"\| machine: (.*)", text):
-        found["machine"] = machines[-1]
+        # With several GPUs, the process that waits for theirs ends last, and has seen none.
+        gpus = [machine for machine in machines if " CPU, " not in machine]
+        found["machine"] = (gpus or machines)[-1]
     for place in ("host", "device"):
         if peaks := re.findall(rf"peak memory of the {place}: ([\d.]+) GiB", text):
             found[f"peak_{place}_memory"] = max(map(float, peaks))
