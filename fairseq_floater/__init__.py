@@ -25,16 +25,16 @@ def _require_fairseq() -> None:
 
 _require_fairseq()
 
-from fairseq_floater import transformer  # noqa: E402, F401  registers the models
-from fairseq_floater.checkpoints import (  # noqa: E402
+from fairseq_floater import models  # noqa: E402, F401  registers the models
+from fairseq_floater.checkpoints.files import (  # noqa: E402
     allow_fairseq_checkpoints,
     explain_unreadable_checkpoints,
     share_checkpoints_between_processes,
 )
-from fairseq_floater.cost import log_peak_memory_at_exit  # noqa: E402
 from fairseq_floater.errors import install_excepthook  # noqa: E402
-from fairseq_floater.levers import scale_steps  # noqa: E402
-from fairseq_floater.resume import refuse_other_states  # noqa: E402
+from fairseq_floater.training.cost import log_peak_memory_at_exit  # noqa: E402
+from fairseq_floater.training.levers import scale_steps  # noqa: E402
+from fairseq_floater.training.resume import refuse_other_states  # noqa: E402
 
 allow_fairseq_checkpoints()
 explain_unreadable_checkpoints()

@@ -9,10 +9,10 @@ from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 
 from fairseq_floater.encoders.rnn import INPUTS as RNN_INPUTS
 from fairseq_floater.errors import UserError
-from fairseq_floater.grid import parse_steps_per_position
-from fairseq_floater.ode import BACKENDS
-from fairseq_floater.reference import SOLVERS
-from fairseq_floater.runge_kutta import ACTIVATIONS, TABLEAUS
+from fairseq_floater.ode.grid import parse_steps_per_position
+from fairseq_floater.ode.reference import SOLVERS
+from fairseq_floater.ode.runge_kutta import ACTIVATIONS, TABLEAUS
+from fairseq_floater.ode.solver import BACKENDS
 
 ENCODERS = ("floater", "sinusoidal", "learned", "rnn", "none")
 BLOCKS = ("all", "input")

@@ -9,8 +9,8 @@ from fairseq.dataclass.utils import convert_namespace_to_omegaconf, gen_parser_f
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY, MODEL_DATACLASS_REGISTRY
 from fairseq.models.transformer import TransformerConfig
 
+from fairseq_floater.models.config import FloaterTransformerConfig, to_config
 from fairseq_floater.options import PositionOptions
-from fairseq_floater.transformer.config import FloaterTransformerConfig, to_config
 
 SUFFIXES = [
     "",

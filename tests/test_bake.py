@@ -9,13 +9,13 @@ import torch
 from commands import GENERATION, succeed
 from conftest import make_batch, make_model
 
-from fairseq_floater.average import average_checkpoints
-from fairseq_floater.bake import bake
-from fairseq_floater.checkpoints import read_checkpoint
+from fairseq_floater.checkpoints.average import average_checkpoints
+from fairseq_floater.checkpoints.bake import bake
+from fairseq_floater.checkpoints.files import read_checkpoint
+from fairseq_floater.checkpoints.loading import load_model
 from fairseq_floater.encoders import FloaterEncoder, PositionEncoder, RNNEncoder
 from fairseq_floater.errors import UserError
-from fairseq_floater.loading import load_model
-from fairseq_floater.stored import TABLE, compute_tables, stored_positions, take_tables
+from fairseq_floater.models.stored import TABLE, compute_tables, stored_positions, take_tables
 
 pytest_plugins = ["commands"]
 

@@ -8,10 +8,10 @@ import torch
 from commands import GENERATION, TRAINING, succeed
 from conftest import make_batch, make_stock, make_task
 
-from fairseq_floater.checkpoints import read_checkpoint
-from fairseq_floater.convert import convert
+from fairseq_floater.checkpoints.convert import convert
+from fairseq_floater.checkpoints.files import read_checkpoint
+from fairseq_floater.checkpoints.loading import load_model
 from fairseq_floater.errors import UserError
-from fairseq_floater.loading import load_model
 
 pytest_plugins = ["commands"]
 

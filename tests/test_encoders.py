@@ -4,7 +4,6 @@ import pytest
 import torch
 from fairseq.modules import SinusoidalPositionalEmbedding
 
-from fairseq_floater.dynamics import MLPDynamics
 from fairseq_floater.encoders import (
     FloaterEncoder,
     LearnedEncoder,
@@ -14,6 +13,7 @@ from fairseq_floater.encoders import (
 )
 from fairseq_floater.encoders.build import build_position_encoder
 from fairseq_floater.errors import UserError
+from fairseq_floater.ode.dynamics import MLPDynamics
 from fairseq_floater.options import PositionOptions
 
 DIM, TRACKS = 8, 3

@@ -11,9 +11,9 @@ from conftest import make_model
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from fairseq_floater import cli, errors
-from fairseq_floater.checkpoints import read_checkpoint, write_checkpoint
+from fairseq_floater.checkpoints.files import read_checkpoint, write_checkpoint
 from fairseq_floater.errors import UserError
-from fairseq_floater.transformer.model import lift_task_limits
+from fairseq_floater.models.floater_transformer import lift_task_limits
 
 pytest_plugins = ["commands"]
 

@@ -18,12 +18,12 @@ from fairseq.models import build_model
 from fairseq.models.transformer import TransformerModel
 
 from fairseq_floater import cli
-from fairseq_floater.checkpoints import read_checkpoint
-from fairseq_floater.convert import convert
+from fairseq_floater.checkpoints.convert import convert
+from fairseq_floater.checkpoints.export import Lengths
+from fairseq_floater.checkpoints.export.program import WholeModel, export_program, trace
+from fairseq_floater.checkpoints.export.stock import export_stock
+from fairseq_floater.checkpoints.files import read_checkpoint
 from fairseq_floater.errors import UserError
-from fairseq_floater.export import Lengths
-from fairseq_floater.export.program import WholeModel, export_program, trace
-from fairseq_floater.export.stock import export_stock
 from fairseq_floater.options import PositionOptions
 
 pytest_plugins = ["commands"]

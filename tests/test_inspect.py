@@ -11,11 +11,10 @@ from fairseq.models import ARCH_CONFIG_REGISTRY
 
 from fairseq_floater import cli
 from fairseq_floater.errors import UserError
-from fairseq_floater.inspection import count_position_parameters, solver_errors
-from fairseq_floater.inspection_findings import inspect_checkpoint
-from fairseq_floater.inspection_picture import draw
-from fairseq_floater.inspection_text import as_text
-from fairseq_floater.spectrum import (
+from fairseq_floater.inspection.encoders import count_position_parameters, solver_errors
+from fairseq_floater.inspection.findings import inspect_checkpoint
+from fairseq_floater.inspection.picture import draw
+from fairseq_floater.inspection.spectrum import (
     Spectrum,
     dominant_period,
     effective_rank,
@@ -23,7 +22,8 @@ from fairseq_floater.spectrum import (
     spread,
     variance_shares,
 )
-from fairseq_floater.transformer.config import to_config
+from fairseq_floater.inspection.text import as_text
+from fairseq_floater.models.config import to_config
 
 
 @pytest.fixture(autouse=True, scope="module")

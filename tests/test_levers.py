@@ -8,7 +8,7 @@ from fairseq.optim.adam import FairseqAdam
 from fairseq.optim.fp16_optimizer import FP16Optimizer
 from omegaconf import OmegaConf
 
-from fairseq_floater.checkpoints import read_checkpoint
+from fairseq_floater.checkpoints.files import read_checkpoint
 from fairseq_floater.encoders import FloaterEncoder
 from fairseq_floater.errors import UserError
 

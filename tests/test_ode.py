@@ -6,11 +6,11 @@ import pytest
 import torch
 import torchdiffeq
 
-from fairseq_floater.dynamics import MLPDynamics
 from fairseq_floater.errors import UserError
-from fairseq_floater.grid import StepGrid, parse_steps_per_position
-from fairseq_floater.ode import solve
-from fairseq_floater.runge_kutta import ACTIVATIONS, TABLEAUS, HiddenTrajectory
+from fairseq_floater.ode.dynamics import MLPDynamics
+from fairseq_floater.ode.grid import StepGrid, parse_steps_per_position
+from fairseq_floater.ode.runge_kutta import ACTIVATIONS, TABLEAUS, HiddenTrajectory
+from fairseq_floater.ode.solver import solve
 
 REGULAR = torch.arange(11, dtype=torch.float64) * 0.1
 IRREGULAR = torch.tensor([0.3, 0.35, 0.5, 0.8, 0.81, 1.1, 1.3], dtype=torch.float64)

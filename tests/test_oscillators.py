@@ -6,12 +6,12 @@ import pytest
 import torch
 from conftest import make_batch, make_model, make_stock
 
-from fairseq_floater.dynamics import MLPDynamics
 from fairseq_floater.encoders.build import build_position_encoder, spread_periods
 from fairseq_floater.errors import UserError
-from fairseq_floater.ode import solve
+from fairseq_floater.ode.dynamics import MLPDynamics
+from fairseq_floater.ode.runge_kutta import ACTIVATIONS
+from fairseq_floater.ode.solver import solve
 from fairseq_floater.options import SHORTEST_PERIOD, PositionOptions
-from fairseq_floater.runge_kutta import ACTIVATIONS
 
 SCALE = 0.3
 

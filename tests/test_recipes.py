@@ -14,8 +14,8 @@ from fairseq.models import ARCH_CONFIG_REGISTRY
 
 from fairseq_floater import cli
 from fairseq_floater.errors import UserError
-from fairseq_floater.inspection import load_position_encoder
-from fairseq_floater.transformer.config import to_config
+from fairseq_floater.inspection.encoders import load_position_encoder
+from fairseq_floater.models.config import to_config
 
 ROOT = Path(__file__).parents[1]
 

@@ -13,9 +13,13 @@ import torch
 from commands import ROOT, SENTENCES, TRAINING, start, succeed, together  # noqa: F401
 from fairseq import checkpoint_utils
 
-from fairseq_floater.average import average_checkpoints, last_checkpoints
+from fairseq_floater.checkpoints.average import average_checkpoints, last_checkpoints
 from fairseq_floater.errors import UserError
-from fairseq_floater.inspection import count_position_parameters, position_options, solver_errors
+from fairseq_floater.inspection.encoders import (
+    count_position_parameters,
+    position_options,
+    solver_errors,
+)
 from fairseq_floater.results.generation import Translation, read_generation, read_lines
 from fairseq_floater.results.record import Record, read_records, references_path
 from fairseq_floater.results.report import markdown, report
@@ -307,7 +311,7 @@ def test_report_of_rows_that_were_scored_otherwise(tmp_path):
 def test_the_process_that_waits_for_gpus_is_not_the_machine(tmp_path):
     """fairseq starts one for each; the one that started them has seen none, and ends last."""
     machines = ["NVIDIA H100, torch 2.6.0", "x86_64 CPU, 8 threads, torch 2.6.0"]
-    log = "".join(f"2026 | INFO | fairseq_floater.cost | machine: {m}\n" for m in machines)
+    log = "".join(f"2026 | INFO | fairseq_floater.training.cost | machine: {m}\n" for m in machines)
     (tmp_path / "train.log").write_text(log)
     assert read_training(tmp_path / "train.log") == {"machine": machines[0]}
 

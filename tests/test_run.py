@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from fairseq import options
 
-from fairseq_floater.transformer.config import to_config
-from fairseq_floater.transformer.model import validate
+from fairseq_floater.models.config import to_config
+from fairseq_floater.models.floater_transformer import validate
 
 ROOT = Path(__file__).parents[1]
 STAGES = ["prepare", "train", "average", "generate", "score", "report"]

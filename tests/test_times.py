@@ -6,12 +6,12 @@ import pytest
 import torch
 from conftest import make_batch, make_model, make_task
 
+from fairseq_floater.blocks.times import as_indices, sentence_times
 from fairseq_floater.encoders import build
 from fairseq_floater.encoders.build import build_position_encoder
 from fairseq_floater.errors import UserError
-from fairseq_floater.ode import solve
+from fairseq_floater.ode.solver import solve
 from fairseq_floater.options import PositionOptions
-from fairseq_floater.times import as_indices, sentence_times
 
 PAD, SEPARATOR = 1, 9
 SENTENCES = {"position_times": "sentences", "sentence_separator": f"w{SEPARATOR - 4}"}

@@ -11,7 +11,7 @@ from commands import PLUGIN, ROOT, TRAINING, run, start, succeed, together
 from fairseq.models import ARCH_CONFIG_REGISTRY
 from omegaconf import OmegaConf
 
-from fairseq_floater.transformer.config import FloaterTransformerConfig, to_config
+from fairseq_floater.models.config import FloaterTransformerConfig, to_config
 
 pytest_plugins = ("commands",)
 

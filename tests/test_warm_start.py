@@ -9,7 +9,7 @@ from commands import TRAINING, run, succeed
 from conftest import make_batch, make_model, make_stock
 
 from fairseq_floater.errors import UserError
-from fairseq_floater.warm_start import Weights
+from fairseq_floater.models.warm_start import Weights
 
 pytest_plugins = ["commands"]
 

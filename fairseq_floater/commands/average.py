@@ -16,7 +16,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from fairseq_floater.average import average_checkpoints, last_checkpoints
+    from fairseq_floater.checkpoints.average import average_checkpoints, last_checkpoints
 
     checkpoints = args.checkpoints
     if args.last:

@@ -16,7 +16,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from fairseq_floater.bake import bake
+    from fairseq_floater.checkpoints.bake import bake
 
     out = args.out or args.checkpoint
     stored = bake(args.checkpoint, out, args.positions)

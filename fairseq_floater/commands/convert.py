@@ -21,7 +21,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from fairseq_floater.convert import convert
+    from fairseq_floater.checkpoints.convert import convert
 
     flags = {f.name: getattr(args, f.name, None) for f in fields(PositionOptions)}
     given = {n: value for n, value in flags.items() if value is not None and value is not False}

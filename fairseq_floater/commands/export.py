@@ -39,8 +39,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from fairseq_floater.export.program import export_program  # slow to import
-    from fairseq_floater.export.stock import export_stock
+    from fairseq_floater.checkpoints.export.program import export_program  # slow to import
+    from fairseq_floater.checkpoints.export.stock import export_stock
 
     export = {"fairseq": export_stock, "torch": export_program}[args.to]
     lengths = export(args.checkpoint, args.out, args.positions)

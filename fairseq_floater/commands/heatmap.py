@@ -23,7 +23,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from fairseq_floater.heatmap import draw_heatmap, draw_side_by_side  # slow to import
+    from fairseq_floater.inspection.heatmap import draw_heatmap, draw_side_by_side  # slow to import
 
     if len(args.checkpoints) == 1:
         draw_heatmap(args.checkpoints[0], args.picture, args.stack, args.positions)

@@ -20,15 +20,15 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from fairseq_floater.inspection_findings import inspect_checkpoint  # slow to import
-    from fairseq_floater.inspection_text import as_text
+    from fairseq_floater.inspection.findings import inspect_checkpoint  # slow to import
+    from fairseq_floater.inspection.text import as_text
 
     if args.out:
         _make_folder(args.out)
     findings = inspect_checkpoint(args.checkpoint, args.length)
     print(json.dumps(asdict(findings), indent=2) if args.json else as_text(findings))
     if args.out:
-        from fairseq_floater.inspection_picture import draw_inspection
+        from fairseq_floater.inspection.picture import draw_inspection
 
         for stack in findings.stacks:
             pictures = draw_inspection(args.checkpoint, args.out, stack, args.length)

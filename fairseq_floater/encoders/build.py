@@ -6,12 +6,12 @@ from typing import Optional
 import torch
 from torch import Tensor, nn
 
-from fairseq_floater.dynamics import MLPDynamics
 from fairseq_floater.encoders.base import PositionEncoder
 from fairseq_floater.encoders.floater import FloaterEncoder
 from fairseq_floater.encoders.learned import LearnedEncoder
 from fairseq_floater.encoders.rnn import RecurrentCell, RNNEncoder
 from fairseq_floater.encoders.sinusoidal import SinusoidalEncoder
+from fairseq_floater.ode.dynamics import MLPDynamics
 from fairseq_floater.options import SHORTEST_PERIOD, PositionOptions
 
 

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from fairseq_floater.encoders.base import PositionEncoder
 from fairseq_floater.errors import UserError
-from fairseq_floater.grid import StepsPerPosition, parse_steps_per_position
-from fairseq_floater.ode import solve
+from fairseq_floater.ode.grid import StepsPerPosition, parse_steps_per_position
+from fairseq_floater.ode.solver import solve
 
 
 class FloaterEncoder(PositionEncoder):
@@ -22,7 +22,7 @@ class FloaterEncoder(PositionEncoder):
         dynamics: the right-hand side, usually ``MLPDynamics``; may be shared between encoders.
         delta: time between two positions, > 0.
         initial_std: standard deviation of the initial values; 0 starts all of them at 0.
-        solver, steps_per_position, backend, adjoint: see ``fairseq_floater.ode.solve``.
+        solver, steps_per_position, backend, adjoint: see ``fairseq_floater.ode.solver.solve``.
     """
 
     sequential = True

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import List, Sequence
 
 from fairseq_floater.errors import UserError
-from fairseq_floater.inspection import (
+from fairseq_floater.inspection.encoders import (
     count_position_parameters,
     position_options,
     solver_errors,

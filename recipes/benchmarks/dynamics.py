@@ -13,9 +13,9 @@ import sys
 import torch
 
 from fairseq_floater.encoders.build import build_dynamics
-from fairseq_floater.ode import solve
+from fairseq_floater.ode.runge_kutta import ACTIVATIONS
+from fairseq_floater.ode.solver import solve
 from fairseq_floater.options import INITS, PositionOptions
-from fairseq_floater.runge_kutta import ACTIVATIONS
 
 POSITIONS = (0, 16, 64, 256, 1024, 4096)
 FLOAT32_MAX = 3.4e38

@@ -24,7 +24,7 @@ from typing import Dict, NamedTuple
 import ctranslate2
 import torch
 
-from fairseq_floater.checkpoints import read_checkpoint
+from fairseq_floater.checkpoints.files import read_checkpoint
 
 PLUGIN = Path(__file__).resolve().parents[2] / "fairseq_floater"
 

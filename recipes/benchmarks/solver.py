@@ -27,9 +27,9 @@ import torch
 import torchdiffeq
 from torch import Tensor
 
-from fairseq_floater.dynamics import MLPDynamics
 from fairseq_floater.encoders.build import build_dynamics
-from fairseq_floater.ode import solve
+from fairseq_floater.ode.dynamics import MLPDynamics
+from fairseq_floater.ode.solver import solve
 from fairseq_floater.options import INITS, PositionOptions
 
 DELTA = 0.1

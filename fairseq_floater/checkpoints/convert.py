@@ -8,12 +8,12 @@ from typing import Any, Dict, Optional
 import torch
 from fairseq.models import ARCH_CONFIG_REGISTRY
 
-from fairseq_floater.checkpoints import model_options, write_checkpoint
+from fairseq_floater.checkpoints.files import model_options, write_checkpoint
+from fairseq_floater.checkpoints.loading import build_model, read_existing
 from fairseq_floater.errors import UserError
-from fairseq_floater.loading import build_model, read_existing
+from fairseq_floater.models.config import to_config
+from fairseq_floater.models.warm_start import Weights, different_options
 from fairseq_floater.options import PositionOptions
-from fairseq_floater.transformer.config import to_config
-from fairseq_floater.warm_start import Weights, different_options
 
 #: the options of a base encoding other than sinusoids
 BASE_ENCODING = ("encoder_learned_pos", "decoder_learned_pos", "no_token_positional_embeddings")

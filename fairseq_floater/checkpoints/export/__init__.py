@@ -7,10 +7,10 @@ torch. In both, position encodings are tables of a fixed number of rows, compute
 from pathlib import Path
 from typing import NamedTuple, Optional
 
+from fairseq_floater.blocks.stacks import UNLIMITED, PositionedStack
 from fairseq_floater.errors import UserError
-from fairseq_floater.transformer.config import FloaterTransformerConfig
-from fairseq_floater.transformer.model import FloaterTransformerModel
-from fairseq_floater.transformer.stacks import UNLIMITED, PositionedStack
+from fairseq_floater.models.config import FloaterTransformerConfig
+from fairseq_floater.models.floater_transformer import FloaterTransformerModel
 
 #: the longest input where neither the model nor the user says, in tokens; fairseq's default too
 DEFAULT_POSITIONS = 1024

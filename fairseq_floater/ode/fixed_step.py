@@ -23,9 +23,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fairseq_floater.dynamics import MLPDynamics
-from fairseq_floater.grid import StepGrid
-from fairseq_floater.runge_kutta import ACTIVATIONS, HiddenTrajectory, Tableau
+from fairseq_floater.ode.dynamics import MLPDynamics
+from fairseq_floater.ode.grid import StepGrid
+from fairseq_floater.ode.runge_kutta import ACTIVATIONS, HiddenTrajectory, Tableau
 
 
 def integrate(dynamics: MLPDynamics, initial: Tensor, grid: StepGrid, tableau: Tableau) -> Tensor:

@@ -19,8 +19,8 @@ from typing import Iterable, Iterator, Optional, Tuple
 import torch
 from torch import Tensor, nn
 
+from fairseq_floater.blocks.positions import look_up_masked
 from fairseq_floater.encoders import PositionEncoder
-from fairseq_floater.positions import look_up_masked
 
 
 class PositionFeed:

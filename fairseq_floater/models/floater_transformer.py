@@ -7,12 +7,12 @@ from fairseq.dataclass.utils import gen_parser_from_dataclass
 from fairseq.models import register_model
 from fairseq.models.transformer import DEFAULT_MAX_SOURCE_POSITIONS, TransformerModelBase
 
+from fairseq_floater.blocks.stacks import UNLIMITED, FloaterDecoderStack, FloaterEncoderStack
 from fairseq_floater.errors import UserError
-from fairseq_floater.levers import apply_levers
-from fairseq_floater.stored import take_tables
-from fairseq_floater.transformer.config import FloaterTransformerConfig, to_config
-from fairseq_floater.transformer.stacks import UNLIMITED, FloaterDecoderStack, FloaterEncoderStack
-from fairseq_floater.warm_start import fit
+from fairseq_floater.models.config import FloaterTransformerConfig, to_config
+from fairseq_floater.models.stored import take_tables
+from fairseq_floater.models.warm_start import fit
+from fairseq_floater.training.levers import apply_levers
 
 
 @register_model("floater_transformer", dataclass=FloaterTransformerConfig)

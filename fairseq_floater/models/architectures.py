@@ -5,8 +5,8 @@ from typing import Any, Callable
 from fairseq.models import ARCH_CONFIG_REGISTRY, register_model_architecture
 from fairseq.models.transformer import transformer_legacy as stock
 
-from fairseq_floater.transformer.config import to_config
-from fairseq_floater.transformer.model import validate
+from fairseq_floater.models.config import to_config
+from fairseq_floater.models.floater_transformer import validate
 
 
 def tiny_architecture(args: Any) -> None:

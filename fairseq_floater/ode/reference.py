@@ -7,7 +7,7 @@ import torchdiffeq
 from torch import Tensor, nn
 
 from fairseq_floater.errors import UserError
-from fairseq_floater.grid import StepGrid
+from fairseq_floater.ode.grid import StepGrid
 
 FIXED_SOLVERS = ("euler", "midpoint", "heun2", "heun3", "rk4")
 ADAPTIVE_SOLVERS = ("dopri8", "dopri5", "bosh3", "fehlberg2", "adaptive_heun")

@@ -7,19 +7,19 @@ import torch
 from fairseq.models.transformer import TransformerDecoderBase, TransformerEncoderBase
 from torch import Tensor
 
-from fairseq_floater.encoders import LearnedEncoder, PositionEncoder, SinusoidalEncoder
-from fairseq_floater.errors import UserError
-from fairseq_floater.positions import positions_needed, token_positions
-from fairseq_floater.times import as_indices, sentence_times
-from fairseq_floater.transformer.feed import InputPositions, PositionFeed
-from fairseq_floater.transformer.layers import (
+from fairseq_floater.blocks.feed import InputPositions, PositionFeed
+from fairseq_floater.blocks.layers import (
     PositionedDecoderLayer,
     PositionedEncoderLayer,
     PositionedLayer,
     StepBiases,
     wrap_layer,
 )
-from fairseq_floater.transformer.tracks import SELF_ATTENTION, block_tracks, build_stack_encoder
+from fairseq_floater.blocks.positions import positions_needed, token_positions
+from fairseq_floater.blocks.times import as_indices, sentence_times
+from fairseq_floater.blocks.tracks import SELF_ATTENTION, block_tracks, build_stack_encoder
+from fairseq_floater.encoders import LearnedEncoder, PositionEncoder, SinusoidalEncoder
+from fairseq_floater.errors import UserError
 
 #: what a stack without a limit reports as its ``max_positions``
 UNLIMITED = 10**9

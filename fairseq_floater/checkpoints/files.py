@@ -11,7 +11,7 @@ from fairseq.distributed import utils as distributed_utils
 
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import written_whole
-from fairseq_floater.warm_start import Weights
+from fairseq_floater.models.warm_start import Weights
 
 
 def allow_fairseq_checkpoints() -> None:

@@ -29,15 +29,15 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from fairseq_floater.blocks.positions import token_positions
+from fairseq_floater.blocks.stacks import PositionedStack
+from fairseq_floater.blocks.tracks import SELF_ATTENTION
+from fairseq_floater.checkpoints.export import Lengths, require_whole_positions
+from fairseq_floater.checkpoints.loading import load_model
 from fairseq_floater.errors import UserError
-from fairseq_floater.export import Lengths, require_whole_positions
 from fairseq_floater.files import written_whole
-from fairseq_floater.loading import load_model
-from fairseq_floater.positions import token_positions
-from fairseq_floater.transformer.config import FloaterTransformerConfig
-from fairseq_floater.transformer.model import FloaterTransformerModel
-from fairseq_floater.transformer.stacks import PositionedStack
-from fairseq_floater.transformer.tracks import SELF_ATTENTION
+from fairseq_floater.models.config import FloaterTransformerConfig
+from fairseq_floater.models.floater_transformer import FloaterTransformerModel
 
 _REFUSED = {
     "adaptive_softmax_cutoff": "gives no logits of the whole vocabulary",

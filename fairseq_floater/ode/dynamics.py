@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fairseq_floater.errors import UserError
-from fairseq_floater.runge_kutta import ACTIVATIONS
+from fairseq_floater.ode.runge_kutta import ACTIVATIONS
 
 
 class MLPDynamics(nn.Module):

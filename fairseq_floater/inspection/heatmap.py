@@ -8,10 +8,10 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from torch import Tensor
 
+from fairseq_floater.blocks.tracks import block_tracks
 from fairseq_floater.errors import UserError
-from fairseq_floater.inspection import load_position_encoder
-from fairseq_floater.transformer.config import FloaterTransformerConfig
-from fairseq_floater.transformer.tracks import block_tracks
+from fairseq_floater.inspection.encoders import load_position_encoder
+from fairseq_floater.models.config import FloaterTransformerConfig
 
 
 def draw_heatmap(checkpoint: Path, picture: Path, stack: str = "encoder", positions: int = 252):

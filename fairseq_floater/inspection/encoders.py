@@ -5,12 +5,12 @@ from typing import Any, Dict, Optional, Tuple
 
 import torch
 
+from fairseq_floater.blocks.tracks import build_stack_encoder
+from fairseq_floater.checkpoints.loading import load_options
 from fairseq_floater.encoders import FloaterEncoder, PositionEncoder
 from fairseq_floater.errors import UserError
-from fairseq_floater.loading import load_options
-from fairseq_floater.ode import solve
-from fairseq_floater.transformer.config import FloaterTransformerConfig
-from fairseq_floater.transformer.tracks import build_stack_encoder
+from fairseq_floater.models.config import FloaterTransformerConfig
+from fairseq_floater.ode.solver import solve
 
 STACKS = ("encoder", "decoder")
 

@@ -9,11 +9,11 @@ from typing import Callable, Optional
 import torch
 from torch import Tensor
 
-from fairseq_floater import fixed_step, reference
-from fairseq_floater.dynamics import MLPDynamics
 from fairseq_floater.errors import UserError
-from fairseq_floater.grid import StepGrid, StepsPerPosition
-from fairseq_floater.runge_kutta import TABLEAUS
+from fairseq_floater.ode import fixed_step, reference
+from fairseq_floater.ode.dynamics import MLPDynamics
+from fairseq_floater.ode.grid import StepGrid, StepsPerPosition
+from fairseq_floater.ode.runge_kutta import TABLEAUS
 
 BACKENDS = ("native", "torchdiffeq")
 

@@ -4,10 +4,10 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Dict
 
-from fairseq_floater.checkpoints import write_checkpoint
+from fairseq_floater.checkpoints.files import write_checkpoint
+from fairseq_floater.checkpoints.loading import load_model
 from fairseq_floater.errors import UserError
-from fairseq_floater.loading import load_model
-from fairseq_floater.stored import compute_tables, drop_tables, stored_positions
+from fairseq_floater.models.stored import compute_tables, drop_tables, stored_positions
 
 
 def bake(checkpoint: Path, output: Path, positions: int) -> Dict[str, int]:

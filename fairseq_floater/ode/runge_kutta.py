@@ -6,7 +6,7 @@ holds that loop and its exact adjoint for the *hidden* form of an MLP's dynamics
 
     dz/dt = act(z) @ coupling + drive(t) - damping * z,
 
-which ``fairseq_floater.fixed_step`` derives. One matrix product a stage, forward and backward.
+which ``fairseq_floater.ode.fixed_step`` derives. One matrix product a stage, forward and backward.
 """
 
 from dataclasses import dataclass

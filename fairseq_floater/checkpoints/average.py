@@ -6,10 +6,10 @@ from typing import Dict, List, Sequence
 
 from torch import Tensor
 
-from fairseq_floater.checkpoints import write_checkpoint
+from fairseq_floater.checkpoints.files import write_checkpoint
+from fairseq_floater.checkpoints.loading import read_existing
 from fairseq_floater.errors import UserError
-from fairseq_floater.loading import read_existing
-from fairseq_floater.stored import drop_tables
+from fairseq_floater.models.stored import drop_tables
 
 
 def average_checkpoints(checkpoints: Sequence[Path], output: Path) -> None:

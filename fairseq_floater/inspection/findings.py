@@ -7,15 +7,20 @@ from typing import Any, Dict, Optional, Tuple
 import torch
 from torch import Tensor
 
-from fairseq_floater.dynamics import MLPDynamics
+from fairseq_floater.blocks.tracks import block_tracks
+from fairseq_floater.checkpoints.loading import build_model, load_options
 from fairseq_floater.encoders import FloaterEncoder, PositionEncoder
 from fairseq_floater.errors import UserError
-from fairseq_floater.inspection import STACKS, count_parameters, position_encoder, solver_error
-from fairseq_floater.loading import build_model, load_options
+from fairseq_floater.inspection.encoders import (
+    STACKS,
+    count_parameters,
+    position_encoder,
+    solver_error,
+)
+from fairseq_floater.inspection.spectrum import Spectrum, spread
+from fairseq_floater.models.config import FloaterTransformerConfig
+from fairseq_floater.ode.dynamics import MLPDynamics
 from fairseq_floater.options import LEVERS
-from fairseq_floater.spectrum import Spectrum, spread
-from fairseq_floater.transformer.config import FloaterTransformerConfig
-from fairseq_floater.transformer.tracks import block_tracks
 
 #: encodings are looked at up to these multiples of the training length
 REACHES = (1, 2, 4, 8, 16)

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import List, Optional, Tuple
 
-from fairseq_floater.inspection_findings import Findings, StackFindings
-from fairseq_floater.spectrum import DIRECTIONS, Spectrum
+from fairseq_floater.inspection.findings import Findings, StackFindings
+from fairseq_floater.inspection.spectrum import DIRECTIONS, Spectrum
 
 Row = Tuple[str, str]
 

@@ -30,14 +30,14 @@ from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from fairseq_floater.checkpoints import model_options, write_checkpoint
+from fairseq_floater.blocks.stacks import PositionedStack
+from fairseq_floater.checkpoints.export import DEFAULT_POSITIONS, Lengths, require_whole_positions
+from fairseq_floater.checkpoints.files import model_options, write_checkpoint
+from fairseq_floater.checkpoints.loading import load_model
 from fairseq_floater.errors import UserError
-from fairseq_floater.export import DEFAULT_POSITIONS, Lengths, require_whole_positions
-from fairseq_floater.loading import load_model
+from fairseq_floater.models.config import FloaterTransformerConfig
+from fairseq_floater.models.floater_transformer import FloaterTransformerModel
 from fairseq_floater.options import PositionOptions
-from fairseq_floater.transformer.config import FloaterTransformerConfig
-from fairseq_floater.transformer.model import FloaterTransformerModel
-from fairseq_floater.transformer.stacks import PositionedStack
 
 #: encoders whose vectors become a learned table; fairseq computes the others itself
 TABLES = ("floater", "rnn", "learned")

@@ -5,7 +5,7 @@ from typing import Tuple
 import torch
 from torch import Tensor
 
-from fairseq_floater.positions import token_positions
+from fairseq_floater.blocks.positions import token_positions
 
 
 def sentence_times(tokens: Tensor, padding: int, separator: int, gap: float) -> Tensor:

@@ -14,8 +14,8 @@ from fairseq.modules.transformer_layer import (
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fairseq_floater.blocks.positions import look_up, look_up_masked
 from fairseq_floater.encoders import PositionEncoder
-from fairseq_floater.positions import look_up, look_up_masked
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj")
 

@@ -8,11 +8,11 @@ import matplotlib
 import torch
 from torch import Tensor
 
-from fairseq_floater.heatmap import draw_heatmap, track_axes
-from fairseq_floater.inspection import load_position_encoder
-from fairseq_floater.inspection_findings import encoding_table, ranges
-from fairseq_floater.spectrum import similarity, variance_shares
-from fairseq_floater.transformer.tracks import block_tracks
+from fairseq_floater.blocks.tracks import block_tracks
+from fairseq_floater.inspection.encoders import load_position_encoder
+from fairseq_floater.inspection.findings import encoding_table, ranges
+from fairseq_floater.inspection.heatmap import draw_heatmap, track_axes
+from fairseq_floater.inspection.spectrum import similarity, variance_shares
 
 #: singular directions with less of the variance, and norms below so much of the largest, are
 #: noise of rounding and solver, and are not drawn

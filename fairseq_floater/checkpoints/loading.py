@@ -7,11 +7,11 @@ from typing import Any, Dict, Mapping, NamedTuple, Tuple
 from fairseq.data import Dictionary
 from torch import Tensor
 
-from fairseq_floater.checkpoints import model_options, read_checkpoint
+from fairseq_floater.checkpoints.files import model_options, read_checkpoint
 from fairseq_floater.errors import UserError
-from fairseq_floater.transformer.config import FloaterTransformerConfig, to_config
-from fairseq_floater.transformer.model import FloaterTransformerModel
-from fairseq_floater.warm_start import Weights
+from fairseq_floater.models.config import FloaterTransformerConfig, to_config
+from fairseq_floater.models.floater_transformer import FloaterTransformerModel
+from fairseq_floater.models.warm_start import Weights
 
 
 class Loaded(NamedTuple):

@@ -1,0 +1,1 @@
+"""What brings positions into fairseq's Transformer blocks."""

@@ -1,0 +1,1 @@
+"""What a trained model has learned of positions, as figures, text and pictures."""

@@ -1,0 +1,1 @@
+"""The position equation and its solve: no fairseq, no tokens."""

@@ -1,0 +1,1 @@
+"""What the plugin does on the optimizer's side of a training."""
