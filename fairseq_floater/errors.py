@@ -5,37 +5,44 @@ import re
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import Optional, Type, Union
+from typing import Any, Callable, Optional, Type, Union
 
 from hydra.errors import CompactHydraException
 
 
 class UserError(ValueError, CompactHydraException):
-    """Bad input: the message names the thing, its value and the mend.
+    """Bad input: the message names the thing, its value and the fix.
 
     By its second parent, hydra shows the message in place of a traceback.
     """
 
 
-def install_excepthook() -> None:
-    """Show a mistake of the user's that ends the program as one line; all else stays as it is."""
-    if traceback_wanted():
-        return
-    previous = sys.excepthook
-    in_fairseq = Path(sys.argv[0] if sys.argv else "").name.startswith("fairseq-")
+Excepthook = Callable[[Type[BaseException], BaseException, Optional[TracebackType]], Any]
+
+
+def showing_one_line(previous: Excepthook) -> Excepthook:
+    """An excepthook: a mistake of the user's is shown as one line, all else by ``previous``."""
 
     def hook(
         kind: Type[BaseException], error: BaseException, trace: Optional[TracebackType]
     ) -> None:
+        in_fairseq = program_name().startswith("fairseq-")
         mistake = _user_error_behind(error) or (in_fairseq and _known_complaint(str(error)))
-        if mistake:
+        if traceback_wanted():
+            previous(kind, error, trace)
+        elif mistake:
             show(mistake)
         elif in_fairseq and _is_fairseqs_complaint(error):
             show(error, " (FLOATER_TRACEBACK=1 shows where)")
         else:
             previous(kind, error, trace)
 
-    sys.excepthook = hook
+    return hook
+
+
+def program_name() -> str:
+    """The command that is running, such as ``fairseq-train``."""
+    return Path(sys.argv[0] if sys.argv else "").name
 
 
 def traceback_wanted() -> bool:
@@ -62,7 +69,7 @@ _COMPLAINTS = {
     "doesn't match the size of optimizer's group": OTHER_OPTIMIZER,
     "Expected to have finished reduction in the prior iteration": (
         "data-parallel training met parameters without a gradient, as with "
-        "--dynamics-update-interval: add --find-unused-parameters, or, with "
+        "--position-encoder-update-interval: add --find-unused-parameters, or, with "
         "--checkpoint-activations, --ddp-backend legacy_ddp"
     ),
 }

@@ -47,7 +47,7 @@ def make_model(task=None, *, seed: int = 0, lively: bool = True, **options):
     if lively:
         with torch.no_grad():
             for name, p in model.named_parameters():
-                if "positions" in name:
+                if "position" in name:
                     p.add_(0.3 * torch.randn_like(p))
     return model.eval()
 

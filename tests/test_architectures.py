@@ -88,8 +88,8 @@ def test_options_survive_the_command_line_configuration():
     cfg = convert_namespace_to_omegaconf(args).model
     assert cfg._name == "floater_transformer_tiny"
     model = ARCH_MODEL_REGISTRY[args.arch].build_model(cfg, make_task())
-    assert model.encoder.positions.dim == 32 and model.decoder.num_layers == 1
-    assert len(model.decoder.positions.dynamics.layers) == 2
+    assert model.encoder.position_encoder.dim == 32 and model.decoder.num_layers == 1
+    assert len(model.decoder.position_encoder.dynamics.layers) == 2
     assert model.cfg.position_options.position_delta == 0.05
 
 

@@ -15,7 +15,7 @@ from fairseq_floater.checkpoints.files import read_checkpoint
 from fairseq_floater.checkpoints.loading import load_model
 from fairseq_floater.encoders import FloaterEncoder, PositionEncoder, RNNEncoder
 from fairseq_floater.errors import UserError
-from fairseq_floater.models.stored import TABLE, compute_tables, stored_positions, take_tables
+from fairseq_floater.models.baked import TABLE, bake_tables, baked_lengths, take_baked
 
 pytest_plugins = ["commands"]
 
@@ -45,7 +45,7 @@ def no_solve(monkeypatch):
 
 
 def with_tables(model, positions=300):
-    return OrderedDict({**model.state_dict(), **compute_tables(model, positions)})
+    return OrderedDict({**model.state_dict(), **bake_tables(model.stacks(), positions)})
 
 
 def logits(model, **lengths):
@@ -74,7 +74,7 @@ def test_training_leaves_stored_encodings_behind():
     model.load_state_dict(with_tables(model))
     before = logits(model)
     with torch.no_grad():
-        model.encoder.positions.dynamics.fc2.bias.add_(0.5)
+        model.encoder.position_encoder.dynamics.fc2.bias.add_(0.5)
     fresh = make_model(seed=3)
     fresh.load_state_dict(model.state_dict())
     assert not any("baked" in name for name in model.state_dict())
@@ -84,18 +84,19 @@ def test_training_leaves_stored_encodings_behind():
 def test_half_precision_keeps_the_stored_table():
     model = make_model(seed=2)
     model.load_state_dict(with_tables(model))
-    table = model.encoder.positions.kept(300)
+    table = model.encoder.position_encoder.kept(300)
     model.half()
-    assert model.encoder.positions.kept(300) is table
+    assert model.encoder.position_encoder.kept(300) is table
 
 
 def test_other_settings_leave_the_table_aside(caplog):
     stored = with_tables(make_model(seed=2))
     for change in ({"position_delta": 0.2}, {"dynamics_damping": 0.1}, {"ode_solver": "midpoint"}):
         caplog.clear()
-        assert take_tables(make_model(seed=2, **change), OrderedDict(stored)) == {}
-        assert "stored for the encoder are not those of its weights or settings" in caplog.text
-    assert set(take_tables(make_model(seed=2), OrderedDict(stored))) == {"encoder", "decoder"}
+        assert take_baked(make_model(seed=2, **change).stacks(), OrderedDict(stored)) == {}
+        assert "baked in for the encoder is not that of its weights or settings" in caplog.text
+    same = make_model(seed=2).stacks()
+    assert set(take_baked(same, OrderedDict(stored))) == {"encoder", "decoder"}
 
 
 @pytest.fixture(scope="module")
@@ -109,10 +110,10 @@ def test_the_command_and_generation(corpus, trained, baked, tmp_path):
     command = [sys.executable, "-m", "fairseq_floater.cli", "bake", str(trained["floater"][0])]
     command += ["--positions", "300", "--out", str(tmp_path / "b.pt")]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "321 positions of the encoder, 321 positions of the decoder stored" in result.stdout
+    assert "321 positions of the encoder, 321 positions of the decoder baked in" in result.stdout
     stored = read_checkpoint(str(tmp_path / "b.pt"))
     original = read_checkpoint(str(trained["floater"][0]))
-    assert stored_positions(stored["model"]) == {"encoder": 321, "decoder": 321}
+    assert baked_lengths(stored["model"]) == {"encoder": 321, "decoder": 321}
     assert stored["last_optimizer_state"] is not None
     assert stored["cfg"] == original["cfg"]
     flags = ["generate", corpus, *GENERATION, "--path"]
@@ -122,9 +123,9 @@ def test_the_command_and_generation(corpus, trained, baked, tmp_path):
 
 def test_baking_again_replaces(baked, tmp_path):
     bake(baked, tmp_path / "again.pt", 1000)
-    assert stored_positions(read_checkpoint(str(tmp_path / "again.pt"))["model"])["encoder"] == 1025
+    assert baked_lengths(read_checkpoint(str(tmp_path / "again.pt"))["model"])["encoder"] == 1025
     model = load_model(tmp_path / "again.pt").model
-    assert model.encoder.positions.kept(1).size(1) == 1025
+    assert model.encoder.position_encoder.kept(1).size(1) == 1025
     assert set(bake(tmp_path / "again.pt", tmp_path / "shorter.pt", 10).values()) == {65}
 
 
@@ -133,7 +134,7 @@ def test_tables_of_another_encoder_are_no_news(encoder, caplog):
     """What is said is that the weights do not fit."""
     stored = with_tables(make_model(seed=2))
     other = make_model(seed=2, position_encoder=encoder, position_injection=None)
-    assert take_tables(other, OrderedDict(stored)) == {} and not caplog.text
+    assert take_baked(other.stacks(), OrderedDict(stored)) == {} and not caplog.text
     with pytest.raises(UserError, match="does not fit this model"):
         other.load_state_dict(stored)
 
@@ -161,7 +162,7 @@ def changed(baked, folder):
 
 def test_our_average_drops_the_tables(baked, tmp_path):
     average_checkpoints([baked, changed(baked, tmp_path)], tmp_path / "average.pt")
-    assert stored_positions(read_checkpoint(str(tmp_path / "average.pt"))["model"]) == {}
+    assert baked_lengths(read_checkpoint(str(tmp_path / "average.pt"))["model"]) == {}
 
 
 def fairseqs_average(inputs, output):
@@ -181,8 +182,8 @@ def test_fairseqs_average_is_seen_through(baked, tmp_path, caplog):
     assert "computed anew" in caplog.text
     fresh = load_model(tmp_path / "average.pt").model
     for stack in ("encoder", "decoder"):
-        encoder: PositionEncoder = getattr(averaged, stack).positions
-        table = getattr(fresh, stack).positions.trajectories(torch.arange(257.0).double())
+        encoder: PositionEncoder = getattr(averaged, stack).position_encoder
+        table = getattr(fresh, stack).position_encoder.trajectories(torch.arange(257.0).double())
         stale = read_checkpoint(str(baked))["model"][f"{stack}.{TABLE}"][:, :257]
         bound = 1e-5 * table.abs().max()
         assert (encoder.kept(200) - table).abs().max() < bound < (stale - table).abs().max()

@@ -13,7 +13,7 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 from fairseq_floater import cli, errors
 from fairseq_floater.checkpoints.files import read_checkpoint, write_checkpoint
 from fairseq_floater.errors import UserError
-from fairseq_floater.models.floater_transformer import lift_task_limits
+from fairseq_floater.models.limits import lift_task_limits
 
 pytest_plugins = ["commands"]
 
@@ -33,7 +33,7 @@ def shown_by_hook(error, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["/bin/fairseq-train"])
     monkeypatch.setattr(sys, "excepthook", lambda *_: tracebacks.append(1))
     monkeypatch.delenv("FLOATER_TRACEBACK", raising=False)
-    errors.install_excepthook()
+    sys.excepthook = errors.showing_one_line(sys.excepthook)
     sys.excepthook(type(error), error, None)
     printed = capsys.readouterr().err
     assert bool(tracebacks) != bool(printed)
@@ -144,6 +144,6 @@ def test_legacy_tasks_keep_no_limit_of_their_own():
     """They hold their options as ``args``."""
     task = Namespace(cfg=None, args=Namespace(max_source_positions=1024, max_target_positions=50))
     model = make_model()
-    lift_task_limits(task, model)
+    lift_task_limits(task, model.stacks().values())
     assert task.args.max_source_positions == model.max_positions()[0] > 10**6
     assert task.args.max_target_positions == 50

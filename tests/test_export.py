@@ -165,7 +165,7 @@ def test_rows_of_the_table(checkpoint, tmp_path):
     state = read_checkpoint(str(tmp_path / "stock.pt"))
     table = state["model"]["decoder.embed_positions.weight"]
     with torch.no_grad():
-        assert torch.equal(table[2:], model.decoder.positions(50)[0])
+        assert torch.equal(table[2:], model.decoder.position_encoder(50)[0])
     assert not table[:2].any()
     for part in ("model", "task"):
         assert state["cfg"][part]["max_source_positions"] == 50

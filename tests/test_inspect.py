@@ -170,13 +170,13 @@ def test_the_numbers_are_those_of_the_model(checkpoint):
     assert found.position_parameters == count_position_parameters(path)
     assert found.updates is None and "updates" not in as_text(found)
     with torch.no_grad():
-        table = model.decoder.positions(97)
+        table = model.decoder.position_encoder(97)
     decoder = found.stacks["decoder"]
     assert list(decoder.norms) == [0, 6, 12, 24, 48, 96]
     for position, norm in decoder.norms.items():
         assert norm == pytest.approx(float(table[:, position].norm(dim=1).mean()), rel=1e-5)
     assert decoder.tracks[3] == "cross query" and (decoder.blocks, decoder.positions) == (2, 97)
-    equation, dynamics = decoder.equation, model.decoder.positions.dynamics
+    equation, dynamics = decoder.equation, model.decoder.position_encoder.dynamics
     assert equation.solver_error == solver_errors(path, 6)["decoder"]
     first, second = (w.detach()[:, :16] for w in (dynamics.fc1.weight, dynamics.fc2.weight))
     assert equation.state_norm == pytest.approx(float(torch.linalg.svdvals(first)[0]))
@@ -191,8 +191,8 @@ def test_known_encodings_have_known_spectra(checkpoint):
     def circles(weights):
         for stack in ("encoder", "decoder"):
             table = torch.nn.functional.pad(waves(64, 8), (0, 14)) + 2.0
-            weights[f"{stack}.positions.table"] = table.float().expand_as(
-                weights[f"{stack}.positions.table"]
+            weights[f"{stack}.position_encoder.table"] = table.float().expand_as(
+                weights[f"{stack}.position_encoder.table"]
             )
 
     options = {"max_source_positions": 64, "max_target_positions": 64}
@@ -222,7 +222,7 @@ def test_encodings_that_are_no_numbers_are_refused(encoder, checkpoint):
     path = checkpoint(position_encoder=encoder)
     state = torch.load(path, weights_only=True)
     for name, weight in state["model"].items():
-        if ".positions." in name:
+        if ".position_encoder." in name:
             weight.fill_(math.nan)
     torch.save(state, path)
     with pytest.raises(UserError, match="the position encodings are not finite"):
@@ -232,7 +232,7 @@ def test_encodings_that_are_no_numbers_are_refused(encoder, checkpoint):
 def test_encodings_that_explode_are_shown_as_far_as_they_are_finite(checkpoint):
     def steep(weights):
         for name in weights:
-            if "encoder.positions.dynamics" in name and name.endswith("weight"):
+            if "encoder.position_encoder.dynamics" in name and name.endswith("weight"):
                 weights[name] = 4 * weights[name]
 
     path = checkpoint(steep, dynamics_activation="relu", dynamics_damping=0.0)
@@ -247,12 +247,12 @@ def test_encodings_that_explode_are_shown_as_far_as_they_are_finite(checkpoint):
 
 def test_stored_encodings_are_reported(checkpoint):
     def store(weights):
-        weights["encoder.positions.baked"] = torch.zeros(9, 40, 16)
-        weights["encoder.positions.baked_of"] = torch.zeros(8, dtype=torch.long)
+        weights["encoder.position_encoder.baked"] = torch.zeros(9, 40, 16)
+        weights["encoder.position_encoder.baked_of"] = torch.zeros(8, dtype=torch.long)
 
     plain = inspect_checkpoint(checkpoint(), 8)
     found = inspect_checkpoint(checkpoint(store), 8)
-    assert [s.stored_positions for s in found.stacks.values()] == [40, None]
+    assert [s.baked_positions for s in found.stacks.values()] == [40, None]
     assert found.stacks["encoder"].norms == plain.stacks["encoder"].norms
 
 

@@ -43,7 +43,7 @@ def train(model, updates, optimizer=None):
 
 
 def is_position(name):
-    return ".positions." in name
+    return ".position_encoder." in name
 
 
 def test_dynamics_take_their_share_of_a_step():
@@ -151,21 +151,27 @@ def test_float32_copies_of_half_precision_take_their_share(monkeypatch):
 
 
 def test_one_flat_row_of_parameters_is_refused():
-    make_model(dynamics_lr_scale=0.25)
+    """Before any work, and only where parameters must be told apart."""
+    model = make_model(dynamics_lr_scale=0.25)
+    with pytest.raises(UserError, match="add --fp16-no-flatten-grads"):
+        FP16Optimizer.build_fp32_params(None, list(model.parameters()), flatten=True)
     flat = torch.nn.Parameter(torch.zeros(10))
     flat.grad = torch.ones(10)
-    with pytest.raises(UserError, match="add --fp16-no-flatten-grads"):
-        torch.optim.SGD([flat], lr=1.0).step()
+    torch.optim.SGD([flat], lr=1.0).step()
+    assert torch.equal(flat.detach(), -torch.ones(10))
 
 
 MISTAKES = {
     "both": ({"freeze_base": True, "freeze_dynamics": True}, "leave nothing to learn"),
     "between": (
         {"freeze_base": True, "dynamics_update_interval": 2},
-        "leaves nothing to learn between the updates of --dynamics-update-interval 2",
+        "leaves nothing to learn between the updates of --position-encoder-update-interval 2",
     ),
     "scale": ({"dynamics_lr_scale": 0.0}, "--dynamics-lr-scale must be > 0, got 0.0"),
-    "interval": ({"dynamics_update_interval": 0}, "--dynamics-update-interval must be >= 1"),
+    "interval": (
+        {"dynamics_update_interval": 0},
+        "--position-encoder-update-interval must be >= 1",
+    ),
     "learned": (
         {"position_encoder": "learned", "dynamics_lr_scale": 0.1},
         "--dynamics-lr-scale needs dynamics, but --position-encoder is learned",
@@ -192,4 +198,4 @@ def test_on_the_command_line(corpus, trained, tmp_path):
         read_checkpoint(str(path))["model"] for path in (base, tmp_path / "checkpoint_last.pt")
     )
     assert all(torch.equal(there[name], here[name]) for name in there)
-    assert here["encoder.positions.initial"].abs().max() > 0
+    assert here["encoder.position_encoder.initial"].abs().max() > 0

@@ -6,12 +6,13 @@ import pytest
 import torch
 from conftest import make_batch, make_model, make_stock
 
-from fairseq_floater.encoders.build import build_position_encoder, spread_periods
+from fairseq_floater.encoders.build import build_position_encoder
+from fairseq_floater.encoders.oscillators import SHORTEST_PERIOD, spread_periods
 from fairseq_floater.errors import UserError
 from fairseq_floater.ode.dynamics import MLPDynamics
 from fairseq_floater.ode.runge_kutta import ACTIVATIONS
 from fairseq_floater.ode.solver import solve
-from fairseq_floater.options import SHORTEST_PERIOD, PositionOptions
+from fairseq_floater.options import PositionOptions
 
 SCALE = 0.3
 
@@ -91,7 +92,7 @@ def test_a_new_floater_model_is_its_base_model():
     torch.testing.assert_close(ours(**batch)[0], stock(**batch)[0], atol=1e-6, rtol=0)
     ours(**batch)[0].square().mean().backward()
     for stack in (ours.encoder, ours.decoder):
-        used = stack.positions.initial.grad.abs().sum(dim=1) > 0
+        used = stack.position_encoder.initial.grad.abs().sum(dim=1) > 0
         assert used.sum() >= 2 * len(used) / 3  # constant biases of keys leave attention as it is
 
 

@@ -242,7 +242,7 @@ def test_solver_errors(trained, tmp_path):
     assert solver_errors(trained["learned"][0]) == {}
     state = torch.load(floater, weights_only=False)
     for name, weight in state["model"].items():
-        if name.startswith("encoder.positions.dynamics") and name.endswith("weight"):
+        if name.startswith("encoder.position_encoder.dynamics") and name.endswith("weight"):
             weight.mul_(30)
     torch.save(state, tmp_path / "steep.pt")
     steep = solver_errors(tmp_path / "steep.pt")

@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 from fairseq import options
 
-from fairseq_floater.models.config import to_config
-from fairseq_floater.models.floater_transformer import validate
+from fairseq_floater.models.config import to_config, validate
 
 ROOT = Path(__file__).parents[1]
 STAGES = ["prepare", "train", "average", "generate", "score", "report"]

@@ -6,8 +6,8 @@ import pytest
 import torch
 from conftest import make_batch, make_model, make_task
 
-from fairseq_floater.blocks.times import as_indices, sentence_times
-from fairseq_floater.encoders import build
+from fairseq_floater.blocks.places import as_rows, sentence_times
+from fairseq_floater.encoders import floater
 from fairseq_floater.encoders.build import build_position_encoder
 from fairseq_floater.errors import UserError
 from fairseq_floater.ode.solver import solve
@@ -52,7 +52,7 @@ def test_times_depend_on_what_is_before_only():
 def test_indices_lead_back_to_the_times():
     first = torch.tensor([[0.0, 1.0, 2.5], [-1.0, 0.0, 1.0]]).double()
     second = torch.tensor([[0.0, 7.0], [0.5, -1.0]]).double()
-    times, found = as_indices(first, second)
+    times, found = as_rows([first, second])
     assert times.tolist() == [0.0, 0.5, 1.0, 2.5, 7.0]
     for stream, index in zip((first, second), found):
         assert torch.equal(index < 0, stream < 0)
@@ -80,7 +80,7 @@ def build_encoder(**options):
 def test_between_positions_it_follows_the_equation(shortest_period, options, error, monkeypatch):
     """Against a fine solve in float64 at the very times."""
     if shortest_period is not None:
-        monkeypatch.setattr(build, "SHORTEST_PERIOD", shortest_period)
+        monkeypatch.setattr(floater, "SHORTEST_PERIOD", shortest_period)
     encoder = build_encoder(ode_steps_per_position="8", **options).double()
     positions = torch.tensor([0.0, 0.25, 3.7, 4.0, 11.01, 40.5]).double()
     with torch.no_grad():

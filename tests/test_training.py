@@ -106,10 +106,11 @@ def test_variants_are_what_they_say(variants):
     shared = weights["shared embeddings"]
     for other in ("decoder.embed_tokens", "decoder.output_projection"):
         assert torch.equal(shared["encoder.embed_tokens.weight"], shared[f"{other}.weight"])
-    assert torch.equal(*(shared[f"{stack}.positions.dynamics.fc1.weight"] for stack in STACKS))
+    dynamics = "position_encoder.dynamics.fc1.weight"
+    assert torch.equal(*(shared[f"{stack}.{dynamics}"] for stack in STACKS))
     unequal = weights["unequal widths"]
-    assert unequal["encoder.positions.initial"].shape == (2 * 3, 16)
-    assert unequal["decoder.positions.initial"].shape == (2 * 6, 24)
+    assert unequal["encoder.position_encoder.initial"].shape == (2 * 3, 16)
+    assert unequal["decoder.position_encoder.initial"].shape == (2 * 6, 24)
     for name, values in weights.items():
         in_half = name in ("unequal widths", "half precision")
         assert are_of(torch.float16, values) == in_half
@@ -213,7 +214,7 @@ def test_hydra_trains(corpus, tmp_path):
         assert len(losses) == 24 and losses[-1] < losses[0] and math.isfinite(losses[-1])
         (checkpoint,) = tmp_path.glob(f"{name}/**/checkpoint_last.pt")
         values = parameters(checkpoint)
-        assert values["decoder.positions.initial"].shape == (4 * 6, 16)
+        assert values["decoder.position_encoder.initial"].shape == (4 * 6, 16)
         assert are_of(torch.bfloat16, values) == (name == "bfloat16")
 
 

@@ -64,9 +64,9 @@ def test_zero_biases_equal_the_base_model(learned, encoder):
     ours = make_model(position_encoder=encoder, position_injection="bias", **base)
     with torch.no_grad():
         for name, p in ours.named_parameters():
-            if ".positions." in name:
+            if ".position_encoder." in name:
                 p.zero_()
-    state = {k: v for k, v in ours.state_dict().items() if ".positions." in k}
+    state = {k: v for k, v in ours.state_dict().items() if ".position_encoder." in k}
     ours.load_state_dict({**copy.deepcopy(stock.state_dict()), **state}, strict=True)
     batch = make_batch()
     torch.testing.assert_close(logits(ours, batch), logits(stock, batch), atol=1e-6, rtol=0)
@@ -212,7 +212,7 @@ def test_layer_drop_keeps_the_blocks_own_trajectories():
     for _ in range(4):
         model(**batch)
     assert 0 < len(seen) < 12
-    table = model.encoder.positions(9).split(3)
+    table = model.encoder.position_encoder(9).split(3)
     assert all(torch.allclose(tracks, table[block]) for block, tracks in seen)
 
 
@@ -223,7 +223,7 @@ def test_unequal_widths_and_shared_dynamics(encoder):
     with pytest.raises(UserError, match="--share-dynamics all needs equal widths"):
         make_model(position_encoder=encoder, decoder_embed_dim=24, share_dynamics="all")
     shared = make_model(position_encoder=encoder, share_dynamics="all")
-    assert shared.encoder.positions.dynamics is shared.decoder.positions.dynamics
+    assert shared.encoder.position_encoder.dynamics is shared.decoder.position_encoder.dynamics
     assert torch.isfinite(logits(shared, make_batch())).all()
 
 
@@ -235,7 +235,7 @@ def test_shared_embeddings_and_copies():
     twin = copy.deepcopy(model)
     assert torch.equal(logits(twin, batch), expected)
     with torch.no_grad():
-        twin.encoder.positions.initial.add_(1.0)
+        twin.encoder.position_encoder.initial.add_(1.0)
     assert not torch.equal(logits(twin, batch), expected)
     assert torch.equal(logits(model, batch), expected)
 
@@ -249,7 +249,7 @@ def test_quantisation_noise_and_adaptive_softmax_are_kept():
 def test_precisions(dtype):
     """The trajectories are solved in float32 even where all parameters are half precision."""
     model = make_model().to(dtype)
-    assert model.encoder.positions(4).dtype == (
+    assert model.encoder.position_encoder(4).dtype == (
         torch.float64 if dtype == torch.float64 else torch.float32
     )
     reference = make_model()
@@ -257,13 +257,13 @@ def test_precisions(dtype):
     assert difference.abs().max() < {torch.float16: 2e-2, torch.bfloat16: 2e-1}.get(dtype, 1e-5)
     model.train()
     model(**make_batch())[0].float().pow(2).mean().backward()
-    assert torch.isfinite(model.encoder.positions.dynamics.fc1.weight.grad).all()
+    assert torch.isfinite(model.encoder.position_encoder.dynamics.fc1.weight.grad).all()
 
 
 def test_autocast():
     model = make_model()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert model.encoder.positions(4).dtype == torch.float32
+        assert model.encoder.position_encoder(4).dtype == torch.float32
         out = logits(model, make_batch())
     assert (out.float() - logits(model, make_batch())).abs().max() < 0.2
 
@@ -285,8 +285,15 @@ def test_autocast():
         ({"position_encoder": "sinusoidal", "position_injection": "bias"}, "no learned biases"),
         ({"position_encoder": "none", "position_injection": "bias"}, "nothing to inject"),
         ({"position_encoder": "rnn", "encoder_learned_pos": True}, "--encoder-learned-pos"),
-        ({"cross_self_attention": True}, "--cross-self-attention"),
-        ({"encoder_layers_to_keep": "0,1"}, "--encoder-layers-to-keep"),
+        ({"encoder_layers_to_keep": "0,7"}, "--encoder-layers-to-keep is 0,7.*has layers 0 to 2"),
+        (
+            {"position_attention": "cross", "no_cross_attention": True},
+            "--position-attention cross has no attention to bias",
+        ),
+        (
+            {"position_attention": "self", "position_injection": "additive"},
+            "--position-attention self chooses among the biases",
+        ),
         (
             {"position_encoder": "learned", "no_token_positional_embeddings": True},
             "--no-token-positional-embeddings",

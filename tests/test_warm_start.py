@@ -72,7 +72,7 @@ def test_every_position_parameter_learns_from_there(started):
         optimizer.zero_grad()
         ours(**batch)[0].log_softmax(-1)[..., 5].mean().neg().backward()
         optimizer.step()
-    names = [name for name in before if ".positions." in name]
+    names = [name for name in before if ".position_encoder." in name]
     stuck = [n for n in names if torch.equal(before[n], ours.get_parameter(n))]
     assert names and not stuck
 

@@ -3,10 +3,10 @@
 fairseq's stacks call their blocks with fixed arguments. A forward pre-hook on each block adds
 three more, taken from the feed that the stack has opened for this pass:
 
-    position_tracks (tracks of the block, positions, dim)
-    positions (length, batch), which vector of a track is whose, -1 at pads; None if there is but
-        one, that of all tokens
-    source_positions (source length, batch), for cross-attention
+    position_tracks (tracks of the block, rows, dim)
+    rows (length, batch), which row of them each token reads, -1 at pads; None if there is but one,
+        that of all tokens
+    source_rows (source length, batch), for cross-attention
 
 They travel as arguments, not in a closure, so that activation checkpointing sees the tensors
 that need a gradient and can run a block twice.
@@ -14,50 +14,38 @@ that need a gradient and can run a block twice.
 
 from contextlib import contextmanager
 from functools import partial
-from typing import Iterable, Iterator, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
 
-from fairseq_floater.blocks.positions import look_up_masked
+from fairseq_floater.blocks.places import Rows, look_up_masked
 from fairseq_floater.encoders import PositionEncoder
 
 
 class PositionFeed:
     """The vectors of the forward pass under way; empty between passes."""
 
-    def __init__(self):
-        self.blocks: Tuple[Tensor, ...] = ()
+    def __init__(self) -> None:
+        self.blocks: Sequence[Tensor] = ()
+        self.rows: Optional[Tensor] = None
+        self.source_rows: Optional[Tensor] = None
         self.base: Optional[Tensor] = None
-        self.base_positions: Optional[Tensor] = None
-        self.positions: Optional[Tensor] = None
-        self.source_positions: Optional[Tensor] = None
+        self.base_rows: Optional[Tensor] = None
 
     @contextmanager
     def opened(
-        self,
-        blocks: Tuple[Tensor, ...],
-        base: Optional[Tensor],
-        positions: Optional[Tensor],
-        source_positions: Optional[Tensor] = None,
-        base_positions: Optional[Tensor] = None,
+        self, blocks: Sequence[Tensor], rows: Rows, base: Optional[Tensor], base_rows: Rows
     ) -> Iterator[None]:
-        """Serve ``blocks``, (tracks, positions, dim) each, at positions (batch, length).
-
-        ``base`` (positions, dim) are the vectors of the input, where the blocks' do not do, at
-        positions of their own, if given.
-        """
+        """Serve ``blocks``, (tracks, rows, dim) each, and ``base`` (rows, dim) at the input."""
         self.blocks = blocks
-        self.base = blocks[0][0] if base is None and blocks else base
-        self.base_positions = positions
-        if base is not None and base_positions is not None:
-            self.base_positions = base_positions
-        self.positions = None if positions is None else positions.t()
-        self.source_positions = None if source_positions is None else source_positions.t()
+        self.rows = None if rows.own is None else rows.own.t()
+        self.source_rows = None if rows.source is None else rows.source.t()
+        self.base, self.base_rows = base, base_rows.own
         try:
             yield
         finally:
-            self.__init__()
+            PositionFeed.__init__(self)
 
     def attach(self, layers: Iterable[nn.Module], first: int = 0) -> None:
         """Feed ``layers``; the first of them is block number ``first`` where it is positive."""
@@ -65,12 +53,14 @@ class PositionFeed:
             if block >= first:
                 layer.register_forward_pre_hook(partial(self._to_block, block), with_kwargs=True)
 
-    def _to_block(self, block: int, layer: nn.Module, args: tuple, kwargs: dict):
+    def _to_block(
+        self, block: int, layer: nn.Module, args: Tuple[Any, ...], kwargs: Dict[str, Any]
+    ) -> Optional[Tuple[Tuple[Any, ...], Dict[str, Any]]]:
         if block >= len(self.blocks):
             return None
-        fed = {"position_tracks": self.blocks[block], "positions": self.positions}
-        if self.source_positions is not None:
-            fed["source_positions"] = self.source_positions
+        fed = {"position_tracks": self.blocks[block], "rows": self.rows}
+        if self.source_rows is not None:
+            fed["source_rows"] = self.source_rows
         return args, {**kwargs, **fed}
 
 
@@ -89,6 +79,6 @@ class InputPositions(nn.Module):
         self.encoder = encoder
         self.register_buffer("anchor", torch.zeros(()), persistent=False)  # the model's precision
 
-    def forward(self, tokens: Tensor, incremental_state: Optional[dict] = None) -> Tensor:
+    def forward(self, tokens: Tensor, incremental_state: Optional[Dict[str, Any]] = None) -> Tensor:
         """(batch, length, dim); one position, the last, in incremental decoding."""
-        return look_up_masked(self.feed.base, self.feed.base_positions, self.anchor)
+        return look_up_masked(self.feed.base, self.feed.base_rows, self.anchor)

@@ -1,24 +1,35 @@
-"""Encoder and decoder that compute their trajectories once a pass and feed them to the blocks."""
+"""Encoder and decoder that compute their trajectories once per pass and feed them to the blocks."""
 
-from contextlib import contextmanager
-from typing import Dict, Iterator, List, Optional, Tuple
+import zlib
+from contextlib import AbstractContextManager
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 from fairseq.models.transformer import TransformerDecoderBase, TransformerEncoderBase
-from torch import Tensor
+from torch import Tensor, nn
 
 from fairseq_floater.blocks.feed import InputPositions, PositionFeed
 from fairseq_floater.blocks.layers import (
     PositionedDecoderLayer,
     PositionedEncoderLayer,
     PositionedLayer,
-    StepBiases,
+    decoder_attentions,
     wrap_layer,
 )
-from fairseq_floater.blocks.positions import positions_needed, token_positions
-from fairseq_floater.blocks.times import as_indices, sentence_times
-from fairseq_floater.blocks.tracks import SELF_ATTENTION, block_tracks, build_stack_encoder
-from fairseq_floater.encoders import LearnedEncoder, PositionEncoder, SinusoidalEncoder
+from fairseq_floater.blocks.places import (
+    Places,
+    Rows,
+    read_table,
+    sentence_times,
+    token_numbers,
+)
+from fairseq_floater.blocks.tracks import CROSS, JOINT, SELF, block_tracks
+from fairseq_floater.encoders import (
+    LearnedEncoder,
+    PositionEncoder,
+    SinusoidalEncoder,
+    build_position_encoder,
+)
 from fairseq_floater.errors import UserError
 
 #: what a stack without a limit reports as its ``max_positions``
@@ -26,146 +37,199 @@ UNLIMITED = 10**9
 
 
 class PositionedStack:
-    """What encoder and decoder share; mixed into fairseq's classes."""
+    """What all stacks of blocks share; mixed into fairseq's classes.
 
-    positions: Optional[PositionEncoder]
+    Attributes:
+        position_encoder: of the blocks' tracks; None where no block has positions of its own.
+        tracks: names of one block's tracks, in order.
+        base_encoder: of the input encoding that biases are added beside; None without one.
+        blocks: numbers of the blocks that have tracks, from 0.
+        name: for error messages.
+        limit_name: the task's option that limits the length of the stack's input.
+    """
 
-    def _install_positions(self, cfg, stack: str) -> None:
-        """Replace fairseq's input encoding and hook the blocks up to the trajectories."""
-        side, bias = getattr(cfg, stack), cfg.position_options.injection == "bias"
-        offset = self.padding_idx + 1  # where fairseq's sinusoids count from
-        self.biased = bias
+    position_encoder: Optional[PositionEncoder]
+    tracks: Tuple[str, ...]
+    blocks: Tuple[int, ...]
+    name: str
+    limit_name: str
+
+    def _install_positions(
+        self, cfg: Any, side: Any, name: str, attentions: Tuple[str, ...], max_positions: int
+    ) -> None:
+        """Replace fairseq's input encoding and hook the blocks up to the trajectories.
+
+        Args:
+            cfg: fairseq's configuration with ``position_options`` on top.
+            side: the part of it that is about this stack.
+            name: see the class.
+            attentions: the attentions of each block.
+            max_positions: length of a learned table.
+        """
+        self.name = name
         self.options = cfg.position_options
-        self.timed = self.options.position_times != "tokens"
-        self.tracks_per_block = len(block_tracks(cfg, stack))
-        self.positions = build_stack_encoder(cfg, stack, offset)
+        self.biased = self.options.injection == "bias"
+        self.tracks = block_tracks(self.options, attentions)
+        self.blocks = _block_numbers(self.options, side)
+        self.position_encoder = self._build_position_encoder(side.embed_dim, max_positions)
         self.feed = PositionFeed()
         layers = [m for m in self.modules() if isinstance(m, PositionedLayer)]
-        self.feed.attach(layers, first=0 if bias else 1)
-        biases = [b for m in layers for b in (m.self_bias, m.cross_bias) if b is not None]
-        projections = [projection for b in biases for projection in b.projections]
-        tracks = 0 if self.positions is None else self.positions.tracks
-        self.step_biases = StepBiases(projections[:tracks])
-        if self.positions is None:
-            self.embed_positions = None
-        elif not bias:
-            self.embed_positions = InputPositions(self.feed)
-        elif self.embed_positions is not None:
-            base = SinusoidalEncoder(1, side.embed_dim, offset=offset, name=stack)
-            if side.learned_pos:
-                table = self.embed_positions.weight.detach()[offset:].unsqueeze(0)
-                base = LearnedEncoder.from_table(table, name=stack)
-            self.embed_positions = InputPositions(self.feed, base)
+        self.feed.attach(layers, first=0 if self.biased else 1)
+        self.embed_positions = self._input_positions(side)
 
-    def _fed(self, positions: Tensor, source: Optional[Tensor] = None, incremental_state=None):
-        """Open the feed for one pass over tokens at ``positions`` (batch, length).
+    def _build_position_encoder(self, dim: int, max_positions: int) -> Optional[PositionEncoder]:
+        """The encoder of the tracks, block by block.
 
-        In incremental decoding only the last position is fed, as fairseq cuts the tokens, and
-        parameters stay as they are from its second step on.
+        Its initial values come from a generator of their own, seeded by the global seed, so that
+        the rest of the model starts from the same weights whatever the position encoder.
         """
-        needed = positions_needed(self._limit(), positions, source)
-        self.step_biases.forget()
-        base, blocks = self._vectors(needed, unchanged=bool(incremental_state))
-        if incremental_state is not None:
-            positions = positions[:, -1:]
-        return self.feed.opened(blocks, base, positions, source)
+        if not self.tracks:
+            return None
+        return build_position_encoder(
+            self.options,
+            len(self.blocks) * len(self.tracks),
+            dim,
+            name=self.name,
+            offset=self.padding_idx + 1,  # where fairseq's sinusoids count from
+            max_positions=max_positions,
+            blocks=self.blocks if self.options.position_blocks == "all" else None,
+            seed=(torch.initial_seed() + zlib.crc32(self.name.encode())) % 2**63,
+        )
 
-    @contextmanager
-    def _fed_at(self, position: int) -> Iterator[None]:
-        """Open the feed for a later step of a decoding, all its tokens at one position.
-
-        Keys and values of the source were biased at the first step, and kept.
-        """
+    def _input_positions(self, side: Any) -> Optional[nn.Module]:
+        """What takes the place of ``embed_positions``."""
+        if self.options.injection is None:
+            return None
         if not self.biased:
-            blocks = self.positions(position + 1, True)[:, position:].split(1)
-            with self.feed.opened(blocks, None, None):
-                yield
-            return
-        base = getattr(self.embed_positions, "encoder", None)
-        table = None if base is None else base(position + 1, True)[0, position:]
-        with self.feed.opened((), table, None), self.step_biases.given(self.positions, position):
-            yield
+            return InputPositions(self.feed)
+        if self.embed_positions is None:
+            return None
+        offset = self.padding_idx + 1
+        base: PositionEncoder
+        if side.learned_pos:
+            table = self.embed_positions.weight.detach()[offset:].unsqueeze(0)
+            base = LearnedEncoder.from_table(table, name=self.name)
+        else:
+            base = SinusoidalEncoder(1, side.embed_dim, offset=offset, name=self.name)
+        return InputPositions(self.feed, base)
 
-    def _vectors(self, needed: int, unchanged: bool):
-        """The base encoding, None without, and the tracks by block."""
-        base = getattr(self.embed_positions, "encoder", None)
-        table = None if base is None else base(needed, unchanged)[0]
-        return table, self.positions(needed, unchanged).split(self.tracks_per_block)
+    @property
+    def base_encoder(self) -> Optional[PositionEncoder]:
+        return getattr(self.embed_positions, "encoder", None)
 
-    def _fed_by_times(
-        self, tokens: Tensor, source_times: Optional[Tensor] = None, incremental_state=None
-    ):
-        """Open the feed for one pass over ``tokens`` (batch, length) that have times of their own.
-
-        The base encoding stays at token positions, as the base model knows it.
-        """
-        unchanged = bool(incremental_state)
-        positions = token_positions(tokens.eq(self.padding_idx))
-        times = [self._times(tokens)] + ([] if source_times is None else [source_times])
-        base = getattr(self.embed_positions, "encoder", None)
-        needed = 0 if base is None else positions_needed(base.max_positions, positions)
-        if incremental_state is not None:
-            positions, times[0] = positions[:, -1:], times[0][:, -1:]
-        distinct, (own, *source) = as_indices(*times)
-        blocks = self.positions.at(distinct, unchanged).split(self.tracks_per_block)
-        table = None if base is None else base(needed, unchanged)[0]
-        return self.feed.opened(blocks, table, own, source[0] if source else None, positions)
-
-    def _times(self, tokens: Tensor) -> Tensor:
-        """(batch, length), in positions; -1 at pads."""
-        separator = self.dictionary.index(self.options.sentence_separator)
+    def places(self, tokens: Tensor, pads: Optional[Tensor] = None) -> Places:
+        """Where ``tokens`` (batch, length) stand; ``pads`` of the same shape are true at pads."""
+        numbers = token_numbers(tokens.eq(self.padding_idx) if pads is None else pads)
+        if not self.options.timed:
+            return Places(numbers, numbers)
+        symbol = self.options.sentence_separator
+        separator = self.dictionary.index(symbol)
         if separator == self.dictionary.unk():
             raise UserError(
-                f"--sentence-separator {self.options.sentence_separator} is not in the "
-                "dictionary: give the symbol that ends the sentences of the corpus"
+                f"--sentence-separator {symbol} is not in the dictionary: give the symbol that "
+                "ends the sentences of the corpus"
             )
-        return sentence_times(tokens, self.padding_idx, separator, self.options.sentence_gap)
+        gap = self.options.sentence_gap
+        return Places(numbers, sentence_times(tokens, self.padding_idx, separator, gap))
+
+    def opened(
+        self, places: Places, incremental_state: Optional[Dict[str, Any]] = None
+    ) -> AbstractContextManager[None]:
+        """Open the feed for one pass over tokens at ``places``.
+
+        In incremental decoding only the last token of every row is fed, as fairseq cuts the
+        tokens. From its second step on parameters stay as they are, and keys and values of the
+        source are kept.
+        """
+        decoding, unchanged = incremental_state is not None, bool(incremental_state)
+        if unchanged:
+            places = places._replace(source=None)
+        blocks: Tuple[Tensor, ...] = ()
+        rows = base_rows = Rows(None)
+        base = None
+        if self.position_encoder is not None:
+            limit = self._limit()
+            table, rows = read_table(self.position_encoder, places, limit, decoding, unchanged)
+            blocks = table.split(len(self.tracks))
+            base, base_rows = table[0], rows
+        if self.biased:
+            rows = rows.without_pads()
+            base, base_rows = self._base_table(places, decoding, unchanged)
+        return self.feed.opened(blocks, rows, base, base_rows)
+
+    def _base_table(
+        self, places: Places, decoding: bool, unchanged: bool
+    ) -> Tuple[Optional[Tensor], Rows]:
+        """The base encoding (rows, dim), at token numbers whatever the times, and its rows."""
+        encoder = self.base_encoder
+        if encoder is None:
+            return None, Rows(None)
+        numbers = places._replace(own=places.numbers, source=None)
+        limit = self._limit()
+        table, rows = read_table(encoder, numbers, limit, decoding, unchanged)
+        return table[0], rows
 
     def _limit(self) -> Optional[int]:
         """The shortest of the tables that end; None if none does."""
-        base = getattr(self.embed_positions, "encoder", None)
-        limits = [m.max_positions for m in (self.positions, base) if m is not None]
-        return min((limit for limit in limits if limit is not None), default=None)
+        encoders = [e for e in (self.position_encoder, self.base_encoder) if e is not None]
+        limits = [e.max_positions for e in encoders if e.max_positions is not None]
+        return min(limits, default=None)
 
     def _limited(self, stock_limit: int) -> int:
         """Only a learned table limits the length; fairseq's default of 1024 does not."""
         limit = self._limit()
         return UNLIMITED if limit is None else min(limit, stock_limit)
 
-    def upgrade_state_dict_named(self, state_dict: Dict[str, Tensor], name: str):
+    def upgrade_state_dict_named(self, state_dict: Dict[str, Tensor], name: str) -> Any:
         """Read also what fairseq's own Transformer wrote: its table has rows up to the pad."""
         for buffer in ("_float_tensor", "weights"):  # of older stock sinusoids
             state_dict.pop(f"{name}.embed_positions.{buffer}", None)
         stock = f"{name}.embed_positions.weight"
         if stock in state_dict:
             table = state_dict.pop(stock)[self.padding_idx + 1 :].unsqueeze(0)
-            base = getattr(self.embed_positions, "encoder", None)
-            place = "positions" if base is None else "embed_positions.encoder"
+            own = self.base_encoder is None
+            place = "position_encoder" if own else "embed_positions.encoder"
             state_dict[f"{name}.{place}.table"] = table
-        return super().upgrade_state_dict_named(state_dict, name)
+        return super().upgrade_state_dict_named(state_dict, name)  # type: ignore[misc]
+
+
+def _block_numbers(options: Any, side: Any) -> Tuple[int, ...]:
+    """Numbers, from 0, of the blocks that have tracks.
+
+    A model from which blocks were taken out (``--encoder-layers-to-keep``) keeps the numbers, and
+    so the trajectories, of those that stay.
+    """
+    if options.position_blocks != "all":
+        return (0,)
+    if side.layers_to_keep:
+        return tuple(sorted(int(number) for number in side.layers_to_keep.split(",")))
+    return tuple(range(side.layers))
 
 
 class FloaterEncoderStack(PositionedStack, TransformerEncoderBase):
     """fairseq's Transformer encoder with injected positions."""
 
-    def __init__(self, cfg, dictionary, embed_tokens, return_fc: bool = False):
-        super().__init__(cfg, dictionary, embed_tokens, return_fc)
-        self._install_positions(cfg, "encoder")
+    limit_name = "max_source_positions"
 
-    def build_encoder_layer(self, cfg):
+    def __init__(self, cfg: Any, dictionary: Any, embed_tokens: Any, return_fc: bool = False):
+        super().__init__(cfg, dictionary, embed_tokens, return_fc)
+        self._install_positions(cfg, cfg.encoder, "encoder", (SELF,), cfg.max_source_positions)
+
+    def build_encoder_layer(self, cfg: Any) -> nn.Module:
         return wrap_layer(PositionedEncoderLayer(cfg, return_fc=self.return_fc), cfg)
 
-    def forward(self, src_tokens: Tensor, *args, **kwargs) -> Dict[str, List[Tensor]]:
-        if self.positions is None:
-            return super().forward(src_tokens, *args, **kwargs)
-        if self.timed:
-            with self._fed_by_times(src_tokens):
-                encoded = super().forward(src_tokens, *args, **kwargs)
-            # For cross-attention, in a place of fairseq's that its beam search reorders.
-            return {**encoded, "src_tokens": [self._times(src_tokens)]}
-        positions = token_positions(src_tokens.eq(self.padding_idx))
-        with self._fed(positions):
-            return super().forward(src_tokens, *args, **kwargs)
+    def forward(self, src_tokens: Tensor, *args: Any, **kwargs: Any) -> Dict[str, List[Tensor]]:
+        places = self.places(src_tokens)
+        with self.opened(places):
+            encoded = super().forward(src_tokens, *args, **kwargs)
+        return {**encoded, "places": [places.own]}  # for cross-attention
+
+    def reorder_encoder_out(
+        self, encoder_out: Dict[str, List[Tensor]], new_order: Tensor
+    ) -> Dict[str, List[Tensor]]:
+        reordered = super().reorder_encoder_out(encoder_out, new_order)
+        places = [own.index_select(0, new_order) for own in encoder_out.get("places", ())]
+        return {**reordered, "places": places}
 
     def max_positions(self) -> int:
         return self._limited(self.max_source_positions)
@@ -174,46 +238,51 @@ class FloaterEncoderStack(PositionedStack, TransformerEncoderBase):
 class FloaterDecoderStack(PositionedStack, TransformerDecoderBase):
     """fairseq's Transformer decoder with injected positions."""
 
+    limit_name = "max_target_positions"
+
     def __init__(
-        self, cfg, dictionary, embed_tokens, no_encoder_attn: bool = False, output_projection=None
+        self,
+        cfg: Any,
+        dictionary: Any,
+        embed_tokens: Any,
+        no_encoder_attn: bool = False,
+        output_projection: Optional[nn.Module] = None,
     ):
         super().__init__(cfg, dictionary, embed_tokens, no_encoder_attn, output_projection)
-        self._install_positions(cfg, "decoder")
+        attentions = decoder_attentions(cfg, no_encoder_attn)
+        limit = cfg.max_target_positions
+        self._install_positions(cfg, cfg.decoder, "decoder", attentions, limit)
+        slices = [m.slices for m in self.modules() if isinstance(m, PositionedLayer)]
+        #: whether tracks follow the source positions, too
+        self.follows_source = any(CROSS in s or JOINT in s for s in slices)
 
-    def build_decoder_layer(self, cfg, no_encoder_attn: bool = False):
+    def build_decoder_layer(self, cfg: Any, no_encoder_attn: bool = False) -> nn.Module:
         return wrap_layer(PositionedDecoderLayer(cfg, no_encoder_attn), cfg)
 
     def extract_features(
         self,
         prev_output_tokens: Tensor,
         encoder_out: Optional[Dict[str, List[Tensor]]],
-        incremental_state: Optional[dict] = None,
-        *args,
-        **kwargs,
-    ) -> Tuple[Tensor, dict]:
+        incremental_state: Optional[Dict[str, Any]] = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Tuple[Tensor, Dict[str, Any]]:
         pads = prev_output_tokens.eq(self.padding_idx)
         if incremental_state is None and bool((pads[:, :-1] & ~pads[:, 1:]).any()):
             return self._extract_left_padded(prev_output_tokens, encoder_out, None, *args, **kwargs)
-        forward = super().extract_features
-        arguments = (prev_output_tokens, encoder_out, incremental_state, *args)
-        if self.positions is None:
-            return forward(*arguments, **kwargs)
-        cross = self.tracks_per_block > len(SELF_ATTENTION) and encoder_out is not None
-        if self.timed:
-            source = encoder_out["src_tokens"][0] if cross else None
-            with self._fed_by_times(prev_output_tokens, source, incremental_state):
-                return forward(*arguments, **kwargs)
-        if incremental_state and not torch.is_grad_enabled() and not bool(pads.any()):
-            with self._fed_at(prev_output_tokens.size(1) - 1):
-                return forward(*arguments, **kwargs)
-        positions = token_positions(pads)
-        source = None
-        if cross:
-            source = token_positions(encoder_out["encoder_padding_mask"][0])
-        with self._fed(positions, source, incremental_state):
-            return forward(*arguments, **kwargs)
+        places = self.places(prev_output_tokens, pads)
+        if self.follows_source and encoder_out is not None:
+            places = places._replace(source=_source_places(encoder_out))
+        later = incremental_state and not torch.is_grad_enabled()
+        if later and not self.options.timed and not bool(pads.any()):
+            places = places._replace(step=prev_output_tokens.size(1) - 1)
+        with self.opened(places, incremental_state):
+            arguments = (prev_output_tokens, encoder_out, incremental_state, *args)
+            return super().extract_features(*arguments, **kwargs)
 
-    def _extract_left_padded(self, tokens: Tensor, *args, **kwargs) -> Tuple[Tensor, dict]:
+    def _extract_left_padded(
+        self, tokens: Tensor, *args: Any, **kwargs: Any
+    ) -> Tuple[Tensor, Dict[str, Any]]:
         """Move padding from the left to the right, and the outputs back.
 
         A pad on the left sees nothing but pads, which fairseq's own attention turns into NaN.
@@ -228,3 +297,10 @@ class FloaterDecoderStack(PositionedStack, TransformerDecoderBase):
 
     def max_positions(self) -> int:
         return self._limited(self.max_target_positions)
+
+
+def _source_places(encoder_out: Dict[str, List[Tensor]]) -> Tensor:
+    """Where the source tokens stand, (batch, source length): as our encoder says, or by number."""
+    if encoder_out.get("places"):
+        return encoder_out["places"][0]
+    return token_numbers(encoder_out["encoder_padding_mask"][0])

@@ -1,43 +1,41 @@
-"""Which trajectories a stack of blocks needs, and the encoder that computes them."""
+"""Which trajectories the blocks of a stack need, and what each is for."""
 
-import zlib
-from typing import Optional, Tuple
+from typing import Dict, Tuple
 
-import torch
-from fairseq.models.transformer import TransformerConfig
+from fairseq_floater.encoders import EncoderOptions
 
-from fairseq_floater.encoders import PositionEncoder
-from fairseq_floater.encoders.build import build_position_encoder
+#: the attentions of a block, and names of the tracks that bias each
+SELF, JOINT, CROSS = "self", "joint", "cross"
+TRACKS: Dict[str, Tuple[str, ...]] = {
+    SELF: ("self query", "self key", "self value"),
+    # of source tokens that self-attention reads together with the target
+    JOINT: ("source key", "source value"),
+    CROSS: ("cross query", "cross key", "cross value"),
+}
+#: which of them ``--position-attention`` chooses
+CHOSEN = {"both": (SELF, JOINT, CROSS), "self": (SELF, JOINT), "cross": (CROSS,)}
 
-SELF_ATTENTION = ("self query", "self key", "self value")
-CROSS_ATTENTION = ("cross query", "cross key", "cross value")
+
+def biased_attentions(options: EncoderOptions, attentions: Tuple[str, ...]) -> Tuple[str, ...]:
+    """Those of a block's ``attentions`` that have biases."""
+    if options.injection != "bias":
+        return ()
+    return tuple(kind for kind in attentions if kind in CHOSEN[options.position_attention])
 
 
-def block_tracks(cfg: TransformerConfig, stack: str) -> Tuple[str, ...]:
-    """Names of one block's tracks, in order. ``stack`` is ``encoder`` or ``decoder``."""
-    if cfg.position_options.injection == "additive":
+def block_tracks(options: EncoderOptions, attentions: Tuple[str, ...]) -> Tuple[str, ...]:
+    """Names of one block's tracks, in order; empty where it has none."""
+    if options.injection is None:
+        return ()
+    if options.injection == "additive":
         return ("input",)
-    if stack == "encoder" or cfg.no_cross_attention:
-        return SELF_ATTENTION
-    return SELF_ATTENTION + CROSS_ATTENTION
+    return tuple(name for kind in biased_attentions(options, attentions) for name in TRACKS[kind])
 
 
-def build_stack_encoder(
-    cfg: TransformerConfig, stack: str, offset: int = 2
-) -> Optional[PositionEncoder]:
-    """The position encoder of a stack, its tracks block by block; None without positions.
-
-    Its initial values come from a generator of their own, seeded by the global seed, so that the
-    rest of the model starts from the same weights whatever the position encoder.
-    """
-    options, side = cfg.position_options, getattr(cfg, stack)
-    blocks = side.layers if options.position_blocks == "all" else 1
-    return build_position_encoder(
-        options,
-        blocks * len(block_tracks(cfg, stack)),
-        side.embed_dim,
-        name=stack,
-        offset=offset,
-        max_positions=cfg.max_source_positions if stack == "encoder" else cfg.max_target_positions,
-        seed=(torch.initial_seed() + zlib.crc32(stack.encode())) % 2**63,
-    )
+def track_slices(options: EncoderOptions, attentions: Tuple[str, ...]) -> Dict[str, slice]:
+    """Where in a block's tracks those of each attention are; empty without biases."""
+    slices, start = {}, 0
+    for kind in biased_attentions(options, attentions):
+        slices[kind] = slice(start, start + len(TRACKS[kind]))
+        start += len(TRACKS[kind])
+    return slices

@@ -9,14 +9,15 @@ from torch import Tensor
 from fairseq_floater.checkpoints.files import write_checkpoint
 from fairseq_floater.checkpoints.loading import read_existing
 from fairseq_floater.errors import UserError
-from fairseq_floater.models.stored import drop_tables
+from fairseq_floater.models.baked import drop_baked
+from fairseq_floater.models.renamed import with_new_names
 
 
 def average_checkpoints(checkpoints: Sequence[Path], output: Path) -> None:
     """Write the average of ``checkpoints`` to ``output``, without the optimizer's state.
 
-    All else is the last one's. Sums are in float64, whatever the weights are stored in. Stored
-    encodings are left out: ``floater bake`` stores new ones.
+    All else is the last one's. Sums are in float64, whatever the weights are stored in. Baked
+    tables are left out: ``floater bake`` makes new ones.
 
     Raises:
         UserError: if a checkpoint cannot be read, or holds other weights than the first.
@@ -24,8 +25,8 @@ def average_checkpoints(checkpoints: Sequence[Path], output: Path) -> None:
     sums: Dict[str, Tensor] = {}
     for path in checkpoints:
         state = read_existing(path)
-        weights = state["model"]
-        drop_tables(weights)  # the mean of two solutions solves nothing
+        weights = with_new_names(state["model"])
+        drop_baked(weights)  # the mean of two solutions solves nothing
         shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
         if sums and shapes != {name: tuple(total.shape) for name, total in sums.items()}:
             raise UserError(

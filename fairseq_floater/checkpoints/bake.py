@@ -1,4 +1,4 @@
-"""Storing encodings in a checkpoint."""
+"""Baking tables of trajectories into a checkpoint."""
 
 from collections import OrderedDict
 from pathlib import Path
@@ -7,26 +7,27 @@ from typing import Dict
 from fairseq_floater.checkpoints.files import write_checkpoint
 from fairseq_floater.checkpoints.loading import load_model
 from fairseq_floater.errors import UserError
-from fairseq_floater.models.stored import compute_tables, drop_tables, stored_positions
+from fairseq_floater.models.baked import bake_tables, baked_lengths, drop_baked
+from fairseq_floater.models.renamed import with_new_names
 
 
 def bake(checkpoint: Path, output: Path, positions: int) -> Dict[str, int]:
-    """Write ``checkpoint`` with at least ``positions`` stored; returns how many, by stack.
+    """Write ``checkpoint`` with at least ``positions`` baked in; returns how many, by stack.
 
-    All else stays, the optimizer's state included. Encodings that were stored before give way.
+    All else stays, the optimizer's state included. Tables that were baked in before give way.
 
     Raises:
-        UserError: if it is no ``floater_transformer``, or has nothing to store.
+        UserError: if it is no ``floater_transformer``, or has nothing to bake.
     """
     state, config, model = load_model(checkpoint)
-    tables = compute_tables(model, positions)
+    tables = bake_tables(model.stacks(), positions)
     if not tables:
         raise UserError(
             f"{checkpoint} has --position-encoder {config.position_encoder}, whose encodings "
             "need no solve: there is nothing to store"
         )
-    weights = OrderedDict(state["model"])
-    drop_tables(weights)
+    weights = with_new_names(OrderedDict(state["model"]))
+    drop_baked(weights)
     state["model"] = OrderedDict({**weights, **tables})
     write_checkpoint(state, output)
-    return stored_positions(state["model"])
+    return baked_lengths(state["model"])

@@ -12,6 +12,7 @@ from fairseq_floater.checkpoints.files import model_options, write_checkpoint
 from fairseq_floater.checkpoints.loading import build_model, read_existing
 from fairseq_floater.errors import UserError
 from fairseq_floater.models.config import to_config
+from fairseq_floater.models.renamed import new_name
 from fairseq_floater.models.warm_start import Weights, different_options
 from fairseq_floater.options import PositionOptions
 
@@ -38,7 +39,7 @@ def convert(
     there = model_options(state)
     if not there:
         raise UserError(f"{base} does not say what model it is of: train it with fairseq-train")
-    if any(".positions." in name for name in state["model"]):
+    if any(".position_encoder." in new_name(name) for name in state["model"]):
         raise UserError(
             f"{base} has learned positions already, of --position-encoder "
             f"{there.get('position_encoder')}: train it on with --finetune-from-model {base}"

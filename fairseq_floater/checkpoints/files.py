@@ -6,60 +6,40 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Mapping
 
 import torch
-from fairseq import checkpoint_utils
-from fairseq.distributed import utils as distributed_utils
 
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import written_whole
 from fairseq_floater.models.warm_start import Weights
 
 
-def allow_fairseq_checkpoints() -> None:
-    """Let ``torch.load(weights_only=True)`` read what fairseq writes.
+def remembering_options(load: Callable[..., Dict[str, Any]]) -> Callable[..., Dict[str, Any]]:
+    """fairseq's loader, whose weights remember their model's options, for a model to compare.
 
-    Checkpoints of fairseq's legacy models hold their options as an ``argparse.Namespace``, a
-    class without code of its own. All else stays refused.
+    It says in one line why a file is no checkpoint, and what to do.
     """
-    torch.serialization.add_safe_globals([argparse.Namespace])
-
-
-def explain_unreadable_checkpoints() -> None:
-    """Have fairseq's loader say in one line why a file is no checkpoint, and what to do.
-
-    The weights it returns remember the options of their model, for a model to compare its own.
-    """
-    load = _explaining(checkpoint_utils.load_checkpoint_to_cpu)
+    load = _explaining(load)
 
     @functools.wraps(load)
-    def remembering(path: str, *args, **kwargs) -> Dict[str, Any]:
+    def remembering(path: str, *args: Any, **kwargs: Any) -> Dict[str, Any]:
         state = load(path, *args, **kwargs)
         state["model"] = Weights.of(state["model"], path, model_options(state))
         return state
 
-    checkpoint_utils.load_checkpoint_to_cpu = remembering
+    return remembering
 
 
-def share_checkpoints_between_processes() -> None:
-    """Have the first process of data-parallel training send the others the checkpoint it read.
-
-    fairseq sends it through ``torch.save`` and ``torch.load``, which by now refuses the options
-    in it. Between our own processes a pickle is safe: what it holds was read as plain data.
-    """
-    distributed_utils._broadcast_object_slow = _broadcast_object
-    distributed_utils.broadcast_object = _remembering(distributed_utils.broadcast_object)
-
-
-def _broadcast_object(obj: Any, src_rank: int, group: Any, dist_device: torch.device) -> Any:
+def broadcast_plain_data(obj: Any, src_rank: int, group: Any, dist_device: torch.device) -> Any:
+    """Send what one process read to all, by a pickle, which is safe between our own processes."""
     box = [obj]
     torch.distributed.broadcast_object_list(box, src=src_rank, group=group, device=dist_device)
     return box[0]
 
 
-def _remembering(broadcast: Callable[..., Any]) -> Callable[..., Any]:
+def remembering_across_processes(broadcast: Callable[..., Any]) -> Callable[..., Any]:
     """fairseq's broadcast takes all tensors out, and rebuilds dictionaries as plain ones."""
 
     @functools.wraps(broadcast)
-    def remembering(obj: Any, *args, **kwargs) -> Any:
+    def remembering(obj: Any, *args: Any, **kwargs: Any) -> Any:
         path = getattr(obj.get("model"), "path", Weights.path) if isinstance(obj, dict) else ""
         obj = broadcast(obj, *args, **kwargs)
         if isinstance(obj, dict) and isinstance(obj.get("model"), dict):

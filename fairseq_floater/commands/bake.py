@@ -1,11 +1,11 @@
-"""``floater bake``: encodings stored in a checkpoint."""
+"""``floater bake``: encodings baked into a checkpoint."""
 
 import argparse
 from pathlib import Path
 
 from fairseq_floater.commands.arguments import at_least_one
 
-SUMMARY = "store a checkpoint's position encodings in it, so that a loaded model does not solve"
+SUMMARY = "bake a checkpoint's position encodings into it, so that a loaded model does not solve"
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -19,6 +19,6 @@ def run(args: argparse.Namespace) -> None:
     from fairseq_floater.checkpoints.bake import bake
 
     out = args.out or args.checkpoint
-    stored = bake(args.checkpoint, out, args.positions)
-    counts = ", ".join(f"{count:,} positions of the {stack}" for stack, count in stored.items())
-    print(f"{out}: {counts} stored")
+    baked = bake(args.checkpoint, out, args.positions)
+    counts = ", ".join(f"{count:,} positions of the {stack}" for stack, count in baked.items())
+    print(f"{out}: {counts} baked in")

@@ -4,9 +4,7 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
-from fairseq.dataclass.utils import gen_parser_from_dataclass
-
-from fairseq_floater.options import PositionOptions
+from fairseq_floater.options import PositionOptions, add_flags
 
 SUMMARY = "add FLOATER to a trained transformer checkpoint, without changing its translations"
 
@@ -17,7 +15,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add("out", type=Path, help="checkpoint to write")
     add("--arch", help="refuse a base model that has not the shape of this architecture")
     add("--seed", type=int, default=1, help="of the new weights; default: %(default)s")
-    gen_parser_from_dataclass(command, PositionOptions(), delete_default=True)
+    add_flags(command, PositionOptions())
 
 
 def run(args: argparse.Namespace) -> None:

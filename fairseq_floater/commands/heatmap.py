@@ -18,7 +18,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         help="of a floater_transformer: one to see all its tracks, several to compare the first",
     )
     add("picture", type=Path, help="file to write, such as encodings.png")
-    add("--stack", choices=("encoder", "decoder"), default="encoder", help="default: %(default)s")
+    add("--stack", help="such as encoder or decoder; default: the first with positions")
     add("--positions", type=at_least_one, default=252, help="how many; default: %(default)s")
 
 

@@ -1,16 +1,28 @@
-"""Position encoders: positions in, trajectories (tracks, positions, dim) out."""
+"""Position encoders: positions in, trajectories (tracks, positions, dim) out.
 
-from fairseq_floater.encoders.base import PositionEncoder
-from fairseq_floater.encoders.floater import FloaterEncoder
+One file per kind. They know nothing of fairseq, of tokens or of attention.
+"""
+
+from fairseq_floater.encoders.base import PositionEncoder, Wanted
+from fairseq_floater.encoders.build import build_position_encoder
+from fairseq_floater.encoders.floater import FloaterEncoder, build_dynamics
 from fairseq_floater.encoders.learned import LearnedEncoder
+from fairseq_floater.encoders.none import NoPositions
+from fairseq_floater.encoders.options import KINDS, EncoderOptions
 from fairseq_floater.encoders.rnn import RecurrentCell, RNNEncoder
 from fairseq_floater.encoders.sinusoidal import SinusoidalEncoder
 
 __all__ = [
+    "KINDS",
+    "EncoderOptions",
     "FloaterEncoder",
     "LearnedEncoder",
+    "NoPositions",
     "PositionEncoder",
     "RNNEncoder",
     "RecurrentCell",
     "SinusoidalEncoder",
+    "Wanted",
+    "build_dynamics",
+    "build_position_encoder",
 ]

@@ -1,13 +1,57 @@
 """What every position encoder is: a function from positions to trajectories."""
 
 from abc import abstractmethod
-from typing import Dict, List, Optional, Union
+from dataclasses import dataclass
+from typing import Any, ClassVar, Dict, List, NamedTuple, Optional, Set, Tuple, Type, Union
 
 import torch
 from torch import Tensor, nn
 
-from fairseq_floater.encoders.kept import KeptTable
+from fairseq_floater.encoders.cache import TableCache
 from fairseq_floater.errors import UserError
+
+
+class Wanted(NamedTuple):
+    """What a stack of blocks asks of its position encoder.
+
+    Attributes:
+        tracks: number of trajectories, block by block.
+        dim: size of each vector.
+        injection: what the tracks are for, see ``PositionEncoder.injections``.
+        name: what the encoder belongs to, for error messages.
+        offset: the sinusoidal number of the first position.
+        max_positions: length of a table that ends.
+        blocks: numbers of the blocks that have tracks, from 0; None where the tracks are not
+            one per block, or not to be told apart by it.
+    """
+
+    tracks: int
+    dim: int
+    injection: str
+    name: str = "model"
+    offset: int = 0
+    max_positions: int = 1024
+    blocks: Optional[Tuple[int, ...]] = None
+
+    @property
+    def initial_std(self) -> float:
+        """Biases start at the base model; vectors that are a block's only positions must not."""
+        return 0.0 if self.injection == "bias" else float(self.dim**-0.5)
+
+
+@dataclass
+class NoOptions:
+    """The flags that a position encoder reads: here none.
+
+    The methods are called on options that have the fields of this class among others.
+    """
+
+    def check(self) -> None:
+        """Check what no single range can: combinations. Raises ``UserError``."""
+
+    def unread(self) -> Set[str]:
+        """Fields that, other fields being as they are, are not read."""
+        return set()
 
 
 class PositionEncoder(nn.Module):
@@ -15,6 +59,9 @@ class PositionEncoder(nn.Module):
 
     A track is one trajectory: the vector added at one block, or the bias of one projection. An
     encoder knows neither what model it serves nor what is done with its tracks.
+
+    A subclass is a kind of position encoder. Its class attributes say all that the rest of the
+    project needs to know of a kind, and ``from_options`` builds one.
 
     While gradients are needed, every call computes the trajectories anew, for just as many
     positions as asked, so that all parameters get their gradient at every update. Otherwise the
@@ -26,11 +73,28 @@ class PositionEncoder(nn.Module):
         name: what the encoder belongs to, for error messages.
     """
 
+    #: value of ``--position-encoder``
+    kind: ClassVar[str]
+
+    #: dataclass of the flags it reads, beside those on where positions go
+    Options: ClassVar[Type[Any]] = NoOptions
+
+    #: what its tracks can be used for, its default first: ``additive`` adds one vector to a block's
+    #: input, ``bias`` adds to the queries, keys and values of attention
+    injections: ClassVar[Tuple[str, ...]] = ("additive",)
+
+    #: whether it has parameters
+    learns: ClassVar[bool] = True
+
+    #: options beside the weights without which a trained model's trajectories would be others
+    defined_by: ClassVar[Tuple[str, ...]] = ()
+
     #: the longest input, in positions; None where there is no limit
     max_positions: Optional[int] = None
 
-    #: whether a vector follows from the one before it, so that a table takes time to compute
-    sequential = False
+    #: whether a vector follows from the one before it, so that a table takes time to compute and
+    #: is worth storing in a checkpoint
+    sequential: ClassVar[bool] = False
 
     #: gradients are taken at every so many updates, and the kept table serves in between
     update_interval = 1
@@ -48,7 +112,12 @@ class PositionEncoder(nn.Module):
         self.name = name
         # Tells device and precision also where there are no parameters.
         self.register_buffer("anchor", torch.zeros(()), persistent=False)
-        self._kept = KeptTable()
+        self._cache = TableCache()
+
+    @classmethod
+    @abstractmethod
+    def from_options(cls, options: Any, wanted: Wanted) -> Optional["PositionEncoder"]:
+        """The encoder that validated ``options`` describe; None for no positions at all."""
 
     @abstractmethod
     def trajectories(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
@@ -91,39 +160,39 @@ class PositionEncoder(nn.Module):
         table = self.first(int(whole[-1]) + 1, unchanged)
         return table[:, whole.to(table.device)]
 
-    def first(self, count: int, unchanged: bool = False) -> Tensor:
-        """Trajectories at the positions 0 .. count - 1."""
+    def first(self, length: int, unchanged: bool = False) -> Tensor:
+        """Trajectories at the positions 0 .. length - 1."""
         if torch.is_grad_enabled() and not self.resting:
             if any(p.requires_grad for p in self.parameters()):
-                return self.trajectories(self._range(0, count))
-        return self.kept(count, unchanged)[:, :count]
+                return self.trajectories(self._range(0, length))
+        return self.kept(length, unchanged)[:, :length]
 
     def set_num_updates(self, num_updates: int) -> None:
         """fairseq's word on how many updates were made."""
         self.resting = num_updates % self.update_interval != 0
 
-    def kept(self, count: int, unchanged: bool = False) -> Tensor:
-        """The table kept for inference, of at least ``count`` positions."""
+    def kept(self, length: int, unchanged: bool = False) -> Tensor:
+        """The table kept for inference, of at least ``length`` positions."""
         if not unchanged:
-            self._kept.drop_unless_of(list(self.parameters()), self.anchor.device, self.dtype)
-        table = self._kept.table
-        if table is None or table.size(1) < count:
+            self._cache.drop_unless_of(list(self.parameters()), self.anchor.device, self.dtype)
+        table = self._cache.table
+        if table is None or table.size(1) < length:
             with torch.inference_mode(False), torch.no_grad():
                 try:
-                    table = self._grown(table, count)
+                    table = self._grown(table, length)
                 except UserError:  # not finite in the end, and yet perhaps as far as asked
-                    return self.trajectories(self._range(0, count))
+                    return self.trajectories(self._range(0, length))
             self.keep(table)
         return table
 
     def keep(self, table: Tensor) -> None:
         """Take over a table (tracks, positions, dim) that ``kept`` of an equal encoder made."""
-        self._kept.keep(table, list(self.parameters()))
+        self._cache.keep(table, list(self.parameters()))
 
-    def _grown(self, table: Optional[Tensor], count: int) -> Tensor:
+    def _grown(self, table: Optional[Tensor], length: int) -> Tensor:
         if table is None:
             table = self.trajectories(self._range(0, self.growth + 1)).contiguous()
-        while table.size(1) < count:
+        while table.size(1) < length:
             last = table.size(1) - 1
             more = self.trajectories(self._range(last, last + self.growth + 1), table[:, last])
             table = torch.cat([table, more[:, 1:]], dim=1)
@@ -148,6 +217,10 @@ class PositionEncoder(nn.Module):
             name: torch.zeros_like(value) if name.startswith(zero) else value.clone()
             for name, value in self.state_dict().items()
         }
+
+    def track_parameters(self) -> List[str]:
+        """Names of those parameters whose first dimension is the tracks."""
+        return []
 
     def output_parameters(self) -> List[str]:
         """Beginnings of the names of those parameters without which all trajectories are 0."""

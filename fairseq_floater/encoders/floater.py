@@ -1,14 +1,140 @@
 """FLOATER: trajectories of a learned differential equation (Liu et al. 2020)."""
 
-from typing import List, Optional
+import math
+from dataclasses import dataclass
+from typing import List, Optional, Set
 
 import torch
 from torch import Tensor, nn
 
-from fairseq_floater.encoders.base import PositionEncoder
+from fairseq_floater.encoders.base import PositionEncoder, Wanted
+from fairseq_floater.encoders.flags import (
+    AT_LEAST_ONE,
+    NON_NEGATIVE,
+    POSITIVE,
+    Range,
+    SharingOptions,
+    TimesOptions,
+    flag,
+)
+from fairseq_floater.encoders.oscillators import SHORTEST_PERIOD, spread_periods
 from fairseq_floater.errors import UserError
+from fairseq_floater.ode.dynamics import MLPDynamics
 from fairseq_floater.ode.grid import StepsPerPosition, parse_steps_per_position
-from fairseq_floater.ode.solver import solve
+from fairseq_floater.ode.hermite import hermite
+from fairseq_floater.ode.reference import SOLVERS
+from fairseq_floater.ode.runge_kutta import ACTIVATIONS, TABLEAUS
+from fairseq_floater.ode.solver import BACKENDS, solve
+
+#: damping x step beyond which a solver of dp/dt = -damping p no longer shrinks p
+LARGEST_DAMPED_STEP = {"euler": 2.0, "midpoint": 2.0, "rk4": 2.785}
+
+
+@dataclass
+class FloaterOptions(TimesOptions, SharingOptions):
+    """The equation, its start and its solver."""
+
+    position_delta: float = flag(0.1, "time between two positions (floater)", range=POSITIVE)
+    dynamics_activation: str = flag(
+        "tanh",
+        "nonlinearity of the dynamics; with unbounded ones such as relu, weights that are random "
+        "or trained can make p grow exponentially with the position (floater)",
+        choices=tuple(sorted(ACTIVATIONS)),
+    )
+    dynamics_hidden_dim: Optional[int] = flag(
+        None,
+        "hidden size of the dynamics; default: the size of the state (floater)",
+        range=AT_LEAST_ONE,
+    )
+    dynamics_init: str = flag(
+        "oscillators",
+        "what h starts as: oscillators, each pair of features going round with a period of its "
+        "own, as sinusoids do, so that trajectories neither grow nor merge; or random (floater)",
+        choices=("oscillators", "random"),
+    )
+    dynamics_init_scale: float = flag(
+        0.3,
+        "oscillators: scale of their nonlinearity, > 0, the smaller the closer to linear; random: "
+        "factor on Xavier weights, with 0 for constant trajectories (floater)",
+        range=NON_NEGATIVE,
+    )
+    dynamics_longest_period: float = flag(
+        1000.0,
+        "period of the slowest oscillator, in positions; that of the fastest is 4 pi (floater)",
+        range=Range("> 4 pi", lambda period: SHORTEST_PERIOD < period < float("inf")),
+    )
+    dynamics_damping: float = flag(
+        0.0,
+        "lambda in dp/dt = h(t, p) - lambda p, which forgets; 0 is the paper's model (floater)",
+        range=NON_NEGATIVE,
+    )
+    ode_solver: str = flag(
+        "rk4",
+        "native: euler, midpoint, rk4; torchdiffeq: any of the list (floater)",
+        choices=SOLVERS,
+    )
+    ode_steps_per_position: str = flag(
+        "1",
+        "solver steps between two positions: a whole number, or 1/m for one step over m "
+        "positions; the paper uses 5 (floater)",
+    )
+    ode_backend: str = flag("native", "our solver, or the reference (floater)", choices=BACKENDS)
+    ode_adjoint: bool = flag(
+        False,
+        "torchdiffeq's continuous adjoint, as in the paper, in place of exact gradients; slow "
+        "(floater, torchdiffeq)",
+    )
+
+    def check(self) -> None:
+        """Raises ``UserError`` for combinations that have no meaning."""
+        try:
+            steps = float(parse_steps_per_position(self.ode_steps_per_position))
+        except UserError as error:
+            raise UserError(f"--ode-steps-per-position: {error}") from None
+        if self.dynamics_init == "oscillators" and not self.dynamics_init_scale > 0:
+            raise UserError(
+                "--dynamics-init-scale must be > 0 with --dynamics-init oscillators, got "
+                f"{self.dynamics_init_scale}"
+            )
+        if self.ode_backend == "native" and self.ode_solver not in TABLEAUS:
+            raise UserError(
+                f"--ode-backend native has no --ode-solver {self.ode_solver}: choose from "
+                f"{', '.join(TABLEAUS)}, or use --ode-backend torchdiffeq"
+            )
+        if self.ode_backend == "native" and self.ode_adjoint:
+            raise UserError(
+                "--ode-adjoint needs --ode-backend torchdiffeq; the native gradient is exact"
+            )
+        # A step must shrink what is damped, or the solver blows up what the equation forgets.
+        step = self.position_delta / steps
+        largest = LARGEST_DAMPED_STEP.get(self.ode_solver, float("inf"))
+        if self.dynamics_damping * step > largest:
+            raise UserError(
+                f"--dynamics-damping {self.dynamics_damping} is too much for --ode-solver "
+                f"{self.ode_solver} at steps of {step:g}: use at most {largest / step:.4g}, or "
+                "raise --ode-steps-per-position"
+            )
+
+    def unread(self) -> Set[str]:
+        """Only oscillators have a longest period."""
+        periods = {"dynamics_longest_period"} if self.dynamics_init == "random" else set()
+        return periods | TimesOptions.unread(self)
+
+
+def build_dynamics(options: FloaterOptions, dim: int) -> MLPDynamics:
+    """h of FLOATER, from options alone."""
+    frequencies = None
+    if options.dynamics_init == "oscillators":
+        periods = spread_periods(dim // 2, SHORTEST_PERIOD, options.dynamics_longest_period)
+        frequencies = 2 * math.pi / (periods * options.position_delta)
+    return MLPDynamics(
+        dim,
+        options.dynamics_hidden_dim,
+        options.dynamics_activation,
+        damping=options.dynamics_damping,
+        init_scale=options.dynamics_init_scale,
+        frequencies=frequencies,
+    )
 
 
 class FloaterEncoder(PositionEncoder):
@@ -25,6 +151,10 @@ class FloaterEncoder(PositionEncoder):
         solver, steps_per_position, backend, adjoint: see ``fairseq_floater.ode.solver.solve``.
     """
 
+    kind = "floater"
+    Options = FloaterOptions
+    injections = ("bias", "additive")
+    defined_by = ("position_delta", "dynamics_activation", "dynamics_damping")
     sequential = True
 
     def __init__(
@@ -55,6 +185,21 @@ class FloaterEncoder(PositionEncoder):
         stride = self.steps_per_position.denominator
         self.growth = -(-PositionEncoder.growth // stride) * stride
 
+    @classmethod
+    def from_options(cls, options: FloaterOptions, wanted: Wanted) -> "FloaterEncoder":
+        return cls(
+            wanted.tracks,
+            wanted.dim,
+            build_dynamics(options, wanted.dim),
+            delta=options.position_delta,
+            initial_std=wanted.initial_std,
+            solver=options.ode_solver,
+            steps_per_position=options.ode_steps_per_position,
+            backend=options.ode_backend,
+            adjoint=options.ode_adjoint,
+            name=wanted.name,
+        )
+
     def trajectories(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
         table = solve(
             self.dynamics,
@@ -70,7 +215,7 @@ class FloaterEncoder(PositionEncoder):
         return table
 
     def at(self, positions: Tensor, unchanged: bool = False) -> Tensor:
-        """Between whole positions, the cubic that has the states and slopes of both (Hermite)."""
+        """Between whole positions, the cubic that has the states and slopes of both."""
         before = positions.floor().long()
         states = self.first(int(before[-1]) + 2, unchanged)
         whole = torch.stack([before, before + 1]).to(states.device)
@@ -78,13 +223,11 @@ class FloaterEncoder(PositionEncoder):
         learning = torch.is_grad_enabled() and not self.resting
         with torch.autocast(states.device.type, enabled=False), torch.set_grad_enabled(learning):
             slopes = self.dynamics((whole * self.delta).unsqueeze(-1), ends) * self.delta
-        x = (positions.to("cpu", torch.float64) - before.cpu()).to(states).unsqueeze(-1)
-        return (
-            (1 + 2 * x) * (1 - x) ** 2 * ends[:, 0]
-            + x * (1 - x) ** 2 * slopes[:, 0]
-            + x**2 * (3 - 2 * x) * ends[:, 1]
-            + x**2 * (x - 1) * slopes[:, 1]
-        )
+        fraction = (positions.to("cpu", torch.float64) - before.cpu()).to(states).unsqueeze(-1)
+        return hermite(fraction, ends[:, 0], slopes[:, 0], ends[:, 1], slopes[:, 1])
+
+    def track_parameters(self) -> List[str]:
+        return ["initial"]
 
     def output_parameters(self) -> List[str]:
         h_at_0 = self.dynamics(self.anchor.new_ones(()), torch.zeros_like(self.initial))

@@ -1,11 +1,11 @@
 """A learned table: a free vector for every position and track."""
 
-from typing import Dict, List, Optional
+from typing import Any, Dict, List, Optional
 
 import torch
 from torch import Tensor, nn
 
-from fairseq_floater.encoders.base import PositionEncoder
+from fairseq_floater.encoders.base import PositionEncoder, Wanted
 from fairseq_floater.errors import UserError
 
 
@@ -18,8 +18,11 @@ class LearnedEncoder(PositionEncoder):
         initial_std: standard deviation of the initial table.
     """
 
+    kind = "learned"
+    injections = ("additive", "bias")
+
     def __init__(
-        self, tracks: int, dim: int, max_positions: int, *, initial_std: float, name="model"
+        self, tracks: int, dim: int, max_positions: int, *, initial_std: float, name: str = "model"
     ):
         super().__init__(tracks, dim, name)
         self.max_positions = max_positions
@@ -30,6 +33,16 @@ class LearnedEncoder(PositionEncoder):
             nn.init.zeros_(self.table)
 
     @classmethod
+    def from_options(cls, options: Any, wanted: Wanted) -> "LearnedEncoder":
+        return cls(
+            wanted.tracks,
+            wanted.dim,
+            wanted.max_positions,
+            initial_std=wanted.initial_std,
+            name=wanted.name,
+        )
+
+    @classmethod
     def from_table(cls, table: Tensor, name: str = "model") -> "LearnedEncoder":
         """An encoder that starts from ``table`` (tracks, positions, dim)."""
         tracks, positions, dim = table.shape
@@ -37,11 +50,11 @@ class LearnedEncoder(PositionEncoder):
         encoder.table.data.copy_(table)
         return encoder
 
-    def first(self, count: int, unchanged: bool = False) -> Tensor:
-        return self.kept(count)[:, :count]
+    def first(self, length: int, unchanged: bool = False) -> Tensor:
+        return self.kept(length)[:, :length]
 
-    def kept(self, count: int, unchanged: bool = False) -> Tensor:
-        self._check_length(count)
+    def kept(self, length: int, unchanged: bool = False) -> Tensor:
+        self._check_length(length)
         return (self.table.detach() if self.resting else self.table).to(self.dtype)
 
     def trajectories(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
@@ -55,13 +68,16 @@ class LearnedEncoder(PositionEncoder):
             state["table"][0] = first
         return state
 
+    def track_parameters(self) -> List[str]:
+        return ["table"]
+
     def output_parameters(self) -> List[str]:
         return ["table"]
 
-    def _check_length(self, count: int) -> None:
-        if count > self.max_positions:
+    def _check_length(self, length: int) -> None:
+        if length > self.max_positions:
             raise UserError(
-                f"{self.name}: input of {count} positions, but the learned position encoder "
+                f"{self.name}: input of {length} positions, but the learned position encoder "
                 f"holds {self.max_positions}: train with a larger --max-source-positions and "
                 "--max-target-positions, or choose another --position-encoder"
             )

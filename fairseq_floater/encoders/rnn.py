@@ -1,15 +1,33 @@
 """The discrete counterpart of FLOATER: a recurrent cell over positions (paper, table 6)."""
 
+from dataclasses import dataclass
 from typing import List, Optional
 
 import torch
 from torch import Tensor, nn
 
-from fairseq_floater.encoders.base import PositionEncoder
+from fairseq_floater.encoders.base import PositionEncoder, Wanted
+from fairseq_floater.encoders.flags import Range, SharingOptions, flag
 from fairseq_floater.encoders.sinusoidal import sinusoids
 from fairseq_floater.errors import UserError
 
 INPUTS = ("scalar", "vector")
+
+
+@dataclass
+class RNNOptions(SharingOptions):
+    """The recurrent cell."""
+
+    rnn_layers: int = flag(
+        1,
+        "linear layers of the recurrent cell (rnn)",
+        range=Range("1 or 2", lambda layers: layers in (1, 2)),
+    )
+    rnn_input: str = flag(
+        "scalar",
+        "what the recurrent cell is fed: the position, or its sinusoids (rnn)",
+        choices=INPUTS,
+    )
 
 
 class RecurrentCell(nn.Module):
@@ -68,19 +86,37 @@ class RNNEncoder(PositionEncoder):
         initial_std: standard deviation of the initial values.
     """
 
+    kind = "rnn"
+    Options = RNNOptions
+    injections = ("additive", "bias")
     sequential = True
 
     def __init__(
-        self, tracks: int, dim: int, dynamics: RecurrentCell, *, initial_std=0.0, name="model"
+        self,
+        tracks: int,
+        dim: int,
+        dynamics: RecurrentCell,
+        *,
+        initial_std: float = 0.0,
+        name: str = "model",
     ):
         super().__init__(tracks, dim, name)
         self.dynamics = dynamics
         self.initial = nn.Parameter(initial_std * torch.randn(tracks, dim))
 
+    @classmethod
+    def from_options(cls, options: RNNOptions, wanted: Wanted) -> "RNNEncoder":
+        cell = RecurrentCell(wanted.dim, options.rnn_layers, options.rnn_input)
+        std = wanted.initial_std
+        return cls(wanted.tracks, wanted.dim, cell, initial_std=std, name=wanted.name)
+
     def trajectories(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
         start = self.initial if start is None else start
         with torch.autocast(start.device.type, enabled=False):
             return self.dynamics(start.to(self.dtype), positions)
+
+    def track_parameters(self) -> List[str]:
+        return ["initial"]
 
     def output_parameters(self) -> List[str]:
         return ["initial", f"dynamics.layers.{len(self.dynamics.layers) - 1}."]

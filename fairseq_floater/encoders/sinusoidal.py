@@ -1,12 +1,14 @@
 """Sinusoids of the position and, at depth, of the block number (paper, equation 7)."""
 
 import math
-from typing import Dict, Optional
+from dataclasses import dataclass
+from typing import Dict, Optional, Sequence
 
 import torch
 from torch import Tensor
 
-from fairseq_floater.encoders.base import PositionEncoder
+from fairseq_floater.encoders.base import PositionEncoder, Wanted
+from fairseq_floater.encoders.flags import TimesOptions
 
 
 def sinusoids(positions: Tensor, dim: int) -> Tensor:
@@ -24,27 +26,56 @@ def sinusoids(positions: Tensor, dim: int) -> Tensor:
     return torch.nn.functional.pad(features, (0, dim % 2))
 
 
+@dataclass
+class SinusoidalOptions(TimesOptions):
+    """Sinusoids have values between whole positions, too."""
+
+
 class SinusoidalEncoder(PositionEncoder):
-    """p^(n)_i = sinusoids(i + offset) [+ sinusoids(n), n = 1 .. tracks].
+    """p^(n)_i = sinusoids(i + offset) [+ sinusoids(n), n the number of the block, from 1].
 
     Args:
         tracks, dim, name: see ``PositionEncoder``.
         offset: the number of the first position; fairseq counts from ``padding_idx + 1``.
         block_term: add the sinusoids of the block number.
+        blocks: numbers of the blocks, one per track, from 0; all of them when not given.
     """
 
+    kind = "sinusoidal"
+    Options = SinusoidalOptions
+    learns = False
+
     def __init__(
-        self, tracks: int, dim: int, *, offset: int = 0, block_term: bool = False, name="model"
+        self,
+        tracks: int,
+        dim: int,
+        *,
+        offset: int = 0,
+        block_term: bool = False,
+        blocks: Optional[Sequence[int]] = None,
+        name: str = "model",
     ):
         super().__init__(tracks, dim, name)
         self.offset = offset
         self.block_term = block_term
+        self.blocks = tuple(range(tracks) if blocks is None else blocks)
+
+    @classmethod
+    def from_options(cls, options: SinusoidalOptions, wanted: Wanted) -> "SinusoidalEncoder":
+        return cls(
+            wanted.tracks,
+            wanted.dim,
+            offset=wanted.offset,
+            block_term=wanted.blocks is not None,
+            blocks=wanted.blocks,
+            name=wanted.name,
+        )
 
     def trajectories(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
         table = sinusoids(positions + self.offset, self.dim).expand(self.tracks, -1, -1)
         if self.block_term:
-            blocks = torch.arange(1, self.tracks + 1)
-            table = table + sinusoids(blocks, self.dim).unsqueeze(1)
+            numbers = torch.tensor(self.blocks) + 1
+            table = table + sinusoids(numbers, self.dim).unsqueeze(1)
         return table.to(self.anchor.device, self.dtype)
 
     def at(self, positions: Tensor, unchanged: bool = False) -> Tensor:

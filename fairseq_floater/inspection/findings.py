@@ -7,20 +7,16 @@ from typing import Any, Dict, Optional, Tuple
 import torch
 from torch import Tensor
 
-from fairseq_floater.blocks.tracks import block_tracks
-from fairseq_floater.checkpoints.loading import build_model, load_options
+from fairseq_floater.blocks.stacks import PositionedStack
+from fairseq_floater.checkpoints.loading import load_model
 from fairseq_floater.encoders import FloaterEncoder, PositionEncoder
 from fairseq_floater.errors import UserError
-from fairseq_floater.inspection.encoders import (
-    STACKS,
-    count_parameters,
-    position_encoder,
-    solver_error,
-)
+from fairseq_floater.inspection.encoders import count_parameters, solver_error
 from fairseq_floater.inspection.spectrum import Spectrum, spread
+from fairseq_floater.models.baked import baked_lengths
 from fairseq_floater.models.config import FloaterTransformerConfig
 from fairseq_floater.ode.dynamics import MLPDynamics
-from fairseq_floater.options import LEVERS
+from fairseq_floater.training.levers import LEVERS
 
 #: encodings are looked at up to these multiples of the training length
 REACHES = (1, 2, 4, 8, 16)
@@ -73,7 +69,7 @@ class StackFindings:
         norms: Euclidean norm of a vector, mean over tracks, by position.
         spreads: ``spectrum.spread`` by position; empty for a single track.
         spectra: the spectrum of the first so many positions.
-        stored_positions: for how many positions the checkpoint stores encodings, if it does.
+        baked_positions: for how many positions the checkpoint has a table baked in, if it has.
         equation: of FLOATER.
     """
 
@@ -85,7 +81,7 @@ class StackFindings:
     norms: Dict[int, float]
     spreads: Dict[int, float]
     spectra: Dict[int, Spectrum]
-    stored_positions: Optional[int]
+    baked_positions: Optional[int]
     equation: Optional[Equation]
 
 
@@ -122,31 +118,33 @@ def inspect_checkpoint(checkpoint: Path, length: int = 64) -> Findings:
     """
     if length < 2:
         raise UserError(f"--length must be >= 2 positions, got {length}")
-    state, config = load_options(checkpoint)
+    state, config, model = load_model(checkpoint)
     history = state.get("optimizer_history") or [{}]
-    kind = str(config.position_encoder)
-    model = build_model(config, state["model"])  # counts what its stacks share once
+    baked = baked_lengths(state["model"])
+    stacks = {n: s for n, s in model.stacks().items() if s.position_encoder is not None}
     return Findings(
         checkpoint=str(checkpoint),
         updates=history[-1].get("num_updates"),
-        position_encoder=kind,
-        position_blocks=str(config.position_blocks),
-        position_injection=None if kind == "none" else config.injection,
-        settings=_settings(config, kind),
-        position_parameters=count_parameters(state, config),
+        position_encoder=config.position_encoder,
+        position_blocks=config.position_blocks,
+        position_injection=config.injection,
+        settings=_settings(config, stacks),
+        position_parameters=count_parameters(model),
         model_parameters=sum(weight.numel() for weight in model.parameters()),
         length=length,
-        stacks={s: _of_stack(state, config, s, length) for s in STACKS if kind != "none"},
+        stacks={name: _of_stack(s, length, baked.get(name)) for name, s in stacks.items()},
     )
 
 
-def _settings(config: FloaterTransformerConfig, kind: str) -> Dict[str, Any]:
+def _settings(
+    config: FloaterTransformerConfig, stacks: Dict[str, PositionedStack]
+) -> Dict[str, Any]:
     """The options that say what the encodings are, beside those that findings name."""
     named = ("position_encoder", "position_blocks", "position_injection", *LEVERS)
     settings = {n: v for n, v in config.in_force().items() if n not in named and v is not None}
-    if kind == "learned":
-        limits = ("max_source_positions", "max_target_positions")
-        settings |= {name: getattr(config, name) for name in limits}
+    for stack in stacks.values():
+        if stack.position_encoder is not None and stack.position_encoder.max_positions is not None:
+            settings[stack.limit_name] = getattr(config, stack.limit_name)
     return settings
 
 
@@ -178,16 +176,13 @@ def _encodings(encoder: PositionEncoder, count: int) -> Tensor:
     return table
 
 
-def _of_stack(
-    state: dict, config: FloaterTransformerConfig, stack: str, length: int
-) -> StackFindings:
-    encoder = position_encoder(state, config, stack)
+def _of_stack(stack: PositionedStack, length: int, baked: Optional[int]) -> StackFindings:
+    encoder, tracks = stack.position_encoder, stack.tracks
+    assert encoder is not None
     table, limit = encoding_table(encoder, length)
-    tracks = block_tracks(config.nested(), stack)
     last = table.size(1) - 1
     shown = sorted({0, *(min(reach * length, last) for reach in REACHES)})
     norms, spreads = table.norm(dim=2).mean(dim=0), spread(table)
-    stored = state["model"].get(f"{stack}.positions.baked")
     return StackFindings(
         blocks=encoder.tracks // len(tracks),
         tracks=tracks,
@@ -197,7 +192,7 @@ def _of_stack(
         norms={i: float(norms[i]) for i in shown},
         spreads={i: float(spreads[i]) for i in shown if encoder.tracks > 1},
         spectra={n: Spectrum.of(table[:, :n]) for n in ranges(table, length)},
-        stored_positions=None if stored is None else stored.size(1),
+        baked_positions=baked,
         equation=Equation.of(encoder, length) if isinstance(encoder, FloaterEncoder) else None,
     )
 

@@ -1,40 +1,42 @@
 """Pictures of position encodings: position down, feature across (paper, figure 3)."""
 
 from pathlib import Path
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import matplotlib
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from torch import Tensor
 
-from fairseq_floater.blocks.tracks import block_tracks
 from fairseq_floater.errors import UserError
-from fairseq_floater.inspection.encoders import load_position_encoder
-from fairseq_floater.models.config import FloaterTransformerConfig
+from fairseq_floater.inspection.encoders import load_stack
 
 
-def draw_heatmap(checkpoint: Path, picture: Path, stack: str = "encoder", positions: int = 252):
+def draw_heatmap(
+    checkpoint: Path, picture: Path, stack: Optional[str] = None, positions: int = 252
+) -> None:
     """Draw every track of one stack: a row of panels a projection, a column a block.
 
     Args:
         checkpoint: of a ``floater_transformer``.
         picture: the file to write; its ending chooses the format.
-        stack: ``encoder`` or ``decoder``.
+        stack: such as ``encoder`` or ``decoder``; by default the first that has positions.
         positions: how many; the default is that of the authors' article.
 
     Raises:
         UserError: if the checkpoint has no encodings, or the picture an unknown ending.
     """
     check_ending(picture)
-    table, config = _table(checkpoint, stack, positions)
-    rows = block_tracks(config.nested(), stack)
-    draw(table, rows, picture, f"{config.position_encoder} encodings, {stack}, by block")
+    table, tracks, title = _table(checkpoint, stack, positions)
+    draw(table, tracks, picture, f"{title}, by block")
 
 
 def draw_side_by_side(
-    checkpoints: Sequence[Path], picture: Path, stack: str = "encoder", positions: int = 252
-):
+    checkpoints: Sequence[Path],
+    picture: Path,
+    stack: Optional[str] = None,
+    positions: int = 252,
+) -> None:
     """Draw the first track of several models beside each other, as figure 3 of the paper does.
 
     Each has a colour scale of its own: a vector added to the input and a bias of the queries
@@ -52,22 +54,25 @@ def draw_side_by_side(
         layout="constrained",
     )
     for axis, checkpoint in zip(axes[0], checkpoints):
-        table, config = _table(checkpoint, stack, positions)
+        table, tracks, title = _table(checkpoint, stack, positions)
         panel = axis.imshow(table[0], **_style(table[0]))
-        row = block_tracks(config.nested(), stack)[0]
-        axis.set_title(f"{config.position_encoder}, block 1, {row}", fontsize=9)
+        axis.set_title(f"{title.split()[0]}, block 1, {tracks[0]}", fontsize=9)
         axis.set_xlabel("feature", fontsize=8)
         figure.colorbar(panel, ax=axis, shrink=0.7)
     axes[0][0].set_ylabel("position", fontsize=8)
     _save(figure, picture)
 
 
-def _table(checkpoint: Path, stack: str, positions: int) -> Tuple[Tensor, FloaterTransformerConfig]:
-    encoder, config = load_position_encoder(checkpoint, stack)
+def _table(
+    checkpoint: Path, name: Optional[str], positions: int
+) -> Tuple[Tensor, Tuple[str, ...], str]:
+    """Encodings (blocks * tracks, positions, dim), names of a block's tracks, and what they are."""
+    stack, encoder, config = load_stack(checkpoint, name)
     if encoder.max_positions is not None:
         positions = min(positions, encoder.max_positions)
     with torch.no_grad():
-        return encoder(positions).detach(), config
+        table = encoder(positions).detach()
+    return table, stack.tracks, f"{config.position_encoder} encodings, {stack.name}"
 
 
 def _style(table: Tensor) -> Dict:

@@ -8,8 +8,7 @@ import matplotlib
 import torch
 from torch import Tensor
 
-from fairseq_floater.blocks.tracks import block_tracks
-from fairseq_floater.inspection.encoders import load_position_encoder
+from fairseq_floater.inspection.encoders import load_stack
 from fairseq_floater.inspection.findings import encoding_table, ranges
 from fairseq_floater.inspection.heatmap import draw_heatmap, track_axes
 from fairseq_floater.inspection.spectrum import similarity, variance_shares
@@ -28,15 +27,14 @@ def draw_inspection(checkpoint: Path, folder: Path, stack: str, length: int = 64
     Args:
         checkpoint: of a ``floater_transformer`` with positions.
         folder: made if need be.
-        stack: ``encoder`` or ``decoder``.
+        stack: such as ``encoder`` or ``decoder``.
         length: of the longest training sentences, in positions, >= 2.
     """
     pictures = [folder / f"{stack}.heatmap.png", folder / f"{stack}.png"]
     draw_heatmap(checkpoint, pictures[0], stack, length)
-    encoder, config = load_position_encoder(checkpoint, stack)
+    shown, encoder, config = load_stack(checkpoint, stack)
     table, _ = encoding_table(encoder, length)
-    title = f"{config.position_encoder} encodings, {stack}"
-    draw(table, block_tracks(config.nested(), stack), length, pictures[1], title)
+    draw(table, shown.tracks, length, pictures[1], f"{config.position_encoder} encodings, {stack}")
     return pictures
 
 

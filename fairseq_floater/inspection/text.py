@@ -57,8 +57,8 @@ def _of_stack(stack: StackFindings) -> List[Row]:
         ("vector size", f"{stack.dim:,}"),
         ("positions looked at", f"{stack.positions:,}{limit}"),
     ]
-    if stack.stored_positions is not None:
-        rows.append(("positions stored", f"{stack.stored_positions:,}"))
+    if stack.baked_positions is not None:
+        rows.append(("positions baked in", f"{stack.baked_positions:,}"))
     if stack.equation is not None:
         rows += [
             ("hidden size", f"{stack.equation.hidden_dim:,}"),

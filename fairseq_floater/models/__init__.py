@@ -1,4 +1,4 @@
-"""FLOATER in fairseq's encoder-decoder Transformer."""
+"""One file per fairseq model, and what the weights of a model with positions mean."""
 
 from fairseq_floater.models import architectures  # noqa: F401  registers the names
 from fairseq_floater.models.floater_transformer import FloaterTransformerModel

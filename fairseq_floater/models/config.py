@@ -8,15 +8,17 @@ line, hydra and checkpoints all read it.
 
 from argparse import Namespace
 from dataclasses import MISSING, dataclass, field, fields, make_dataclass
-from typing import Any, List, Tuple
+from typing import Any, List, Tuple, Union
 
 from fairseq.dataclass import FairseqDataclass
 from fairseq.models.transformer import TransformerConfig
 from omegaconf import DictConfig, OmegaConf
 
+from fairseq_floater.errors import UserError
 from fairseq_floater.options import PositionOptions
 
 _NESTED = ("encoder", "decoder", "quant_noise")
+_STACKS = ("encoder", "decoder")
 _POSITION_FIELDS = tuple(f.name for f in fields(PositionOptions) if f.name != "_name")
 
 
@@ -47,6 +49,9 @@ class FloaterTransformerConfig(PositionOptions, _Flat):
     def nested(self) -> TransformerConfig:
         """fairseq's own nested form, with ``position_options`` on top."""
         flat = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "_name"}
+        for stack in _STACKS:  # a list from the command line; fairseq wants text
+            kept = f"{stack}_layers_to_keep"
+            flat[kept] = ",".join(map(str, kept_layers(flat[kept]))) or None
         positions = {name: flat.pop(name) for name in _POSITION_FIELDS}
         config = TransformerConfig.from_namespace(Namespace(**flat))
         config.position_options = PositionOptions(**positions)
@@ -67,3 +72,67 @@ def to_config(cfg: Any) -> FloaterTransformerConfig:
         if str(getattr(config, name)).startswith("${"):  # a gap, whose default is the width
             setattr(config, name, config.decoder_embed_dim)
     return config
+
+
+def kept_layers(given: Union[None, str, List[int]]) -> List[int]:
+    """Numbers of the blocks in ``--encoder-layers-to-keep``, from 0, as it comes: text or list."""
+    if not given:
+        return []
+    return sorted(int(number) for number in (given.split(",") if isinstance(given, str) else given))
+
+
+def validate(config: FloaterTransformerConfig) -> None:
+    """Check the options, alone and together with the Transformer's.
+
+    Raises:
+        UserError: naming the flags and the fix.
+    """
+    config.validate()
+    _validate_base(config)
+    if config.injection == "bias":
+        _validate_attention(config)
+    for stack in _STACKS:
+        layers, kept = getattr(config, f"{stack}_layers"), f"{stack}_layers_to_keep"
+        if any(not 0 <= number < layers for number in kept_layers(getattr(config, kept))):
+            raise UserError(
+                f"--{stack}-layers-to-keep is {getattr(config, kept)}, but the {stack} has layers "
+                f"0 to {layers - 1}: name some of these"
+            )
+    if config.shares_dynamics and config.encoder_embed_dim != int(config.decoder_embed_dim):
+        raise UserError(
+            f"--share-dynamics all needs equal widths, got --encoder-embed-dim "
+            f"{config.encoder_embed_dim} and --decoder-embed-dim {config.decoder_embed_dim}: "
+            "use --share-dynamics stack"
+        )
+
+
+def _validate_base(config: FloaterTransformerConfig) -> None:
+    """fairseq's own options on positions must not contradict ours."""
+    if config.injection == "bias":
+        return
+    encoder = config.position_encoder
+    if config.encoder_learned_pos or config.decoder_learned_pos:
+        raise UserError(
+            "--encoder-learned-pos and --decoder-learned-pos choose the base encoding that "
+            f"--position-injection bias keeps, but --position-encoder {encoder} replaces it: "
+            "leave them out, or use --position-encoder learned"
+        )
+    if config.no_token_positional_embeddings and config.injection is not None:
+        raise UserError(
+            f"--no-token-positional-embeddings contradicts --position-encoder {encoder}: "
+            "leave it out, or use --position-encoder none"
+        )
+
+
+def _validate_attention(config: FloaterTransformerConfig) -> None:
+    """Biases need an attention that takes them."""
+    if config.encoder_xformers_att_config or config.decoder_xformers_att_config:
+        raise UserError(
+            "--position-injection bias works on torch's own attention: leave out "
+            "--encoder-xformers-att-config and --decoder-xformers-att-config"
+        )
+    if config.position_attention == "cross" and config.no_cross_attention:
+        raise UserError(
+            "--position-attention cross has no attention to bias with --no-cross-attention: use "
+            "--position-attention self"
+        )

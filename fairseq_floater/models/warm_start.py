@@ -10,17 +10,17 @@ from collections import OrderedDict
 from typing import Any, Dict, List, Mapping, Optional
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from fairseq_floater.blocks.stacks import PositionedStack
+from fairseq_floater.encoders import KINDS, PositionEncoder
 from fairseq_floater.encoders.sinusoidal import sinusoids
 from fairseq_floater.errors import UserError
-
-STACKS = ("encoder", "decoder")
 
 #: options that say what a model computes, whether or not the weights' names and shapes show it
 COMPARED = tuple(
     f"{stack}_{option}"
-    for stack in STACKS
+    for stack in ("encoder", "decoder")
     for option in ("embed_dim", "ffn_embed_dim", "layers", "attention_heads", "normalize_before")
 ) + (
     "activation_fn",
@@ -29,10 +29,6 @@ COMPARED = tuple(
     "no_cross_attention",
     "cross_self_attention",
 )
-
-#: and those of our own models, whose trajectories would be others with other ones; when tokens
-#: stand, and how closely an equation is followed, may change
-TRAJECTORIES = ("position_delta", "dynamics_activation", "dynamics_damping")
 
 #: so many weights that do not fit are named, the others counted
 NAMED = 4
@@ -57,11 +53,11 @@ class Weights(OrderedDict):
         return remembering
 
 
-def fit(model: nn.Module, weights: Mapping[str, Tensor]) -> Dict[str, Tensor]:
+def fit(model: Any, weights: Mapping[str, Tensor]) -> Dict[str, Tensor]:
     """The state dict to load into ``model`` so that it computes what the weights' model does.
 
     Args:
-        model: a ``floater_transformer``.
+        model: a ``PositionedModel``.
         weights: of such a model or of a base model. If they are ``Weights``, what they say of
             their model is compared, too.
 
@@ -71,8 +67,8 @@ def fit(model: nn.Module, weights: Mapping[str, Tensor]) -> Dict[str, Tensor]:
     options = getattr(weights, "options", {})
     fitting = OrderedDict(weights)
     misfits = different_options(options, model.options)
-    for name in STACKS:
-        misfits += _start_positions(getattr(model, name), name, fitting, options, model.options)
+    for name, stack in model.stacks().items():
+        misfits += _start_positions(stack, name, fitting, options, model.options)
     model.upgrade_state_dict(fitting)
     different = _different_weights(fitting, model.state_dict())
     if misfits and different:
@@ -90,22 +86,30 @@ def fit(model: nn.Module, weights: Mapping[str, Tensor]) -> Dict[str, Tensor]:
 
 
 def different_options(there: Mapping[str, Any], here: Mapping[str, Any]) -> List[str]:
-    """The options by which a model there computes something else than one here."""
-    floater = (there.get("position_encoder"), here.get("position_encoder")) == ("floater",) * 2
+    """The options by which a model there computes something else than one here.
+
+    Of the same kind of position encoder those count, too, without which its trajectories would be
+    others; when tokens stand, and how closely an equation is followed, may change.
+    """
+    kind = KINDS.get(str(here.get("position_encoder")))
+    same = kind is not None and there.get("position_encoder") == kind.kind
     return [
         f"--{name.replace('_', '-')} is {there[name]} there, {here[name]} here"
-        for name in COMPARED + TRAJECTORIES * floater
+        for name in COMPARED + (kind.defined_by if kind is not None and same else ())
         if name in there and str(there[name]) != str(here[name])
     ]
 
 
 def input_encoding(options: Mapping[str, Any], stack: str) -> Optional[str]:
     """What a model with these options adds to the input of a stack; None for nothing."""
-    encoder = options.get("position_encoder")
-    injection = options.get("position_injection") or ("bias" if encoder == "floater" else None)
-    if encoder is not None and injection != "bias":
-        at_depth = " at all blocks" if options.get("position_blocks") == "all" else ""
-        return None if encoder == "none" else f"{encoder}{at_depth}"
+    kind = KINDS.get(str(options.get("position_encoder")))
+    if kind is not None:
+        injection = options.get("position_injection") or next(iter(kind.injections), None)
+        if injection is None:
+            return None
+        if injection != "bias":
+            at_depth = " at all blocks" if options.get("position_blocks") == "all" else ""
+            return f"{kind.kind}{at_depth}"
     if options.get("no_token_positional_embeddings"):
         return None
     return "learned" if options.get(f"{stack}_learned_pos") else "sinusoidal"
@@ -115,7 +119,7 @@ _OTHER_INPUT = "its {} has {} positions at the input, this one {}"
 
 
 def _start_positions(
-    stack: nn.Module,
+    stack: PositionedStack,
     name: str,
     weights: Dict[str, Tensor],
     options_there: Mapping[str, Any],
@@ -123,7 +127,8 @@ def _start_positions(
 ) -> List[str]:
     """Add to ``weights`` what a stack's trajectories start from; says so where it cannot."""
     here = input_encoding(options_here, name)
-    if any(key.startswith(f"{name}.positions.") for key in weights):
+    prefix, encoder = f"{name}.position_encoder.", stack.position_encoder
+    if any(key.startswith(prefix) for key in weights):
         there = input_encoding(options_there, name) if options_there else here
         return [] if there == here else [_OTHER_INPUT.format(name, there or "no", here or "none")]
     there = here
@@ -132,27 +137,28 @@ def _start_positions(
     elif options_there:
         there = input_encoding(options_there, name)
     start = None
-    if stack.biased and there == here:
-        start = stack.positions.starting_at(None)
-    elif there == here:
-        start = {}
-    elif not stack.biased and stack.positions is not None:
-        start = stack.positions.starting_at(_base_table(stack, name, there, weights))
+    if there == here:
+        start = {} if encoder is None or not stack.biased else encoder.starting_at(None)
+    elif not stack.biased and encoder is not None:
+        start = encoder.starting_at(_base_table(stack, encoder, name, there, weights))
     if start is None:
         return [_OTHER_INPUT.format(name, there or "no", here or "none")]
-    weights.update({f"{name}.positions.{key}": value for key, value in start.items()})
+    weights.update({f"{prefix}{key}": value for key, value in start.items()})
     return []
 
 
 def _base_table(
-    stack: nn.Module, name: str, there: Optional[str], weights: Dict[str, Tensor]
+    stack: PositionedStack,
+    encoder: PositionEncoder,
+    name: str,
+    there: Optional[str],
+    weights: Dict[str, Tensor],
 ) -> Optional[Tensor]:
     """The vectors (positions, dim) that a base model adds; None if it adds none."""
     offset = stack.padding_idx + 1
     if there == "learned":
         return weights.pop(f"{name}.embed_positions.weight")[offset:]
     if there == "sinusoidal":
-        encoder = stack.positions
         return sinusoids(torch.arange(encoder.max_positions or 1) + offset, encoder.dim)
     return None
 

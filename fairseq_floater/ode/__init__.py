@@ -1,1 +1,6 @@
 """The position equation and its solve: no fairseq, no tokens."""
+
+from fairseq_floater.ode.dynamics import MLPDynamics
+from fairseq_floater.ode.solver import solve
+
+__all__ = ["MLPDynamics", "solve"]

@@ -25,6 +25,7 @@ from torch.autograd.function import once_differentiable
 
 from fairseq_floater.ode.dynamics import MLPDynamics
 from fairseq_floater.ode.grid import StepGrid
+from fairseq_floater.ode.hermite import hermite
 from fairseq_floater.ode.runge_kutta import ACTIVATIONS, HiddenTrajectory, Tableau
 
 
@@ -38,15 +39,16 @@ def integrate(dynamics: MLPDynamics, initial: Tensor, grid: StepGrid, tableau: T
     dim, hidden = dynamics.dim, dynamics.hidden_dim
     weight1, bias1 = dynamics.fc1.weight.to(initial), dynamics.fc1.bias.to(initial)
     weight2, bias2 = dynamics.fc2.weight.to(initial), dynamics.fc2.bias.to(initial)
-    state1, time1 = weight1[:, :dim], weight1[:, dim]
-    state2, time2 = weight2[:, :hidden], weight2[:, hidden]
+    state1, time1 = weight1[:, :dim], weight1[:, dim]  # (hidden, dim), (hidden,)
+    state2, time2 = weight2[:, :hidden], weight2[:, hidden]  # (dim, hidden), (dim,)
     damping = dynamics.damping
 
-    sizes = grid.step_sizes
+    # The one sequential part, in the space of the hidden layer: z, its coupling and its drive.
+    sizes = grid.step_sizes  # (steps,), in time
     stage_times = grid.nodes[:-1, None] + sizes[:, None] * torch.tensor(tableau.c).to(sizes)
-    slope = state1 @ time2 + damping * time1
-    drift = state1 @ bias2 + time1 + damping * bias1
-    activations, last = HiddenTrajectory.apply(
+    slope = state1 @ time2 + damping * time1  # (hidden,)
+    drift = state1 @ bias2 + time1 + damping * bias1  # (hidden,)
+    activations, last = HiddenTrajectory.apply(  # (steps, stages, tracks, hidden), (tracks, hidden)
         initial @ state1.t() + bias1 + grid.nodes[0].to(initial) * time1,
         (state1 @ state2).t().contiguous(),
         drift + stage_times.to(initial)[..., None] * slope,
@@ -56,20 +58,23 @@ def integrate(dynamics: MLPDynamics, initial: Tensor, grid: StepGrid, tableau: T
         ACTIVATIONS[dynamics.activation],
     )
 
-    decay, weights = _increment_weights(tableau, sizes, damping)
+    # What every step adds to p, in one product for all of them; then their sums.
+    decay, weights = _increment_weights(tableau, sizes, damping)  # (steps,), (steps, stages)
     weighted = torch.einsum("ns,nskh->nkh", weights.to(initial), activations)
-    increments = weighted @ state2.t() + (
+    increments = weighted @ state2.t() + (  # (steps, tracks, dim)
         weights.sum(1).to(initial)[:, None] * bias2
         + (weights * stage_times).sum(1).to(initial)[:, None] * time2
     ).unsqueeze(1)
-    nodes = LinearRecurrence.apply(initial, increments, decay.tolist())
-    if grid.stride > 1 and len(nodes) > 1:
-        at_nodes = torch.cat([activations[:, 0], last.unsqueeze(0)])
+    states = LinearRecurrence.apply(initial, increments, decay.tolist())  # (nodes, tracks, dim)
+
+    # From the nodes of the steps to the times that were asked for.
+    if grid.stride > 1 and len(states) > 1:
+        at_nodes = torch.cat([activations[:, 0], last.unsqueeze(0)])  # (nodes, tracks, hidden)
         slopes = at_nodes @ state2.t() + (bias2 + grid.nodes.to(initial)[:, None] * time2)[:, None]
-        nodes = _hermite(nodes, slopes - damping * nodes, grid)
+        states = _between_nodes(states, slopes - damping * states, grid)
     else:
-        nodes = nodes[:: grid.substeps]
-    return nodes.transpose(0, 1)
+        states = states[:: grid.substeps]
+    return states.transpose(0, 1)
 
 
 def _increment_weights(tableau: Tableau, sizes: Tensor, damping: float) -> Tuple[Tensor, Tensor]:
@@ -113,24 +118,18 @@ class LinearRecurrence(torch.autograd.Function):
         return grads[0], grads[1:], None
 
 
-def _hermite(states: Tensor, slopes: Tensor, grid: StepGrid) -> Tensor:
-    """Cubic Hermite values at ``grid.times`` between nodes: (positions, tracks, dim)."""
+def _between_nodes(states: Tensor, slopes: Tensor, grid: StepGrid) -> Tensor:
+    """Values at ``grid.times``, (positions, tracks, dim), from states and slopes at the nodes."""
     index = torch.arange(len(grid.times))
-    step = (index // grid.stride).clamp(max=len(grid.nodes) - 2)
-    size = grid.step_sizes[step]
-    x = (grid.times - grid.nodes[step]) / size
-    weights = torch.stack(
-        [
-            (1 + 2 * x) * (1 - x) ** 2,
-            x * (1 - x) ** 2 * size,
-            x**2 * (3 - 2 * x),
-            x**2 * (x - 1) * size,
-        ]
-    ).to(states)[..., None, None]
+    step = (index // grid.stride).clamp(max=len(grid.nodes) - 2)  # (positions,)
+    size = grid.step_sizes[step]  # (positions,), in time
+    fraction = ((grid.times - grid.nodes[step]) / size).to(states)[:, None, None]
+    size = size.to(states)[:, None, None]
     step = step.to(states.device)
-    return (
-        weights[0] * states[step]
-        + weights[1] * slopes[step]
-        + weights[2] * states[step + 1]
-        + weights[3] * slopes[step + 1]
+    return hermite(
+        fraction,
+        states[step],
+        slopes[step] * size,
+        states[step + 1],
+        slopes[step + 1] * size,
     )

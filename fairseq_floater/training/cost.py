@@ -1,24 +1,20 @@
 """Machine and peak memory of a training, logged when it ends: what an encoding costs."""
 
-import atexit
 import logging
 import platform
 import resource
-import sys
-from pathlib import Path
 
 import torch
+
+from fairseq_floater.errors import program_name
 
 logger = logging.getLogger(__name__)
 
 
-def log_peak_memory_at_exit() -> None:
-    """Have ``fairseq-train`` log its machine, and its peak memory there and on its GPU, in GiB."""
-    if Path(sys.argv[0] if sys.argv else "").name in ("fairseq-train", "fairseq-hydra-train"):
-        atexit.register(_log)
-
-
-def _log() -> None:
+def log_cost() -> None:
+    """Log, at the end of ``fairseq-train``, its machine and its peak memory in GiB."""
+    if program_name() not in ("fairseq-train", "fairseq-hydra-train"):
+        return
     host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # KiB on Linux
     logger.info(f"machine: {describe_machine()}")
     logger.info(f"peak memory of the host: {host:.2f} GiB")

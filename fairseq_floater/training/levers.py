@@ -5,101 +5,160 @@ a parameter that rests loses its gradient before it, so that the optimizer passe
 moments stay; one with a learning rate of its own is moved back part of the way after it.
 """
 
-from typing import Any, Dict, List, Tuple
+from dataclasses import dataclass
+from typing import Any, Dict, Iterable, List, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
-from torch.optim.optimizer import (
-    register_optimizer_step_post_hook,
-    register_optimizer_step_pre_hook,
+
+from fairseq_floater.encoders.base import PositionEncoder
+from fairseq_floater.encoders.flags import AT_LEAST_ONE, POSITIVE, flag
+from fairseq_floater.errors import UserError
+
+
+@dataclass
+class LeverOptions:
+    """What is trained, how often, and at which rate."""
+
+    dynamics_lr_scale: float = flag(
+        1.0,
+        "learning rate of the dynamics, as a multiple of that of all else; the paper uses a "
+        "larger one (floater, rnn)",
+        range=POSITIVE,
+    )
+    position_encoder_update_interval: int = flag(
+        1,
+        "update the position encoder at every k-th update only, and solve only then; in "
+        "data-parallel training with --find-unused-parameters, or, with "
+        "--checkpoint-activations, --ddp-backend legacy_ddp (floater, rnn, learned)",
+        range=AT_LEAST_ONE,
+    )
+    freeze_position_encoder: bool = flag(
+        False, "leave the position encoder as it is, and do not solve in training"
+    )
+    freeze_base: bool = flag(False, "train the position encoder only, and nothing else")
+
+    dynamics_update_interval: int = flag(
+        1,
+        "old name of --position-encoder-update-interval",
+        range=AT_LEAST_ONE,
+        renamed_to="position_encoder_update_interval",
+    )
+    freeze_dynamics: bool = flag(
+        False, "old name of --freeze-position-encoder", renamed_to="freeze_position_encoder"
+    )
+
+    def check_levers(self) -> None:
+        """Check that something is left to learn. Raises ``UserError``."""
+        if self.freeze_base and self.freeze_position_encoder:
+            raise UserError(
+                "--freeze-base and --freeze-position-encoder leave nothing to learn: give one of "
+                "them"
+            )
+        if self.freeze_base and self.position_encoder_update_interval > 1:
+            raise UserError(
+                "--freeze-base leaves nothing to learn between the updates of "
+                f"--position-encoder-update-interval {self.position_encoder_update_interval}: "
+                "give one of them"
+            )
+
+    def levers_in_use(self) -> List[str]:
+        """The flags that are not at their defaults."""
+        used = {
+            "--freeze-position-encoder": self.freeze_position_encoder,
+            "--freeze-base": self.freeze_base,
+            "--dynamics-lr-scale": self.dynamics_lr_scale != 1.0,
+            "--position-encoder-update-interval": self.position_encoder_update_interval != 1,
+        }
+        return [name for name, is_used in used.items() if is_used]
+
+
+#: names of the options above that are not old ones
+LEVERS = (
+    "dynamics_lr_scale",
+    "position_encoder_update_interval",
+    "freeze_position_encoder",
+    "freeze_base",
 )
 
-from fairseq_floater.encoders import PositionEncoder
-from fairseq_floater.errors import UserError
-from fairseq_floater.options import PositionOptions
+#: attribute of a parameter that holds its ``StepShare``
+SHARE = "floater_step_share"
 
 
 class StepShare:
-    """What share of an optimizer's step a parameter takes: ``scale``, no step while it rests.
-
-    It hangs on the parameter as ``param_group``, the one attribute that fairseq's half-precision
-    optimizers hand on to their float32 copies.
-    """
-
-    #: whether any was made in this process
-    used = False
+    """What share of an optimizer's step a parameter takes: ``scale``, no step while it rests."""
 
     def __init__(self, encoder: PositionEncoder, scale: float):
-        StepShare.used = True
         self.encoder = encoder
         self.scale = scale
 
 
-def apply_levers(model: nn.Module, options: PositionOptions) -> None:
+def apply_levers(
+    model: nn.Module, encoders: Sequence[PositionEncoder], options: LeverOptions
+) -> None:
     """Prepare ``model`` for training as ``options`` say.
 
+    Args:
+        model: all of it.
+        encoders: the position encoders of its stacks; a learned base encoding is a part of the
+            base model.
+        options: validated.
+
     Raises:
-        UserError: if nothing would be left to learn, or nothing is there to treat apart.
+        UserError: if nothing is there to treat apart.
     """
-    # Those of the stacks; a learned base encoding is a part of the base model.
-    encoders = [stack.positions for stack in (model.encoder, model.decoder)]
-    encoders = [e for e in encoders if e is not None and any(True for _ in e.parameters())]
-    _require_learned(encoders, options)
+    encoders = [encoder for encoder in encoders if any(True for _ in encoder.parameters())]
+    used = options.levers_in_use()
+    if used and not encoders:
+        raise UserError(
+            f"{used[0]} needs a position encoder with parameters, which this model has not: leave "
+            "it out"
+        )
     learned = {id(p) for encoder in encoders for p in encoder.parameters()}
     for parameter in model.parameters():
-        frozen = options.freeze_dynamics if id(parameter) in learned else options.freeze_base
+        is_position = id(parameter) in learned
+        frozen = options.freeze_position_encoder if is_position else options.freeze_base
         parameter.requires_grad_(not frozen)
     for encoder in encoders:
-        encoder.update_interval = options.dynamics_update_interval
+        encoder.update_interval = options.position_encoder_update_interval
         for name, parameter in encoder.named_parameters():
             scale = options.dynamics_lr_scale if name.startswith("dynamics.") else 1.0
             if scale != 1.0 or encoder.update_interval > 1:
-                parameter.param_group = StepShare(encoder, scale)
+                setattr(parameter, SHARE, StepShare(encoder, scale))
 
 
-def _require_learned(encoders: List[PositionEncoder], options: PositionOptions) -> None:
-    used = {
-        "--freeze-dynamics": options.freeze_dynamics,
-        "--freeze-base": options.freeze_base,
-        "--dynamics-lr-scale": options.dynamics_lr_scale != 1.0,
-        "--dynamics-update-interval": options.dynamics_update_interval != 1,
-    }
-    flags = [flag for flag, is_used in used.items() if is_used]
-    if flags and not encoders:
+def require_none_shared(parameters: Iterable[Tensor]) -> None:
+    """Raise ``UserError`` if any has a ``StepShare``: one flat row of all of them loses it."""
+    if any(hasattr(parameter, SHARE) for parameter in parameters):
         raise UserError(
-            f"{flags[0]} needs a learned position encoder, but --position-encoder is "
-            f"{options.position_encoder}: leave it out"
-        )
-    if options.dynamics_lr_scale != 1.0 and options.position_encoder == "learned":
-        raise UserError(
-            "--dynamics-lr-scale needs dynamics, but --position-encoder is learned: leave it out"
+            "--dynamics-lr-scale and --position-encoder-update-interval cannot tell the "
+            "parameters of this optimizer apart, which are one flat row: add "
+            "--fp16-no-flatten-grads"
         )
 
 
-def _before_step(optimizer: torch.optim.Optimizer, args: tuple, kwargs: Dict[str, Any]) -> None:
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    if StepShare.used and len(parameters) == 1 and parameters[0].dim() == 1:
-        raise UserError(
-            "--dynamics-lr-scale and --dynamics-update-interval cannot tell the parameters of "
-            "this optimizer apart, which are one flat row: add --fp16-no-flatten-grads"
-        )
+def hand_on_shares(parameters: Iterable[Tensor], copies: Iterable[Tensor]) -> None:
+    """Give the float32 copies of half-precision parameters the shares of these."""
+    for parameter, copy in zip(parameters, copies):
+        if hasattr(parameter, SHARE):
+            setattr(copy, SHARE, getattr(parameter, SHARE))
+
+
+def before_step(optimizer: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> None:
+    """To be called before a step of any ``torch.optim.Optimizer``."""
     kept: List[Tuple[Tensor, Tensor, float]] = []
-    for parameter in parameters:
-        share = getattr(parameter, "param_group", None)
-        if isinstance(share, StepShare) and share.encoder.resting:
+    for parameter in (p for group in optimizer.param_groups for p in group["params"]):
+        share = getattr(parameter, SHARE, None)
+        if share is not None and share.encoder.resting:
             parameter.grad = None  # in half precision and some data parallelism it would be 0
-        elif isinstance(share, StepShare) and share.scale != 1.0:
+        elif share is not None and share.scale != 1.0:
             kept.append((parameter, parameter.detach().clone(), share.scale))
     optimizer.floater_kept = kept
 
 
-def _after_step(optimizer: torch.optim.Optimizer, args: tuple, kwargs: Dict[str, Any]) -> None:
-    for parameter, before, share in optimizer.floater_kept:
-        parameter.data.copy_(before.lerp(parameter.detach(), share))
+def after_step(optimizer: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> None:
+    """To be called after a step that ``before_step`` was called before."""
+    with torch.no_grad():
+        for parameter, before, share in optimizer.floater_kept:
+            parameter.copy_(before.lerp(parameter.detach(), share))
     optimizer.floater_kept = []
-
-
-def scale_steps() -> None:
-    """Have every optimizer of this process mind the shares of its parameters."""
-    register_optimizer_step_pre_hook(_before_step)
-    register_optimizer_step_post_hook(_after_step)

@@ -12,10 +12,13 @@ import sys
 
 import torch
 
-from fairseq_floater.encoders.build import build_dynamics
+from fairseq_floater.encoders import build_dynamics
 from fairseq_floater.ode.runge_kutta import ACTIVATIONS
 from fairseq_floater.ode.solver import solve
-from fairseq_floater.options import INITS, PositionOptions
+from fairseq_floater.options import PositionOptions
+
+#: what the dynamics may start as
+STARTS = ("oscillators", "random")
 
 POSITIONS = (0, 16, 64, 256, 1024, 4096)
 FLOAT32_MAX = 3.4e38
@@ -51,7 +54,7 @@ def main() -> int:
     print("distance from their mean, as a share of it. They start at norm 1.\n")
     print("| start | activation | scale | damping | " + " | ".join(map(str, POSITIONS)) + " |")
     print("|---" * (4 + len(POSITIONS)) + "|")
-    for start in INITS:
+    for start in STARTS:
         for activation in sorted(ACTIVATIONS):
             for scale in (1.0, 0.3):
                 for damping in (0.0, 0.5):

@@ -29,7 +29,7 @@ def build(size: str, options: Dict[str, Any], words: Dictionary) -> torch.nn.Mod
     model = ARCH_MODEL_REGISTRY[args.arch].build_model(args, task)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if name.endswith("positions.initial"):
+            if name.endswith("position_encoder.initial"):
                 parameter.normal_(std=0.1)
     return model
 

@@ -27,10 +27,13 @@ import torch
 import torchdiffeq
 from torch import Tensor
 
-from fairseq_floater.encoders.build import build_dynamics
+from fairseq_floater.encoders import build_dynamics
 from fairseq_floater.ode.dynamics import MLPDynamics
 from fairseq_floater.ode.solver import solve
-from fairseq_floater.options import INITS, PositionOptions
+from fairseq_floater.options import PositionOptions
+
+#: what the dynamics may start as
+STARTS = ("oscillators", "random")
 
 DELTA = 0.1
 
@@ -125,7 +128,7 @@ def main() -> int:
     )
     parser.add_argument("--tracks", type=int, default=18, help="default: %(default)s")
     parser.add_argument("--repeats", type=int, default=5, help="of ours; default: %(default)s")
-    parser.add_argument("--start", choices=INITS, default=INITS[0], help="default: %(default)s")
+    parser.add_argument("--start", choices=STARTS, default=STARTS[0], help="default: %(default)s")
     parser.add_argument(
         "--steps",
         type=lambda text: text.split(","),

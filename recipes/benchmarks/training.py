@@ -1,8 +1,9 @@
 """Training speed with FLOATER, and with each of its levers, against the sinusoidal baseline.
 
 Models that differ in their positions only are trained on the same batch in turn, in one run. A
-round is as many updates as --dynamics-update-interval needs to come round once. Models are built
-anew several times, since where their weights happen to lie in memory tells by several per cent.
+round is as many updates as --position-encoder-update-interval needs to come round once. Models are
+built anew several times, since where their weights happen to lie in memory tells by several per
+cent.
 
     source recipes/common.sh && python recipes/benchmarks/training.py > training.md
 
@@ -35,11 +36,11 @@ VARIANTS = {
         "ode_backend": "torchdiffeq",
         "ode_adjoint": True,
     },
-    f"floater, `--dynamics-update-interval {INTERVAL}`": {
+    f"floater, `--position-encoder-update-interval {INTERVAL}`": {
         **FLOATER,
-        "dynamics_update_interval": INTERVAL,
+        "position_encoder_update_interval": INTERVAL,
     },
-    "floater, `--freeze-dynamics`": {**FLOATER, "freeze_dynamics": True},
+    "floater, `--freeze-position-encoder`": {**FLOATER, "freeze_position_encoder": True},
     "floater, `--freeze-base`": {**FLOATER, "freeze_base": True},
 }
 

@@ -3,8 +3,8 @@ BASELINE=floater-all
 FLOATER="--position-encoder floater --position-blocks all"
 row floater-all $FLOATER
 row floater-lr-1 $FLOATER --dynamics-lr-scale 1
-row floater-every-4 $FLOATER --dynamics-update-interval 4
-row floater-every-32 $FLOATER --dynamics-update-interval 32
+row floater-every-4 $FLOATER --position-encoder-update-interval 4
+row floater-every-32 $FLOATER --position-encoder-update-interval 32
 row floater-5-steps $FLOATER --ode-steps-per-position 5
 row sinusoidal-input --position-encoder sinusoidal --position-blocks input
 # From the trained base model: it goes on as it is, or with FLOATER; there all is trained, or the
@@ -15,4 +15,4 @@ warm_row floater-all-warm sinusoidal-input $FLOATER
 warm_row floater-only-warm sinusoidal-input $FLOATER --freeze-base
 # From the trained FLOATER model: all is trained, or all but the positions.
 warm_row floater-longer floater-all $FLOATER
-warm_row floater-longer-frozen floater-all $FLOATER --freeze-dynamics
+warm_row floater-longer-frozen floater-all $FLOATER --freeze-position-encoder

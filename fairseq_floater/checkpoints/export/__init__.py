@@ -46,7 +46,7 @@ def _length(stack: PositionedStack, asked: Optional[int]) -> int:
 
 def require_whole_positions(checkpoint: Path, config: FloaterTransformerConfig) -> None:
     """Raise a ``UserError`` where tokens do not stand at whole positions, as rows of a table do."""
-    if config.position_times != "tokens":
+    if config.timed:
         raise UserError(
             f"{checkpoint} cannot be exported, its --position-times {config.position_times} puts "
             "tokens between the rows that a table has: use it in fairseq, with the plugin"

@@ -21,7 +21,6 @@ All position encoders, with all their blocks and injections, can be exported. Wh
 """
 
 import warnings
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Optional
 
@@ -29,11 +28,11 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from fairseq_floater.blocks.positions import token_positions
+from fairseq_floater.blocks.places import token_numbers
 from fairseq_floater.blocks.stacks import PositionedStack
-from fairseq_floater.blocks.tracks import SELF_ATTENTION
 from fairseq_floater.checkpoints.export import Lengths, require_whole_positions
 from fairseq_floater.checkpoints.loading import load_model
+from fairseq_floater.encoders import PositionEncoder
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import written_whole
 from fairseq_floater.models.config import FloaterTransformerConfig
@@ -109,17 +108,34 @@ class WholeModel(nn.Module):
     def __init__(self, model: FloaterTransformerModel, positions: Optional[int] = None):
         super().__init__()
         source, target = Lengths.of(model, positions)
-        if _follows_source(model.decoder):
+        if model.decoder.follows_source:
             source = min(source, target)  # its table serves both
         self.lengths = Lengths(source, target)
         self.padding_idx = model.encoder.padding_idx
         self.encoder = WholeEncoder(model.encoder, source)
         self.decoder = WholeDecoder(model.decoder, target)
 
-    def forward(self, src_tokens: Tensor, src_lengths: Tensor, prev_output_tokens: Tensor):
+    def forward(
+        self, src_tokens: Tensor, src_lengths: Tensor, prev_output_tokens: Tensor
+    ) -> Tensor:
         """(batch, source length), (batch,), (batch, target length) to (batch, target length, V)."""
         pads = src_tokens.eq(self.padding_idx)
         return self.decoder(prev_output_tokens, self.encoder(src_tokens, pads), pads)
+
+
+class FixedTable(nn.Module):
+    """Stands in for a position encoder: its first ``length`` positions, whatever is asked for."""
+
+    max_positions = None  # the program's own bounds see to it
+
+    def __init__(self, encoder: PositionEncoder, length: int):
+        super().__init__()
+        with torch.no_grad():
+            table = encoder(length).clone(memory_format=torch.contiguous_format)
+        self.register_buffer("table", table)  # (tracks, length, dim)
+
+    def forward(self, length: int, unchanged: bool = False) -> Tensor:
+        return self.table
 
 
 class WholeStack(nn.Module):
@@ -129,21 +145,10 @@ class WholeStack(nn.Module):
         super().__init__()
         self.stack = stack
         stack.layers = nn.ModuleList(stack.layers)  # with layer drop it draws random numbers
-        self.register_buffer("tracks", _table(stack.positions, length))
-        base = getattr(stack.embed_positions, "encoder", None)
-        self.register_buffer("base", _table(base, length))
-        stack.positions = None
-        if base is not None:
-            stack.embed_positions.encoder = None
-
-    def fed(self, pads: Tensor, source_pads: Optional[Tensor] = None) -> AbstractContextManager:
-        """Open the stack's feed with the whole tables, at the positions of all but the pads."""
-        if self.tracks is None:
-            return nullcontext()
-        blocks = self.tracks.split(self.stack.tracks_per_block)
-        base = None if self.base is None else self.base[0]
-        source = None if source_pads is None else token_positions(source_pads)
-        return self.stack.feed.opened(blocks, base, token_positions(pads), source)
+        if stack.position_encoder is not None:
+            stack.position_encoder = FixedTable(stack.position_encoder, length)
+        if stack.base_encoder is not None:
+            stack.embed_positions.encoder = FixedTable(stack.base_encoder, length)
 
 
 class WholeEncoder(WholeStack):
@@ -151,7 +156,7 @@ class WholeEncoder(WholeStack):
 
     def forward(self, tokens: Tensor, pads: Tensor) -> Tensor:
         stack = self.stack
-        with self.fed(pads):
+        with stack.opened(stack.places(tokens, pads)):
             x, _ = stack.forward_embedding(tokens)
             x = (x * ~pads.unsqueeze(-1)).transpose(0, 1)
             for layer in stack.layers:
@@ -172,7 +177,10 @@ class WholeDecoder(WholeStack):
     def _features(self, tokens: Tensor, encoded: Tensor, source_pads: Tensor) -> Tensor:
         stack = self.stack
         pads = tokens.eq(stack.padding_idx)
-        with self.fed(pads, source_pads if _follows_source(stack) else None):
+        places = stack.places(tokens, pads)
+        if stack.follows_source:
+            places = places._replace(source=token_numbers(source_pads))
+        with stack.opened(places):
             x = self._embedded(tokens).transpose(0, 1)
             future = torch.full((x.size(0), x.size(0)), float("-inf")).triu(1)
             masks = {"self_attn_mask": future, "self_attn_padding_mask": pads}
@@ -191,16 +199,3 @@ class WholeDecoder(WholeStack):
         if stack.embed_positions is not None:
             x = x + stack.embed_positions(tokens)
         return x if stack.layernorm_embedding is None else stack.layernorm_embedding(x)
-
-
-def _follows_source(decoder: PositionedStack) -> bool:
-    """Whether cross-attention's keys and values have biases too, by the source positions."""
-    return decoder.tracks_per_block > len(SELF_ATTENTION)
-
-
-def _table(encoder: Optional[nn.Module], length: int) -> Optional[Tensor]:
-    """(tracks, length, dim)"""
-    if encoder is None:
-        return None
-    with torch.no_grad():
-        return encoder(length).clone(memory_format=torch.contiguous_format)

@@ -37,10 +37,8 @@ from fairseq_floater.checkpoints.loading import load_model
 from fairseq_floater.errors import UserError
 from fairseq_floater.models.config import FloaterTransformerConfig
 from fairseq_floater.models.floater_transformer import FloaterTransformerModel
+from fairseq_floater.models.renamed import new_name
 from fairseq_floater.options import PositionOptions
-
-#: encoders whose vectors become a learned table; fairseq computes the others itself
-TABLES = ("floater", "rnn", "learned")
 
 
 def export_stock(checkpoint: Path, output: Path, positions: Optional[int] = None) -> Lengths:
@@ -69,27 +67,24 @@ def export_stock(checkpoint: Path, output: Path, positions: Optional[int] = None
 
 
 def _require_input_only(checkpoint: Path, config: FloaterTransformerConfig) -> None:
-    encoder = config.position_encoder
-    if encoder == "none":
-        return
     if config.injection == "bias":
         place = "biases of queries, keys and values (--position-injection bias)"
-    elif config.position_blocks == "all":
+    elif config.injection is not None and config.position_blocks == "all":
         place = "vectors added at all blocks (--position-blocks all)"
     else:
         return
     raise UserError(
-        f"{checkpoint} has {encoder} positions as {place}; fairseq's transformer adds them at the "
-        "input only and has no place for these: use --to torch"
+        f"{checkpoint} has {config.position_encoder} positions as {place}; fairseq's transformer "
+        "adds them at the input only and has no place for these: use --to torch"
     )
 
 
 def _stock_positions(config: FloaterTransformerConfig, lengths: Lengths) -> Dict[str, Any]:
-    learned = config.position_encoder in TABLES
+    learned = config.kind.learns  # fairseq computes the others itself
     return {
         "encoder_learned_pos": learned,
         "decoder_learned_pos": learned,
-        "no_token_positional_embeddings": config.position_encoder == "none",
+        "no_token_positional_embeddings": config.injection is None,
         "max_source_positions": lengths.source,
         "max_target_positions": lengths.target,
     }
@@ -147,16 +142,17 @@ def _weights(
     config: FloaterTransformerConfig,
     lengths: Lengths,
 ) -> "OrderedDict[str, Tensor]":
-    stock = OrderedDict((n, w) for n, w in weights.items() if ".positions." not in n)
-    if config.position_encoder in TABLES:
-        stock["encoder.embed_positions.weight"] = _table(model.encoder, lengths.source)
-        stock["decoder.embed_positions.weight"] = _table(model.decoder, lengths.target)
+    ours = ".position_encoder."
+    stock = OrderedDict((n, w) for n, w in weights.items() if ours not in new_name(n))
+    if config.kind.learns:
+        for (name, stack), length in zip(model.stacks().items(), lengths):
+            stock[f"{name}.embed_positions.weight"] = _table(stack, length)
     return stock
 
 
 def _table(stack: PositionedStack, length: int) -> Tensor:
     """(padding_idx + 1 + length, dim): fairseq counts positions from after the pad's."""
     with torch.no_grad():
-        vectors = stack.positions(length)[0]
+        vectors = stack.position_encoder(length)[0]
     unused = vectors.new_zeros(stack.padding_idx + 1, vectors.size(1))
     return torch.cat([unused, vectors])

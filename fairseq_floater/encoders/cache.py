@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 
-class KeptTable:
+class TableCache:
     """A table (tracks, positions, dim) and the parameters it is of; empty at first."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.table: Optional[Tensor] = None
         self._parameters: List[Tensor] = []
 

@@ -1,0 +1,167 @@
+"""fairseq's multi-head attention with a seam for positions."""
+
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, Optional, Tuple
+
+import torch
+from fairseq.modules import MultiheadAttention
+from torch import Tensor
+from torch.nn import functional as F
+
+from fairseq_floater.blocks.seam import NEUTRAL, AttentionPositions
+
+
+class PositionedAttention(MultiheadAttention):
+    """The same parameters, state keys, cache and results as fairseq's, and positions in between.
+
+    fairseq computes attention in two ways, of which one reads the weights of the projections
+    instead of calling them; this class has its own, over torch's fused attention, for training
+    and generation alike. Constructor arguments are fairseq's.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.positions: AttentionPositions = NEUTRAL
+
+    @contextmanager
+    def at(self, positions: AttentionPositions) -> Iterator[None]:
+        """Use ``positions`` for the pass within. fairseq's blocks call with fixed arguments."""
+        self.positions = positions
+        try:
+            yield
+        finally:
+            self.positions = NEUTRAL
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Optional[Tensor],
+        value: Optional[Tensor],
+        key_padding_mask: Optional[Tensor] = None,
+        incremental_state: Optional[Dict[str, Any]] = None,
+        need_weights: bool = True,
+        static_kv: bool = False,
+        attn_mask: Optional[Tensor] = None,
+        before_softmax: bool = False,
+        need_head_weights: bool = False,
+    ) -> Tuple[Tensor, Optional[Tensor]]:
+        """Attend from ``query`` (target length, batch, dim), as fairseq's attention does.
+
+        Args:
+            key, value: (source length, batch, dim).
+            key_padding_mask: (batch, source length), true at pads.
+            incremental_state: holds the keys and values of earlier steps.
+            need_weights: return weights, the mean over heads, (batch, target, source).
+            static_kv: keys and values do not change after the first step.
+            attn_mask: (target, source), added to the logits.
+            before_softmax: return logits and values in place of all else.
+            need_head_weights: return the weights of each head, (heads, batch, target, source).
+
+        Returns:
+            (target length, batch, dim), and the weights, if any were asked for.
+        """
+        cache = None if incremental_state is None else self._get_input_buffer(incremental_state)
+        key, value = self._inputs(query, key, value, known=static_kv and bool(cache))
+        q, k, v = self.positions.project(self, query, key, value)
+        q, k, v = self._heads(q), self._heads(k), self._heads(v)
+        q, k = self.positions.rotate(q, k)
+        if cache is not None:
+            k, v, key_padding_mask = self._kept(cache, k, v, key_padding_mask, static_kv)
+            self._set_input_buffer(incremental_state, cache)
+        mask = _merged(attn_mask, key_padding_mask, self.positions.scores(q, k))
+        if before_softmax:
+            return self._logits(q, k, mask).flatten(0, 1), v.flatten(0, 1)
+        weights = None
+        if need_weights or need_head_weights or self.positions.needs_weights:
+            attended, weights = self._attend_openly(q, k, v, mask)
+        else:
+            attended = F.scaled_dot_product_attention(q, k, v, mask, self._dropout_rate())
+        # (batch, heads, target, head dim) to (target, batch, dim)
+        y = self.out_proj(attended.permute(2, 0, 1, 3).flatten(2))
+        if need_head_weights:
+            return y, weights.transpose(0, 1)
+        return y, weights.mean(dim=1) if need_weights else None
+
+    def _inputs(
+        self, query: Tensor, key: Optional[Tensor], value: Optional[Tensor], known: bool
+    ) -> Tuple[Optional[Tensor], Optional[Tensor]]:
+        """What keys and values are projected from; nothing where they are known already."""
+        if known:
+            return None, None
+        if self.self_attention:
+            return query, query
+        return key, key if self.encoder_decoder_attention else value
+
+    def _heads(self, x: Optional[Tensor]) -> Optional[Tensor]:
+        """(length, batch, dim) to (batch, heads, length, head dim)."""
+        if x is None:
+            return None
+        return x.unflatten(2, (self.num_heads, self.head_dim)).permute(1, 2, 0, 3)
+
+    def _kept(
+        self,
+        cache: Dict[str, Optional[Tensor]],
+        k: Optional[Tensor],
+        v: Optional[Tensor],
+        key_padding_mask: Optional[Tensor],
+        static_kv: bool,
+    ) -> Tuple[Tensor, Tensor, Optional[Tensor]]:
+        """All keys and values so far, with their pads; ``cache`` then holds them, as in fairseq.
+
+        Keys and values (batch, heads, length, head dim), pads (batch, length).
+        """
+        before = cache.get("prev_key") is not None
+        if before and k is None:
+            k, v = cache["prev_key"], cache["prev_value"]
+        elif before:
+            k = torch.cat([cache["prev_key"], k], dim=2)
+            v = torch.cat([cache["prev_value"], v], dim=2)
+        key_padding_mask = MultiheadAttention._append_prev_key_padding_mask(
+            key_padding_mask=key_padding_mask,
+            prev_key_padding_mask=cache.get("prev_key_padding_mask"),
+            batch_size=k.size(0),
+            src_len=k.size(2),
+            static_kv=static_kv,
+        )
+        cache.update(prev_key=k, prev_value=v, prev_key_padding_mask=key_padding_mask)
+        return k, v, key_padding_mask
+
+    def _logits(self, q: Tensor, k: Tensor, mask: Optional[Tensor]) -> Tensor:
+        """(batch, heads, target, source)"""
+        logits = (q * self.scaling) @ k.transpose(2, 3)
+        if mask is None:
+            return logits
+        if mask.dtype == torch.bool:
+            return logits.masked_fill(~mask, float("-inf"))
+        return logits + mask
+
+    def _attend_openly(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Optional[Tensor]
+    ) -> Tuple[Tensor, Tensor]:
+        """What fused attention computes, with the weights (batch, heads, target, source) to see."""
+        weights = torch.softmax(self._logits(q, k, mask), dim=-1, dtype=torch.float32)
+        dropped = self.dropout_module(weights.to(v.dtype))
+        attended = dropped @ v
+        more = self.positions.values(dropped)
+        return attended if more is None else attended + more, weights
+
+    def _dropout_rate(self) -> float:
+        dropout = self.dropout_module
+        return dropout.p if self.training or dropout.apply_during_inference else 0.0
+
+    def set_beam_size(self, beam_size: int) -> None:
+        """Every hypothesis keeps keys of its own; fairseq's BART can share them."""
+
+
+def _merged(
+    attn_mask: Optional[Tensor], key_padding_mask: Optional[Tensor], scores: Optional[Tensor]
+) -> Optional[Tensor]:
+    """One mask, that broadcasts to (batch, heads, target, source): true where seen, or added."""
+    seen = None
+    if key_padding_mask is not None and key_padding_mask.dim() > 0:
+        seen = ~key_padding_mask.bool()[:, None, None, :]
+    added = attn_mask if scores is None or attn_mask is None else scores + attn_mask
+    added = scores if added is None else added
+    if seen is None or added is None:
+        return seen if added is None else added
+    return torch.where(seen, added, float("-inf"))

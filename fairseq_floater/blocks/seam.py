@@ -1,0 +1,62 @@
+"""The one seam between positions and attention."""
+
+from typing import TYPE_CHECKING, Optional, Tuple
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from fairseq.modules import MultiheadAttention
+
+
+class AttentionPositions:
+    """What one attention gets of positions for one pass. This one is neutral: it changes nothing.
+
+    A form of positions overrides what it acts on: projections (FLOATER's biases), projected
+    queries and keys (rotations), logits (biases by distance), or values (terms by distance).
+    """
+
+    #: whether ``values`` is overridden, which needs the weights of attention themselves
+    needs_weights = False
+
+    def project(
+        self,
+        attention: "MultiheadAttention",
+        query: Tensor,
+        key: Optional[Tensor],
+        value: Optional[Tensor],
+    ) -> Tuple[Tensor, Optional[Tensor], Optional[Tensor]]:
+        """Queries, keys and values, (length, batch, dim) each, from inputs of that layout.
+
+        Key and value are None where those of an earlier step are kept, and then stay None.
+        """
+        q = attention.q_proj(query)
+        k = None if key is None else attention.k_proj(key)
+        v = None if value is None else attention.v_proj(value)
+        return q, k, v
+
+    def rotate(self, q: Tensor, k: Optional[Tensor]) -> Tuple[Tensor, Optional[Tensor]]:
+        """Queries and keys turned by their positions, (batch, heads, length, head dim) each.
+
+        Keys are kept rotated: an angle depends on a token's own position only.
+        """
+        return q, k
+
+    def scores(self, q: Tensor, k: Tensor) -> Optional[Tensor]:
+        """What is added to the scaled logits, (1 or batch, heads, target, source); or nothing.
+
+        q (batch, heads, target, head dim) is unscaled; k has all keys so far, so that in
+        incremental decoding the last row of targets is that of the last key.
+        """
+        return None
+
+    def values(self, weights: Tensor) -> Optional[Tensor]:
+        """What is added to the attended values, (batch, heads, target, head dim); or nothing.
+
+        Args:
+            weights: (batch, heads, target, source), after softmax and dropout.
+        """
+        return None
+
+
+#: no positions in this attention
+NEUTRAL = AttentionPositions()

@@ -1,0 +1,106 @@
+"""How a flag is declared, in one place: its default, its help, its choices and its range.
+
+The options of a position encoder are a dataclass beside it whose fields are made by ``flag``. The
+command line, hydra, checkpoints and the documentation all read these fields.
+"""
+
+import math
+from dataclasses import Field, dataclass, field, fields
+from typing import Any, Callable, Collection, NamedTuple, Optional, Set
+
+from fairseq_floater.encoders.base import NoOptions
+from fairseq_floater.errors import UserError
+
+
+class Range(NamedTuple):
+    """The values that a flag may have: in words, and as a test."""
+
+    text: str
+    holds: Callable[[Any], bool]
+
+
+POSITIVE = Range("> 0", lambda value: math.isfinite(value) and value > 0)
+NON_NEGATIVE = Range(">= 0", lambda value: math.isfinite(value) and value >= 0)
+AT_LEAST_ONE = Range(">= 1", lambda value: value >= 1)
+
+
+def flag(
+    default: Any,
+    help: str,
+    *,
+    choices: Collection[str] = (),
+    range: Optional[Range] = None,
+    renamed_to: Optional[str] = None,
+) -> Any:
+    """A field of an options dataclass; ``--a-b`` on the command line for the field ``a_b``.
+
+    Args:
+        default: its value where it is not given; None stands for "not given".
+        help: what it does, without choices and range.
+        choices: the only texts allowed.
+        range: the only numbers allowed.
+        renamed_to: the field that this old name now stands for.
+    """
+    metadata = {"help": help, "choices": choices, "renamed_to": renamed_to}
+    if range is not None:
+        metadata |= {"range": range.text, "holds": range.holds}
+    return field(default=default, metadata=metadata)
+
+
+def flag_name(field_name: str) -> str:
+    """``--a-b`` for ``a_b``."""
+    return "--" + field_name.replace("_", "-")
+
+
+def check_values(options: Any) -> None:
+    """Check every field of ``options`` against its choices and its range.
+
+    Raises:
+        UserError: naming the flag, its value and what it may be.
+    """
+    for declared in fields(options):
+        _check_value(declared, getattr(options, declared.name))
+
+
+def _check_value(declared: "Field[Any]", value: Any) -> None:
+    if value is None and declared.default is None:
+        return
+    name, known = flag_name(declared.name), declared.metadata
+    if known.get("choices") and value not in known["choices"]:
+        raise UserError(f"{name} is {value!r}: choose from {', '.join(known['choices'])}")
+    if "holds" in known and not known["holds"](value):
+        raise UserError(f"{name} must be {known['range']}, got {value}")
+
+
+@dataclass
+class TimesOptions(NoOptions):
+    """When a token stands, for encoders that have values between whole positions."""
+
+    position_times: str = flag(
+        "tokens",
+        "when a token stands: at its number, or, for documents, in sentences with pauses between "
+        "them, each proportional to the length of the sentence before it (floater, sinusoidal)",
+        choices=("tokens", "sentences"),
+    )
+    sentence_separator: str = flag(
+        "<s/>", "symbol of the dictionary that ends a sentence in a document"
+    )
+    sentence_gap: float = flag(
+        1.0, "pause after a sentence, in positions per token of the sentence", range=NON_NEGATIVE
+    )
+
+    def unread(self) -> Set[str]:
+        """Only sentences have separators."""
+        apart = {"sentence_separator", "sentence_gap"}
+        return set() if self.position_times == "sentences" else apart
+
+
+@dataclass
+class SharingOptions(NoOptions):
+    """Which stacks have one dynamics, for encoders whose tracks follow dynamics."""
+
+    share_dynamics: str = flag(
+        "stack",
+        "one h for each of encoder and decoder, or one for the whole model (floater, rnn)",
+        choices=("stack", "all"),
+    )

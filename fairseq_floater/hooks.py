@@ -1,0 +1,141 @@
+"""Everything the plugin changes in fairseq and torch while it is loaded, each with its reason.
+
+``install`` is called once, when the package is imported. Nothing else in the package assigns to a
+name of another library. Models and architectures are not here: registering them is what fairseq
+offers plugins.
+"""
+
+import argparse
+import atexit
+import functools
+import sys
+from typing import Any, Callable, List, NamedTuple, Sequence
+
+import torch
+from fairseq import checkpoint_utils
+from fairseq.distributed import utils as distributed_utils
+from fairseq.optim.fp16_optimizer import _FP16OptimizerMixin
+from torch import Tensor
+from torch.optim.optimizer import (
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
+
+from fairseq_floater.checkpoints.files import (
+    broadcast_plain_data,
+    remembering_across_processes,
+    remembering_options,
+)
+from fairseq_floater.errors import showing_one_line
+from fairseq_floater.training.cost import log_cost
+from fairseq_floater.training.levers import (
+    after_step,
+    before_step,
+    hand_on_shares,
+    require_none_shared,
+)
+from fairseq_floater.training.resume import require_own_state
+
+
+class Hook(NamedTuple):
+    """One change: what is changed, why, and the function that changes it."""
+
+    what: str
+    why: str
+    install: Callable[[], Any]
+
+
+def _read_namespaces() -> None:
+    torch.serialization.add_safe_globals([argparse.Namespace])
+
+
+def _read_checkpoints() -> None:
+    load = checkpoint_utils.load_checkpoint_to_cpu
+    checkpoint_utils.load_checkpoint_to_cpu = remembering_options(load)
+
+
+def _send_checkpoints() -> None:
+    broadcast = distributed_utils.broadcast_object
+    distributed_utils._broadcast_object_slow = broadcast_plain_data
+    distributed_utils.broadcast_object = remembering_across_processes(broadcast)
+
+
+def _copy_shares() -> None:
+    build = _FP16OptimizerMixin.build_fp32_params.__func__
+
+    @functools.wraps(build)
+    def build_fp32_params(
+        cls: type, args: Any, params: Sequence[Tensor], flatten: bool = True
+    ) -> Any:
+        if flatten:
+            require_none_shared(params)
+        copies = build(cls, args, params, flatten=flatten)
+        if not flatten:
+            hand_on_shares(params, copies)
+        return copies
+
+    _FP16OptimizerMixin.build_fp32_params = classmethod(build_fp32_params)
+
+
+def _watch_steps() -> None:
+    register_optimizer_step_pre_hook(require_own_state)
+    register_optimizer_step_pre_hook(before_step)
+    register_optimizer_step_post_hook(after_step)
+
+
+def _show_one_line() -> None:
+    sys.excepthook = showing_one_line(sys.excepthook)
+
+
+HOOKS = (
+    Hook(
+        "torch.load(weights_only=True)",
+        "Checkpoints of fairseq's legacy models hold their options as an argparse.Namespace, a "
+        "class without code of its own. It is allowed; all else stays refused.",
+        _read_namespaces,
+    ),
+    Hook(
+        "fairseq.checkpoint_utils.load_checkpoint_to_cpu",
+        "A file that is no checkpoint gets one line that says why. Weights remember the options "
+        "of their model, so that a model they do not fit can say in which option it differs.",
+        _read_checkpoints,
+    ),
+    Hook(
+        "fairseq.distributed.utils.broadcast_object",
+        "In data-parallel training the first process sends the others the checkpoint it read, "
+        "by torch.save and torch.load, which refuses the options in it, and without what its "
+        "weights remember.",
+        _send_checkpoints,
+    ),
+    Hook(
+        "fairseq.optim.fp16_optimizer, build_fp32_params",
+        "In half precision the optimizer steps on float32 copies of the parameters, which must "
+        "take the same share of a step (--dynamics-lr-scale) and rest at the same updates.",
+        _copy_shares,
+    ),
+    Hook(
+        "torch.optim.Optimizer.step",
+        "Before it, the gradients of resting parameters go, and a flat optimizer state of another "
+        "model is refused; after it, parameters with a share of a step are moved back.",
+        _watch_steps,
+    ),
+    Hook(
+        "sys.excepthook",
+        "A mistake in the input is shown as one line, not as a traceback.",
+        _show_one_line,
+    ),
+    Hook(
+        "the end of fairseq-train",
+        "It logs its machine and its peak memory, which the tables of results report.",
+        lambda: atexit.register(log_cost),
+    ),
+)
+
+_installed: List[Hook] = []
+
+
+def install() -> None:
+    """Make all changes; a second call makes none."""
+    for hook in HOOKS if not _installed else ():
+        hook.install()
+        _installed.append(hook)

@@ -1,0 +1,93 @@
+"""Tables baked into a checkpoint: trajectories beside the weights they are of (section 4.4).
+
+A baked table spares a loaded model the solve up to its length; beyond it the solve goes on from
+its last state. With it goes a fingerprint of the parameters and settings it was computed from:
+where these have changed since, as when checkpoints are averaged, the table is left aside.
+"""
+
+import hashlib
+import logging
+from typing import Any, Dict, List, Mapping, MutableMapping, Optional
+
+import torch
+from torch import Tensor
+
+from fairseq_floater.blocks.stacks import PositionedStack
+from fairseq_floater.encoders import PositionEncoder
+from fairseq_floater.models.renamed import new_name
+
+logger = logging.getLogger(__name__)
+
+TABLE, FINGERPRINT = "position_encoder.baked", "position_encoder.baked_of"
+
+
+def baked_lengths(weights: Mapping[str, Tensor]) -> Dict[str, int]:
+    """How many positions are baked in, by stack; empty if none are."""
+    tables = {new_name(name): table for name, table in weights.items()}
+    found = {name: table for name, table in tables.items() if name.endswith(f".{TABLE}")}
+    return {name.removesuffix(f".{TABLE}"): table.size(1) for name, table in found.items()}
+
+
+def drop_baked(weights: MutableMapping[str, Tensor], prefix: str = "") -> None:
+    """Take baked tables out of ``weights``: all, or those of the stack ``prefix``."""
+    for name in list(weights):
+        if name.startswith(prefix) and new_name(name).endswith((f".{TABLE}", f".{FINGERPRINT}")):
+            del weights[name]
+
+
+def bake_tables(stacks: Mapping[str, PositionedStack], length: int) -> Dict[str, Tensor]:
+    """What to add to the weights of a model to bake in at least ``length`` positions.
+
+    As many as its encoders compute at a time: a model goes on from there with the very numbers
+    that it would have computed itself. Empty for encoders without a solve to spare.
+    """
+    tables = {}
+    for name, stack in stacks.items():
+        encoder = stack.position_encoder
+        if encoder is not None and encoder.sequential:
+            steps = max(1, -(-(length - 1) // encoder.growth))
+            whole = steps * encoder.growth + 1  # however much is kept already
+            tables[f"{name}.{TABLE}"] = encoder.kept(whole)[:, :whole].clone()
+            tables[f"{name}.{FINGERPRINT}"] = fingerprint(encoder, encoder.state_dict())
+    return tables
+
+
+def take_baked(
+    stacks: Mapping[str, PositionedStack], weights: MutableMapping[str, Tensor]
+) -> Dict[str, Tensor]:
+    """Remove baked tables from ``weights``; those that are of these weights, by stack."""
+    tables = {}
+    for name, stack in stacks.items():
+        table = weights.get(f"{name}.{TABLE}")
+        encoder: Optional[PositionEncoder] = stack.position_encoder
+        if table is None or encoder is None:
+            continue
+        start = f"{name}.position_encoder."
+        state = {n[len(start) :]: w for n, w in weights.items() if n.startswith(start)}
+        if encoder.state_dict().keys() != state.keys() - {"baked", "baked_of"}:
+            continue  # of another encoder: the weights themselves do not fit
+        baked_of = weights.get(f"{name}.{FINGERPRINT}", torch.zeros(0))
+        if torch.equal(baked_of, fingerprint(encoder, state)):
+            tables[name] = table
+        else:
+            logger.warning(
+                f"the table baked in for the {name} is not that of its weights or settings, as "
+                "after averaging: it is computed anew (floater bake bakes it in)"
+            )
+    drop_baked(weights)
+    return tables
+
+
+def fingerprint(encoder: PositionEncoder, state: Mapping[str, Tensor]) -> Tensor:
+    """Eight numbers (int64) that follow from an encoder's settings and its weights ``state``."""
+    digest = hashlib.sha256("\n".join(_settings(encoder)).encode())
+    for name, _ in sorted(encoder.named_parameters(remove_duplicate=False)):
+        weight = state[name].detach().contiguous().cpu()
+        digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
+        digest.update(weight.view(torch.uint8).numpy().tobytes())
+    words: List[Any] = [int.from_bytes(digest.digest()[i : i + 4]) for i in range(0, 32, 4)]
+    return torch.tensor(words)
+
+
+def _settings(encoder: PositionEncoder) -> List[str]:
+    return [f"{name}: {type(m).__name__} {m.extra_repr()}" for name, m in encoder.named_modules()]

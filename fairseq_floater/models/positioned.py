@@ -1,0 +1,75 @@
+"""What every model with positioned stacks can do, whatever stacks it has."""
+
+import copy
+from typing import Any, Dict, List, Mapping
+
+from fairseq.checkpoint_utils import prune_state_dict
+from torch import Tensor
+
+from fairseq_floater.blocks.stacks import PositionedStack
+from fairseq_floater.encoders import PositionEncoder
+from fairseq_floater.models.baked import take_baked
+from fairseq_floater.models.limits import lift_task_limits
+from fairseq_floater.models.pruning import prune_tracks
+from fairseq_floater.models.renamed import with_new_names
+from fairseq_floater.models.warm_start import fit
+from fairseq_floater.options import PositionOptions
+from fairseq_floater.training.levers import apply_levers
+
+
+class PositionedModel:
+    """Mixed into a fairseq model; all that knows of positions reaches its stacks by ``stacks``.
+
+    Attributes:
+        options: of the model, by name, as a checkpoint holds them.
+    """
+
+    options: Mapping[str, Any]
+
+    def stacks(self) -> Dict[str, PositionedStack]:
+        """Every stack of blocks by the beginning of its weights' names, in order."""
+        raise NotImplementedError
+
+    def position_encoders(self) -> List[PositionEncoder]:
+        """Those of the stacks that have one."""
+        encoders = [stack.position_encoder for stack in self.stacks().values()]
+        return [encoder for encoder in encoders if encoder is not None]
+
+    def share_dynamics(self) -> None:
+        """Have all stacks use the dynamics of the first."""
+        first, *others = self.position_encoders()
+        for encoder in others:
+            encoder.dynamics = first.dynamics
+
+    def prepare(self, options: PositionOptions, task: Any) -> None:
+        """What follows once a model is built: its options, what of it learns, limits of the task.
+
+        Raises:
+            UserError: if ``options`` leave nothing to learn.
+        """
+        self.options = vars(options)
+        apply_levers(self, self.position_encoders(), options)  # type: ignore[arg-type]
+        lift_task_limits(task, self.stacks().values())
+
+    def load_state_dict(
+        self,
+        state_dict: Mapping[str, Tensor],
+        strict: bool = True,
+        model_cfg: Any = None,
+        args: Any = None,
+    ) -> Any:
+        """Load a model of this kind, or a trained base model to start from.
+
+        Raises:
+            UserError: naming what does not fit, before any weight is changed.
+        """
+        weights = with_new_names(copy.copy(state_dict))
+        prune_tracks(self.stacks(), weights)
+        weights = prune_state_dict(weights, model_cfg)
+        tables = take_baked(self.stacks(), weights)
+        if strict:
+            weights = fit(self, weights)
+        result = super().load_state_dict(weights, strict, None, args)  # type: ignore[misc]
+        for name, table in tables.items():
+            self.stacks()[name].position_encoder.keep(table)  # type: ignore[union-attr]
+        return result
