@@ -19,8 +19,24 @@ from fairseq_floater.errors import UserError
 TIMES = {"position_times": "sentences", "sentence_separator": "w3", "sentence_gap": 0.7}
 TIMED = [("floater", "all", "bias"), ("floater", "all", "additive"), ("sinusoidal", "input", None)]
 
+#: biases in some attentions only, and where self-attention reads source and target together
+BIAS = ("floater", "all", "bias")
+JOINT = {"cross_self_attention": True}
+ATTENTIONS = [
+    {"position_attention": "self"},
+    {"position_attention": "cross"},
+    JOINT,
+    {**JOINT, "no_cross_attention": True},
+    {**JOINT, **TIMES},
+]
 
-@pytest.fixture(params=[(c, {}) for c in COMBINATIONS] + [(c, TIMES) for c in TIMED], ids=str)
+
+@pytest.fixture(
+    params=[(c, {}) for c in COMBINATIONS]
+    + [(c, TIMES) for c in TIMED]
+    + [(BIAS, attentions) for attentions in ATTENTIONS],
+    ids=str,
+)
 def combination(request):
     """Options of one valid combination."""
     parts, times = request.param
@@ -75,7 +91,9 @@ def test_zero_biases_equal_the_base_model(learned, encoder):
 
 
 def test_same_seed_same_base_weights_whatever_the_encoder(combination):
-    reference = make_stock().state_dict()
+    of_base = ("cross_self_attention", "no_cross_attention")
+    base = {name: value for name, value in combination.items() if name in of_base}
+    reference = make_stock(**base).state_dict()
     state = make_model(lively=False, **combination).state_dict()
     common = [k for k in reference if k in state and "embed_positions" not in k]
     assert len(common) >= len(reference) - 2

@@ -5,7 +5,7 @@ from typing import Any, Callable
 from fairseq.models import ARCH_CONFIG_REGISTRY, register_model_architecture
 from fairseq.models.transformer import transformer_legacy as stock
 
-from fairseq_floater.models import floater_transformer  # noqa: F401  registers the model
+import fairseq_floater.models.floater_transformer  # noqa: F401  registers the model
 from fairseq_floater.models.config import to_config, validate
 
 

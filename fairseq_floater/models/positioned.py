@@ -3,14 +3,13 @@
 import copy
 from typing import Any, Dict, List, Mapping
 
-from fairseq.checkpoint_utils import prune_state_dict
 from torch import Tensor
 
 from fairseq_floater.blocks.stacks import PositionedStack
 from fairseq_floater.encoders import PositionEncoder
 from fairseq_floater.models.baked import take_baked
 from fairseq_floater.models.limits import lift_task_limits
-from fairseq_floater.models.pruning import prune_tracks
+from fairseq_floater.models.pruning import prune
 from fairseq_floater.models.renamed import with_new_names
 from fairseq_floater.models.warm_start import fit
 from fairseq_floater.options import PositionOptions
@@ -64,8 +63,7 @@ class PositionedModel:
             UserError: naming what does not fit, before any weight is changed.
         """
         weights = with_new_names(copy.copy(state_dict))
-        prune_tracks(self.stacks(), weights)
-        weights = prune_state_dict(weights, model_cfg)
+        prune(self.stacks(), weights, model_cfg)
         tables = take_baked(self.stacks(), weights)
         if strict:
             weights = fit(self, weights)

@@ -5,12 +5,30 @@ and takes their weights out of a larger model's checkpoint. The tracks of a stac
 over all its blocks, of which those of the kept blocks must stay.
 """
 
-from typing import Mapping, MutableMapping
+from typing import Any, Mapping, MutableMapping
 
+from fairseq.checkpoint_utils import prune_state_dict
 from torch import Tensor
 
 from fairseq_floater.blocks.stacks import PositionedStack
 from fairseq_floater.models.baked import drop_baked
+
+
+def prune(
+    stacks: Mapping[str, PositionedStack], weights: MutableMapping[str, Tensor], model_cfg: Any
+) -> None:
+    """Leave in ``weights`` those of the blocks that a model of ``stacks`` has, tracks included.
+
+    ``model_cfg`` names the blocks, as fairseq gives it; where it names none, all stay.
+    """
+    # fairseq takes any name with a number of a layer in it for a block's, such as a cell's.
+    ours = {name: w for name, w in weights.items() if ".position_encoder." in name}
+    others = {name: weight for name, weight in weights.items() if name not in ours}
+    kept = prune_state_dict(others, model_cfg)
+    if kept is not others:
+        weights.clear()
+        weights.update({**kept, **ours})
+    prune_tracks(stacks, weights)
 
 
 def prune_tracks(

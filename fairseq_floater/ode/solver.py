@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from fairseq_floater.errors import UserError
-from fairseq_floater.ode import fixed_step, reference
 from fairseq_floater.ode.dynamics import MLPDynamics
+from fairseq_floater.ode.fixed_step import integrate
 from fairseq_floater.ode.grid import StepGrid, StepsPerPosition
+from fairseq_floater.ode.reference import integrate as integrate_by_torchdiffeq
 from fairseq_floater.ode.runge_kutta import TABLEAUS
 
 BACKENDS = ("native", "torchdiffeq")
@@ -53,8 +54,8 @@ def solve(
     with torch.autocast(initial.device.type, enabled=False):
         initial = initial if initial.dtype == torch.float64 else initial.float()
         if backend == "native":
-            return fixed_step.integrate(dynamics, initial, grid, TABLEAUS[solver])
-        return reference.integrate(dynamics, initial, grid, solver, adjoint)
+            return integrate(dynamics, initial, grid, TABLEAUS[solver])
+        return integrate_by_torchdiffeq(dynamics, initial, grid, solver, adjoint)
 
 
 def _default_backend(dynamics: Callable, solver: str, adjoint: bool) -> str:

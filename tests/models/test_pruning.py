@@ -1,0 +1,110 @@
+"""Models from which blocks are taken out, and decoders that read source and target together."""
+
+import copy
+
+import pytest
+import torch
+from commands import COMMON, GENERATION, TRAINING, succeed, together
+from conftest import make_batch, make_model
+from omegaconf import OmegaConf
+
+from fairseq_floater.checkpoints.bake import bake_tables
+
+pytest_plugins = ["commands"]
+
+KEPT = {"encoder_layers_to_keep": "0,2", "decoder_layers_to_keep": "1"}
+KINDS = {
+    "biases": {},
+    "cross": {"position_attention": "cross"},
+    "vectors": {"position_injection": "additive"},
+    "sinusoids": {"position_encoder": "sinusoidal"},
+    "learned": {"position_encoder": "learned", "position_injection": "bias"},
+    "recurrent": {"position_encoder": "rnn", "position_injection": "bias"},
+}
+
+
+def without_blocks(model):
+    """A copy without the blocks that are not kept, whose other blocks keep their vectors."""
+    model = copy.deepcopy(model)
+    for stack, kept in ((model.encoder, [0, 2]), (model.decoder, [1])):
+        stack.layers = torch.nn.ModuleList(stack.layers[number] for number in kept)
+        opened = stack.feed.opened
+
+        def only_kept(blocks, rows, base, base_rows, opened=opened, kept=kept, stack=stack):
+            blocks = [blocks[i] for i in kept if blocks]
+            return opened(blocks, rows, base if stack.biased else blocks[0][0], base_rows)
+
+        stack.feed.opened = only_kept
+        for place, layer in enumerate(stack.layers):
+            (hook,) = list(layer._forward_pre_hooks.values()) or [None]
+            layer._forward_pre_hooks.clear()
+            if hook is not None and (stack.biased or place > 0):
+                layer.register_forward_pre_hook(
+                    lambda m, args, kwargs, place=place, stack=stack: stack.feed._to_block(
+                        place, m, args, kwargs
+                    ),
+                    with_kwargs=True,
+                )
+    return model
+
+
+@pytest.mark.parametrize("options", KINDS.values(), ids=KINDS)
+def test_kept_blocks_keep_their_trajectories(options):
+    """The first kept block's vectors are the input's where they are added."""
+    whole = make_model(seed=3, **options)
+    pruned = make_model(seed=4, **options, **KEPT)
+    cfg = OmegaConf.create({"_name": "floater_transformer", **KEPT})
+    pruned.load_state_dict(copy.deepcopy(whole.state_dict()), strict=True, model_cfg=cfg)
+    assert (len(pruned.encoder.layers), len(pruned.decoder.layers)) == (2, 1)
+    with torch.no_grad():
+        found, wanted = pruned(**make_batch())[0], without_blocks(whole)(**make_batch())[0]
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
+    assert (found - whole(**make_batch())[0]).abs().max() > 1e-3
+
+
+def test_baked_tables_of_the_whole_model_are_left_aside():
+    whole, pruned = make_model(seed=3), make_model(seed=4, **KEPT)
+    weights = {**whole.state_dict(), **bake_tables(whole.stacks(), 20)}
+    cfg = OmegaConf.create({"_name": "floater_transformer", **KEPT})
+    pruned.load_state_dict(weights, strict=True, model_cfg=cfg)
+    with torch.no_grad():
+        found, wanted = (m.encoder.position_encoder(20) for m in (pruned, whole))
+    torch.testing.assert_close(found, wanted[[0, 1, 2, 6, 7, 8]])
+
+
+def test_from_the_command_line(corpus, tmp_path):
+    """What fairseq's own tests ask of ``transformer_iwslt_de_en``, and of no plugin."""
+    sizes = "--encoder-embed-dim 8 --decoder-embed-dim 8 --encoder-attention-heads 2 "
+    train = ["train", corpus, *TRAINING, "--arch", "floater_transformer_iwslt_de_en"]
+    train += [*sizes.split(), "--decoder-attention-heads", 2, "--max-epoch", 1]
+    drop = ["--encoder-layerdrop", 0.01, "--decoder-layerdrop", 0.01]
+    layers = ["--encoder-layers", 3, "--decoder-layers", 3]
+    commands = {
+        "drop": [*train, *layers, *drop, "--save-dir", tmp_path / "drop"],
+        "joint": [
+            *(*train, "--no-cross-attention", "--cross-self-attention"),
+            *("--save-dir", tmp_path / "joint"),
+        ],
+    }
+    together(succeed, commands)
+    generate = ["generate", corpus, *GENERATION, "--max-len-b", 5, "--path"]
+    interactive = ["interactive", corpus, *GENERATION, "--source-lang", "de", "--target-lang", "en"]
+    models = {name: tmp_path / name / "checkpoint_last.pt" for name in commands}
+    overrides = ["--model-overrides", str(KEPT)]
+    uses = {
+        "whole": [*generate, models["drop"], "--print-alignment"],
+        "kept": [*generate, models["drop"], *overrides],
+        "kept, interactive": [*interactive, "--path", models["drop"], *overrides],
+        "joint": [*generate, models["joint"]],
+        "joint, validated": [
+            *("validate", corpus, *COMMON, "--path", models["joint"]),
+            *("--task", "translation", "--valid-subset", "valid", "--batch-size", 8),
+        ],
+    }
+    results = together(lambda *command: succeed(*command, input="a1 a2\n"), uses)
+    hypotheses = {name: result.hypotheses() for name, result in results.items()}
+    assert len(hypotheses["whole"]) == len(hypotheses["kept"]) == len(hypotheses["joint"]) == 12
+    assert hypotheses["whole"] != hypotheses["kept"]
+    assert set(hypotheses["kept, interactive"]) == {0}
+    assert len(results["whole"].lines("A")) == 12
+    assert len(results["joint, validated"].losses("valid")) == 1

@@ -1,0 +1,141 @@
+"""The shape of the package: what may import what, how long a file is, where fairseq is touched."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from fairseq_floater import hooks
+
+PACKAGE = Path(__file__).parents[1] / "fairseq_floater"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+#: from the bottom up: a file imports from its own floor and those below it
+FLOORS = [
+    ["errors", "files"],
+    ["ode"],
+    ["encoders"],
+    ["training"],
+    ["options"],
+    ["blocks"],
+    ["models"],
+    ["checkpoints"],
+    ["inspection"],
+    ["results"],
+    ["hooks"],
+    ["commands"],
+    ["cli"],
+    ["__init__"],
+]
+FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
+
+
+def module(path):
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+
+
+MODULES = {module(path): path for path in FILES}
+
+
+def imports(path):
+    """The modules of the package that a file names in its imports, wherever these stand."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    ours = {name.removeprefix("fairseq_floater.") for name in found if "fairseq_floater." in name}
+    return {name for name in ours if name in MODULES}
+
+
+GRAPH = {name: imports(path) for name, path in MODULES.items()}
+
+
+@pytest.mark.parametrize("name", GRAPH)
+def test_no_arrow_runs_up(name):
+    own = FLOOR[name.split(".")[0]]
+    for other in GRAPH[name]:
+        assert FLOOR[other.split(".")[0]] <= own, f"{name} imports {other}, which stands above it"
+
+
+def test_no_circle():
+    """Among files; a folder's ``__init__`` collects what its files define."""
+    state = {}
+
+    def visit(name, path):
+        if state.get(name) == "open":
+            pytest.fail(" -> ".join([*path, name]))
+        if name not in state:
+            state[name] = "open"
+            for other in sorted(GRAPH[name] - {name}):
+                visit(other, [*path, name])
+            state[name] = "done"
+
+    for name in GRAPH:
+        visit(name, [])
+
+
+@pytest.mark.parametrize("path", FILES, ids=module)
+def test_files_are_short(path):
+    assert len(path.read_text().splitlines()) <= 400
+
+
+def test_kinds_of_position_encoders_are_told_apart_in_their_folder_only():
+    """Elsewhere what counts is what a kind can do, not what it is called."""
+    names = r"['\"](floater|sinusoidal|learned|rnn|none)['\"]"
+    compared = re.compile(
+        rf"(position_encoder\b|\bkind\b|\bencoder\b)\W{{0,4}}(==|!=|in)\s*\(?{names}"
+    )
+    for path in FILES:
+        if "encoders" not in path.parts:
+            assert not compared.search(path.read_text()), path
+
+
+def test_stacks_are_reached_by_their_names_in_the_state_dict():
+    for path in FILES:
+        if "models" in path.parts and path.name == "floater_transformer.py":
+            continue
+        if "export" in path.parts:
+            continue  # a program has a source and a target
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and node.attr in ("encoder", "decoder"):
+                assert ast.unparse(node.value) != "model", f"{path.name}:{node.lineno}"
+
+
+def test_fairseq_is_changed_by_hooks_alone():
+    """No other file assigns to a name of an imported module of fairseq's or torch's."""
+    for path in FILES:
+        tree = ast.parse(path.read_text())
+        theirs = set()
+        for node in ast.walk(tree):
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                source = getattr(node, "module", None) or ""
+                for alias in node.names:
+                    if (source or alias.name).split(".")[0] in ("fairseq", "torch", "sys"):
+                        theirs.add(alias.asname or alias.name.split(".")[0])
+        for node in ast.walk(tree):
+            targets = getattr(node, "targets", None) or [getattr(node, "target", None)]
+            for target in targets if isinstance(node, (ast.Assign, ast.AugAssign)) else ():
+                while isinstance(target, ast.Attribute):
+                    target = target.value
+                    if isinstance(target, ast.Name) and target.id in theirs:
+                        assert path.name == "hooks.py", f"{path.name}:{node.lineno}"
+
+
+def test_every_hook_has_a_reason_and_is_installed_once():
+    assert hooks._installed == list(hooks.HOOKS)
+    before = [hook.install for hook in hooks.HOOKS]
+    hooks.install()
+    assert hooks._installed == list(hooks.HOOKS) and before
+    for hook in hooks.HOOKS:
+        assert hook.what and hook.why.endswith(".")
+
+
+def test_nothing_is_decided_by_the_command_line_at_import():
+    for path in FILES:
+        for node in ast.parse(path.read_text()).body:
+            if not isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+                assert "sys.argv" not in ast.unparse(node) or "__main__" in ast.unparse(node), path
