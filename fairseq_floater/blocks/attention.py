@@ -1,7 +1,6 @@
 """fairseq's multi-head attention with a seam for positions."""
 
-from contextlib import contextmanager
-from typing import Any, Dict, Iterator, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 import torch
 from fairseq.modules import MultiheadAttention
@@ -23,14 +22,12 @@ class PositionedAttention(MultiheadAttention):
         super().__init__(*args, **kwargs)
         self.positions: AttentionPositions = NEUTRAL
 
-    @contextmanager
-    def at(self, positions: AttentionPositions) -> Iterator[None]:
-        """Use ``positions`` for the pass within. fairseq's blocks call with fixed arguments."""
-        self.positions = positions
-        try:
-            yield
-        finally:
-            self.positions = NEUTRAL
+    def use(self, positions: AttentionPositions) -> None:
+        """Use ``positions`` until told otherwise: fairseq's blocks call with fixed arguments.
+
+        Whoever calls this gives ``NEUTRAL`` back after the pass.
+        """
+        object.__setattr__(self, "positions", positions)  # a module's own way takes much longer
 
     def forward(
         self,
@@ -72,7 +69,9 @@ class PositionedAttention(MultiheadAttention):
         if before_softmax:
             return self._logits(q, k, mask).flatten(0, 1), v.flatten(0, 1)
         weights = None
-        if need_weights or need_head_weights or self.positions.needs_weights:
+        openly = need_weights or need_head_weights or self.positions.needs_weights
+        if openly or (q.size(2) == 1 and q.device.type == "cpu"):
+            # On a CPU there is nothing to fuse for a single query, and the fused kernel is slower.
             attended, weights = self._attend_openly(q, k, v, mask)
         else:
             attended = F.scaled_dot_product_attention(q, k, v, mask, self._dropout_rate())
@@ -96,7 +95,8 @@ class PositionedAttention(MultiheadAttention):
         """(length, batch, dim) to (batch, heads, length, head dim)."""
         if x is None:
             return None
-        return x.unflatten(2, (self.num_heads, self.head_dim)).permute(1, 2, 0, 3)
+        length, batch = x.shape[:2]
+        return x.view(length, batch, self.num_heads, self.head_dim).permute(1, 2, 0, 3)
 
     def _kept(
         self,

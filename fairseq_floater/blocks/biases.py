@@ -16,8 +16,8 @@ class Track(NamedTuple):
 
     Attributes:
         vectors: (rows, dim).
-        rows: (length, batch), which row each token reads, >= 0; None where the only row is that of
-            all tokens.
+        rows: (length, batch), which row each token reads, >= 0; None where all tokens read the only
+            row, in which the projection's own bias is contained (``with_own_biases``).
     """
 
     vectors: Tensor
@@ -54,11 +54,17 @@ class ProjectionBiases(AttentionPositions):
 
 def biased(projection: nn.Linear, x: Tensor, tracks: Sequence[Track]) -> Tensor:
     """``projection`` of x (length, batch, dim), with a bias that depends on the position."""
-    first = tracks[0]
-    if first.rows is None:
-        # One vector for all tokens adds to the projection's own bias: no operation more.
-        bias = projection.bias + first.vectors[0]
-        return F.linear(x, projection.weight, bias.to(projection.bias.dtype))
+    if tracks[0].rows is None:
+        return F.linear(x, projection.weight, tracks[0].vectors)
     y = projection(x)
     vectors = [look_up(track.vectors, track.rows, y) for track in tracks]
     return y + (vectors[0] if len(vectors) == 1 else torch.cat(vectors))
+
+
+def with_own_biases(vectors: Tensor, projections: Sequence[nn.Linear]) -> Tensor:
+    """Vectors (tracks, dim) with the own biases of the projections that they are for.
+
+    A step of a decoding, whose tokens all stand at one position, then costs what it costs without.
+    """
+    own = torch.stack([projection.bias for projection in projections])
+    return (vectors + own).to(own.dtype)

@@ -3,7 +3,8 @@
 fairseq's stacks call their blocks with fixed arguments. A forward pre-hook on each block adds
 three more, taken from the feed that the stack has opened for this pass:
 
-    position_tracks (tracks of the block, rows, dim)
+    position_tracks (tracks of the block, rows, dim), or (tracks, dim) where one vector is for all
+        tokens and replaces the projection's own bias
     rows (length, batch), which row of them each token reads, -1 at pads; None if there is but one,
         that of all tokens
     source_rows (source length, batch), for cross-attention

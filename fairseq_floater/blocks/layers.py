@@ -1,7 +1,7 @@
 """Transformer blocks that inject positions: fairseq's own, with a hook or two overridden."""
 
-from contextlib import ExitStack, contextmanager
-from typing import Any, Dict, Iterator, Optional, Tuple
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from fairseq.distributed import fsdp_wrap
 from fairseq.modules import MultiheadAttention
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from fairseq_floater.blocks.attention import PositionedAttention
 from fairseq_floater.blocks.biases import ProjectionBiases, Track
 from fairseq_floater.blocks.places import look_up_masked
+from fairseq_floater.blocks.seam import NEUTRAL, AttentionPositions
 from fairseq_floater.blocks.tracks import CROSS, JOINT, SELF, track_slices
 
 
@@ -31,9 +32,14 @@ class PositionedLayer:
     #: which of the block's tracks belong to which attention
     slices: Dict[str, slice] = {}
 
-    def _biases(self, options: Any) -> Dict[str, slice]:
-        """Called while fairseq builds the block, before anything can be set on it."""
-        return track_slices(options, self.attentions)
+    def projections(self) -> List[nn.Linear]:
+        """The projections that this block's tracks are for, in the order of the tracks."""
+        found: List[nn.Linear] = []
+        for kind in self.slices:
+            attention = self.encoder_attn if kind == CROSS else self.self_attn
+            names = ("k_proj", "v_proj") if kind == JOINT else ("q_proj", "k_proj", "v_proj")
+            found += [getattr(attention, name) for name in names]
+        return found
 
     @contextmanager
     def _positioned(
@@ -47,49 +53,45 @@ class PositionedLayer:
         if tracks is None or not self.slices:
             yield x if tracks is None else x + look_up_masked(tracks[0], rows, x)
             return
-        of = {kind: tracks[where] for kind, where in self.slices.items()}
-        with ExitStack() as stack:
-            if SELF in of:
-                biases = self_attention_biases(of[SELF], of.get(JOINT), rows, source_rows)
-                stack.enter_context(self.self_attn.at(biases))
-            if CROSS in of:
-                biases = cross_attention_biases(of[CROSS], rows, source_rows)
-                stack.enter_context(self.encoder_attn.at(biases))
+        used = self._used(tracks.unbind(0), rows, source_rows)
+        for attention, positions in used:
+            attention.use(positions)
+        try:
             yield x
+        finally:
+            for attention, _ in used:
+                attention.use(NEUTRAL)
 
-
-def self_attention_biases(
-    tracks: Tensor, joint: Optional[Tensor], rows: Optional[Tensor], source_rows: Optional[Tensor]
-) -> ProjectionBiases:
-    """Of ``tracks`` (3, rows, dim), and ``joint`` (2, rows, dim) of source tokens read as well.
-
-    In later steps of a decoding those source tokens are kept, and there are no rows for them.
-    """
-    query, key, value = (Track(vectors, rows) for vectors in tracks)
-    keys, values = [key], [value]
-    if joint is not None and source_rows is not None:
-        keys.insert(0, Track(joint[0], source_rows))
-        values.insert(0, Track(joint[1], source_rows))
-    return ProjectionBiases(query, keys, values)
-
-
-def cross_attention_biases(
-    tracks: Tensor, rows: Optional[Tensor], source_rows: Optional[Tensor]
-) -> ProjectionBiases:
-    """Of ``tracks`` (3, rows, dim): queries by target positions, keys and values by the source's.
-
-    Incremental decoding projects keys and values at its first step only, and keeps them.
-    """
-    query, key, value = tracks
-    keys = [Track(key, source_rows)]
-    return ProjectionBiases(Track(query, rows), keys, [Track(value, source_rows)])
+    def _used(
+        self,
+        vectors: Sequence[Tensor],
+        rows: Optional[Tensor],
+        source_rows: Optional[Tensor],
+    ) -> List[Tuple[PositionedAttention, AttentionPositions]]:
+        """What each attention gets of the block's tracks, (rows, dim) each."""
+        of = {kind: vectors[where] for kind, where in self.slices.items()}
+        used: List[Tuple[PositionedAttention, AttentionPositions]] = []
+        if SELF in of:
+            query, key, value = (Track(track, rows) for track in of[SELF])
+            keys, values = [key], [value]
+            if JOINT in of and source_rows is not None:
+                # Of source tokens, which later steps of a decoding keep and do not read again.
+                source_key, source_value = (Track(track, source_rows) for track in of[JOINT])
+                keys, values = [source_key, key], [source_value, value]
+            used.append((self.self_attn, ProjectionBiases(query, keys, values)))
+        if CROSS in of:
+            # Queries stand at target positions, keys and values at those of the source.
+            query = Track(of[CROSS][0], rows)
+            key, value = (Track(track, source_rows) for track in of[CROSS][1:])
+            used.append((self.encoder_attn, ProjectionBiases(query, [key], [value])))
+        return used
 
 
 class PositionedEncoderLayer(PositionedLayer, TransformerEncoderLayerBase):
     """Encoder block; tracks: one vector (additive), or biases of q, k, v (bias)."""
 
     def build_self_attention(self, embed_dim: int, cfg: Any) -> MultiheadAttention:
-        self.slices = self._biases(cfg.position_options)
+        self.slices = track_slices(cfg.position_options, self.attentions)
         if SELF not in self.slices:
             return super().build_self_attention(embed_dim, cfg)
         return PositionedAttention(
@@ -123,7 +125,7 @@ class PositionedDecoderLayer(PositionedLayer, TransformerDecoderLayerBase):
     def build_self_attention(
         self, embed_dim: int, cfg: Any, add_bias_kv: bool = False, add_zero_attn: bool = False
     ) -> MultiheadAttention:
-        self.slices = self._biases(cfg.position_options)
+        self.slices = track_slices(cfg.position_options, self.attentions)
         if SELF not in self.slices:
             return super().build_self_attention(embed_dim, cfg, add_bias_kv, add_zero_attn)
         return PositionedAttention(

@@ -1,6 +1,6 @@
 """Where the tokens of a pass stand, and which rows of a table they read there."""
 
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from typing import List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor
@@ -12,20 +12,19 @@ from fairseq_floater.encoders import PositionEncoder
 class Places(NamedTuple):
     """Where the tokens of one pass through a stack stand, in positions; -1 at pads.
 
+    In a step of a decoding whose tokens all stand at one position, that number says as much.
+
     Attributes:
         numbers: (batch, length) int64, the number of each token in its sentence, from 0; in
             incremental decoding of all tokens so far.
         own: (batch, length), where each token stands: its number, or a float64 time.
         source: (batch, source length) likewise of the tokens that cross-attention reads, in a
             decoder that needs them.
-        step: in incremental decoding, where all tokens of this step stand, if they stand at one
-            place; nothing else is looked at then.
     """
 
     numbers: Tensor
     own: Tensor
     source: Optional[Tensor] = None
-    step: Optional[int] = None
 
     def last(self) -> "Places":
         """Those of the last token of every row, which incremental decoding is about."""
@@ -84,19 +83,23 @@ def sentence_times(tokens: Tensor, padding: int, separator: int, gap: float) -> 
 
 
 def read_table(
-    encoder: PositionEncoder, places: Places, limit: Optional[int], decoding: bool, unchanged: bool
+    encoder: PositionEncoder,
+    places: Union[Places, int],
+    limit: Optional[int],
+    decoding: bool,
+    unchanged: bool,
 ) -> Tuple[Tensor, Rows]:
     """The trajectories that serve a pass, (tracks, rows, dim), and whose rows are which.
 
     Args:
         encoder: of the trajectories.
-        places: of all tokens so far.
+        places: of all tokens so far; or the one position of a step.
         limit: the longest table there is, None without a limit.
         decoding: only the last token of every row is computed.
         unchanged: the parameters are those of the last pass.
     """
-    if places.step is not None:
-        return encoder(places.step + 1, unchanged)[:, places.step :], Rows(None)
+    if isinstance(places, int):
+        return encoder(places + 1, unchanged)[:, places:], Rows(None)
     if places.own.is_floating_point():
         places = places.last() if decoding else places
         times = [places.own] + ([] if places.source is None else [places.source])

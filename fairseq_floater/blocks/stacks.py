@@ -2,12 +2,13 @@
 
 import zlib
 from contextlib import AbstractContextManager
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 import torch
 from fairseq.models.transformer import TransformerDecoderBase, TransformerEncoderBase
 from torch import Tensor, nn
 
+from fairseq_floater.blocks.biases import with_own_biases
 from fairseq_floater.blocks.feed import InputPositions, PositionFeed
 from fairseq_floater.blocks.layers import (
     PositionedDecoderLayer,
@@ -76,6 +77,8 @@ class PositionedStack:
         layers = [m for m in self.modules() if isinstance(m, PositionedLayer)]
         self.feed.attach(layers, first=0 if self.biased else 1)
         self.embed_positions = self._input_positions(side)
+        projections = [p for layer in layers for p in layer.projections()]
+        self._projections = projections[: len(self.blocks) * len(self.tracks)]
 
     def _build_position_encoder(self, dim: int, max_positions: int) -> Optional[PositionEncoder]:
         """The encoder of the tracks, block by block.
@@ -133,16 +136,16 @@ class PositionedStack:
         return Places(numbers, sentence_times(tokens, self.padding_idx, separator, gap))
 
     def opened(
-        self, places: Places, incremental_state: Optional[Dict[str, Any]] = None
+        self, places: Union[Places, int], incremental_state: Optional[Dict[str, Any]] = None
     ) -> AbstractContextManager[None]:
-        """Open the feed for one pass over tokens at ``places``.
+        """Open the feed for one pass over tokens at ``places``, or for a step at one position.
 
         In incremental decoding only the last token of every row is fed, as fairseq cuts the
         tokens. From its second step on parameters stay as they are, and keys and values of the
         source are kept.
         """
         decoding, unchanged = incremental_state is not None, bool(incremental_state)
-        if unchanged:
+        if unchanged and isinstance(places, Places):
             places = places._replace(source=None)
         blocks: Tuple[Tensor, ...] = ()
         rows = base_rows = Rows(None)
@@ -150,6 +153,8 @@ class PositionedStack:
         if self.position_encoder is not None:
             limit = self._limit()
             table, rows = read_table(self.position_encoder, places, limit, decoding, unchanged)
+            if self.biased and rows.own is None:
+                table = with_own_biases(table[:, 0], self._projections)
             blocks = table.split(len(self.tracks))
             base, base_rows = table[0], rows
         if self.biased:
@@ -158,15 +163,15 @@ class PositionedStack:
         return self.feed.opened(blocks, rows, base, base_rows)
 
     def _base_table(
-        self, places: Places, decoding: bool, unchanged: bool
+        self, places: Union[Places, int], decoding: bool, unchanged: bool
     ) -> Tuple[Optional[Tensor], Rows]:
         """The base encoding (rows, dim), at token numbers whatever the times, and its rows."""
         encoder = self.base_encoder
         if encoder is None:
             return None, Rows(None)
-        numbers = places._replace(own=places.numbers, source=None)
-        limit = self._limit()
-        table, rows = read_table(encoder, numbers, limit, decoding, unchanged)
+        if isinstance(places, Places):
+            places = places._replace(own=places.numbers, source=None)
+        table, rows = read_table(encoder, places, self._limit(), decoding, unchanged)
         return table[0], rows
 
     def _limit(self) -> Optional[int]:
@@ -222,14 +227,16 @@ class FloaterEncoderStack(PositionedStack, TransformerEncoderBase):
         places = self.places(src_tokens)
         with self.opened(places):
             encoded = super().forward(src_tokens, *args, **kwargs)
-        return {**encoded, "places": [places.own]}  # for cross-attention
+        # For cross-attention, where token numbers do not say it all.
+        return {**encoded, "places": [places.own]} if self.options.timed else encoded
 
     def reorder_encoder_out(
         self, encoder_out: Dict[str, List[Tensor]], new_order: Tensor
     ) -> Dict[str, List[Tensor]]:
         reordered = super().reorder_encoder_out(encoder_out, new_order)
-        places = [own.index_select(0, new_order) for own in encoder_out.get("places", ())]
-        return {**reordered, "places": places}
+        for own in encoder_out.get("places", ()):
+            reordered["places"] = [own.index_select(0, new_order)]
+        return reordered
 
     def max_positions(self) -> int:
         return self._limited(self.max_source_positions)
@@ -270,15 +277,26 @@ class FloaterDecoderStack(PositionedStack, TransformerDecoderBase):
         pads = prev_output_tokens.eq(self.padding_idx)
         if incremental_state is None and bool((pads[:, :-1] & ~pads[:, 1:]).any()):
             return self._extract_left_padded(prev_output_tokens, encoder_out, None, *args, **kwargs)
-        places = self.places(prev_output_tokens, pads)
-        if self.follows_source and encoder_out is not None:
-            places = places._replace(source=_source_places(encoder_out))
-        later = incremental_state and not torch.is_grad_enabled()
-        if later and not self.options.timed and not bool(pads.any()):
-            places = places._replace(step=prev_output_tokens.size(1) - 1)
+        places = self._target_places(prev_output_tokens, pads, encoder_out, incremental_state)
         with self.opened(places, incremental_state):
             arguments = (prev_output_tokens, encoder_out, incremental_state, *args)
             return super().extract_features(*arguments, **kwargs)
+
+    def _target_places(
+        self,
+        tokens: Tensor,
+        pads: Tensor,
+        encoder_out: Optional[Dict[str, List[Tensor]]],
+        incremental_state: Optional[Dict[str, Any]],
+    ) -> Union[Places, int]:
+        """Where the tokens (batch, length) stand, and the source's where tracks follow them."""
+        later = incremental_state and not torch.is_grad_enabled()
+        if later and not self.options.timed and not bool(pads.any()):
+            return tokens.size(1) - 1
+        places = self.places(tokens, pads)
+        if self.follows_source and encoder_out is not None:
+            places = places._replace(source=_source_places(encoder_out))
+        return places
 
     def _extract_left_padded(
         self, tokens: Tensor, *args: Any, **kwargs: Any

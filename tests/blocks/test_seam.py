@@ -2,13 +2,14 @@
 
 import copy
 import math
+from contextlib import contextmanager
 
 import pytest
 import torch
 from fairseq.modules import MultiheadAttention
 
 from fairseq_floater.blocks.attention import PositionedAttention
-from fairseq_floater.blocks.seam import AttentionPositions
+from fairseq_floater.blocks.seam import NEUTRAL, AttentionPositions
 
 HEADS, DIM, BATCH = 3, 12, 2
 HEAD_DIM = DIM // HEADS
@@ -24,6 +25,16 @@ def pair(**options):
     ours = PositionedAttention(DIM, HEADS, **options).eval()
     ours.load_state_dict(copy.deepcopy(stock.state_dict()), strict=True)
     return ours, stock
+
+
+@contextmanager
+def used(attention, positions):
+    """``attention`` with ``positions`` for one pass, as a block gives them."""
+    attention.use(positions)
+    try:
+        yield
+    finally:
+        attention.use(NEUTRAL)
 
 
 def inputs(length, seed=1):
@@ -231,13 +242,13 @@ def test_each_place_of_the_seam_by_hand(form):
     wanted = torch.stack([by_hand(ours, x[:, row], **definition) for row in range(BATCH)], 1)
     causal = torch.full((length, length), -math.inf).triu(1)
     for need in (True, False):
-        with ours.at(build(0)), torch.no_grad():
+        with used(ours, build(0)), torch.no_grad():
             whole = ours(x, x, x, attn_mask=causal, need_weights=need)[0]
         torch.testing.assert_close(whole, wanted, atol=1e-5, rtol=1e-5)
     state = {}
     for step in range(length):
         now = x[step : step + 1]
-        with ours.at(build(step)), torch.no_grad():
+        with used(ours, build(step)), torch.no_grad():
             out, _ = ours(now, now, now, incremental_state=state, need_weights=False)
         torch.testing.assert_close(out[0], wanted[step], atol=1e-5, rtol=1e-5)
 
@@ -246,10 +257,10 @@ def test_positions_are_of_one_pass_only():
     """Also when the pass fails."""
     ours, stock = pair(self_attention=True)
     x = inputs(4)
-    with ours.at(Rotation(0)):
+    with used(ours, Rotation(0)):
         turned = ours(x, x, x)[0]
     assert (turned - stock(x, x, x)[0]).abs().max() > 1e-3
     assert_same(ours, stock, x, x, x)
-    with pytest.raises(RuntimeError), ours.at(Rotation(0)):
+    with pytest.raises(RuntimeError), used(ours, Rotation(0)):
         ours(x[..., :5], x, x)
     assert_same(ours, stock, x, x, x)

@@ -1,0 +1,84 @@
+"""The worked example of a position encoder in the documentation, used as it tells to."""
+
+import re
+
+import pytest
+import torch
+from commands import TRAINING, run, succeed
+from conftest import make_batch, make_model
+from places import ROOT
+
+from fairseq_floater.encoders import KINDS
+
+pytest_plugins = ["commands"]
+
+PAGE = (ROOT / "docs" / "adding-an-encoder.md").read_text()
+
+
+def example():
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE, flags=re.S)
+    return code
+
+
+@pytest.fixture
+def polynomial():
+    """The example's class, registered for one test."""
+    names = {}
+    exec(compile(example(), "example", "exec"), names)
+    yield names["PolynomialEncoder"]
+    del KINDS["polynomial"]
+
+
+def test_the_example_is_short():
+    code = [line for line in example().splitlines() if line.strip()]
+    assert len(code) <= 30
+
+
+@pytest.mark.parametrize("injection", ["bias", "additive"])
+def test_padding_steps_and_gradients(polynomial, injection):
+    model = make_model(position_encoder="polynomial", position_injection=injection)
+    batch = make_batch()
+    tokens = batch["prev_output_tokens"]
+    with torch.no_grad():
+        whole = model(**batch)[0]
+        encoded, state = model.encoder(batch["src_tokens"], batch["src_lengths"]), {}
+        for step in range(tokens.size(1)):
+            out, _ = model.decoder(
+                tokens[:, : step + 1], encoder_out=encoded, incremental_state=state
+            )
+            real = tokens[:, step] != 1
+            assert ((out[:, -1] - whole[:, step])[real].abs() < 1e-5).all()
+        alone = model(
+            batch["src_tokens"][:1, -5:], torch.tensor([5]), batch["prev_output_tokens"][:1]
+        )[0]
+    torch.testing.assert_close(alone[0], whole[0], atol=1e-5, rtol=0)
+    model.train()
+    model(**batch)[0].square().sum().backward()
+    for stack in model.stacks().values():
+        assert stack.position_encoder.coefficients.grad.abs().sum() > 0
+
+
+def test_it_is_what_it_says(polynomial):
+    encoder = polynomial(2, 3, 1.0, "model").double()
+    c = encoder.coefficients
+    with torch.no_grad():
+        for i in (0, 1, 50, 2000):
+            x = i / 100
+            wanted = c[:, 0] + c[:, 1] * x + c[:, 2] * x**2 + c[:, 3] * x**3
+            torch.testing.assert_close(encoder(i + 1)[:, i], wanted)
+
+
+def test_the_command(corpus, tmp_path):
+    """Another user directory brings its own kind; the rest of the plugin comes with it."""
+    folder = tmp_path / "my_positions"
+    folder.mkdir()
+    (folder / "__init__.py").write_text(example())
+    (command,) = re.findall(r"```bash\nfairseq-train bin (.*?)```", PAGE, flags=re.S)
+    assert "--user-dir my_positions --arch floater_transformer_tiny" in command
+    assert "--position-encoder polynomial" in command
+    options = [*TRAINING, "--arch", "floater_transformer", "--max-update", 3]
+    options[options.index("--user-dir") + 1] = folder
+    options += ["--position-encoder", "polynomial", "--save-dir", tmp_path / "model"]
+    assert len(succeed("train", corpus, *options).losses()) == 3
+    unknown = run("train", corpus, *options, "--position-encoder", "nothing")
+    assert unknown.returncode == 2 and "polynomial" in unknown.last_error_line
