@@ -15,8 +15,30 @@ setup(
     description="FLOATER for fairseq: positions as a learned continuous dynamical system",
     long_description=(here / "README.md").read_text(),
     long_description_content_type="text/markdown",
+    author="The fairseq-floater authors",
     license="MIT",
+    license_files=["LICENSE"],
+    keywords=[
+        "fairseq",
+        "machine translation",
+        "neural ordinary differential equations",
+        "position encoding",
+        "transformer",
+    ],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Text Processing :: Linguistic",
+        "Typing :: Typed",
+    ],
     packages=find_packages(include=["fairseq_floater", "fairseq_floater.*"]),
+    package_data={"fairseq_floater": ["py.typed"]},
     python_requires=">=3.11,<3.13",
     install_requires=[
         # fairseq's own release does not install on Python 3.11; this build of its main branch
@@ -34,7 +56,15 @@ setup(
     ],
     extras_require={
         "recipes": ["pysword>=0.2.8", "subword-nmt>=0.3.8"],
-        "test": ["ctranslate2>=4.8", "pytest>=8", "pytest-xdist>=3", "ruff>=0.6"],
+        "test": [
+            "ctranslate2>=4.8",
+            "pytest>=8",
+            "pytest-xdist>=3",
+            "ruff>=0.6",
+            "setuptools>=77",  # builds the wheel that a test installs
+        ],
+        "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"],
+        "dev": ["mypy>=1.11", "pre-commit>=4"],
     },
     entry_points={"console_scripts": ["floater=fairseq_floater.cli:main"]},
 )

@@ -33,22 +33,23 @@ find_python() {
         "install one, or name it with PYTHON=/path/to/python"
 }
 
-# Make .venv and install the project in it, once for each state of setup.py and constraints.txt.
+# setup_environment [EXTRAS]: make .venv and install the project in it with these extras (recipes
+# and test, if none are named), once for each state of setup.py and constraints.txt.
 setup_environment() {
-    local venv=$ROOT/.venv wanted
+    local venv=$ROOT/.venv extras=${1:-recipes,test} wanted
     wanted=$(cat "$ROOT/setup.py" "$ROOT/constraints.txt" | sha256sum)
-    if [ "$(cat "$venv/.installed" 2>/dev/null)" != "$wanted" ]; then
+    if [ "$(cat "$venv/.installed.$extras" 2>/dev/null)" != "$wanted" ]; then
         mkdir -p "$venv"
         # With a lock: recipes that start side by side share the environment.
-        (flock 9 && install_environment "$venv" "$wanted") 9>"$venv/.lock" || exit 1
+        (flock 9 && install_environment "$venv" "$extras" "$wanted") 9>"$venv/.lock" || exit 1
     fi
     export PATH=$venv/bin:$PATH
 }
 
 install_environment() {
-    local venv=$1 wanted=$2 python
-    [ "$(cat "$venv/.installed" 2>/dev/null)" != "$wanted" ] || return 0
-    heading "installing into .venv"
+    local venv=$1 extras=$2 wanted=$3 python
+    [ "$(cat "$venv/.installed.$extras" 2>/dev/null)" != "$wanted" ] || return 0
+    heading "installing into .venv ($extras)"
     python=$(find_python) || exit 1
     "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$python" -m venv "$venv" ||
         fail "cannot make $venv: install your system's venv package for $python"
@@ -57,7 +58,7 @@ install_environment() {
         -c "$ROOT/constraints.txt" torch ||
         fail "pip could not install torch: see above, then run again"
     "$venv/bin/python" -m pip install -q --disable-pip-version-check \
-        -c "$ROOT/constraints.txt" -e "$ROOT[recipes,test]" ||
+        -c "$ROOT/constraints.txt" -e "$ROOT[$extras]" ||
         fail "pip could not install the project: see above, then run again"
-    echo "$wanted" >"$venv/.installed"
+    echo "$wanted" >"$venv/.installed.$extras"
 }
