@@ -1,0 +1,67 @@
+"""Print the table of flags, one row for each field of ``PositionOptions``.
+
+The build of the documentation puts the table into the page ``flags.md``, so that the page cannot
+fall behind the code.
+"""
+
+import re
+from dataclasses import Field, fields
+from enum import EnumMeta
+from typing import List, Sequence, get_args
+
+from fairseq_floater.options import PositionOptions
+
+#: how a field without choices and without a range is described, by the type of its values
+KINDS = {bool: "a switch", int: "a whole number", float: "a number", str: "a text"}
+
+
+def flag(field: Field) -> str:
+    return "--" + field.name.replace("_", "-")
+
+
+def choices(field: Field) -> Sequence[str]:
+    """The values to choose from: those in the field's metadata, or those of its ``ChoiceEnum``."""
+    if "choices" in field.metadata:
+        return [str(choice) for choice in field.metadata["choices"]]
+    for kind in (field.type, *get_args(field.type)):  # the second are those of an Optional
+        if isinstance(kind, EnumMeta):
+            return [str(member.value) for member in kind]
+    return []
+
+
+def default(field: Field) -> str:
+    if field.default is None:
+        return "see its meaning"
+    if field.default is False:
+        return "off"
+    return f"`{getattr(field.default, 'value', field.default)}`"
+
+
+def values(field: Field) -> str:
+    if found := choices(field):
+        return ", ".join(f"`{choice}`" for choice in found)
+    if "range" in field.metadata:
+        return str(field.metadata["range"])
+    kinds = [kind for kind in (field.type, *get_args(field.type)) if kind in KINDS]
+    return KINDS[kinds[0]] if kinds else ""
+
+
+def meaning(field: Field) -> str:
+    """The help of the field, with the flags that it names set as code."""
+    text = " ".join(field.metadata.get("help", "").split())
+    text = text.replace("<", "&lt;").replace("|", "&#124;")
+    return re.sub(r"--[a-z][a-z0-9-]*", r"`\g<0>`", text)
+
+
+def table() -> str:
+    """All flags as a table in Markdown."""
+    rows: List[str] = ["| flag | default | values | meaning |", "|---|---|---|---|"]
+    for field in fields(PositionOptions):
+        if field.name != "_name":  # fairseq's own
+            cells = f"`{flag(field)}`", default(field), values(field), meaning(field)
+            rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    print(table())
