@@ -1,0 +1,115 @@
+"""The wheel: what somebody gets who installs the package without the repository."""
+
+import random
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCES = ("setup.py", "README.md", "LICENSE", "fairseq_floater")
+
+
+def run(*command, folder):
+    """Run in a folder that is not the repository, and return what was printed."""
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """Built from a copy, so that nothing is left in the repository."""
+    folder = tmp_path_factory.mktemp("wheel")
+    for name in SOURCES:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, folder / name)
+    pip = (sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index")
+    run(*pip, "--wheel-dir", folder / "dist", folder, folder=folder)
+    return next((folder / "dist").glob("fairseq_floater-*.whl"))
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory):
+    """Folder of a fresh environment with the wheel, which also sees the packages of this one."""
+    folder = tmp_path_factory.mktemp("installed")
+    venv.create(folder, with_pip=False)
+    python = folder / "bin/python"
+    own = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", folder=folder)
+    # A line of a .pth file adds a folder, but not what editable installations add to it.
+    there = dict.fromkeys(sysconfig.get_path(name) for name in ("purelib", "platlib"))
+    (Path(own.strip()) / "others.pth").write_text("\n".join(there) + "\n")
+    pip = (sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index")
+    run(*pip, wheel, folder=folder)
+    return folder
+
+
+def test_the_installed_package_is_the_one_imported(installed, tmp_path):
+    code = "import fairseq_floater; print(fairseq_floater.__file__)"
+    imported = run(installed / "bin/python", "-c", code, folder=tmp_path)
+    assert Path(imported.strip()).is_relative_to(installed)
+
+
+def test_every_module_and_the_mark_of_types_are_installed(installed, tmp_path):
+    package = Path(run(installed / "bin/floater", "user-dir", folder=tmp_path).strip())
+    assert package.is_relative_to(installed)
+    assert (package / "py.typed").exists()
+    assert modules(package) == modules(ROOT / "fairseq_floater")
+
+
+def modules(package):
+    return sorted(path.relative_to(package).as_posix() for path in package.glob("**/*.py"))
+
+
+def test_metadata(installed, tmp_path):
+    code = """
+from importlib.metadata import metadata
+found = metadata("fairseq-floater")
+print(found["Author"], found["Requires-Python"], found["License-File"], sep="\\n")
+"""
+    author, python, licence = run(
+        installed / "bin/python", "-c", code, folder=tmp_path
+    ).splitlines()
+    assert author == "The fairseq-floater authors" and licence == "LICENSE"
+    assert set(python.split(",")) == {">=3.11", "<3.13"}
+
+
+def test_the_command(installed, tmp_path):
+    shown = run(installed / "bin/floater", "--help", folder=tmp_path)
+    for command in ("user-dir", "convert", "bake", "average", "export", "heatmap", "inspect"):
+        assert command in shown
+
+
+def test_training(installed, tmp_path):
+    """One update, with the installed plugin as --user-dir, and a look at what it made."""
+    generator = random.Random(0)
+    for split in ("train", "valid"):
+        lines = [generator.choices("abcdef", k=generator.randint(2, 6)) for _ in range(8)]
+        (tmp_path / f"{split}.en").write_text("".join(" ".join(line) + "\n" for line in lines))
+        shutil.copy(tmp_path / f"{split}.en", tmp_path / f"{split}.de")
+    python = installed / "bin/python"
+    run(
+        *(python, "-m", "fairseq_cli.preprocess", "--source-lang", "en", "--target-lang", "de"),
+        *("--trainpref", "train", "--validpref", "valid", "--destdir", "bin"),
+        folder=tmp_path,
+    )
+    user_dir = run(installed / "bin/floater", "user-dir", folder=tmp_path).strip()
+    run(
+        *(python, "-m", "fairseq_cli.train", "bin", "--user-dir", user_dir, "--cpu"),
+        *("--arch", "floater_transformer_tiny", "--optimizer", "adam", "--max-tokens", 200),
+        *("--max-update", 1, "--num-workers", 0, "--save-dir", "saved"),
+        folder=tmp_path,
+    )
+    found = run(installed / "bin/floater", "inspect", "saved/checkpoint_last.pt", folder=tmp_path)
+    assert "1 update" in found
