@@ -1,4 +1,4 @@
-"""The README: its commands run as they stand, and its table has every flag."""
+"""The README and the documentation: their commands run as they stand, and what they name exists."""
 
 import os
 import random
@@ -6,21 +6,29 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from fairseq_floater.options import PositionOptions
-
 pytest_plugins = ["commands"]
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+PAGES = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md"]
+PAGES += [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("docs/**/*.md"))]
+
+#: how many blocks of commands each page has; all of them are executed, below or where it says so
+COMMANDS = {
+    "README.md": 3,  # the first: the quick start by test_recipes.py, the tests by .ci/run
+    "CONTRIBUTING.md": 1,  # by .ci/run
+    "docs/checkpoints.md": 1,
+    "docs/corpora.md": 1,
+    "docs/faq.md": 1,
+    "docs/recipes.md": 2,
+}
 
 
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.S)
+def blocks(page, language="bash"):
+    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / page).read_text(), flags=re.S | re.M)
 
 
 def environment():
@@ -33,95 +41,142 @@ def environment():
     }
 
 
-@pytest.fixture
-def own_data(tmp_path):
+def run(script, folder):
+    return subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+
+
+def succeed(script, folder):
+    done = run(script, folder)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done
+
+
+def changed(script, before, after):
+    """``script`` with one part changed, which must be there."""
+    assert before in script
+    return script.replace(before, after)
+
+
+def lines_of(script):
+    """The commands of a block, without comments and one a line."""
+    lines = script.replace("\\\n", " ").splitlines()
+    return [line.split("#")[0].strip() for line in lines]
+
+
+def test_every_block_of_commands_is_executed():
+    found = {page: len(blocks(page)) for page in PAGES if blocks(page)}
+    assert found == COMMANDS
+
+
+def test_commands_that_continuous_integration_executes():
+    executed = (ROOT / ".ci/run").read_text()
+    quick_start, tests = lines_of(blocks("README.md")[0])
+    assert quick_start == "bash recipes/quickstart.sh"
+    for command in (tests, *lines_of(blocks("CONTRIBUTING.md")[0])):
+        assert re.search(rf"^{re.escape(command)}\b", executed, flags=re.M), command
+
+
+@pytest.fixture(scope="module")
+def own_data(tmp_path_factory):
     """A toy corpus in plain words: the target is the source reversed, in capitals."""
+    folder = tmp_path_factory.mktemp("own_data")
     generator = random.Random(0)
     words = [f"word{i}" for i in range(12)]
-    (tmp_path / "corpus").mkdir()
+    (folder / "corpus").mkdir()
     for split, size in (("train", 60), ("valid", 10), ("test", 10)):
         lines = [generator.choices(words, k=generator.randint(2, 8)) for _ in range(size)]
         for language in ("en", "de"):
             text = lines if language == "en" else [[w.upper() for w in x[::-1]] for x in lines]
-            path = tmp_path / "corpus" / f"{split}.{language}"
+            path = folder / "corpus" / f"{split}.{language}"
             path.write_text("".join(" ".join(line) + "\n" for line in text))
-    return tmp_path
+    return folder
 
 
-def test_own_data_commands(own_data):
-    """Preprocess, train (shortened), generate, draw."""
+@pytest.fixture(scope="module")
+def own_model(own_data):
+    """What the README's commands printed: preprocess, train (shortened), generate, draw."""
     assert shutil.which("floater", path=environment()["PATH"]), "install the project first"
-    script = blocks("bash")[1]
-    assert "--max-update 8000" in script
-    script = script.replace("--max-update 8000", "--max-update 2 --cpu")
-    script = script.replace("--lenpen 0.6", "--lenpen 0.6 --max-len-b 10 --cpu")
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script],
-        cwd=own_data,
-        env=environment(),
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert len(re.findall(r"^H-\d+\t", done.stdout, flags=re.M)) == 10
+    script = changed(blocks("README.md")[1], "--max-update 8000", "--max-update 2 --cpu")
+    script = changed(script, "--lenpen 0.6", "--lenpen 0.6 --max-len-b 10 --cpu")
+    return succeed(script, own_data).stdout
+
+
+def test_own_data_commands(own_model, own_data):
+    assert len(re.findall(r"^H-\d+\t", own_model, flags=re.M)) == 10
     assert (own_data / "encodings.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_commands_for_trained_models(trained, tmp_path):
+def test_hydra_command(own_model, own_data):
+    script = changed(blocks("docs/faq.md")[0], "recipes/hydra", str(ROOT / "recipes/hydra"))
+    script = f"{script.rstrip()} common.cpu=true optimization.max_update=2 dataset.num_workers=0"
+    succeed(script, own_data)
+    assert list((own_data / "runs/hydra").glob("**/checkpoint_last.pt"))
+
+
+@pytest.mark.parametrize("page, block", [("README.md", 2), ("docs/checkpoints.md", 0)])
+def test_commands_for_trained_models(trained, tmp_path, page, block):
     shutil.copy(trained["stock"][0], tmp_path / "base.pt")
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", blocks("bash")[2]],
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    script = blocks(page)[block]
+    done = succeed(script, tmp_path)
     assert (tmp_path / "pictures/encoder.png").exists() and (tmp_path / "floater.pt2").exists()
     assert re.search(r"^position encoder +floater$", done.stdout, flags=re.M)
     assert "1,025 positions of the encoder" in done.stdout
+    for picture in re.findall(r"\w+\.png", script):
+        assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
+    for checkpoint in re.findall(r"\w+\.pt\b", script):
+        assert (tmp_path / checkpoint).exists()
 
 
 def test_recipe_commands():
     """Each runs as it stands, but for running in earnest."""
-    lines = (blocks("bash")[3] + blocks("bash")[4]).replace("\\\n", " ").splitlines()
-    commands = [line.split("#")[0].strip() for line in lines]
+    commands = [line for block in blocks("docs/recipes.md") for line in lines_of(block)]
     assert len(commands) == 7
     for command in commands:
-        done = subprocess.run(
-            ["bash", "-c", command if "--list" in command else f"{command} --dry-run"],
-            cwd=ROOT,
-            env=environment(),
-            capture_output=True,
-            text=True,
-        )
+        done = run(command if "--list" in command else f"{command} --dry-run", ROOT)
         assert done.returncode == 0 and "table2" in done.stdout, done.stderr
 
 
-def test_python_example():
-    done = subprocess.run(
-        [sys.executable, "-c", blocks("python")[0]],
-        env=environment(),
-        capture_output=True,
-        text=True,
-    )
-    assert done.stdout.strip() == "torch.Size([3, 1000, 64])", done.stderr
+def test_corpus_commands():
+    """Each script knows the options it is given; the tests of corpora run the scripts."""
+    commands = lines_of(blocks("docs/corpora.md")[0])
+    assert len(commands) == 5
+    for command in commands:
+        script, _, options = command.removeprefix("bash ").partition(" ")
+        assert f"bash {script}" in succeed(f"{command} --help", ROOT).stdout
+        for option in options.split():
+            known = (ROOT / script).read_text()
+            assert not option.startswith("--") or option in known, command
 
 
-def test_every_flag_is_in_the_table_with_its_default():
-    for field in fields(PositionOptions):
-        if field.name == "_name":
-            continue
-        flag = "--" + field.name.replace("_", "-")
-        row = re.search(rf"^\| `{flag}` \| (.*?) \|", README, flags=re.M)
-        assert row, f"{flag} is not in the README's table"
-        if isinstance(field.default, (str, float, int)) and field.default is not False:
-            assert row[1] == f"`{field.default}`", flag
-
-
-def test_files_named_in_the_readme_exist():
-    linked = re.findall(r"\]\(((?!http)[^)]+)\)", README)
-    named = re.findall(r"`((?:fairseq_floater|recipes|data-prep|tests)/[\w./-]*)`", README)
-    assert linked and named
-    for path in linked + named:
+@pytest.mark.parametrize("page", PAGES)
+def test_files_that_a_page_names_exist(page):
+    text = (ROOT / page).read_text()
+    links = re.findall(r"\]\(((?!http)[^)#]+)(?:#[^)]*)?\)", text)
+    for link in links:
+        assert ((ROOT / page).parent / link).exists(), link
+    for path in re.findall(r"`((?:fairseq_floater|recipes|data-prep|docs|tests)/[\w./-]*)`", text):
         assert (ROOT / path).exists(), path
+
+
+def test_the_readme_links_every_page_of_the_guide():
+    linked = set(re.findall(r"\]\((docs/[\w-]+\.md)", (ROOT / "README.md").read_text()))
+    assert linked == {page for page in PAGES if page.startswith("docs/") and "api/" not in page}
+
+
+def test_figures_of_the_readme_are_those_of_the_results():
+    """The table of the README, cell by cell, against what the report printed."""
+    names = {"FLOATER": "floater", "sinusoidal": "sinusoidal", "learned": "learned"}
+    printed = (ROOT / "recipes/results/table2_tiny_short/table.md").read_text()
+    for page in ("README.md", "docs/results.md"):
+        rows = re.findall(
+            r"^\| (\w+), (all|input)(?: blocks)? \| (.*) \|$", (ROOT / page).read_text(), re.M
+        )
+        assert len(rows) == 6
+        for encoder, where, figures in rows:
+            assert f"| {names[encoder]}-{where} | {figures} |" in printed
