@@ -1,0 +1,70 @@
+"""The table of flags, which the documentation takes from the code."""
+
+import importlib.util
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Optional
+
+import pytest
+from fairseq.dataclass import ChoiceEnum
+
+from fairseq_floater.options import PositionOptions
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def flags():
+    spec = importlib.util.spec_from_file_location("flags", ROOT / "docs/flags.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def rows(table):
+    """Flag to its other cells."""
+    cells = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
+    return {flag.strip("`"): rest for flag, *rest in cells}
+
+
+def test_every_flag_is_in_the_table_with_its_default_and_its_help(flags):
+    table = rows(flags.table())
+    for option in fields(PositionOptions):
+        if option.name == "_name":
+            continue
+        default, _, meaning = table.pop("--" + option.name.replace("_", "-"))
+        if isinstance(option.default, (str, float, int)) and option.default is not False:
+            assert default == f"`{getattr(option.default, 'value', option.default)}`", option.name
+        words = option.metadata["help"].split()
+        assert meaning.startswith(words[0]) and len(meaning.split()) == len(words), option.name
+    assert not table
+
+
+def test_choices_and_ranges(flags):
+    @dataclass
+    class Options:
+        listed: str = field(default="a", metadata={"help": "x", "choices": ("a", "b")})
+        enumerated: ChoiceEnum(("c", "d")) = field(default="c", metadata={"help": "x"})
+        either: Optional[ChoiceEnum(("e", "f"))] = field(default=None, metadata={"help": "x"})
+        ranged: float = field(default=0.5, metadata={"help": "x", "range": "> 0"})
+        free: Optional[int] = field(default=None, metadata={"help": "x"})
+        switch: bool = field(default=False, metadata={"help": "with --other-flag, <s/> | x"})
+
+    found = {option.name: flags.values(option) for option in fields(Options)}
+    assert found == {
+        "listed": "`a`, `b`",
+        "enumerated": "`c`, `d`",
+        "either": "`e`, `f`",
+        "ranged": "> 0",
+        "free": "a whole number",
+        "switch": "a switch",
+    }
+    last = fields(Options)[-1]
+    assert flags.default(last) == "off"
+    assert flags.meaning(last) == "with `--other-flag`, &lt;s/> &#124; x"
+
+
+def test_the_page_of_flags_has_a_place_for_the_table():
+    hooks = (ROOT / "docs/hooks.py").read_text()
+    marker = hooks.split('FLAGS = "')[1].split('"')[0]
+    assert (ROOT / "docs/flags.md").read_text().count(marker) == 1
