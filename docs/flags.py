@@ -25,7 +25,7 @@ def choices(field: Field) -> Sequence[str]:
         return [str(choice) for choice in field.metadata["choices"]]
     for kind in (field.type, *get_args(field.type)):  # the second are those of an Optional
         if isinstance(kind, EnumMeta):
-            return [str(member.value) for member in kind]
+            return [str(member.value) for member in kind.__members__.values()]
     return []
 
 
