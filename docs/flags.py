@@ -6,8 +6,8 @@ fall behind the code.
 
 import re
 from dataclasses import Field, fields
-from enum import EnumMeta
-from typing import List, Sequence, get_args
+from enum import Enum, EnumMeta
+from typing import Dict, List, Sequence, get_args
 
 from fairseq_floater.options import PositionOptions
 
@@ -25,7 +25,8 @@ def choices(field: Field) -> Sequence[str]:
         return [str(choice) for choice in field.metadata["choices"]]
     for kind in (field.type, *get_args(field.type)):  # the second are those of an Optional
         if isinstance(kind, EnumMeta):
-            return [str(member.value) for member in kind.__members__.values()]
+            members: Dict[str, Enum] = dict(kind.__members__)
+            return [str(member.value) for member in members.values()]
     return []
 
 
