@@ -11,7 +11,7 @@
 #                      3 average, 4 generate, 5 score, 6 report
 #   --jobs N           rows to run side by side, each on its share of the cores (default: 1)
 #   --launcher "..."   put before fairseq-train, such as "torchrun --nproc_per_node 8" or "srun"
-#                      (on several nodes also --train "--distributed-port 29500", see README.md)
+#                      (on several nodes also --train "--distributed-port 29500", see docs/recipes.md)
 #   --train "..."      more flags for fairseq-train, such as "--fp16"
 #   --runs FOLDER      where everything lands (default: runs)
 #   --dry-run          print the commands and run nothing
