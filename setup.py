@@ -63,7 +63,12 @@ setup(
             "ruff>=0.6",
             "setuptools>=77",  # builds the wheel that a test installs
         ],
-        "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"],
+        "docs": [
+            "mkdocs>=1.6,<2",
+            "mkdocs-material>=9.5",
+            "mkdocstrings[python]>=0.26",
+            "ruff>=0.6",  # formats signatures
+        ],
         "dev": ["mypy>=1.11", "pre-commit>=4"],
     },
     entry_points={"console_scripts": ["floater=fairseq_floater.cli:main"]},
