@@ -16,9 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[1]
-PLUGIN = ROOT / "fairseq_floater"
+from places import PLUGIN
 
 COMMON = [
     *("--user-dir", PLUGIN, "--cpu", "--num-workers", 0, "--no-progress-bar"),

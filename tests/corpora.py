@@ -12,12 +12,9 @@ import sys
 import threading
 from collections import defaultdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[1]
-PREP = ROOT / "data-prep"
+from places import PREP
 
 
 def environment(**variables):

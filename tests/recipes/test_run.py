@@ -8,14 +8,13 @@ import random
 import re
 import shlex
 import subprocess
-from pathlib import Path
 
 import pytest
 from fairseq import options
+from places import ROOT
 
 from fairseq_floater.models.config import to_config, validate
 
-ROOT = Path(__file__).parents[1]
 STAGES = ["prepare", "train", "average", "generate", "score", "report"]
 
 

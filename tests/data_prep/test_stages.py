@@ -6,7 +6,8 @@ import subprocess
 import time
 
 import pytest
-from corpora import PREP, environment, fails, succeeds, tree
+from corpora import environment, fails, succeeds, tree
+from places import PREP
 
 SCRIPT = """\
 #!/usr/bin/env bash

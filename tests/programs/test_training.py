@@ -3,13 +3,13 @@
 import math
 import signal
 from argparse import Namespace
-from pathlib import Path
 
 import pytest
 import torch
-from commands import PLUGIN, ROOT, TRAINING, run, start, succeed, together
+from commands import TRAINING, run, start, succeed, together
 from fairseq.models import ARCH_CONFIG_REGISTRY
 from omegaconf import OmegaConf
+from places import PLUGIN, ROOT, TESTS
 
 from fairseq_floater.models.config import FloaterTransformerConfig, to_config
 
@@ -17,7 +17,7 @@ pytest_plugins = ("commands",)
 
 STACKS = ("encoder", "decoder")
 FLOATER = ["--arch", "floater_transformer"]
-DATA_PARALLEL = Path(__file__).with_name("data_parallel.py")
+DATA_PARALLEL = TESTS / "data_parallel.py"
 
 
 def parameters(path):

@@ -11,13 +11,12 @@ import pytest
 import torch
 from conftest import SMALL, make_model
 from fairseq.models import ARCH_CONFIG_REGISTRY
+from places import ROOT
 
 from fairseq_floater import cli
 from fairseq_floater.errors import UserError
 from fairseq_floater.inspection.encoders import load_position_encoder
 from fairseq_floater.models.config import to_config
-
-ROOT = Path(__file__).parents[1]
 
 
 def run_bash(script, *arguments, **variables):

@@ -8,7 +8,8 @@ import time
 
 import fetch
 import pytest
-from corpora import PREP, environment, fails, run, sha256, succeeds
+from corpora import environment, fails, run, sha256, succeeds
+from places import PREP
 
 pytest_plugins = ["corpora"]
 

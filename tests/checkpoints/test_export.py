@@ -11,11 +11,12 @@ from pathlib import Path
 import ctranslate2
 import pytest
 import torch
-from commands import GENERATION, PLUGIN, succeed
+from commands import GENERATION, succeed
 from conftest import make_batch, make_model, make_task
 from fairseq import checkpoint_utils
 from fairseq.models import build_model
 from fairseq.models.transformer import TransformerModel
+from places import PLUGIN
 
 from fairseq_floater import cli
 from fairseq_floater.checkpoints.convert import convert

@@ -8,7 +8,8 @@ import re
 
 import bible
 import pytest
-from corpora import PREP, fails, run, succeeds, tree
+from corpora import fails, run, succeeds, tree
+from places import PREP
 from sword import package
 
 pytest_plugins = ["corpora"]

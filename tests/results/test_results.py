@@ -10,8 +10,9 @@ import sys
 import pytest
 import sacrebleu
 import torch
-from commands import ROOT, SENTENCES, TRAINING, start, succeed, together  # noqa: F401
+from commands import SENTENCES, TRAINING, start, succeed, together  # noqa: F401
 from fairseq import checkpoint_utils
+from places import ROOT
 
 from fairseq_floater.checkpoints.average import average_checkpoints, last_checkpoints
 from fairseq_floater.errors import UserError

@@ -7,11 +7,11 @@ import os
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
 
 import pytest
+from places import PREP
 
-PROGRAM = Path(__file__).parents[1] / "data-prep" / "localisation.py"
+PROGRAM = PREP / "localisation.py"
 WHEEL = "homeassistant-2025.4.4-py3-none-any.whl"
 INFO = "homeassistant-2025.4.4.dist-info"
 SPLITS = ("train", "valid", "test")

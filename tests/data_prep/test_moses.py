@@ -11,13 +11,13 @@ import subprocess
 import sys
 from argparse import Namespace
 from itertools import groupby
-from pathlib import Path
 
 import moses
 import pytest
-from corpora import PREP, environment, fails, run, succeeds
+from corpora import environment, fails, run, succeeds
+from places import PREP, TESTS
 
-MADE = Path(__file__).parent / "moses"
+MADE = TESTS / "moses"
 ROWS = [json.loads(line) for line in (MADE / "lines.jsonl").read_text("utf-8").splitlines()]
 CASES = {key: list(rows) for key, rows in groupby(ROWS, lambda row: tuple(row[:2]))}
 
