@@ -1,21 +1,14 @@
-"""fairseq's own programs, run as a user runs them, on a parallel corpus of a hundred lines.
+"""A parallel corpus of a hundred lines, models trained on it, and the flags of fairseq for both.
 
 A pytest plugin: test modules name it in ``pytest_plugins`` and share its fixtures, so that the
 corpus is built and the models are trained once a session. (PYTEST_DONT_REWRITE: they also import
 from it, before.)
 """
 
-import os
 import random
-import re
-import subprocess
-import sys
-import sysconfig
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
+from launching import succeed, together
 from places import PLUGIN
 
 COMMON = [
@@ -35,76 +28,6 @@ GENERATION = [*COMMON, "--beam", 5]
 
 SENTENCES = {"train": 60, "valid": 12, "test": 12}
 LONG = 1100  # words, beyond fairseq's default limit of 1,024
-
-
-@dataclass
-class Result:
-    """What a program left behind."""
-
-    returncode: int
-    out: str
-    err: str
-
-    def losses(self, tag="train_inner"):
-        """Losses in the order they were logged: ``train_inner`` at updates, ``valid``, ..."""
-        found = re.findall(rf"(?:\| {tag} \||\[{tag}\]).*?\bloss[= ]([^ ,|]+)", self.out)
-        return [float(loss) for loss in found]
-
-    def lines(self, kind):
-        """Sentence number to what follows it, for fairseq's ``H-0 <tab> ...`` and the like."""
-        found = re.findall(rf"^{kind}-(\d+)\t(.*)$", self.out, re.MULTILINE)
-        return {int(number): text for number, text in found}
-
-    def hypotheses(self):
-        """Sentence number to (score, text)."""
-        pairs = {n: line.split("\t") for n, line in self.lines("H").items()}
-        return {n: (float(score), text) for n, (score, text) in pairs.items()}
-
-    @property
-    def last_error_line(self):
-        return self.err.strip().splitlines()[-1]
-
-
-def start(program, *arguments, **kwargs):
-    """Start fairseq-``program``, or a Python script, and return at once."""
-    if Path(program).suffix == ".py":
-        command = [sys.executable, program]
-    else:
-        command = [Path(sysconfig.get_path("scripts")) / f"fairseq-{program}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    environment.pop("FLOATER_TRACEBACK", None)
-    return subprocess.Popen(
-        [str(part) for part in (*command, *arguments)],
-        env=environment,
-        stdin=kwargs.pop("stdin", subprocess.DEVNULL),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **kwargs,
-    )
-
-
-def run(program, *arguments, input=None, **kwargs):
-    """Run to the end, whatever the end is."""
-    if input is not None:
-        kwargs["stdin"] = subprocess.PIPE
-    with start(program, *arguments, **kwargs) as process:
-        out, err = process.communicate(input)
-    return Result(process.returncode, out, err)
-
-
-def succeed(program, *arguments, **kwargs):
-    """Run to the end, which must be a good one."""
-    result = run(program, *arguments, **kwargs)
-    assert result.returncode == 0, result.err
-    return result
-
-
-def together(function, commands, workers=2):
-    """``function`` of each of ``commands``, a dict of argument lists, two at a time."""
-    with ThreadPoolExecutor(workers) as pool:
-        futures = {name: pool.submit(function, *command) for name, command in commands.items()}
-        return {name: future.result() for name, future in futures.items()}
 
 
 def write_corpus(folder):

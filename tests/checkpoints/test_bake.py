@@ -1,13 +1,12 @@
 """Encodings stored in a checkpoint: no solve, the same bits, and never stale."""
 
-import subprocess
-import sys
 from collections import OrderedDict
 
 import pytest
 import torch
-from commands import GENERATION, succeed
+from commands import GENERATION
 from conftest import make_batch, make_model
+from launching import succeed
 
 from fairseq_floater.checkpoints.average import average_checkpoints
 from fairseq_floater.checkpoints.bake import bake
@@ -107,10 +106,9 @@ def baked(trained, tmp_path_factory):
 
 
 def test_the_command_and_generation(corpus, trained, baked, tmp_path):
-    command = [sys.executable, "-m", "fairseq_floater.cli", "bake", str(trained["floater"][0])]
-    command += ["--positions", "300", "--out", str(tmp_path / "b.pt")]
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "321 positions of the encoder, 321 positions of the decoder baked in" in result.stdout
+    command = ["floater", "bake", trained["floater"][0], "--positions", 300]
+    result = succeed(*command, "--out", tmp_path / "b.pt")
+    assert "321 positions of the encoder, 321 positions of the decoder baked in" in result.out
     stored = read_checkpoint(str(tmp_path / "b.pt"))
     original = read_checkpoint(str(trained["floater"][0]))
     assert baked_lengths(stored["model"]) == {"encoder": 321, "decoder": 321}

@@ -1,12 +1,10 @@
 """A trained base model as a floater_transformer checkpoint that computes the same."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
-from commands import GENERATION, TRAINING, succeed
+from commands import GENERATION, TRAINING
 from conftest import make_batch, make_stock, make_task
+from launching import run, succeed
 
 from fairseq_floater.checkpoints.convert import convert
 from fairseq_floater.checkpoints.files import read_checkpoint
@@ -23,11 +21,6 @@ POSITIONS = {
     "learned": {"position_encoder": "learned"},
     "sinusoidal": {"position_encoder": "sinusoidal", "position_blocks": "input"},
 }
-
-
-def floater(*arguments):
-    command = [sys.executable, "-m", "fairseq_floater.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
 
 
 def stock_of(checkpoint):
@@ -89,10 +82,10 @@ def test_command_translates_and_trains_on(corpus, trained, tmp_path):
     out = tmp_path / "floater.pt"
     flags = ["--position-delta", 0.2, "--dynamics-activation", "sin"]
     flags += ["--dynamics-init", "random", "--dynamics-init-scale", 0]  # a 0 that is no default
-    result = floater("convert", base, out, "--arch", "floater_transformer", *flags)
-    assert "--encoder-embed-dim is 16 there, 512 here" in result.stderr and not out.exists()
-    result = floater("convert", base, out, *flags)
-    assert result.returncode == 0, result.stderr
+    result = run("floater", "convert", base, out, "--arch", "floater_transformer", *flags)
+    assert "--encoder-embed-dim is 16 there, 512 here" in result.err and not out.exists()
+    result = run("floater", "convert", base, out, *flags)
+    assert result.returncode == 0, result.err
     written = read_checkpoint(str(out))["cfg"]["model"]
     assert (written["dynamics_activation"], written["dynamics_init_scale"]) == ("sin", 0.0)
     stock = succeed("generate", corpus, *GENERATION, "--path", base)
@@ -118,9 +111,9 @@ MISTAKES = {
 @pytest.mark.parametrize("arguments, message", MISTAKES.values(), ids=MISTAKES)
 def test_mistakes_are_one_line(arguments, message, trained, tmp_path):
     arguments = [trained["stock"][0] if a == "BASE" else a for a in arguments]
-    result = floater("convert", arguments[0], tmp_path / "out.pt", *arguments[1:])
-    assert result.returncode == 1 and message in result.stderr, result.stderr
-    assert len(result.stderr.strip().splitlines()) == 1 and not list(tmp_path.iterdir())
+    result = run("floater", "convert", arguments[0], tmp_path / "out.pt", *arguments[1:])
+    assert result.returncode == 1 and message in result.err, result.err
+    assert len(result.err.strip().splitlines()) == 1 and not list(tmp_path.iterdir())
 
 
 def test_a_model_of_ours_with_trajectories_is_refused(trained, tmp_path):

@@ -11,11 +11,12 @@ from pathlib import Path
 import ctranslate2
 import pytest
 import torch
-from commands import GENERATION, succeed
+from commands import GENERATION
 from conftest import make_batch, make_model, make_task
 from fairseq import checkpoint_utils
 from fairseq.models import build_model
 from fairseq.models.transformer import TransformerModel
+from launching import succeed
 from places import PLUGIN
 
 from fairseq_floater import cli

@@ -5,8 +5,9 @@ from collections import OrderedDict
 
 import pytest
 import torch
-from commands import TRAINING, run, succeed
+from commands import TRAINING
 from conftest import make_batch, make_model, make_stock
+from launching import run, succeed
 
 from fairseq_floater.errors import UserError
 from fairseq_floater.models.warm_start import Weights

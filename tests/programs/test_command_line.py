@@ -8,7 +8,8 @@ import sys
 
 import pytest
 import torch
-from commands import COMMON, GENERATION, LONG, SENTENCES, TRAINING, run, succeed, together
+from commands import COMMON, GENERATION, LONG, SENTENCES, TRAINING
+from launching import run, succeed, together
 
 pytest_plugins = ("commands",)
 

@@ -6,8 +6,9 @@ from argparse import Namespace
 
 import pytest
 import torch
-from commands import TRAINING, run
+from commands import TRAINING
 from conftest import make_model
+from launching import run
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from fairseq_floater import cli, errors

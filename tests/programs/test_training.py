@@ -6,8 +6,9 @@ from argparse import Namespace
 
 import pytest
 import torch
-from commands import TRAINING, run, start, succeed, together
+from commands import TRAINING
 from fairseq.models import ARCH_CONFIG_REGISTRY
+from launching import run, start, succeed, together
 from omegaconf import OmegaConf
 from places import PLUGIN, ROOT, TESTS
 

@@ -4,14 +4,13 @@ import json
 import math
 import random
 import re
-import subprocess
-import sys
 
 import pytest
 import sacrebleu
 import torch
-from commands import SENTENCES, TRAINING, start, succeed, together  # noqa: F401
+from commands import SENTENCES, TRAINING
 from fairseq import checkpoint_utils
+from launching import run, succeed
 from places import ROOT
 
 from fairseq_floater.checkpoints.average import average_checkpoints, last_checkpoints
@@ -30,11 +29,6 @@ from fairseq_floater.results.significance import p_values
 from fairseq_floater.results.training import read_training
 
 pytest_plugins = ["commands"]
-
-
-def floater(*arguments):
-    command = [sys.executable, "-m", "fairseq_floater.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
 
 
 def sentences(count, seed, words=40, low=3, high=12):
@@ -64,9 +58,9 @@ def test_average_is_the_mean_of_every_weight(trained, tmp_path):
         state["model"] = {k: v * factor for k, v in torch.load(first)["model"].items()}
         copies.append(tmp_path / f"checkpoint{i + 8}.pt")
         torch.save(state, copies[-1])
-    done = floater("average", tmp_path, "--last", 3, "--out", tmp_path / "mean.pt")
-    assert done.returncode == 0, done.stderr
-    assert "checkpoint8.pt, checkpoint9.pt, checkpoint10.pt" in done.stdout
+    done = run("floater", "average", tmp_path, "--last", 3, "--out", tmp_path / "mean.pt")
+    assert done.returncode == 0, done.err
+    assert "checkpoint8.pt, checkpoint9.pt, checkpoint10.pt" in done.out
     mean = torch.load(tmp_path / "mean.pt", weights_only=False)
     for name, value in torch.load(first)["model"].items():
         expected = (value.double() * 3).to(value.dtype)
@@ -274,8 +268,8 @@ def test_report_holds_means_deviations_and_p_values(tmp_path, bins):
         for order, (row, share) in enumerate({"base": 0.4, "ours": 0.1}.items())
         for seed in (1, 2)
     ]
-    done = floater("report", tmp_path, "--out", tmp_path / "out/table", "--baseline", "base")
-    assert done.returncode == 0, done.stderr
+    done = run("floater", "report", tmp_path, "--out", tmp_path / "out/table", "--baseline", "base")
+    assert done.returncode == 0, done.err
     text = (tmp_path / "out/table.md").read_text()
     assert (tmp_path / "out/table.png").read_bytes().startswith(b"\x89PNG")
     a, b = (r.tests["test"]["bleu"] for r in records[2:])
@@ -347,10 +341,10 @@ def test_report_refuses_other_references(tmp_path):
 
 
 def test_report_needs_results_and_a_known_baseline(tmp_path):
-    assert "no results (*.json)" in floater("report", tmp_path, "--out", tmp_path / "t").stderr
+    assert "no results (*.json)" in run("floater", "report", tmp_path, "--out", tmp_path / "t").err
     make_record("ours", 0, 1, 0.1, tmp_path)
-    done = floater("report", tmp_path, "--out", tmp_path / "t", "--baseline", "base")
-    assert done.returncode == 1 and "choose from ours" in done.stderr
+    done = run("floater", "report", tmp_path, "--out", tmp_path / "t", "--baseline", "base")
+    assert done.returncode == 1 and "choose from ours" in done.err
     (tmp_path / "other.json").write_text(json.dumps({"a": 1}))
     with pytest.raises(UserError, match="other.json is no result of floater score"):
         report(tmp_path, tmp_path / "t")

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from commands import TRAINING, succeed
+from commands import TRAINING
 from conftest import make_batch, make_model
 from fairseq.optim.adam import FairseqAdam
 from fairseq.optim.fp16_optimizer import FP16Optimizer
+from launching import succeed
 from omegaconf import OmegaConf
 
 from fairseq_floater.checkpoints.files import read_checkpoint

@@ -1,0 +1,19 @@
+# Read by bash before each script of a test (BASH_ENV), and by those that the script starts: the
+# programs that import fairseq are run by fork_client.py. Which file each is, PATH says as ever.
+
+forked() {
+    "$FORK_PYTHON" -IS "$FORK_CLIENT" "$(type -P "$1")" "${@:2}"
+}
+fairseq-preprocess() { forked fairseq-preprocess "$@"; }
+fairseq-train() { forked fairseq-train "$@"; }
+fairseq-generate() { forked fairseq-generate "$@"; }
+floater() { forked floater "$@"; }
+
+# The one script of recipes that imports fairseq.
+python() {
+    if [[ $1 == */samples.py ]]; then
+        "$FORK_PYTHON" -IS "$FORK_CLIENT" "$@"
+    else
+        command python "$@"
+    fi
+}

@@ -1,0 +1,132 @@
+"""Python programs in processes that have imported torch and fairseq already.
+
+    python fork_server.py NUMBER
+
+where NUMBER is that of an inherited socket that it listens at.
+
+Most of the time of a short training goes into imports. This server imports once what every program
+of fairseq's does, and forks for each program that fork_client.py asks for. The new process leaves
+the server's loop and runs the program at the top level of the interpreter: exit code,
+``sys.excepthook``, ``atexit`` and all else at its end are those of any program. The server imports
+neither fairseq_cli, which sets up logging, nor the plugin. When its standard input ends, it kills
+what it has started and exits.
+
+Two things are not as in a fresh interpreter: the seed of hashes is the server's, and what fairseq
+logs while it is imported is not logged again.
+"""
+
+import contextlib
+import gc
+import importlib
+import json
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import types
+from pathlib import Path
+
+IMPORTED = ("torch", "fairseq", "fairseq.trainer", "fairseq.sequence_generator", "hydra")
+
+
+class Server:
+    """Forks, and tells each client the number of its process and, when that ends, how it ended."""
+
+    def __init__(self, listener):
+        self.listener = listener
+        self.clients = {}  # by the number of the process
+        self.wake, self.waker = os.pipe()  # the latter is written to when a process ends
+        os.set_blocking(self.waker, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self.waker, warn_on_full_buffer=False)
+
+    def serve(self):
+        """Return in each process that is forked: its request, and its standard files."""
+        while True:
+            waiting = [sys.stdin, self.listener, self.wake, *self.clients.values()]
+            ready, _, _ = select.select(waiting, [], [])
+            for pid, client in self.clients.items():
+                if client in ready or sys.stdin in ready:  # whoever waited for it was killed
+                    os.kill(pid, signal.SIGKILL)
+            if sys.stdin in ready:
+                sys.exit()
+            if self.wake in ready:
+                os.read(self.wake, 4096)
+                self.bury()
+            if self.listener in ready:
+                client, _ = self.listener.accept()
+                # A client that was killed has sent half a request, or none.
+                with contextlib.suppress(ValueError, OSError):
+                    request, files = receive(client)
+                    if self.fork(client, request["environment"]) == 0:
+                        return request, files
+                    for file in files:
+                        os.close(file)
+
+    def fork(self, client, environment):
+        """0 in the new process; 'none' goes to a client that wants another interpreter."""
+        if not starts_equal(environment, os.environ):
+            client.sendall(b"none\n")
+            return None
+        pid = os.fork()
+        if pid == 0:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for mine in (self.listener, client, *self.clients.values()):
+                mine.close()
+            os.close(self.wake)
+            os.close(self.waker)
+        else:
+            self.clients[pid] = client
+            client.sendall(b"%d\n" % pid)
+        return pid
+
+    def bury(self):
+        """Tell of every process that has ended."""
+        with contextlib.suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                with self.clients.pop(ended[0]) as client, contextlib.suppress(OSError):
+                    client.sendall(b"%d\n" % os.waitstatus_to_exitcode(ended[1]))
+
+
+def receive(client):
+    """A request, and its standard input, output and error."""
+    length, files, _, _ = socket.recv_fds(client, 8, 3)
+    return json.loads(client.recv(int.from_bytes(length), socket.MSG_WAITALL)), files
+
+
+def starts_equal(environment, other):
+    """Whether what Python and torch read of these when they start is the same."""
+    names = {name for name in {*environment, *other} if name.startswith("PYTHON")}
+    return all(environment.get(name) == other.get(name) for name in {*names, "OMP_NUM_THREADS"})
+
+
+def become(request, files):
+    """Make this process the one that was asked for."""
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+        os.close(file)
+    os.chdir(request["folder"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    sys.argv[:] = request["arguments"]
+    sys.path[0] = str(Path(sys.argv[0]).resolve().parent)
+    sys.modules["numpy"].random.seed()  # Python's own generator does so by itself
+    if Path(sys.argv[0]).name == "fairseq-train":
+        # It sets up logging before it imports fairseq, which does so where nothing is set up.
+        logging.root.handlers.clear()
+        logging.root.setLevel(logging.WARNING)
+
+
+if __name__ == "__main__":
+    server = Server(socket.socket(fileno=int(sys.argv[1])))
+    for name in IMPORTED:
+        importlib.import_module(name)
+    gc.freeze()  # what is there is shared with the processes as long as nothing touches it
+    become(*server.serve())
+    program = types.ModuleType("__main__")
+    program.__file__ = sys.argv[0]
+    this, sys.modules["__main__"] = sys.modules["__main__"], program
+    exec(compile(Path(sys.argv[0]).read_bytes(), sys.argv[0], "exec"), vars(program))

@@ -1,0 +1,151 @@
+"""Programs of fairseq's and ours, run as a user runs them.
+
+They run in processes forked by fork_server.py, which imports torch and fairseq once; with
+``fresh=True`` in an interpreter of their own, which takes seconds to start.
+"""
+
+import atexit
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from places import ROOT, TESTS
+
+
+@dataclass
+class Result:
+    """What a program left behind."""
+
+    returncode: int
+    out: str
+    err: str
+
+    def losses(self, tag="train_inner"):
+        """Losses in the order they were logged: ``train_inner`` at updates, ``valid``, ..."""
+        found = re.findall(rf"(?:\| {tag} \||\[{tag}\]).*?\bloss[= ]([^ ,|]+)", self.out)
+        return [float(loss) for loss in found]
+
+    def lines(self, kind):
+        """Sentence number to what follows it, for fairseq's ``H-0 <tab> ...`` and the like."""
+        found = re.findall(rf"^{kind}-(\d+)\t(.*)$", self.out, re.MULTILINE)
+        return {int(number): text for number, text in found}
+
+    def hypotheses(self):
+        """Sentence number to (score, text)."""
+        pairs = {n: line.split("\t") for n, line in self.lines("H").items()}
+        return {n: (float(score), text) for n, (score, text) in pairs.items()}
+
+    @property
+    def last_error_line(self):
+        return self.err.strip().splitlines()[-1]
+
+
+def environment(**variables):
+    """That of every program: one thread, no GPU, this project's package, and the fork server."""
+    inherited = {name: text for name, text in os.environ.items() if name != "FLOATER_TRACEBACK"}
+    folders = [str(ROOT), *filter(None, [inherited.get("PYTHONPATH")])]
+    return {
+        **inherited,
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "PYTHONPATH": os.pathsep.join(folders),
+        **{name: str(value) for name, value in variables.items()},
+    }
+
+
+@cache
+def fork_server():
+    """The address of this process's server, which lives as long."""
+    folder = tempfile.mkdtemp(prefix="fork")
+    address = f"{folder}/socket"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address)
+        listener.listen()
+        process = subprocess.Popen(
+            [sys.executable, TESTS / "fork_server.py", str(listener.fileno())],
+            env=environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[listener.fileno()],
+        )
+
+    def stop():
+        process.stdin.close()
+        process.wait()
+        shutil.rmtree(folder)
+
+    atexit.register(stop)
+    return address
+
+
+FORKED = [sys.executable, "-IS", TESTS / "fork_client.py"]
+
+
+def start(program, *arguments, fresh=False, **kwargs):
+    """Start ``floater``, fairseq-``program``, or a Python script, and return at once."""
+    if Path(program).suffix != ".py":
+        name = program if program == "floater" else f"fairseq-{program}"
+        program = Path(sysconfig.get_path("scripts")) / name
+    command = [*([sys.executable] if fresh else FORKED), program, *arguments]
+    return subprocess.Popen(
+        [str(part) for part in command],
+        env=environment(**({} if fresh else {"FORK_SERVER": fork_server()})),
+        stdin=kwargs.pop("stdin", subprocess.DEVNULL),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **kwargs,
+    )
+
+
+def run(program, *arguments, input=None, **kwargs):
+    """Run to the end, whatever the end is."""
+    if input is not None:
+        kwargs["stdin"] = subprocess.PIPE
+    with start(program, *arguments, **kwargs) as process:
+        out, err = process.communicate(input)
+    return Result(process.returncode, out, err)
+
+
+def succeed(program, *arguments, **kwargs):
+    """Run to the end, which must be a good one."""
+    result = run(program, *arguments, **kwargs)
+    assert result.returncode == 0, result.err
+    return result
+
+
+def together(function, commands, workers=2):
+    """``function`` of each of ``commands``, a dict of argument lists, two at a time."""
+    with ThreadPoolExecutor(workers) as pool:
+        futures = {name: pool.submit(function, *command) for name, command in commands.items()}
+        return {name: future.result() for name, future in futures.items()}
+
+
+def bash(*command, **options):
+    """Run bash with these arguments; what it starts of fairseq and ``floater`` is forked.
+
+    ``variables`` are added to the environment; the other options are those of ``subprocess.run``.
+    """
+    variables = options.pop("variables", {})
+    forked = {
+        "BASH_ENV": TESTS / "fork_programs.sh",
+        "FORK_SERVER": fork_server(),
+        "FORK_PYTHON": FORKED[0],
+        "FORK_CLIENT": FORKED[-1],
+    }
+    return subprocess.run(
+        ["bash", *map(str, command)],
+        env=environment(**forked, **variables),
+        capture_output=True,
+        text=True,
+        **options,
+    )
