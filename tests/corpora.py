@@ -5,7 +5,6 @@ A pytest plugin: test modules that want the server name it in ``pytest_plugins``
 """
 
 import hashlib
-import os
 import re
 import subprocess
 import sys
@@ -13,20 +12,24 @@ import threading
 from collections import defaultdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import launching
 import pytest
 from places import PREP
+
+HIDDEN = ("DATA_MIRROR", "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
 
 
 def environment(**variables):
     """No mirror and no proxy but those that a test names."""
-    hidden = ("DATA_MIRROR", "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
-    inherited = {name: value for name, value in os.environ.items() if name not in hidden}
-    return inherited | {"OMP_NUM_THREADS": "1"} | {k: str(v) for k, v in variables.items()}
+    every = launching.environment(**variables)
+    return {name: every[name] for name in every if name not in HIDDEN or name in variables}
 
 
 def run(program, *arguments, stdin=None, **variables):
     """Run a program of data-prep, Python or shell, to its end."""
-    interpreter = sys.executable if program.endswith(".py") else "bash"
+    interpreter = sys.executable
+    if program.endswith(".sh"):
+        interpreter, variables = "bash", launching.forks_of_bash() | variables
     command = [interpreter, PREP / program, *arguments]
     return subprocess.run(
         list(map(str, command)),

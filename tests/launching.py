@@ -130,21 +130,25 @@ def together(function, commands, workers=2):
         return {name: future.result() for name, future in futures.items()}
 
 
-def bash(*command, **options):
-    """Run bash with these arguments; what it starts of fairseq and ``floater`` is forked.
-
-    ``variables`` are added to the environment; the other options are those of ``subprocess.run``.
-    """
-    variables = options.pop("variables", {})
-    forked = {
+def forks_of_bash():
+    """Variables by which what bash starts of fairseq and ``floater`` is forked."""
+    return {
         "BASH_ENV": TESTS / "fork_programs.sh",
         "FORK_SERVER": fork_server(),
         "FORK_PYTHON": FORKED[0],
         "FORK_CLIENT": FORKED[-1],
     }
+
+
+def bash(*command, **options):
+    """Run bash with these arguments.
+
+    ``variables`` are added to the environment; the other options are those of ``subprocess.run``.
+    """
+    variables = forks_of_bash() | options.pop("variables", {})
     return subprocess.run(
         ["bash", *map(str, command)],
-        env=environment(**forked, **variables),
+        env=environment(**variables),
         capture_output=True,
         text=True,
         **options,

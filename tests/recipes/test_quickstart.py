@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import SMALL, make_model
 from fairseq.models import ARCH_CONFIG_REGISTRY
+from launching import bash
 from places import ROOT
 
 from fairseq_floater import cli
@@ -20,12 +21,7 @@ from fairseq_floater.models.config import to_config
 
 
 def run_bash(script, *arguments, **variables):
-    return subprocess.run(
-        ["bash", str(ROOT / script), *map(str, arguments)],
-        env={**os.environ, "OMP_NUM_THREADS": "1", **variables},
-        capture_output=True,
-        text=True,
-    )
+    return bash(ROOT / script, *arguments, variables=variables)
 
 
 @pytest.fixture(scope="module")

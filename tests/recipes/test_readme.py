@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from launching import bash
 from places import ROOT
 
 pytest_plugins = ["commands"]
@@ -31,24 +32,12 @@ def blocks(page, language="bash"):
     return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / page).read_text(), flags=re.S | re.M)
 
 
-def environment():
-    scripts = Path(sys.executable).parent
-    return {
-        **os.environ,
-        "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
-        "OMP_NUM_THREADS": "1",
-    }
+PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 
 def run(script, folder):
-    return subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script],
-        cwd=folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-    )
+    """Commands of a page, in a folder."""
+    return bash("-euo", "pipefail", "-c", script, cwd=folder, variables={"PATH": PATH})
 
 
 def succeed(script, folder):
@@ -101,7 +90,7 @@ def own_data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def own_model(own_data):
     """What the README's commands printed: preprocess, train (shortened), generate, draw."""
-    assert shutil.which("floater", path=environment()["PATH"]), "install the project first"
+    assert shutil.which("floater", path=PATH), "install the project first"
     script = changed(blocks("README.md")[1], "--max-update 8000", "--max-update 2 --cpu")
     script = changed(script, "--lenpen 0.6", "--lenpen 0.6 --max-len-b 10 --cpu")
     return succeed(script, own_data).stdout

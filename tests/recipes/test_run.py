@@ -3,14 +3,13 @@
 import gzip
 import hashlib
 import json
-import os
 import random
 import re
 import shlex
-import subprocess
 
 import pytest
 from fairseq import options
+from launching import bash
 from places import ROOT
 
 from fairseq_floater.models.config import to_config, validate
@@ -19,12 +18,7 @@ STAGES = ["prepare", "train", "average", "generate", "score", "report"]
 
 
 def run(*arguments, **variables):
-    return subprocess.run(
-        ["bash", ROOT / "recipes/run.sh", *map(str, arguments)],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", **variables},
-        capture_output=True,
-        text=True,
-    )
+    return bash(ROOT / "recipes/run.sh", *arguments, variables=variables)
 
 
 def words(text):
@@ -154,9 +148,9 @@ def warm(tmp_path_factory):
     """All rows of warm_tiny, two at a time: base model, that for longer, FLOATER from it."""
     runs, mirror = tmp_path_factory.mktemp("runs"), tmp_path_factory.mktemp("mirror")
     write_mirror(mirror)
-    prepare = ["bash", ROOT / "data-prep/multi30k.sh", "--out", runs / "data/multi30k.en-de"]
-    prepare += ["--checksums", mirror / "sums", "--size", "20", "--workers", "1"]
-    subprocess.run(prepare, env={**os.environ, "DATA_MIRROR": str(mirror)}, check=True)
+    prepare = [ROOT / "data-prep/multi30k.sh", "--out", runs / "data/multi30k.en-de"]
+    prepare += ["--checksums", mirror / "sums", "--size", 20, "--workers", 1]
+    assert bash(*prepare, variables={"DATA_MIRROR": mirror}).returncode == 0
     options = ["--runs", runs, "--stage", 2, "--jobs", 2]
     return runs, run("warm_tiny", *options, "--train", "--max-update 6 --cpu")
 
