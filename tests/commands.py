@@ -1,11 +1,16 @@
 """A parallel corpus of a hundred lines, models trained on it, and the flags of fairseq for both.
 
 A pytest plugin: test modules name it in ``pytest_plugins`` and share its fixtures, so that the
-corpus is built and the models are trained once a session. (PYTEST_DONT_REWRITE: they also import
-from it, before.)
+corpus is built and the models are trained once a session, for all of its processes.
+(PYTEST_DONT_REWRITE: they also import from it, before.)
 """
 
+import fcntl
+import os
+import pickle
 import random
+import shutil
+from functools import partial
 
 import pytest
 from launching import succeed, together
@@ -42,10 +47,27 @@ def write_corpus(folder):
                 print(*(f"b{word}" for word in reversed(words)), file=to)
 
 
+def made_once(tmp_path_factory, name, make):
+    """What ``make`` returns of an empty folder, called once for all processes of the session."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, result = base / name, base / f"{name}.pickle"
+    with open(base / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not result.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a process in which it failed
+            folder.mkdir()
+            result.write_bytes(pickle.dumps(make(folder)))
+    return pickle.loads(result.read_bytes())
+
+
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory):
-    """A data folder; its subset ``test1`` is one pair of ``LONG`` words."""
-    folder = tmp_path_factory.mktemp("corpus")
+    """A data folder; its subset ``test1`` is one pair of ``LONG`` words. Nobody may write to it."""
+    return made_once(tmp_path_factory, "corpus", make_corpus)
+
+
+def make_corpus(folder):
     write_corpus(folder)
     result = succeed(
         *"preprocess --source-lang de --target-lang en --joined-dictionary".split(),
@@ -58,8 +80,11 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def trained(corpus, tmp_path_factory):
-    """Model name to (checkpoint, what its training printed)."""
-    folder = tmp_path_factory.mktemp("models")
+    """Model name to (checkpoint, what its training printed). Nobody may write to these."""
+    return made_once(tmp_path_factory, "models", partial(train_models, corpus))
+
+
+def train_models(corpus, folder):
     shapes = {
         "floater": ["--arch", "floater_transformer"],
         "stock": ["--arch", "transformer"],
