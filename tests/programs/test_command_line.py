@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
@@ -60,7 +61,10 @@ def test_checkpoints_of_stock_fairseq_are_read(generated):
 
 
 def test_validation_and_lengths_beyond_1024(corpus, trained, tmp_path):
-    """Long sources and targets pass through every program, with no flag that allows them."""
+    """Long sources and targets pass through every program, with no flag that allows them.
+
+    In fresh interpreters: generate, interactive, validate, train.
+    """
     checkpoint = ["--path", trained["floater"][0]]
     words = " ".join(f"a{i % 10}" for i in range(LONG))
     commands = {
@@ -81,7 +85,8 @@ def test_validation_and_lengths_beyond_1024(corpus, trained, tmp_path):
             *("--train-subset", "test1", "--max-update", 2, "--save-dir", tmp_path),
         ],
     }
-    results = together(lambda *args: succeed(*args, input=f"{words}\na1 a2\n"), commands)
+    launch = partial(succeed, input=f"{words}\na1 a2\n", fresh=True)
+    results = together(launch, commands)
     for result in results.values():
         assert "will be skipped" not in result.out + result.err
     for name, sentences in (("generate", {0}), ("interactive", {0, 1})):
@@ -134,7 +139,7 @@ def bad(trained, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def uneven(corpus, tmp_path_factory):
-    """A data folder whose training set has a source sentence too many."""
+    """A data folder whose training set has a source sentence too many; of a fresh preprocess."""
     folder = tmp_path_factory.mktemp("uneven")
     for language, words in (("de", "a1 a2\n"), ("en", "b2 b1\n")):
         (folder / f"train.{language}").write_text(words * (8 if language == "de" else 7))
@@ -143,6 +148,7 @@ def uneven(corpus, tmp_path_factory):
         *"preprocess --source-lang de --target-lang en --workers 1".split(),
         *("--srcdict", corpus / "dict.de.txt", "--joined-dictionary"),
         *("--trainpref", folder / "train", "--validpref", folder / "valid", "--destdir", folder),
+        fresh=True,
     )
     return folder
 

@@ -80,10 +80,10 @@ def test_flat_optimizer_of_another_model():
     again.step()
 
 
-def test_optimizer_of_another_model_on_the_command_line(corpus, trained):
+def test_optimizer_of_another_model_on_the_command_line(corpus, trained, tmp_path):
     whole = trained["floater"][0]
     flags = ["--arch", "floater_transformer", "--freeze-base", "--restore-file", whole]
-    result = run("train", corpus, *TRAINING, *flags, "--save-dir", whole.parent / "fresh")
+    result = run("train", corpus, *TRAINING, *flags, "--save-dir", tmp_path)
     assert result.returncode == 1 and "Traceback" not in result.err
     assert "the optimizer's state in this checkpoint is that of" in result.last_error_line
 

@@ -32,7 +32,7 @@ def assert_equal(found, expected, tolerance=0.0):
 
 
 def test_killed_training_continues_exactly(corpus, tmp_path):
-    """SIGKILL in the sixth epoch; with dropout and layer drop.
+    """SIGKILL in the sixth epoch, of a fresh interpreter; with dropout and layer drop.
 
     By default fairseq forms the batches of all epochs when it starts, and others when it starts
     in a later epoch; --update-epoch-batch-itr forms each epoch's from the seed and its number.
@@ -43,7 +43,7 @@ def test_killed_training_continues_exactly(corpus, tmp_path):
         *("--lr-scheduler", "inverse_sqrt", "--warmup-updates", 20, "--max-update", 90),
         *("--save-interval-updates", 45, "--save-interval", 99, "--validate-interval", 99),
     ]
-    with start(*train, "--save-dir", tmp_path / "killed") as process:
+    with start(*train, "--save-dir", tmp_path / "killed", fresh=True) as process:
         for line in process.stdout:
             if "Saved checkpoint" in line:
                 process.kill()
@@ -199,13 +199,13 @@ def hydra(corpus, folder, *overrides):
 
 
 def test_hydra_trains(corpus, tmp_path):
-    """Also in bfloat16, which fairseq's own flags take for a TPU."""
+    """Also in bfloat16, which fairseq's own flags take for a TPU. One in a fresh interpreter."""
     commands = {
-        "single": hydra(corpus, tmp_path / "single"),
         "bfloat16": hydra(corpus, tmp_path / "bfloat16", "common.bf16=true"),
         "bad": hydra(corpus, tmp_path / "bad", "model.position_delta=0"),
     }
     results = together(run, commands)
+    results["single"] = run(*hydra(corpus, tmp_path / "single"), fresh=True)
     assert results["bad"].returncode == 1
     assert "--position-delta must be > 0, got 0.0" in results["bad"].err
     assert "Traceback" not in results["bad"].err
