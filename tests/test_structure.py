@@ -2,13 +2,12 @@
 
 import ast
 import re
-from pathlib import Path
 
 import pytest
+from places import PLUGIN as PACKAGE
 
 from fairseq_floater import hooks
 
-PACKAGE = Path(__file__).parents[1] / "fairseq_floater"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 #: from the bottom up: a file imports from its own floor and those below it

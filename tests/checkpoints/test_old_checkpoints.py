@@ -1,12 +1,13 @@
 """Checkpoints of version 0.1.0: everything still reads them, and computes what it computed."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
-from commands import GENERATION, TRAINING, succeed
+from commands import GENERATION, TRAINING
 from conftest import make_batch
+from launching import succeed
+from places import TESTS
 
 from fairseq_floater import cli
 from fairseq_floater.checkpoints.files import read_checkpoint
@@ -15,7 +16,7 @@ from fairseq_floater.encoders import FloaterEncoder
 
 pytest_plugins = ["commands"]
 
-FIXTURES = Path(__file__).parents[1] / "fixtures"
+FIXTURES = TESTS / "fixtures"
 EXPECTED = json.loads((FIXTURES / "expected_0.1.0.json").read_text())
 
 

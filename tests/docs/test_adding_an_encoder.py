@@ -4,8 +4,9 @@ import re
 
 import pytest
 import torch
-from commands import TRAINING, run, succeed
+from commands import TRAINING
 from conftest import make_batch, make_model
+from launching import run, succeed
 from places import ROOT
 
 from fairseq_floater.encoders import KINDS

@@ -4,8 +4,9 @@ import copy
 
 import pytest
 import torch
-from commands import COMMON, GENERATION, TRAINING, succeed, together
+from commands import COMMON, GENERATION, TRAINING
 from conftest import make_batch, make_model
+from launching import succeed, together
 from omegaconf import OmegaConf
 
 from fairseq_floater.checkpoints.bake import bake_tables

@@ -1,7 +1,8 @@
 """fairseq's optimizers side by side, beside a learning rate of the dynamics' own."""
 
 import torch
-from commands import PLUGIN, ROOT, succeed, together
+from launching import succeed, together
+from places import PLUGIN, ROOT
 
 pytest_plugins = ["commands"]
 
