@@ -6,8 +6,7 @@ fall behind the code.
 
 import re
 from dataclasses import Field, fields
-from enum import Enum, EnumMeta
-from typing import Dict, List, Sequence, get_args
+from typing import Any, List, get_args
 
 from fairseq_floater.options import PositionOptions
 
@@ -15,31 +14,20 @@ from fairseq_floater.options import PositionOptions
 KINDS = {bool: "a switch", int: "a whole number", float: "a number", str: "a text"}
 
 
-def flag(field: Field) -> str:
+def flag(field: "Field[Any]") -> str:
     return "--" + field.name.replace("_", "-")
 
 
-def choices(field: Field) -> Sequence[str]:
-    """The values to choose from: those in the field's metadata, or those of its ``ChoiceEnum``."""
-    if "choices" in field.metadata:
-        return [str(choice) for choice in field.metadata["choices"]]
-    for kind in (field.type, *get_args(field.type)):  # the second are those of an Optional
-        if isinstance(kind, EnumMeta):
-            members: Dict[str, Enum] = dict(kind.__members__)
-            return [str(member.value) for member in members.values()]
-    return []
-
-
-def default(field: Field) -> str:
+def default(field: "Field[Any]") -> str:
     if field.default is None:
         return "see its meaning"
     if field.default is False:
         return "off"
-    return f"`{getattr(field.default, 'value', field.default)}`"
+    return f"`{field.default}`"
 
 
-def values(field: Field) -> str:
-    if found := choices(field):
+def values(field: "Field[Any]") -> str:
+    if found := field.metadata.get("choices"):
         return ", ".join(f"`{choice}`" for choice in found)
     if "range" in field.metadata:
         return str(field.metadata["range"])
@@ -47,7 +35,7 @@ def values(field: Field) -> str:
     return KINDS[kinds[0]] if kinds else ""
 
 
-def meaning(field: Field) -> str:
+def meaning(field: "Field[Any]") -> str:
     """The help of the field, with the flags that it names set as code."""
     text = " ".join(field.metadata.get("help", "").split())
     text = text.replace("<", "&lt;").replace("|", "&#124;")
