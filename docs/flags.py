@@ -6,7 +6,7 @@ fall behind the code.
 
 import re
 from dataclasses import Field, fields
-from typing import Any, List, get_args
+from typing import Any, List, Tuple, get_args
 
 from fairseq_floater.options import PositionOptions
 
@@ -42,10 +42,18 @@ def meaning(field: "Field[Any]") -> str:
     return re.sub(r"--[a-z][a-z0-9-]*", r"`\g<0>`", text)
 
 
+def place(field: Field) -> Tuple[bool, int]:
+    """Where a field stands: by the class that declares it, and old names after all others."""
+    declaring = [
+        field.name in vars(kind).get("__annotations__", ()) for kind in PositionOptions.__mro__
+    ]
+    return "renamed_to" in field.metadata, declaring.index(True)
+
+
 def table() -> str:
     """All flags as a table in Markdown."""
     rows: List[str] = ["| flag | default | values | meaning |", "|---|---|---|---|"]
-    for field in fields(PositionOptions):
+    for field in sorted(fields(PositionOptions), key=place):
         if field.name != "_name":  # fairseq's own
             cells = f"`{flag(field)}`", default(field), values(field), meaning(field)
             rows.append(f"| {' | '.join(cells)} |")
