@@ -76,5 +76,5 @@ def add_flags(parser: argparse.ArgumentParser, options: FairseqDataclass) -> Non
     gen_parser_from_dataclass(parser, options, delete_default=True)
     choices = {f.name: f.metadata.get("choices") for f in fields(options)}
     for action in parser._actions:
-        if choices.get(action.dest):
-            action.choices = list(choices[action.dest])
+        if known := choices.get(action.dest):
+            action.choices = list(known)

@@ -1,6 +1,6 @@
 """fairseq's multi-head attention with a seam for positions."""
 
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 import torch
 from fairseq.modules import MultiheadAttention
@@ -57,29 +57,35 @@ class PositionedAttention(MultiheadAttention):
         Returns:
             (target length, batch, dim), and the weights, if any were asked for.
         """
-        cache = None if incremental_state is None else self._get_input_buffer(incremental_state)
+        cache: Dict[str, Any] = {}
+        if incremental_state is not None:
+            cache = self._get_input_buffer(incremental_state)
         key, value = self._inputs(query, key, value, known=static_kv and bool(cache))
         q, k, v = self.positions.project(self, query, key, value)
-        q, k, v = self._heads(q), self._heads(k), self._heads(v)
+        q = self._heads(q)
+        k = None if k is None else self._heads(k)
+        v = None if v is None else self._heads(v)
         q, k = self.positions.rotate(q, k)
-        if cache is not None:
-            k, v, key_padding_mask = self._kept(cache, k, v, key_padding_mask, static_kv)
+        k, v = _with_earlier(cache, k, v)
+        if incremental_state is not None:
+            key_padding_mask = self._keep(cache, k, v, key_padding_mask, static_kv)
             self._set_input_buffer(incremental_state, cache)
         mask = _merged(attn_mask, key_padding_mask, self.positions.scores(q, k))
         if before_softmax:
             return self._logits(q, k, mask).flatten(0, 1), v.flatten(0, 1)
-        weights = None
+        shown = None
         openly = need_weights or need_head_weights or self.positions.needs_weights
         if openly or (q.size(2) == 1 and q.device.type == "cpu"):
             # On a CPU there is nothing to fuse for a single query, and the fused kernel is slower.
             attended, weights = self._attend_openly(q, k, v, mask)
+            if need_head_weights:
+                shown = weights.transpose(0, 1)
+            elif need_weights:
+                shown = weights.mean(dim=1)
         else:
             attended = F.scaled_dot_product_attention(q, k, v, mask, self._dropout_rate())
         # (batch, heads, target, head dim) to (target, batch, dim)
-        y = self.out_proj(attended.permute(2, 0, 1, 3).flatten(2))
-        if need_head_weights:
-            return y, weights.transpose(0, 1)
-        return y, weights.mean(dim=1) if need_weights else None
+        return self.out_proj(attended.permute(2, 0, 1, 3).flatten(2)), shown
 
     def _inputs(
         self, query: Tensor, key: Optional[Tensor], value: Optional[Tensor], known: bool
@@ -91,31 +97,23 @@ class PositionedAttention(MultiheadAttention):
             return query, query
         return key, key if self.encoder_decoder_attention else value
 
-    def _heads(self, x: Optional[Tensor]) -> Optional[Tensor]:
+    def _heads(self, x: Tensor) -> Tensor:
         """(length, batch, dim) to (batch, heads, length, head dim)."""
-        if x is None:
-            return None
         length, batch = x.shape[:2]
         return x.view(length, batch, self.num_heads, self.head_dim).permute(1, 2, 0, 3)
 
-    def _kept(
+    def _keep(
         self,
-        cache: Dict[str, Optional[Tensor]],
-        k: Optional[Tensor],
-        v: Optional[Tensor],
+        cache: Dict[str, Any],
+        k: Tensor,
+        v: Tensor,
         key_padding_mask: Optional[Tensor],
         static_kv: bool,
-    ) -> Tuple[Tensor, Tensor, Optional[Tensor]]:
-        """All keys and values so far, with their pads; ``cache`` then holds them, as in fairseq.
+    ) -> Optional[Tensor]:
+        """Put all keys and values so far into ``cache``, as in fairseq, with their pads.
 
-        Keys and values (batch, heads, length, head dim), pads (batch, length).
+        Returns the pads, (batch, length).
         """
-        before = cache.get("prev_key") is not None
-        if before and k is None:
-            k, v = cache["prev_key"], cache["prev_value"]
-        elif before:
-            k = torch.cat([cache["prev_key"], k], dim=2)
-            v = torch.cat([cache["prev_value"], v], dim=2)
         key_padding_mask = MultiheadAttention._append_prev_key_padding_mask(
             key_padding_mask=key_padding_mask,
             prev_key_padding_mask=cache.get("prev_key_padding_mask"),
@@ -124,7 +122,7 @@ class PositionedAttention(MultiheadAttention):
             static_kv=static_kv,
         )
         cache.update(prev_key=k, prev_value=v, prev_key_padding_mask=key_padding_mask)
-        return k, v, key_padding_mask
+        return key_padding_mask
 
     def _logits(self, q: Tensor, k: Tensor, mask: Optional[Tensor]) -> Tensor:
         """(batch, heads, target, source)"""
@@ -151,6 +149,17 @@ class PositionedAttention(MultiheadAttention):
 
     def set_beam_size(self, beam_size: int) -> None:
         """Every hypothesis keeps keys of its own; fairseq's BART can share them."""
+
+
+def _with_earlier(
+    cache: Mapping[str, Any], k: Optional[Tensor], v: Optional[Tensor]
+) -> Tuple[Tensor, Tensor]:
+    """All keys and values so far, (batch, heads, length, head dim): the kept ones, then k and v."""
+    if k is None or v is None:
+        return cache["prev_key"], cache["prev_value"]
+    if cache.get("prev_key") is None:
+        return k, v
+    return torch.cat([cache["prev_key"], k], dim=2), torch.cat([cache["prev_value"], v], dim=2)
 
 
 def _merged(

@@ -74,6 +74,8 @@ class InputPositions(nn.Module):
             the first block's.
     """
 
+    anchor: Tensor
+
     def __init__(self, feed: PositionFeed, encoder: Optional[PositionEncoder] = None):
         super().__init__()
         self.feed = feed
@@ -82,4 +84,6 @@ class InputPositions(nn.Module):
 
     def forward(self, tokens: Tensor, incremental_state: Optional[Dict[str, Any]] = None) -> Tensor:
         """(batch, length, dim); one position, the last, in incremental decoding."""
-        return look_up_masked(self.feed.base, self.feed.base_rows, self.anchor)
+        base = self.feed.base
+        assert base is not None  # a stack with input positions opens its feed with theirs
+        return look_up_masked(base, self.feed.base_rows, self.anchor)

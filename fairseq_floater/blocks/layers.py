@@ -32,6 +32,10 @@ class PositionedLayer:
     #: which of the block's tracks belong to which attention
     slices: Dict[str, slice] = {}
 
+    # fairseq builds both; these are their types where they have biases.
+    self_attn: PositionedAttention
+    encoder_attn: PositionedAttention
+
     def projections(self) -> List[nn.Linear]:
         """The projections that this block's tracks are for, in the order of the tracks."""
         found: List[nn.Linear] = []

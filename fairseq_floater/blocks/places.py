@@ -140,20 +140,19 @@ def as_rows(times: Sequence[Tensor]) -> Tuple[Tensor, List[Tensor]]:
     return distinct[pads:], [part.view_as(stream) for part, stream in zip(parts, times)]
 
 
-def look_up(track: Tensor, rows: Tensor, like: Tensor) -> Tensor:
+def look_up(track: Tensor, rows: Optional[Tensor], like: Tensor) -> Tensor:
     """Vectors of one track (rows, dim) at ``rows`` >= 0, of any shape: (*shape, dim).
 
-    ``like`` gives the dtype.
+    Without rows the track has one, that of all tokens: (1, 1, dim). ``like`` gives the dtype.
     """
+    if rows is None:
+        return track.unsqueeze(0).to(like.dtype)
     return F.embedding(rows, track).to(like.dtype)
 
 
 def look_up_masked(track: Tensor, rows: Optional[Tensor], like: Tensor) -> Tensor:
-    """``look_up`` with zeros at pads, whose row is -1.
-
-    Without rows the track has one, that of all tokens: (1, 1, dim).
-    """
+    """``look_up`` with zeros at pads, whose row is -1."""
     if rows is None:
-        return track.unsqueeze(0).to(like.dtype)
+        return look_up(track, None, like)
     vectors = look_up(track, rows.clamp(min=0), like)
     return vectors * (rows >= 0).unsqueeze(-1).to(vectors.dtype)

@@ -2,7 +2,7 @@
 
 import zlib
 from contextlib import AbstractContextManager
-from typing import Any, Dict, List, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, Union
 
 import torch
 from fairseq.models.transformer import TransformerDecoderBase, TransformerEncoderBase
@@ -46,7 +46,8 @@ class PositionedStack:
         base_encoder: of the input encoding that biases are added beside; None without one.
         blocks: numbers of the blocks that have tracks, from 0.
         name: for error messages.
-        limit_name: the task's option that limits the length of the stack's input.
+        limit_name: the task's option that limits the length of the stack's input, and the stack's
+            attribute in which fairseq keeps it.
     """
 
     position_encoder: Optional[PositionEncoder]
@@ -54,6 +55,13 @@ class PositionedStack:
     blocks: Tuple[int, ...]
     name: str
     limit_name: str
+
+    # What fairseq's classes bring.
+    dictionary: Any
+    padding_idx: int
+    layers: nn.ModuleList
+    embed_positions: Any  # at first theirs, then what _install_positions puts in its place
+    modules: Callable[[], Iterator[nn.Module]]
 
     def _install_positions(
         self, cfg: Any, side: Any, name: str, attentions: Tuple[str, ...], max_positions: int
@@ -180,10 +188,10 @@ class PositionedStack:
         limits = [e.max_positions for e in encoders if e.max_positions is not None]
         return min(limits, default=None)
 
-    def _limited(self, stock_limit: int) -> int:
+    def max_positions(self) -> int:
         """Only a learned table limits the length; fairseq's default of 1024 does not."""
         limit = self._limit()
-        return UNLIMITED if limit is None else min(limit, stock_limit)
+        return UNLIMITED if limit is None else min(limit, getattr(self, self.limit_name))
 
     def upgrade_state_dict_named(self, state_dict: Dict[str, Tensor], name: str) -> Any:
         """Read also what fairseq's own Transformer wrote: its table has rows up to the pad."""
@@ -195,7 +203,7 @@ class PositionedStack:
             own = self.base_encoder is None
             place = "position_encoder" if own else "embed_positions.encoder"
             state_dict[f"{name}.{place}.table"] = table
-        return super().upgrade_state_dict_named(state_dict, name)  # type: ignore[misc]
+        return super().upgrade_state_dict_named(state_dict, name)  # type: ignore[misc]  # a mixin
 
 
 def _block_numbers(options: Any, side: Any) -> Tuple[int, ...]:
@@ -237,9 +245,6 @@ class FloaterEncoderStack(PositionedStack, TransformerEncoderBase):
         for own in encoder_out.get("places", ()):
             reordered["places"] = [own.index_select(0, new_order)]
         return reordered
-
-    def max_positions(self) -> int:
-        return self._limited(self.max_source_positions)
 
 
 class FloaterDecoderStack(PositionedStack, TransformerDecoderBase):
@@ -312,9 +317,6 @@ class FloaterDecoderStack(PositionedStack, TransformerDecoderBase):
         states = extra["inner_states"]  # (length, batch, dim)
         extra["inner_states"] = [s.take_along_dim(back.transpose(0, 1), 0) for s in states]
         return x.take_along_dim(back, 1), extra
-
-    def max_positions(self) -> int:
-        return self._limited(self.max_target_positions)
 
 
 def _source_places(encoder_out: Dict[str, List[Tensor]]) -> Tensor:

@@ -48,15 +48,15 @@ def last_checkpoints(folder: Path, count: int) -> List[Path]:
     Raises:
         UserError: if there are fewer.
     """
-    numbered = {}
+    numbered: Dict[bool, Dict[int, Path]] = {}
     for path in folder.glob("checkpoint*.pt"):
         if found := re.fullmatch(r"checkpoint(?:_\d+_)?(\d+)\.pt", path.name):
             by_update = path.name.startswith("checkpoint_")
             numbered.setdefault(by_update, {})[int(found[1])] = path
-    found = numbered.get(True) or numbered.get(False) or {}
-    if len(found) < count:
+    available = numbered.get(True) or numbered.get(False) or {}
+    if len(available) < count:
         raise UserError(
-            f"{folder} has {len(found)} checkpoints to average, {count} are wanted: train "
+            f"{folder} has {len(available)} checkpoints to average, {count} are wanted: train "
             f"longer, keep more (--keep-last-epochs {count}), or average fewer"
         )
-    return [found[number] for number in sorted(found)[-count:]]
+    return [available[number] for number in sorted(available)[-count:]]

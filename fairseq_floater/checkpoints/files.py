@@ -51,7 +51,7 @@ def remembering_across_processes(broadcast: Callable[..., Any]) -> Callable[...,
 
 def _explaining(load: Callable[..., Dict[str, Any]]) -> Callable[..., Dict[str, Any]]:
     @functools.wraps(load)
-    def explained(path: str, *args, **kwargs) -> Dict[str, Any]:
+    def explained(path: str, *args: Any, **kwargs: Any) -> Dict[str, Any]:
         try:
             return load(path, *args, **kwargs)
         except (FileNotFoundError, IsADirectoryError, PermissionError):

@@ -105,6 +105,8 @@ class PositionEncoder(nn.Module):
     #: it after every update of the dynamics, and most sentences are short
     growth = 64
 
+    anchor: Tensor
+
     def __init__(self, tracks: int, dim: int, name: str = "model"):
         super().__init__()
         self.tracks = tracks

@@ -6,7 +6,7 @@ command line, hydra, checkpoints and the documentation all read these fields.
 
 import math
 from dataclasses import Field, dataclass, field, fields
-from typing import Any, Callable, Collection, NamedTuple, Optional, Set
+from typing import Any, Callable, Collection, Dict, NamedTuple, Optional, Set
 
 from fairseq_floater.encoders.base import NoOptions
 from fairseq_floater.errors import UserError
@@ -41,7 +41,7 @@ def flag(
         range: the only numbers allowed.
         renamed_to: the field that this old name now stands for.
     """
-    metadata = {"help": help, "choices": choices, "renamed_to": renamed_to}
+    metadata: Dict[str, Any] = {"help": help, "choices": choices, "renamed_to": renamed_to}
     if range is not None:
         metadata |= {"range": range.text, "holds": range.holds}
     return field(default=default, metadata=metadata)

@@ -20,6 +20,7 @@ class LearnedEncoder(PositionEncoder):
 
     kind = "learned"
     injections = ("additive", "bias")
+    max_positions: int
 
     def __init__(
         self, tracks: int, dim: int, max_positions: int, *, initial_std: float, name: str = "model"

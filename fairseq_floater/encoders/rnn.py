@@ -1,7 +1,7 @@
 """The discrete counterpart of FLOATER: a recurrent cell over positions (paper, table 6)."""
 
 from dataclasses import dataclass
-from typing import List, Optional
+from typing import Any, List, Optional
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,8 @@ class RecurrentCell(nn.Module):
         layers: 1 or 2.
         input: ``scalar``, the position i itself, or ``vector``, its sinusoids.
     """
+
+    layers: Any  # nn.ModuleList of nn.Linear: it does not tell the type of what it holds
 
     def __init__(self, dim: int, layers: int = 1, input: str = "scalar"):
         super().__init__()

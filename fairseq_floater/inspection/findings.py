@@ -44,16 +44,18 @@ class Equation:
 
     @classmethod
     def of(cls, encoder: FloaterEncoder, length: int) -> "Equation":
-        dynamics: MLPDynamics = encoder.dynamics
-        norms = [
+        dynamics = encoder.dynamics
+        assert isinstance(dynamics, MLPDynamics)  # as every checkpoint has
+        state_norm, hidden_norm = (
             float(torch.linalg.matrix_norm(weight.detach().double(), 2))
             for weight in (
                 dynamics.fc1.weight[:, : dynamics.dim],
                 dynamics.fc2.weight[:, : dynamics.hidden_dim],
             )
-        ]
+        )
         error = solver_error(encoder, length)
-        return cls(dynamics.hidden_dim, error, *norms, encoder.delta * norms[0] * norms[1])
+        stiffness = encoder.delta * state_norm * hidden_norm
+        return cls(dynamics.hidden_dim, error, state_norm, hidden_norm, stiffness)
 
 
 @dataclass

@@ -1,11 +1,13 @@
 """Pictures of position encodings: position down, feature across (paper, figure 3)."""
 
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import matplotlib
 import torch
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure, FigureBase
 from torch import Tensor
 
 from fairseq_floater.errors import UserError
@@ -75,7 +77,7 @@ def _table(
     return table, stack.tracks, f"{config.position_encoder} encodings, {stack.name}"
 
 
-def _style(table: Tensor) -> Dict:
+def _style(table: Tensor) -> Dict[str, Any]:
     limit = float(table.abs().quantile(0.99) if table.numel() < 2**24 else table.abs().max())
     return {"aspect": "auto", "cmap": "RdBu_r", "vmin": -limit or -1.0, "vmax": limit or 1.0}
 
@@ -90,7 +92,7 @@ def check_ending(picture: Path) -> None:
         )
 
 
-def _save(figure, picture: Path) -> None:
+def _save(figure: Figure, picture: Path) -> None:
     from matplotlib import pyplot
 
     picture.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +117,7 @@ def draw(table: Tensor, rows: Sequence[str], picture: Path, title: str) -> None:
     _save(figure, picture)
 
 
-def track_axes(figure, rows: Sequence[str], blocks: int, x: str) -> List:
+def track_axes(figure: FigureBase, rows: Sequence[str], blocks: int, x: str) -> List[Axes]:
     """Axes for the tracks, in their order: a row of panels a projection, a column a block."""
     axes = figure.subplots(len(rows), blocks, squeeze=False, sharex=True, sharey=True)
     for block, axis in enumerate(axes[0]):

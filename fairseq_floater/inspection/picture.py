@@ -6,6 +6,8 @@ from typing import List, Sequence
 
 import matplotlib
 import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import FigureBase
 from torch import Tensor
 
 from fairseq_floater.inspection.encoders import load_stack
@@ -46,12 +48,13 @@ def draw(table: Tensor, tracks: Sequence[str], length: int, picture: Path, title
     blocks = len(table) // len(tracks)
     if len(table) == 1:
         figure = pyplot.figure(figsize=(13.0, 4.2), layout="constrained")
-        similarities, curves = figure.subfigures(1, 2, width_ratios=(1.0, 2.1))
+        parts = figure.subfigures(1, 2, squeeze=False, width_ratios=(1.0, 2.1))
     else:
         heights = (0.9 + 1.75 * len(tracks), 3.6)
         size = (max(8.5, 1.6 + 1.8 * blocks), 0.4 + sum(heights))
         figure = pyplot.figure(figsize=size, layout="constrained")
-        similarities, curves = figure.subfigures(2, 1, height_ratios=heights)
+        parts = figure.subfigures(2, 1, squeeze=False, height_ratios=heights)
+    similarities, curves = parts.flat
     figure.suptitle(title, fontsize=12)
     _draw_similarities(similarities, table[:, :length], tracks)
     norms, spectra = curves.subplots(1, 2)
@@ -61,7 +64,7 @@ def draw(table: Tensor, tracks: Sequence[str], length: int, picture: Path, title
     pyplot.close(figure)
 
 
-def _draw_similarities(figure, table: Tensor, tracks: Sequence[str]) -> None:
+def _draw_similarities(figure: FigureBase, table: Tensor, tracks: Sequence[str]) -> None:
     """A panel a track: a row of panels a projection, a column a block."""
     axes = track_axes(figure, tracks, len(table) // len(tracks), "position")
     for axis, cosines in zip(axes, similarity(table)):
@@ -75,7 +78,7 @@ def _draw_similarities(figure, table: Tensor, tracks: Sequence[str]) -> None:
     figure.suptitle(f"similarity of encodings, centred over positions 0 to {last}", fontsize=10)
 
 
-def _draw_norms(axis, table: Tensor, tracks: Sequence[str], length: int) -> None:
+def _draw_norms(axis: Axes, table: Tensor, tracks: Sequence[str], length: int) -> None:
     norms = table.norm(dim=2).unflatten(0, (-1, len(tracks)))
     for row, name in enumerate(tracks):
         axis.plot(norms[:, row].T, color=f"C{row}", alpha=0.4, linewidth=0.7)
@@ -93,7 +96,7 @@ def _draw_norms(axis, table: Tensor, tracks: Sequence[str], length: int) -> None
     _finish(axis, f"norm{means}", "position (tokens)", "Euclidean norm of the encoding")
 
 
-def _draw_spectra(axis, table: Tensor, length: int) -> None:
+def _draw_spectra(axis: Axes, table: Tensor, length: int) -> None:
     last = 2
     for color, count in zip(("C0", "C3"), ranges(table, length)):
         shares = variance_shares(table[:, :count])
@@ -108,7 +111,7 @@ def _draw_spectra(axis, table: Tensor, length: int) -> None:
     _finish(axis, f"singular values, squared{means}", "singular direction", "share of the variance")
 
 
-def _finish(axis, title: str, x: str, y: str) -> None:
+def _finish(axis: Axes, title: str, x: str, y: str) -> None:
     axis.set_title(title, fontsize=10)
     axis.set_xlabel(x, fontsize=8)
     axis.set_ylabel(y, fontsize=8)

@@ -22,7 +22,7 @@ _STACKS = ("encoder", "decoder")
 _POSITION_FIELDS = tuple(f.name for f in fields(PositionOptions) if f.name != "_name")
 
 
-def _flat_fields(config: type, prefix: str = "") -> List[Tuple[str, Any, Any]]:
+def _flat_fields(config: Any, prefix: str = "") -> List[Tuple[str, Any, Any]]:
     """(name, type, field) of every option of a fairseq dataclass, nested ones prefixed."""
     flat = []
     for f in fields(config):
@@ -39,7 +39,7 @@ def _flat_fields(config: type, prefix: str = "") -> List[Tuple[str, Any, Any]]:
     return flat
 
 
-_Flat = make_dataclass("_Flat", _flat_fields(TransformerConfig), bases=(FairseqDataclass,))
+_Flat: Any = make_dataclass("_Flat", _flat_fields(TransformerConfig), bases=(FairseqDataclass,))
 
 
 @dataclass

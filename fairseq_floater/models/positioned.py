@@ -1,7 +1,7 @@
 """What every model with positioned stacks can do, whatever stacks it has."""
 
 import copy
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, List, Mapping, MutableMapping
 
 from torch import Tensor
 
@@ -47,12 +47,12 @@ class PositionedModel:
             UserError: if ``options`` leave nothing to learn.
         """
         self.options = vars(options)
-        apply_levers(self, self.position_encoders(), options)  # type: ignore[arg-type]
+        apply_levers(self, self.position_encoders(), options)  # type: ignore[arg-type]  # a mixin
         lift_task_limits(task, self.stacks().values())
 
     def load_state_dict(
         self,
-        state_dict: Mapping[str, Tensor],
+        state_dict: MutableMapping[str, Tensor],
         strict: bool = True,
         model_cfg: Any = None,
         args: Any = None,
@@ -67,7 +67,8 @@ class PositionedModel:
         tables = take_baked(self.stacks(), weights)
         if strict:
             weights = fit(self, weights)
-        result = super().load_state_dict(weights, strict, None, args)  # type: ignore[misc]
-        for name, table in tables.items():
-            self.stacks()[name].position_encoder.keep(table)  # type: ignore[union-attr]
+        result = super().load_state_dict(weights, strict, None, args)  # type: ignore[misc]  # a mixin
+        stacks = self.stacks()
+        for name, table in tables.items():  # all of stacks that have a position encoder
+            stacks[name].position_encoder.keep(table)  # type: ignore[union-attr]
         return result

@@ -34,7 +34,7 @@ COMPARED = tuple(
 NAMED = 4
 
 
-class Weights(OrderedDict):
+class Weights(OrderedDict[str, Tensor]):
     """The weights of a checkpoint, which remember where they come from.
 
     Attributes:

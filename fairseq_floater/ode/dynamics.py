@@ -1,6 +1,6 @@
 """The learned right-hand side h of FLOATER's differential equation (paper, equation 3)."""
 
-from typing import Optional
+from typing import Callable, Optional
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +8,9 @@ from torch.nn import functional as F
 
 from fairseq_floater.errors import UserError
 from fairseq_floater.ode.runge_kutta import ACTIVATIONS
+
+#: dp/dt at a time, a scalar, and at states (tracks, dim), of whose shape it is
+Dynamics = Callable[[Tensor, Tensor], Tensor]
 
 
 class MLPDynamics(nn.Module):

@@ -17,7 +17,7 @@ states p are read off afterwards, in one product for all steps and tracks.
 ordinary autograd over a few large operations.
 """
 
-from typing import Tuple
+from typing import Any, List, Tuple
 
 import torch
 from torch import Tensor
@@ -102,7 +102,7 @@ class LinearRecurrence(torch.autograd.Function):
     """p_{n+1} = r_n p_n + v_n: all p_n, (steps + 1, tracks, dim), from p_0 and v; r are floats."""
 
     @staticmethod
-    def forward(ctx, initial: Tensor, increments: Tensor, decay: list) -> Tensor:
+    def forward(ctx: Any, initial: Tensor, increments: Tensor, decay: List[float]) -> Tensor:
         ctx.decay = decay
         states = torch.cat([initial.unsqueeze(0), increments])
         for n, r in enumerate(decay):
@@ -111,7 +111,7 @@ class LinearRecurrence(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad_states: Tensor):
+    def backward(ctx: Any, grad_states: Tensor) -> Tuple[Tensor, Tensor, None]:
         grads = grad_states.clone()
         for n in range(len(ctx.decay) - 1, -1, -1):
             grads[n].add_(grads[n + 1], alpha=ctx.decay[n])

@@ -1,12 +1,11 @@
 """The same solve through torchdiffeq: the reference, and the way for any other dynamics."""
 
-from typing import Callable
-
 import torch
 import torchdiffeq
 from torch import Tensor, nn
 
 from fairseq_floater.errors import UserError
+from fairseq_floater.ode.dynamics import Dynamics
 from fairseq_floater.ode.grid import StepGrid
 
 FIXED_SOLVERS = ("euler", "midpoint", "heun2", "heun3", "rk4")
@@ -18,7 +17,7 @@ RTOL, ATOL = 1e-6, 1e-8
 
 
 def integrate(
-    dynamics: Callable[[Tensor, Tensor], Tensor],
+    dynamics: Dynamics,
     initial: Tensor,
     grid: StepGrid,
     solver: str,
@@ -45,7 +44,7 @@ def integrate(
         if grid.stride > 1:
             times = torch.unique(torch.cat([times, nodes]))  # the last step may reach further
 
-        def steps(func: Callable, state: Tensor, asked: Tensor) -> Tensor:
+        def steps(func: Dynamics, state: Tensor, asked: Tensor) -> Tensor:
             # The adjoint asks for stretches between two positions, backwards in time.
             inside = nodes[(nodes > asked.min()) & (nodes < asked.max())]
             inner = torch.cat([asked[[0, -1]], inside]).sort(descending=bool(asked[0] > asked[-1]))

@@ -10,7 +10,7 @@ which ``fairseq_floater.ode.fixed_step`` derives. One matrix product a stage, fo
 """
 
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -48,11 +48,12 @@ TABLEAUS: Dict[str, Tableau] = {"euler": EULER, "midpoint": MIDPOINT, "rk4": RK4
 class Activation:
     """A nonlinearity and its derivative, from the input ``z`` and the output ``y = f(z)``.
 
-    ``from_output`` says that the derivative reads ``y`` alone, so that ``z`` need not be kept.
+    ``from_output`` says that the derivative reads ``y`` alone, so that ``z`` need not be kept
+    and may be any tensor.
     """
 
     function: Callable[[Tensor], Tensor]
-    derivative: Callable[[Optional[Tensor], Tensor], Tensor]
+    derivative: Callable[[Tensor, Tensor], Tensor]
     from_output: bool
 
 
@@ -101,7 +102,7 @@ class HiddenTrajectory(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx,
+        ctx: Any,
         start: Tensor,
         coupling: Tensor,
         drive: Tensor,
@@ -114,7 +115,7 @@ class HiddenTrajectory(torch.autograd.Function):
         tracks = start.size(0)
         activations = start.new_empty(steps, stages, tracks, hidden)
         keep_inputs = not activation.from_output
-        inputs = torch.empty_like(activations) if keep_inputs else None
+        inputs = torch.empty_like(activations) if keep_inputs else start.new_empty(0)
         z = start
         for n, h in enumerate(step_sizes):
             slopes: List[Tensor] = []
@@ -134,7 +135,9 @@ class HiddenTrajectory(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad_activations: Tensor, grad_last: Tensor):
+    def backward(
+        ctx: Any, grad_activations: Tensor, grad_last: Tensor
+    ) -> Tuple[Optional[Tensor], ...]:
         coupling, activations, inputs, z, last = ctx.saved_tensors
         step_sizes, damping, tableau, activation = ctx.scheme
         stages, b, a = tableau.stages, tableau.b, tableau.a
@@ -144,21 +147,18 @@ class HiddenTrajectory(torch.autograd.Function):
         grad_z = grad_last * activation.derivative(z, last)
         for n in range(len(step_sizes) - 1, -1, -1):
             h = step_sizes[n]
-            grad_stages: List[Tensor] = [None] * stages
+            grad_stages: List[Tensor] = []  # of the stages after i
             for i in range(stages - 1, -1, -1):
                 # A slope is used by the step itself (b) and by every later stage (column i of a).
-                later = range(i + 1, stages)
                 grad_slope = _accumulate(
-                    grad_z * (h * b[i]),
-                    [grad_stages[j] for j in later],
-                    [h * a[j][i] for j in later],
+                    grad_z * (h * b[i]), grad_stages, [h * a[j][i] for j in range(i + 1, stages)]
                 )
                 grad_slopes[n, i] = grad_slope
                 grad_stage = torch.addmm(grad_activations[n, i], grad_slope, transposed)
                 grad_stage.mul_(derivatives[n, i])
                 if damping:
                     grad_stage.sub_(grad_slope, alpha=damping)
-                grad_stages[i] = grad_stage
+                grad_stages.insert(0, grad_stage)
             grad_z = _accumulate(grad_z, grad_stages, [1.0] * stages)
         hidden = coupling.size(0)
         grad_coupling = activations.reshape(-1, hidden).t() @ grad_slopes.reshape(-1, hidden)

@@ -4,13 +4,13 @@
 ``torchdiffeq`` takes any dynamics and any of that library's solvers, and is the reference.
 """
 
-from typing import Callable, Optional
+from typing import Optional
 
 import torch
 from torch import Tensor
 
 from fairseq_floater.errors import UserError
-from fairseq_floater.ode.dynamics import MLPDynamics
+from fairseq_floater.ode.dynamics import Dynamics, MLPDynamics
 from fairseq_floater.ode.fixed_step import integrate
 from fairseq_floater.ode.grid import StepGrid, StepsPerPosition
 from fairseq_floater.ode.reference import integrate as integrate_by_torchdiffeq
@@ -20,7 +20,7 @@ BACKENDS = ("native", "torchdiffeq")
 
 
 def solve(
-    dynamics: Callable[[Tensor, Tensor], Tensor],
+    dynamics: Dynamics,
     initial: Tensor,
     times: Tensor,
     *,
@@ -53,18 +53,18 @@ def solve(
     grid = StepGrid.build(times, steps_per_position)
     with torch.autocast(initial.device.type, enabled=False):
         initial = initial if initial.dtype == torch.float64 else initial.float()
-        if backend == "native":
+        if backend == "native" and isinstance(dynamics, MLPDynamics):  # always
             return integrate(dynamics, initial, grid, TABLEAUS[solver])
         return integrate_by_torchdiffeq(dynamics, initial, grid, solver, adjoint)
 
 
-def _default_backend(dynamics: Callable, solver: str, adjoint: bool) -> str:
+def _default_backend(dynamics: Dynamics, solver: str, adjoint: bool) -> str:
     native = isinstance(dynamics, MLPDynamics) and solver in TABLEAUS and not adjoint
     return "native" if native else "torchdiffeq"
 
 
 def _validate(
-    dynamics: Callable, initial: Tensor, times: Tensor, solver: str, backend: str, adjoint: bool
+    dynamics: Dynamics, initial: Tensor, times: Tensor, solver: str, backend: str, adjoint: bool
 ) -> None:
     if backend not in BACKENDS:
         raise UserError(f"unknown ode backend {backend!r}: choose from {', '.join(BACKENDS)}")

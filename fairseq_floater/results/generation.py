@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import List
+from typing import Dict, List
 
 from fairseq_floater.errors import UserError
 
@@ -37,7 +37,9 @@ def read_generation(log: Path) -> List[Translation]:
     Raises:
         UserError: if the log is incomplete, or the length limit depends on the source.
     """
-    texts, lengths, limit = {}, {}, None
+    texts: Dict[int, str] = {}
+    lengths: Dict[int, int] = {}
+    limit = None
     for line in read_lines(log):
         if found := re.match(r"([HP])-(\d+)\t(.*)", line):
             kind, number, rest = found[1], int(found[2]), found[3]
@@ -62,4 +64,4 @@ def _length_limit(line: str, log: Path) -> int:
             f"{log} was made with --max-len-a {slope[1]}, which makes the limit depend on the "
             "batch: generate with --max-len-b alone"
         )
-    return int(re.search(r"'max_len_b': (\d+)", line)[1])
+    return int(re.findall(r"'max_len_b': (\d+)", line)[0])

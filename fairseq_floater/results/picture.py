@@ -5,6 +5,7 @@ from statistics import mean, stdev
 from typing import Dict, List
 
 import matplotlib
+from matplotlib.axes import Axes
 
 from fairseq_floater.results.record import Record
 
@@ -31,7 +32,7 @@ def draw(pairs: Dict[str, Dict[str, List[Record]]], path: Path) -> None:
     pyplot.close(figure)
 
 
-def _by_length(axis, test: str, rows: Dict[str, List[Record]]) -> None:
+def _by_length(axis: Axes, test: str, rows: Dict[str, List[Record]]) -> None:
     for row, records in rows.items():
         records = [r for r in records if r.bins(test)]
         if not records:
@@ -47,7 +48,7 @@ def _by_length(axis, test: str, rows: Dict[str, List[Record]]) -> None:
     axis.legend(fontsize=8)
 
 
-def _by_row(axis, test: str, rows: Dict[str, List[Record]]) -> None:
+def _by_row(axis: Axes, test: str, rows: Dict[str, List[Record]]) -> None:
     shown = {row: [r for r in rs if test in r.tests] for row, rs in rows.items()}
     shown = {row: rs for row, rs in shown.items() if rs}
     for height, (_, records) in enumerate(shown.items()):

@@ -11,6 +11,7 @@ from fairseq_floater.results.scores import digest
 from fairseq_floater.results.significance import p_values
 
 Rows = Dict[str, List[Record]]  #: a row's records, one a seed
+Find = Callable[[Record], Any]  #: a figure of a record; ``KeyError`` where it has none
 
 
 def report(folder: Path, out: Path, baseline: Optional[str] = None, title: str = "") -> None:
@@ -45,7 +46,7 @@ def report(folder: Path, out: Path, baseline: Optional[str] = None, title: str =
     picture.draw(pairs, out.with_name(out.name + ".png"))
 
 
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
@@ -69,7 +70,7 @@ def _tests(rows: Rows) -> List[str]:
     return list(dict.fromkeys(test for rs in rows.values() for r in rs for test in r.tests))
 
 
-def _values(records: Sequence[Record], find: Callable[[Record], Any]) -> List[float]:
+def _values(records: Sequence[Record], find: Find) -> List[float]:
     found = []
     for record in records:
         try:
@@ -79,9 +80,17 @@ def _values(records: Sequence[Record], find: Callable[[Record], Any]) -> List[fl
     return found
 
 
-def _cell(records: Sequence[Record], find: Callable[[Record], Any], digits: int = 1) -> str:
+def _cell(records: Sequence[Record], find: Find, digits: int = 1) -> str:
     values = _values(records, find)
     return spread(values, digits) if values else ""
+
+
+def _score(test: str, kind: str) -> Find:
+    return lambda record: record.tests[test][kind]
+
+
+def _score_of_bin(test: str, words: str, kind: str) -> Find:
+    return lambda record: record.bins(test)[words][kind]
 
 
 def _summary(pairs: Dict[str, Rows]) -> str:
@@ -89,10 +98,7 @@ def _summary(pairs: Dict[str, Rows]) -> str:
     columns = [(pair, test) for pair, rows in pairs.items() for test in _tests(rows)]
     body = []
     for row in dict.fromkeys(row for rows in pairs.values() for row in rows):
-        found = [
-            _values(pairs[pair].get(row, []), lambda r, t=test: r.tests[t]["bleu"])
-            for pair, test in columns
-        ]
+        found = [_values(pairs[pair].get(row, []), _score(test, "bleu")) for pair, test in columns]
         average = f"{mean(map(mean, found)):.2f}" if all(found) else ""
         body.append([row, *(spread(values) if values else "" for values in found), average])
     return markdown(["BLEU", *(f"{pair} {test}" for pair, test in columns), "average"], body)
@@ -111,7 +117,7 @@ def _scores(rows: Rows) -> str:
     body = [
         [
             row,
-            *(_cell(records, lambda r, t=t, k=k: r.tests[t][k]) for t, k in columns),
+            *(_cell(records, _score(test, kind)) for test, kind in columns),
             len(records),
         ]
         for row, records in rows.items()
@@ -180,10 +186,7 @@ def _lengths(rows: Rows, test: str) -> str:
             ("length_ratio", "length ratio", 2),
             ("ended", "ended by themselves", 3),
         ):
-            cells = [
-                _cell(records, lambda r, w=words, k=kind: r.bins(test)[w][k], digits)
-                for words in sizes
-            ]
+            cells = [_cell(records, _score_of_bin(test, words, kind), digits) for words in sizes]
             body.append([f"{row}: {label}", *cells])
     return markdown(header, body)
 

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import List, Sequence
+from typing import Any, Dict, List, Sequence
 
 from fairseq_floater.errors import UserError
 from fairseq_floater.inspection.encoders import (
@@ -88,7 +88,7 @@ def parse_edges(text: str) -> List[int]:
     return edges
 
 
-def _read_corpus(data: Path) -> dict:
+def _read_corpus(data: Path) -> Dict[str, Any]:
     path = data / "corpus.json"
     try:
         corpus = json.loads(path.read_text("utf-8"))
@@ -99,7 +99,7 @@ def _read_corpus(data: Path) -> dict:
     return corpus
 
 
-def _read_test_set(data: Path, corpus: dict, test: str) -> EvaluationSet:
+def _read_test_set(data: Path, corpus: Dict[str, Any], test: str) -> EvaluationSet:
     source, target = corpus["source"], corpus["target"]
     tokenised = None
     if corpus["tokenizer"] is not None:

@@ -3,7 +3,7 @@
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from sacrebleu.metrics import BLEU, CHRF
 from sacremoses import MosesDetokenizer
@@ -113,7 +113,7 @@ def split_compounds(lines: Sequence[str]) -> List[str]:
     return [re.sub(r"(\S)-(\S)", r"\1 ##AT##-##AT## \2", line) for line in lines]
 
 
-def _bins(source: Sequence[str], edges: Sequence[int]):
+def _bins(source: Sequence[str], edges: Sequence[int]) -> Iterator[Tuple[str, List[int]]]:
     """(name, indices) of the sentences by their number of source words."""
     if not edges:
         return
@@ -125,7 +125,12 @@ def _bins(source: Sequence[str], edges: Sequence[int]):
         yield name, [i for i, length in enumerate(lengths) if low < length <= high]
 
 
-def _measure(hypotheses, translations, test: EvaluationSet, chosen) -> Dict[str, Any]:
+def _measure(
+    hypotheses: Sequence[str],
+    translations: Sequence[Translation],
+    test: EvaluationSet,
+    chosen: Sequence[int],
+) -> Dict[str, Any]:
     if not chosen:
         return {"sentences": 0}
     output = [hypotheses[i] for i in chosen]

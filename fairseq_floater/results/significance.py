@@ -4,7 +4,7 @@ Paired bootstrap resampling (Koehn 2004) and paired approximate randomisation (R
 2005), each with sacreBLEU's own number of samples and seed.
 """
 
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, Sequence, Tuple
 
 from sacrebleu.significance import PairedTest
 
@@ -33,7 +33,7 @@ def p_values(
     result: Dict[str, Dict[str, Dict[str, float]]] = {name: {} for name, _ in systems}
     for test, code in TESTS.items() if systems else ():
         # The metrics cache references, hence new ones for each test.
-        named: List = [("baseline", list(baseline)), *[(n, list(h)) for n, h in systems]]
+        named = [("baseline", list(baseline)), *[(n, list(h)) for n, h in systems]]
         compare = PairedTest(named, metrics(lowercase), [list(references)], code)
         _, scores = compare()
         for metric in ("BLEU", "chrF2"):

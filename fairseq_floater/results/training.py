@@ -40,4 +40,4 @@ def read_training(log: Path) -> Dict[str, Any]:
 
 def _loss(line: str) -> float:
     """Of the references themselves where the criterion smooths labels, in bits a token."""
-    return float((re.search(r"nll_loss (\S+)", line) or re.search(r"loss (\S+)", line))[1])
+    return float((re.findall(r"nll_loss (\S+)", line) or re.findall(r"loss (\S+)", line))[0])

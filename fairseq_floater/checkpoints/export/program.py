@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from fairseq_floater.blocks.places import token_numbers
-from fairseq_floater.blocks.stacks import PositionedStack
+from fairseq_floater.blocks.stacks import FloaterDecoderStack, FloaterEncoderStack, PositionedStack
 from fairseq_floater.checkpoints.export import Lengths, require_whole_positions
 from fairseq_floater.checkpoints.loading import load_model
 from fairseq_floater.encoders import PositionEncoder
@@ -127,6 +127,7 @@ class FixedTable(nn.Module):
     """Stands in for a position encoder: its first ``length`` positions, whatever is asked for."""
 
     max_positions = None  # the program's own bounds see to it
+    table: Tensor
 
     def __init__(self, encoder: PositionEncoder, length: int):
         super().__init__()
@@ -146,13 +147,16 @@ class WholeStack(nn.Module):
         self.stack = stack
         stack.layers = nn.ModuleList(stack.layers)  # with layer drop it draws random numbers
         if stack.position_encoder is not None:
-            stack.position_encoder = FixedTable(stack.position_encoder, length)
+            fixed = FixedTable(stack.position_encoder, length)
+            stack.position_encoder = fixed  # type: ignore[assignment]  # does all that is asked
         if stack.base_encoder is not None:
             stack.embed_positions.encoder = FixedTable(stack.base_encoder, length)
 
 
 class WholeEncoder(WholeStack):
     """Tokens (batch, length) and their pads to (length, batch, dim)."""
+
+    stack: FloaterEncoderStack
 
     def forward(self, tokens: Tensor, pads: Tensor) -> Tensor:
         stack = self.stack
@@ -166,6 +170,8 @@ class WholeEncoder(WholeStack):
 
 class WholeDecoder(WholeStack):
     """Tokens (batch, length), the encoder's output and source pads to (batch, length, V)."""
+
+    stack: FloaterDecoderStack
 
     def forward(self, tokens: Tensor, encoded: Tensor, source_pads: Tensor) -> Tensor:
         # A pad on the left would see nothing but pads, which gives NaN: pads go to the right.

@@ -30,10 +30,10 @@ from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from fairseq_floater.blocks.stacks import PositionedStack
 from fairseq_floater.checkpoints.export import DEFAULT_POSITIONS, Lengths, require_whole_positions
 from fairseq_floater.checkpoints.files import model_options, write_checkpoint
 from fairseq_floater.checkpoints.loading import load_model
+from fairseq_floater.encoders import PositionEncoder
 from fairseq_floater.errors import UserError
 from fairseq_floater.models.config import FloaterTransformerConfig
 from fairseq_floater.models.floater_transformer import FloaterTransformerModel
@@ -60,7 +60,7 @@ def export_stock(checkpoint: Path, output: Path, positions: Optional[int] = None
     cfg = state.get("cfg") or _of_arguments(state["args"])
     options = {**model_options(state), **_stock_positions(config, lengths)}
     state["cfg"], state["args"] = _configuration(cfg, options, lengths), None
-    state["model"] = _weights(state["model"], model, config, lengths)
+    state["model"] = _weights(state["model"], model, lengths)
     state["last_optimizer_state"] = None
     write_checkpoint(state, output)
     return lengths
@@ -139,20 +139,20 @@ def _items_and_attributes(options: Mapping[str, Any]) -> "OrderedDict[str, Any]"
 def _weights(
     weights: Mapping[str, Tensor],
     model: FloaterTransformerModel,
-    config: FloaterTransformerConfig,
     lengths: Lengths,
 ) -> "OrderedDict[str, Tensor]":
     ours = ".position_encoder."
     stock = OrderedDict((n, w) for n, w in weights.items() if ours not in new_name(n))
-    if config.kind.learns:
-        for (name, stack), length in zip(model.stacks().items(), lengths):
-            stock[f"{name}.embed_positions.weight"] = _table(stack, length)
+    for (name, stack), length in zip(model.stacks().items(), lengths):
+        encoder = stack.position_encoder
+        if encoder is not None and encoder.learns:
+            stock[f"{name}.embed_positions.weight"] = _table(encoder, stack.padding_idx, length)
     return stock
 
 
-def _table(stack: PositionedStack, length: int) -> Tensor:
+def _table(encoder: PositionEncoder, padding_idx: int, length: int) -> Tensor:
     """(padding_idx + 1 + length, dim): fairseq counts positions from after the pad's."""
     with torch.no_grad():
-        vectors = stack.position_encoder(length)[0]
-    unused = vectors.new_zeros(stack.padding_idx + 1, vectors.size(1))
+        vectors = encoder(length)[0]
+    unused = vectors.new_zeros(padding_idx + 1, vectors.size(1))
     return torch.cat([unused, vectors])
