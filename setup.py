@@ -58,6 +58,7 @@ setup(
         "recipes": ["pysword>=0.2.8", "subword-nmt>=0.3.8"],
         "test": [
             "ctranslate2>=4.8",
+            "mypy>=1.18",
             "pytest>=8",
             "pytest-xdist>=3",
             "ruff>=0.6",
@@ -69,7 +70,7 @@ setup(
             "mkdocstrings[python]>=0.26",
             "ruff>=0.6",  # formats signatures
         ],
-        "dev": ["mypy>=1.11", "pre-commit>=4"],
+        "dev": ["pre-commit>=4"],
     },
     entry_points={"console_scripts": ["floater=fairseq_floater.cli:main"]},
 )
