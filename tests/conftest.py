@@ -98,3 +98,13 @@ def as_options(encoder, blocks, injection):
 def combination(request):
     """Options of one valid combination."""
     return as_options(*request.param)
+
+
+#: modules that take longest, which pytest-xdist starts with (see run.sh)
+LONG = ("quickstart", "training", "run", "command_line", "readme", "wmt14", "corpora")
+
+
+def pytest_collection_modifyitems(items):
+    """The long modules first, so that no process is left with one at the end."""
+    ranks = {f"test_{name}": rank for rank, name in enumerate(LONG)}
+    items.sort(key=lambda item: ranks.get(item.path.stem, len(LONG)))

@@ -8,4 +8,5 @@ ruff check .
 ruff format --check .
 mypy
 # A process a core, with one thread each; tests of a file share what they have trained.
-OMP_NUM_THREADS=1 exec python -m pytest tests -n "$(nproc)" --dist loadfile "$@"
+OMP_NUM_THREADS=1 exec python -m pytest tests -n "$(nproc)" --dist loadfile \
+    --no-loadscope-reorder "$@"
