@@ -28,7 +28,11 @@ import sys
 import types
 from pathlib import Path
 
-IMPORTED = ("torch", "fairseq", "fairseq.trainer", "fairseq.sequence_generator", "hydra")
+#: by every program, by torch at the first step of an optimizer, and by the commands of ``floater``
+IMPORTED = (
+    *("torch", "fairseq", "fairseq.trainer", "fairseq.sequence_generator", "hydra"),
+    *("torch._dynamo", "matplotlib.figure", "matplotlib.backends.backend_agg", "sacremoses"),
+)
 
 
 class Server:
@@ -98,8 +102,8 @@ def receive(client):
 
 
 def starts_equal(environment, other):
-    """Whether what Python and torch read of these when they start is the same."""
-    names = {name for name in {*environment, *other} if name.startswith("PYTHON")}
+    """Whether what Python, torch and matplotlib read of these at the start is the same."""
+    names = {name for name in {*environment, *other} if name.startswith(("PYTHON", "MPL"))}
     return all(environment.get(name) == other.get(name) for name in {*names, "OMP_NUM_THREADS"})
 
 
@@ -122,8 +126,10 @@ def become(request, files):
 
 if __name__ == "__main__":
     server = Server(socket.socket(fileno=int(sys.argv[1])))
+    logging.disable()
     for name in IMPORTED:
         importlib.import_module(name)
+    logging.disable(logging.NOTSET)
     gc.freeze()  # what is there is shared with the processes as long as nothing touches it
     become(*server.serve())
     program = types.ModuleType("__main__")
