@@ -7,6 +7,7 @@ setup_environment
 ruff check .
 ruff format --check .
 mypy
-# A process a core, with one thread each; tests of a file share what they have trained.
-OMP_NUM_THREADS=1 exec python -m pytest tests -n "$(nproc)" --dist loadfile \
-    --no-loadscope-reorder "$@"
+# A process for each core, with one thread each; tests of a file share what they have trained.
+# (nproc alone takes OMP_NUM_THREADS for the number of cores.)
+OMP_NUM_THREADS=1 exec python -m pytest tests -n "$(env -u OMP_NUM_THREADS nproc)" \
+    --dist loadfile --no-loadscope-reorder "$@"

@@ -45,7 +45,7 @@ def test_heatmap_of_every_encoder(combination, stack, tmp_path, capsys):
     assert code == 0 and picture.read_bytes().startswith(b"\x89PNG")
     alone, _ = load_position_encoder(checkpoint, stack)
     with torch.no_grad():
-        assert torch.equal(alone(30), getattr(model, stack).positions(30))
+        assert torch.equal(alone(30), getattr(model, stack).position_encoder(30))
 
 
 def test_heatmap_refusals(tmp_path, capsys):
