@@ -1,4 +1,4 @@
-"""The one exception for input a user can mend, shown as one line on the command line."""
+"""The one exception for input that a user can correct, shown as one line on the command line."""
 
 import os
 import re
@@ -76,18 +76,18 @@ _COMPLAINTS = {
 
 
 def _known_complaint(text: str) -> Optional[str]:
-    """The mend of what torch complains of, if we know one.
+    """What to do about what torch complains of, if that is known.
 
     fairseq starts a process for each GPU, and torch hands on their errors as the text of their
     tracebacks.
     """
     if found := re.search(r"^fairseq_floater\.errors\.UserError: (.*)", text, re.MULTILINE):
         return found[1]
-    return next((mend for theirs, mend in _COMPLAINTS.items() if theirs in text), None)
+    return next((advice for theirs, advice in _COMPLAINTS.items() if theirs in text), None)
 
 
 def _user_error_behind(error: Optional[BaseException]) -> Optional[UserError]:
-    """fairseq wraps errors in its own; the one that says what to mend may be further down."""
+    """fairseq wraps errors in its own; the one that says what to correct may be further down."""
     seen = set()
     while error is not None and id(error) not in seen:
         if isinstance(error, UserError):

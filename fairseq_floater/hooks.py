@@ -2,7 +2,8 @@
 
 ``install`` is called once, when the package is imported. Nothing else in the package assigns to a
 name of another library. Models and architectures are not here: registering them is what fairseq
-offers plugins.
+offers plugins. Nor are the limits of a task, which a model lifts when it is built for it
+(``models.limits``).
 """
 
 import argparse

@@ -54,13 +54,24 @@ class PositionOptions(EncoderOptions, LeverOptions, FairseqDataclass):
 
 
 def take_over_old_names(options: PositionOptions) -> None:
-    """Move what old names of options say to their new names."""
+    """Move what old names of options say to their new names.
+
+    Raises:
+        UserError: if both names of an option are given, and say different things.
+    """
+    defaults = {declared.name: declared.default for declared in fields(options)}
     for declared in fields(options):
-        new = declared.metadata.get("renamed_to")
-        if new and getattr(options, declared.name) != declared.default:
-            _say_renamed(declared.name, new)
-            setattr(options, new, getattr(options, declared.name))
-            setattr(options, declared.name, declared.default)
+        new, value = declared.metadata.get("renamed_to"), getattr(options, declared.name)
+        if not new or value == declared.default:
+            continue
+        if getattr(options, new) not in (defaults[new], value):
+            raise UserError(
+                f"{flag_name(declared.name)} {value} is the old name of {flag_name(new)}, which "
+                f"is {getattr(options, new)}: give one of them"
+            )
+        _say_renamed(declared.name, new)
+        setattr(options, new, value)
+        setattr(options, declared.name, declared.default)
 
 
 @functools.cache  # says so once

@@ -13,9 +13,9 @@ from fairseq_floater.blocks.seam import NEUTRAL, AttentionPositions
 class PositionedAttention(MultiheadAttention):
     """The same parameters, state keys, cache and results as fairseq's, and positions in between.
 
-    fairseq computes attention in two ways, of which one reads the weights of the projections
-    instead of calling them; this class has its own, over torch's fused attention, for training
-    and generation alike. Constructor arguments are fairseq's.
+    fairseq computes attention in two ways, of which one has no place for anything between the
+    projections and the logits; this class has one of its own, over torch's fused attention, for
+    training and generation alike. Constructor arguments are fairseq's.
     """
 
     def __init__(self, *args: Any, **kwargs: Any):

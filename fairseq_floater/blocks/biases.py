@@ -1,6 +1,6 @@
 """FLOATER's form of positions in attention: biases of queries, keys and values (section 3.3)."""
 
-from typing import NamedTuple, Optional, Sequence, Tuple
+from typing import NamedTuple, Optional, Sequence, Tuple, Union
 
 import torch
 from fairseq.modules import MultiheadAttention
@@ -16,12 +16,25 @@ class Track(NamedTuple):
 
     Attributes:
         vectors: (rows, dim).
-        rows: (length, batch), which row each token reads, >= 0; None where all tokens read the only
-            row, in which the projection's own bias is contained (``with_own_biases``).
+        rows: (length, batch), which row each token reads, >= 0.
     """
 
     vectors: Tensor
-    rows: Optional[Tensor]
+    rows: Tensor
+
+
+class WholeBias(NamedTuple):
+    """The bias of all tokens of a decoding step, which stand at one position.
+
+    Attributes:
+        vector: (dim,), with the projection's own bias added (``with_own_biases``).
+    """
+
+    vector: Tensor
+
+
+#: tracks for the stretches of tokens that are read one after another, or one bias for all tokens
+Bias = Union[Sequence[Track], WholeBias]
 
 
 class ProjectionBiases(AttentionPositions):
@@ -29,15 +42,15 @@ class ProjectionBiases(AttentionPositions):
 
     Args:
         query: of the queries.
-        keys, values: of the keys and values, one for each stretch of their tokens: one, or two
-            where self-attention reads the source and the target together; none in the later
-            steps of a decoding where they are kept.
+        key, value: of the keys and values. They have two stretches where self-attention reads
+            the source and the target together. None in the later steps of a decoding where those
+            of the source are kept.
     """
 
-    def __init__(self, query: Track, keys: Sequence[Track], values: Sequence[Track]):
-        self.query = query
-        self.keys = keys
-        self.values_of_tokens = values
+    def __init__(self, query: Bias, key: Optional[Bias], value: Optional[Bias]):
+        self.query_bias = query
+        self.key_bias = key
+        self.value_bias = value
 
     def project(
         self,
@@ -46,18 +59,20 @@ class ProjectionBiases(AttentionPositions):
         key: Optional[Tensor],
         value: Optional[Tensor],
     ) -> Tuple[Tensor, Optional[Tensor], Optional[Tensor]]:
-        q = biased(attention.q_proj, query, [self.query])
-        k = None if key is None else biased(attention.k_proj, key, self.keys)
-        v = None if value is None else biased(attention.v_proj, value, self.values_of_tokens)
+        q = biased(attention.q_proj, query, self.query_bias)
+        k = None if key is None else biased(attention.k_proj, key, self.key_bias)
+        v = None if value is None else biased(attention.v_proj, value, self.value_bias)
         return q, k, v
 
 
-def biased(projection: nn.Linear, x: Tensor, tracks: Sequence[Track]) -> Tensor:
+def biased(projection: nn.Linear, x: Tensor, bias: Optional[Bias]) -> Tensor:
     """``projection`` of x (length, batch, dim), with a bias that depends on the position."""
-    if tracks[0].rows is None:
-        return F.linear(x, projection.weight, tracks[0].vectors)
+    if bias is None:
+        raise RuntimeError("tokens are projected whose positions nobody told")
+    if isinstance(bias, WholeBias):
+        return F.linear(x, projection.weight, bias.vector)
     y = projection(x)
-    vectors = [look_up(track.vectors, track.rows, y) for track in tracks]
+    vectors = [look_up(track.vectors, track.rows, y) for track in bias]
     return y + (vectors[0] if len(vectors) == 1 else torch.cat(vectors))
 
 

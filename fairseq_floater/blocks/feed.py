@@ -3,19 +3,20 @@
 fairseq's stacks call their blocks with fixed arguments. A forward pre-hook on each block adds
 three more, taken from the feed that the stack has opened for this pass:
 
-    position_tracks (tracks of the block, rows, dim), or (tracks, dim) where one vector is for all
-        tokens and replaces the projection's own bias
+    position_tracks (tracks of the block, rows, dim); or (tracks, dim) where one vector is for all
+        tokens and has the projection's own bias in it
     rows (length, batch), which row of them each token reads, -1 at pads; None if there is but one,
         that of all tokens
     source_rows (source length, batch), for cross-attention
 
 They travel as arguments, not in a closure, so that activation checkpointing sees the tensors
-that need a gradient and can run a block twice.
+that need a gradient and can run a block twice. What a pass is about is kept on the stack while
+it lasts: one model serves one thread at a time.
 """
 
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Dict, Iterable, Iterator, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -24,32 +25,40 @@ from fairseq_floater.blocks.places import Rows, look_up_masked
 from fairseq_floater.encoders import PositionEncoder
 
 
+class Pass(NamedTuple):
+    """The vectors of one forward pass.
+
+    Attributes:
+        blocks: the tracks of each block, see above.
+        rows: of the blocks' tokens, batch first.
+        base: (rows, dim), vectors of the input; None without any.
+        base_rows: of the input's tokens, batch first.
+    """
+
+    blocks: Sequence[Tensor]
+    rows: Rows
+    base: Optional[Tensor]
+    base_rows: Rows
+
+
 class PositionFeed:
-    """The vectors of the forward pass under way; empty between passes."""
+    """Serves the blocks the vectors of the forward pass under way, if one is."""
 
     def __init__(self) -> None:
-        self.blocks: Sequence[Tensor] = ()
-        self.rows: Optional[Tensor] = None
-        self.source_rows: Optional[Tensor] = None
-        self.base: Optional[Tensor] = None
-        self.base_rows: Optional[Tensor] = None
+        self.current: Optional[Pass] = None
 
     @contextmanager
-    def opened(
-        self, blocks: Sequence[Tensor], rows: Rows, base: Optional[Tensor], base_rows: Rows
-    ) -> Iterator[None]:
-        """Serve ``blocks``, (tracks, rows, dim) each, and ``base`` (rows, dim) at the input."""
-        self.blocks = blocks
-        self.rows = None if rows.own is None else rows.own.t()
-        self.source_rows = None if rows.source is None else rows.source.t()
-        self.base, self.base_rows = base, base_rows.own
+    def opened(self, current: Pass) -> Iterator[None]:
+        """Serve ``current`` within."""
+        rows = Rows(*(None if r is None else r.t() for r in current.rows))  # length first
+        self.current = current._replace(rows=rows)
         try:
             yield
         finally:
-            PositionFeed.__init__(self)
+            self.current = None
 
     def attach(self, layers: Iterable[nn.Module], first: int = 0) -> None:
-        """Feed ``layers``; the first of them is block number ``first`` where it is positive."""
+        """Feed ``layers``, from number ``first`` on."""
         for block, layer in enumerate(layers):
             if block >= first:
                 layer.register_forward_pre_hook(partial(self._to_block, block), with_kwargs=True)
@@ -57,11 +66,11 @@ class PositionFeed:
     def _to_block(
         self, block: int, layer: nn.Module, args: Tuple[Any, ...], kwargs: Dict[str, Any]
     ) -> Optional[Tuple[Tuple[Any, ...], Dict[str, Any]]]:
-        if block >= len(self.blocks):
+        if self.current is None or block >= len(self.current.blocks):
             return None
-        fed = {"position_tracks": self.blocks[block], "rows": self.rows}
-        if self.source_rows is not None:
-            fed["source_rows"] = self.source_rows
+        fed = {"position_tracks": self.current.blocks[block], "rows": self.current.rows.own}
+        if self.current.rows.source is not None:
+            fed["source_rows"] = self.current.rows.source
         return args, {**kwargs, **fed}
 
 
@@ -83,7 +92,12 @@ class InputPositions(nn.Module):
         self.register_buffer("anchor", torch.zeros(()), persistent=False)  # the model's precision
 
     def forward(self, tokens: Tensor, incremental_state: Optional[Dict[str, Any]] = None) -> Tensor:
-        """(batch, length, dim); one position, the last, in incremental decoding."""
-        base = self.feed.base
-        assert base is not None  # a stack with input positions opens its feed with theirs
-        return look_up_masked(base, self.feed.base_rows, self.anchor)
+        """(batch, length, dim); one position, the last, in incremental decoding.
+
+        Raises:
+            RuntimeError: outside a pass.
+        """
+        current = self.feed.current
+        if current is None or current.base is None:
+            raise RuntimeError("no positions are known here: call the stack's own forward")
+        return look_up_masked(current.base, current.base_rows.own, self.anchor)

@@ -13,7 +13,7 @@ from fairseq.modules.transformer_layer import (
 from torch import Tensor, nn
 
 from fairseq_floater.blocks.attention import PositionedAttention
-from fairseq_floater.blocks.biases import ProjectionBiases, Track
+from fairseq_floater.blocks.biases import Bias, ProjectionBiases, Track, WholeBias
 from fairseq_floater.blocks.places import look_up_masked
 from fairseq_floater.blocks.seam import NEUTRAL, AttentionPositions
 from fairseq_floater.blocks.tracks import CROSS, JOINT, SELF, track_slices
@@ -53,7 +53,11 @@ class PositionedLayer:
         rows: Optional[Tensor],
         source_rows: Optional[Tensor],
     ) -> Iterator[Tensor]:
-        """Hold the biases for one pass, or give ``x`` (length, batch, dim) with the vectors."""
+        """Have attention use the biases, or add the vectors to ``x`` (length, batch, dim).
+
+        ``rows`` (length, batch) and ``source_rows`` (source length, batch) say which row of the
+        tracks each token reads, see ``feed``.
+        """
         if tracks is None or not self.slices:
             yield x if tracks is None else x + look_up_masked(tracks[0], rows, x)
             return
@@ -72,23 +76,32 @@ class PositionedLayer:
         rows: Optional[Tensor],
         source_rows: Optional[Tensor],
     ) -> List[Tuple[PositionedAttention, AttentionPositions]]:
-        """What each attention gets of the block's tracks, (rows, dim) each."""
+        """What each attention gets of the block's tracks, (rows, dim) each, or (dim,) in a step.
+
+        Args:
+            rows: (length, batch), of the tokens that this block computes; None in a step.
+            source_rows: (source length, batch); None where the source is not read, or no more.
+        """
         of = {kind: vectors[where] for kind, where in self.slices.items()}
         used: List[Tuple[PositionedAttention, AttentionPositions]] = []
         if SELF in of:
-            query, key, value = (Track(track, rows) for track in of[SELF])
-            keys, values = [key], [value]
-            if JOINT in of and source_rows is not None:
-                # Of source tokens, which later steps of a decoding keep and do not read again.
-                source_key, source_value = (Track(track, source_rows) for track in of[JOINT])
-                keys, values = [source_key, key], [source_value, value]
-            used.append((self.self_attn, ProjectionBiases(query, keys, values)))
+            query, key, value = (_bias(track, rows) for track in of[SELF])
+            if JOINT in of and rows is not None and source_rows is not None:
+                # Source tokens come first. Later steps of a decoding keep them.
+                source_key, source_value = of[JOINT]
+                key = [Track(source_key, source_rows), Track(of[SELF][1], rows)]
+                value = [Track(source_value, source_rows), Track(of[SELF][2], rows)]
+            used.append((self.self_attn, ProjectionBiases(query, key, value)))
         if CROSS in of:
             # Queries stand at target positions, keys and values at those of the source.
-            query = Track(of[CROSS][0], rows)
-            key, value = (Track(track, source_rows) for track in of[CROSS][1:])
-            used.append((self.encoder_attn, ProjectionBiases(query, [key], [value])))
+            sources = source_rows is not None
+            keys = [_bias(track, source_rows) if sources else None for track in of[CROSS][1:]]
+            used.append((self.encoder_attn, ProjectionBiases(_bias(of[CROSS][0], rows), *keys)))
         return used
+
+
+def _bias(vectors: Tensor, rows: Optional[Tensor]) -> Bias:
+    return WholeBias(vectors) if rows is None else [Track(vectors, rows)]
 
 
 class PositionedEncoderLayer(PositionedLayer, TransformerEncoderLayerBase):
@@ -169,7 +182,8 @@ class PositionedDecoderLayer(PositionedLayer, TransformerDecoderLayerBase):
         pads = kwargs.get("self_attn_padding_mask")
         if pads is not None and pads.size(1) == x.size(0) == 1:
             # In incremental decoding a leading pad sees nothing, which makes its output NaN;
-            # later tokens would read that from the cache, if only at weight zero.
+            # later tokens would read that from the cache, if only at weight zero. (Where a whole
+            # target is one token long, nothing reads a pad, and zeros do no harm.)
             x = x.masked_fill(pads.t().unsqueeze(-1), 0.0)
         return (x, *rest)
 

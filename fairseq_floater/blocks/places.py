@@ -43,7 +43,7 @@ class Rows(NamedTuple):
     source: Optional[Tensor] = None
 
     def without_pads(self) -> "Rows":
-        """With any row at pads, where it makes no difference, as attention masks them."""
+        """With row 0 at pads, which attention masks."""
         return Rows(*(None if rows is None else rows.clamp(min=0) for rows in self))
 
 

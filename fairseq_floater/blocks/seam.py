@@ -12,7 +12,9 @@ class AttentionPositions:
     """What one attention gets of positions for one pass. This one is neutral: it changes nothing.
 
     A form of positions overrides what it acts on: projections (FLOATER's biases), projected
-    queries and keys (rotations), logits (biases by distance), or values (terms by distance).
+    queries and keys (rotations), logits (biases by distance), or values (terms by distance). A
+    block makes one anew for every pass and every attention, and tells it then where queries and
+    keys stand (``layers``); the methods see only what attention computes.
     """
 
     #: whether ``values`` is overridden, which needs the weights of attention themselves
@@ -44,7 +46,8 @@ class AttentionPositions:
     def scores(self, q: Tensor, k: Tensor) -> Optional[Tensor]:
         """What is added to the scaled logits, (1 or batch, heads, target, source); or nothing.
 
-        q (batch, heads, target, head dim) is unscaled; k has all keys so far, so that in
+        In the dtype of q. A term that is a product with q or k brings its own scaling, since q
+        (batch, heads, target, head dim) is unscaled; k has all keys so far, so that in
         incremental decoding the last row of targets is that of the last key.
         """
         return None

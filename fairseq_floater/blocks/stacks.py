@@ -9,7 +9,7 @@ from fairseq.models.transformer import TransformerDecoderBase, TransformerEncode
 from torch import Tensor, nn
 
 from fairseq_floater.blocks.biases import with_own_biases
-from fairseq_floater.blocks.feed import InputPositions, PositionFeed
+from fairseq_floater.blocks.feed import InputPositions, Pass, PositionFeed
 from fairseq_floater.blocks.layers import (
     PositionedDecoderLayer,
     PositionedEncoderLayer,
@@ -45,6 +45,7 @@ class PositionedStack:
         tracks: names of one block's tracks, in order.
         base_encoder: of the input encoding that biases are added beside; None without one.
         blocks: numbers of the blocks that have tracks, from 0.
+        kept_layers: numbers of the blocks that stay of a larger model; empty where all do.
         name: for error messages.
         limit_name: the task's option that limits the length of the stack's input, and the stack's
             attribute in which fairseq keeps it.
@@ -53,6 +54,7 @@ class PositionedStack:
     position_encoder: Optional[PositionEncoder]
     tracks: Tuple[str, ...]
     blocks: Tuple[int, ...]
+    kept_layers: Tuple[int, ...]
     name: str
     limit_name: str
 
@@ -79,14 +81,21 @@ class PositionedStack:
         self.options = cfg.position_options
         self.biased = self.options.injection == "bias"
         self.tracks = block_tracks(self.options, attentions)
-        self.blocks = _block_numbers(self.options, side)
+        self.kept_layers = _kept_layers(side)
+        everywhere = self.options.position_blocks == "all"
+        # Blocks that stay when others are taken out keep their numbers, and so their trajectories.
+        self.blocks = (self.kept_layers or tuple(range(side.layers))) if everywhere else (0,)
         self.position_encoder = self._build_position_encoder(side.embed_dim, max_positions)
         self.feed = PositionFeed()
         layers = [m for m in self.modules() if isinstance(m, PositionedLayer)]
         self.feed.attach(layers, first=0 if self.biased else 1)
         self.embed_positions = self._input_positions(side)
-        projections = [p for layer in layers for p in layer.projections()]
-        self._projections = projections[: len(self.blocks) * len(self.tracks)]
+        self._positioned_layers = layers  # in a list: they are submodules already
+
+    def _projections(self) -> List[nn.Linear]:
+        """The projections that the tracks are for, in the order of the tracks."""
+        projections = [p for layer in self._positioned_layers for p in layer.projections()]
+        return projections[: len(self.blocks) * len(self.tracks)]
 
     def _build_position_encoder(self, dim: int, max_positions: int) -> Optional[PositionEncoder]:
         """The encoder of the tracks, block by block.
@@ -152,7 +161,7 @@ class PositionedStack:
         tokens. From its second step on parameters stay as they are, and keys and values of the
         source are kept.
         """
-        decoding, unchanged = incremental_state is not None, bool(incremental_state)
+        decoding, unchanged = incremental_state is not None, self._is_later(incremental_state)
         if unchanged and isinstance(places, Places):
             places = places._replace(source=None)
         blocks: Tuple[Tensor, ...] = ()
@@ -162,13 +171,20 @@ class PositionedStack:
             limit = self._limit()
             table, rows = read_table(self.position_encoder, places, limit, decoding, unchanged)
             if self.biased and rows.own is None:
-                table = with_own_biases(table[:, 0], self._projections)
+                table = with_own_biases(table[:, 0], self._projections())
             blocks = table.split(len(self.tracks))
             base, base_rows = table[0], rows
         if self.biased:
             rows = rows.without_pads()
             base, base_rows = self._base_table(places, decoding, unchanged)
-        return self.feed.opened(blocks, rows, base, base_rows)
+        return self.feed.opened(Pass(blocks, rows, base, base_rows))
+
+    def _is_later(self, incremental_state: Optional[Dict[str, Any]]) -> bool:
+        """Whether this stack has made a step of the decoding already, and kept its keys."""
+        if not incremental_state or not self._positioned_layers:
+            return False
+        attention = self._positioned_layers[0].self_attn
+        return bool(attention._get_input_buffer(incremental_state))
 
     def _base_table(
         self, places: Union[Places, int], decoding: bool, unchanged: bool
@@ -206,17 +222,9 @@ class PositionedStack:
         return super().upgrade_state_dict_named(state_dict, name)  # type: ignore[misc]  # a mixin
 
 
-def _block_numbers(options: Any, side: Any) -> Tuple[int, ...]:
-    """Numbers, from 0, of the blocks that have tracks.
-
-    A model from which blocks were taken out (``--encoder-layers-to-keep``) keeps the numbers, and
-    so the trajectories, of those that stay.
-    """
-    if options.position_blocks != "all":
-        return (0,)
-    if side.layers_to_keep:
-        return tuple(sorted(int(number) for number in side.layers_to_keep.split(",")))
-    return tuple(range(side.layers))
+def _kept_layers(side: Any) -> Tuple[int, ...]:
+    """Numbers in ``--encoder-layers-to-keep``, as fairseq's configuration has them; or none."""
+    return tuple(sorted(int(number) for number in (side.layers_to_keep or "").split(",") if number))
 
 
 class FloaterEncoderStack(PositionedStack, TransformerEncoderBase):
@@ -295,8 +303,13 @@ class FloaterDecoderStack(PositionedStack, TransformerDecoderBase):
         incremental_state: Optional[Dict[str, Any]],
     ) -> Union[Places, int]:
         """Where the tokens (batch, length) stand, and the source's where tracks follow them."""
-        later = incremental_state and not torch.is_grad_enabled()
-        if later and not self.options.timed and not bool(pads.any()):
+        if (
+            not self.options.timed
+            and not torch.is_grad_enabled()  # the sum of table and biases is for inference
+            and self._is_later(incremental_state)
+            and not bool(pads.any())
+        ):
+            # Every row decodes the same position, and one vector is for all of them.
             return tokens.size(1) - 1
         places = self.places(tokens, pads)
         if self.follows_source and encoder_out is not None:

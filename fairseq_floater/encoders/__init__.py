@@ -1,6 +1,6 @@
 """Position encoders: positions in, trajectories (tracks, positions, dim) out.
 
-One file per kind. They know nothing of fairseq, of tokens or of attention.
+One file per kind, with its flags. None imports fairseq or knows what its vectors are used for.
 """
 
 from fairseq_floater.encoders.base import PositionEncoder, Wanted

@@ -101,8 +101,8 @@ class PositionEncoder(nn.Module):
     resting = False
 
     #: a kept table grows by this many positions at a time, so that it does not depend on the
-    #: order in which lengths were asked for; few, since ``--dynamics-update-interval`` recomputes
-    #: it after every update of the dynamics, and most sentences are short
+    #: order in which lengths were asked for; few, since most sentences are short, and
+    #: ``--position-encoder-update-interval`` recomputes it after every update of the dynamics
     growth = 64
 
     anchor: Tensor
@@ -170,7 +170,7 @@ class PositionEncoder(nn.Module):
         return self.kept(length, unchanged)[:, :length]
 
     def set_num_updates(self, num_updates: int) -> None:
-        """fairseq's word on how many updates were made."""
+        """fairseq reports the number of updates made so far."""
         self.resting = num_updates % self.update_interval != 0
 
     def kept(self, length: int, unchanged: bool = False) -> Tensor:

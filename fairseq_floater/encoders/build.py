@@ -38,5 +38,5 @@ def build_position_encoder(
     )
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # that of the CPU alone, which is restored
         return options.kind.from_options(options, wanted)

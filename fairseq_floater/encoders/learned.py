@@ -56,7 +56,8 @@ class LearnedEncoder(PositionEncoder):
 
     def kept(self, length: int, unchanged: bool = False) -> Tensor:
         self._check_length(length)
-        return (self.table.detach() if self.resting else self.table).to(self.dtype)
+        table = self.table[:, :length]
+        return (table.detach() if self.resting else table).to(self.dtype)
 
     def trajectories(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
         self._check_length(int(positions[-1]) + 1)

@@ -33,7 +33,7 @@ class RNNOptions(SharingOptions):
 class RecurrentCell(nn.Module):
     """p_{i+1} = RNN(z_i, p_i): linear layers, each fed the state and z_i, each through tanh.
 
-    At dim 512, 263,168 parameters a layer for a scalar z_i, 524,800 for a vector.
+    At dim 512, 263,168 parameters per layer for a scalar z_i, 524,800 for a vector.
 
     Args:
         dim: size of the state.
@@ -80,7 +80,7 @@ class RecurrentCell(nn.Module):
 
 
 class RNNEncoder(PositionEncoder):
-    """Trajectories of a shared ``RecurrentCell``, one learned initial value a track.
+    """Trajectories of a shared ``RecurrentCell``, one learned initial value per track.
 
     Args:
         tracks, dim, name: see ``PositionEncoder``.

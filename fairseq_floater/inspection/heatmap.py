@@ -17,7 +17,7 @@ from fairseq_floater.inspection.encoders import load_stack
 def draw_heatmap(
     checkpoint: Path, picture: Path, stack: Optional[str] = None, positions: int = 252
 ) -> None:
-    """Draw every track of one stack: a row of panels a projection, a column a block.
+    """Draw every track of one stack: a row of panels for each projection, a column for each block.
 
     Args:
         checkpoint: of a ``floater_transformer``.
@@ -118,7 +118,7 @@ def draw(table: Tensor, rows: Sequence[str], picture: Path, title: str) -> None:
 
 
 def track_axes(figure: FigureBase, rows: Sequence[str], blocks: int, x: str) -> List[Axes]:
-    """Axes for the tracks, in their order: a row of panels a projection, a column a block."""
+    """Axes for the tracks, in order: a row of panels per projection, a column per block."""
     axes = figure.subplots(len(rows), blocks, squeeze=False, sharex=True, sharey=True)
     for block, axis in enumerate(axes[0]):
         axis.set_title(f"block {block + 1}", fontsize=9)

@@ -65,7 +65,7 @@ def draw(table: Tensor, tracks: Sequence[str], length: int, picture: Path, title
 
 
 def _draw_similarities(figure: FigureBase, table: Tensor, tracks: Sequence[str]) -> None:
-    """A panel a track: a row of panels a projection, a column a block."""
+    """One panel per track: a row of panels for each projection, a column for each block."""
     axes = track_axes(figure, tracks, len(table) // len(tracks), "position")
     for axis, cosines in zip(axes, similarity(table)):
         panel = axis.imshow(cosines, cmap="RdBu_r", vmin=-1, vmax=1)

@@ -10,7 +10,7 @@ Row = Tuple[str, str]
 
 
 def as_text(findings: Findings) -> str:
-    """What is true of the model, then a table with a column a stack; aligned, for a terminal."""
+    """What is true of the model, then a table with a column per stack, aligned for a terminal."""
     lines = _aligned([[label, value] for label, value in _of_model(findings)])
     columns = {name: dict(_of_stack(stack)) for name, stack in findings.stacks.items()}
     if columns:

@@ -82,7 +82,8 @@ def fingerprint(encoder: PositionEncoder, state: Mapping[str, Tensor]) -> Tensor
     """Eight numbers (int64) that follow from an encoder's settings and its weights ``state``."""
     digest = hashlib.sha256("\n".join(_settings(encoder)).encode())
     for name, _ in sorted(encoder.named_parameters(remove_duplicate=False)):
-        weight = state[name].detach().contiguous().cpu()
+        # In the precision of the solve, whatever that of the checkpoint.
+        weight = state[name].detach().to("cpu", encoder.dtype).contiguous()
         digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
         digest.update(weight.view(torch.uint8).numpy().tobytes())
     words: List[Any] = [int.from_bytes(digest.digest()[i : i + 4]) for i in range(0, 32, 4)]

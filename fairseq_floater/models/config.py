@@ -15,7 +15,7 @@ from fairseq.models.transformer import TransformerConfig
 from omegaconf import DictConfig, OmegaConf
 
 from fairseq_floater.errors import UserError
-from fairseq_floater.options import PositionOptions
+from fairseq_floater.options import PositionOptions, take_over_old_names
 
 _NESTED = ("encoder", "decoder", "quant_noise")
 _STACKS = ("encoder", "decoder")
@@ -68,6 +68,7 @@ def to_config(cfg: Any) -> FloaterTransformerConfig:
         values = cfg if isinstance(cfg, dict) else vars(cfg)
     known = {f.name for f in fields(FloaterTransformerConfig)} - {"_name"}
     config = FloaterTransformerConfig(**{k: v for k, v in values.items() if k in known})
+    take_over_old_names(config)
     for name in ("decoder_input_dim", "decoder_output_dim"):
         if str(getattr(config, name)).startswith("${"):  # a gap, whose default is the width
             setattr(config, name, config.decoder_embed_dim)
@@ -92,17 +93,29 @@ def validate(config: FloaterTransformerConfig) -> None:
     if config.injection == "bias":
         _validate_attention(config)
     for stack in _STACKS:
-        layers, kept = getattr(config, f"{stack}_layers"), f"{stack}_layers_to_keep"
-        if any(not 0 <= number < layers for number in kept_layers(getattr(config, kept))):
-            raise UserError(
-                f"--{stack}-layers-to-keep is {getattr(config, kept)}, but the {stack} has layers "
-                f"0 to {layers - 1}: name some of these"
-            )
+        _validate_kept_layers(config, stack)
     if config.shares_dynamics and config.encoder_embed_dim != int(config.decoder_embed_dim):
         raise UserError(
             f"--share-dynamics all needs equal widths, got --encoder-embed-dim "
             f"{config.encoder_embed_dim} and --decoder-embed-dim {config.decoder_embed_dim}: "
             "use --share-dynamics stack"
+        )
+
+
+def _validate_kept_layers(config: FloaterTransformerConfig, stack: str) -> None:
+    """Only layers that are there can be kept, and where only one has biases it must be kept."""
+    given, layers = getattr(config, f"{stack}_layers_to_keep"), getattr(config, f"{stack}_layers")
+    kept = kept_layers(given)
+    if any(not 0 <= number < layers for number in kept):
+        raise UserError(
+            f"--{stack}-layers-to-keep is {given}, but the {stack} has layers 0 to {layers - 1}: "
+            "name some of these"
+        )
+    first_only = config.injection == "bias" and config.position_blocks == "input"
+    if kept and first_only and 0 not in kept:
+        raise UserError(
+            f"--{stack}-layers-to-keep is {given} and leaves out layer 0, the only one with "
+            "biases under --position-blocks input: keep it"
         )
 
 

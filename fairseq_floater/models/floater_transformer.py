@@ -19,7 +19,7 @@ class FloaterTransformerModel(PositionedModel, TransformerModelBase):
     def __init__(self, cfg: Any, encoder: FloaterEncoderStack, decoder: FloaterDecoderStack):
         super().__init__(cfg, encoder, decoder)
         if cfg.position_options.shares_dynamics:
-            self.share_dynamics()
+            self.tie_dynamics()
 
     def stacks(self) -> Dict[str, PositionedStack]:
         return {"encoder": self.encoder, "decoder": self.decoder}

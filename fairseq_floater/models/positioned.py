@@ -34,7 +34,7 @@ class PositionedModel:
         encoders = [stack.position_encoder for stack in self.stacks().values()]
         return [encoder for encoder in encoders if encoder is not None]
 
-    def share_dynamics(self) -> None:
+    def tie_dynamics(self) -> None:
         """Have all stacks use the dynamics of the first."""
         first, *others = self.position_encoders()
         for encoder in others:
@@ -63,7 +63,7 @@ class PositionedModel:
             UserError: naming what does not fit, before any weight is changed.
         """
         weights = with_new_names(copy.copy(state_dict))
-        prune(self.stacks(), weights, model_cfg)
+        prune(self.stacks(), weights, self.options)
         tables = take_baked(self.stacks(), weights)
         if strict:
             weights = fit(self, weights)

@@ -1,13 +1,14 @@
-"""Leaving out the trajectories of blocks that a model leaves out.
+"""Leaving out of a checkpoint the blocks that a model leaves out.
 
-fairseq's ``--encoder-layers-to-keep 0,2`` (and the decoder's) builds a model of those blocks alone
-and takes their weights out of a larger model's checkpoint. The tracks of a stack are one tensor
-over all its blocks, of which those of the kept blocks must stay.
+``--encoder-layers-to-keep 0,2`` (and the decoder's) builds a model of those blocks alone, for the
+checkpoint of a larger one. fairseq's own pruning takes any name with the number of a layer in it
+for a block's, wants both stacks pruned or none, and knows no tracks, which are one tensor over all
+blocks of a stack.
 """
 
-from typing import Any, Mapping, MutableMapping
+import re
+from typing import Any, Dict, Mapping, MutableMapping, Set
 
-from fairseq.checkpoint_utils import prune_state_dict
 from torch import Tensor
 
 from fairseq_floater.blocks.stacks import PositionedStack
@@ -15,35 +16,54 @@ from fairseq_floater.models.baked import drop_baked
 
 
 def prune(
-    stacks: Mapping[str, PositionedStack], weights: MutableMapping[str, Tensor], model_cfg: Any
+    stacks: Mapping[str, PositionedStack],
+    weights: MutableMapping[str, Tensor],
+    options: Mapping[str, Any],
 ) -> None:
-    """Leave in ``weights`` those of the blocks that a model of ``stacks`` has, tracks included.
+    """Leave in ``weights`` those of the blocks that a model has.
 
-    ``model_cfg`` names the blocks, as fairseq gives it; where it names none, all stay.
+    Args:
+        stacks: of the model, whose ``kept_layers`` say which blocks it has.
+        weights: of the whole model, or of the pruned one, which then stay as they are.
+        options: of the model; they say how many layers the whole one has.
     """
-    # fairseq takes any name with a number of a layer in it for a block's, such as a cell's.
-    ours = {name: w for name, w in weights.items() if ".position_encoder." in name}
-    others = {name: weight for name, weight in weights.items() if name not in ours}
-    kept = prune_state_dict(others, model_cfg)
-    if kept is not others:
-        weights.clear()
-        weights.update({**kept, **ours})
-    prune_tracks(stacks, weights)
-
-
-def prune_tracks(
-    stacks: Mapping[str, PositionedStack], weights: MutableMapping[str, Tensor]
-) -> None:
-    """Keep in ``weights`` the tracks of those blocks that ``stacks`` have, if there are more."""
     for prefix, stack in stacks.items():
-        encoder, per_block = stack.position_encoder, len(stack.tracks)
-        if encoder is None:
-            continue
-        for name in encoder.track_parameters():
-            name = f"{prefix}.position_encoder.{name}"
-            if name not in weights or len(weights[name]) <= encoder.tracks:
-                continue
-            blocks = weights[name].unflatten(0, (-1, per_block))
-            if max(stack.blocks) < len(blocks):
-                weights[name] = blocks[list(stack.blocks)].flatten(0, 1)
-                drop_baked(weights, prefix)
+        whole = int(options[f"{stack.name}_layers"])
+        if stack.kept_layers and len(_layers(weights, prefix)) == whole:
+            _prune_layers(weights, prefix, stack)
+            _prune_tracks(weights, prefix, stack, whole)
+
+
+def _layers(weights: Mapping[str, Tensor], prefix: str) -> Set[int]:
+    """Numbers of the layers of a stack."""
+    found = (re.match(rf"{re.escape(prefix)}\.layers\.(\d+)\.", name) for name in weights)
+    return {int(match[1]) for match in found if match}
+
+
+def _prune_layers(
+    weights: MutableMapping[str, Tensor], prefix: str, stack: PositionedStack
+) -> None:
+    """Number the kept layers anew, in their order, and drop the others."""
+    places = {f"{prefix}.layers.{old}.": new for new, old in enumerate(stack.kept_layers)}
+    pruned: Dict[str, Tensor] = {}
+    for name, weight in weights.items():
+        match = re.match(rf"{re.escape(prefix)}\.layers\.\d+\.", name)
+        if match is None:
+            pruned[name] = weight
+        elif match[0] in places:
+            pruned[f"{prefix}.layers.{places[match[0]]}.{name[match.end() :]}"] = weight
+    weights.clear()
+    weights.update(pruned)
+
+
+def _prune_tracks(
+    weights: MutableMapping[str, Tensor], prefix: str, stack: PositionedStack, whole: int
+) -> None:
+    """Keep the tracks of the kept blocks, where every block has some."""
+    encoder, per_block = stack.position_encoder, len(stack.tracks)
+    for name in [] if encoder is None else encoder.track_parameters():
+        name = f"{prefix}.position_encoder.{name}"
+        if name in weights and len(weights[name]) == whole * per_block:
+            blocks = weights[name].unflatten(0, (whole, per_block))
+            weights[name] = blocks[list(stack.blocks)].flatten(0, 1)
+            drop_baked(weights, prefix)

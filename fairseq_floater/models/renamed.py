@@ -3,10 +3,8 @@
 import re
 from typing import Any, MutableMapping
 
-#: as a part of a weight's name
-RENAMED = {"positions": "position_encoder"}
-
-_OLD = re.compile(rf"(?<=\.)({'|'.join(RENAMED)})(?=\.)")
+#: of version 0.1.0, whose only models had these two stacks
+_OLD = re.compile(r"^(encoder|decoder)\.positions\.")
 
 
 def with_new_names(weights: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -20,4 +18,4 @@ def with_new_names(weights: MutableMapping[str, Any]) -> MutableMapping[str, Any
 
 def new_name(name: str) -> str:
     """The present name of a weight."""
-    return _OLD.sub(lambda found: RENAMED[found[1]], name)
+    return _OLD.sub(r"\1.position_encoder.", name)

@@ -7,13 +7,14 @@ else that positions add starts at 0, so that the first forward pass gives the ba
 """
 
 from collections import OrderedDict
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional, Tuple, Type
 
 import torch
 from torch import Tensor
 
 from fairseq_floater.blocks.stacks import PositionedStack
 from fairseq_floater.encoders import KINDS, PositionEncoder
+from fairseq_floater.encoders.flags import flag_name
 from fairseq_floater.encoders.sinusoidal import sinusoids
 from fairseq_floater.errors import UserError
 
@@ -94,10 +95,15 @@ def different_options(there: Mapping[str, Any], here: Mapping[str, Any]) -> List
     kind = KINDS.get(str(here.get("position_encoder")))
     same = kind is not None and there.get("position_encoder") == kind.kind
     return [
-        f"--{name.replace('_', '-')} is {there[name]} there, {here[name]} here"
-        for name in COMPARED + (kind.defined_by if kind is not None and same else ())
+        f"{flag_name(name)} is {there[name]} there, {here[name]} here"
+        for name in COMPARED + (_defining(kind) if kind is not None and same else ())
         if name in there and str(there[name]) != str(here[name])
     ]
+
+
+def _defining(kind: Type[PositionEncoder]) -> Tuple[str, ...]:
+    """Options that say what a kind's parameters are for, and what else defines its vectors."""
+    return (*kind.defined_by, *(("position_blocks", "position_attention") if kind.learns else ()))
 
 
 def input_encoding(options: Mapping[str, Any], stack: str) -> Optional[str]:

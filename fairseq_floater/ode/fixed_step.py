@@ -10,7 +10,7 @@ become an equation in z alone,
 
 where W1p, W2a are the parts of W1, W2 that act on p and on act(z), and w1, w2 below the columns
 that act on t. Runge-Kutta methods commute with affine maps, so stepping z gives, in exact
-arithmetic, the very numbers that stepping p would. One product a stage instead of two; the
+arithmetic, the very numbers that stepping p would. One product per stage instead of two; the
 states p are read off afterwards, in one product for all steps and tracks.
 
 ``HiddenTrajectory`` holds the sequential part and its hand-written backward; all around it is

@@ -6,7 +6,8 @@ holds that loop and its exact adjoint for the *hidden* form of an MLP's dynamics
 
     dz/dt = act(z) @ coupling + drive(t) - damping * z,
 
-which ``fairseq_floater.ode.fixed_step`` derives. One matrix product a stage, forward and backward.
+which ``fairseq_floater.ode.fixed_step`` derives. One matrix product per stage, forward and
+backward.
 """
 
 from dataclasses import dataclass
@@ -89,7 +90,7 @@ class HiddenTrajectory(torch.autograd.Function):
 
     Inputs of ``apply``: ``start`` (tracks, hidden), the state at the first node; ``coupling``
     (hidden, hidden); ``drive`` (steps, stages, hidden), the time term at every stage; then, not
-    differentiated, ``step_sizes`` (a float a step, in time), ``damping``, ``tableau`` and
+    differentiated, ``step_sizes`` (one float per step, in time), ``damping``, ``tableau`` and
     ``activation``.
 
     Returns ``activations`` (steps, stages, tracks, hidden), that of stage 0 being the value at

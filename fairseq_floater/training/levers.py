@@ -5,14 +5,14 @@ a parameter that rests loses its gradient before it, so that the optimizer passe
 moments stay; one with a learning rate of its own is moved back part of the way after it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Dict, Iterable, List, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
 
 from fairseq_floater.encoders.base import PositionEncoder
-from fairseq_floater.encoders.flags import AT_LEAST_ONE, POSITIVE, flag
+from fairseq_floater.encoders.flags import AT_LEAST_ONE, POSITIVE, flag, flag_name
 from fairseq_floater.errors import UserError
 
 
@@ -64,22 +64,12 @@ class LeverOptions:
 
     def levers_in_use(self) -> List[str]:
         """The flags that are not at their defaults."""
-        used = {
-            "--freeze-position-encoder": self.freeze_position_encoder,
-            "--freeze-base": self.freeze_base,
-            "--dynamics-lr-scale": self.dynamics_lr_scale != 1.0,
-            "--position-encoder-update-interval": self.position_encoder_update_interval != 1,
-        }
-        return [name for name, is_used in used.items() if is_used]
+        default = LeverOptions()
+        return [flag_name(n) for n in LEVERS if getattr(self, n) != getattr(default, n)]
 
 
 #: names of the options above that are not old ones
-LEVERS = (
-    "dynamics_lr_scale",
-    "position_encoder_update_interval",
-    "freeze_position_encoder",
-    "freeze_base",
-)
+LEVERS = tuple(f.name for f in fields(LeverOptions) if not f.metadata["renamed_to"])
 
 #: attribute of a parameter that holds its ``StepShare``
 SHARE = "floater_step_share"
@@ -111,14 +101,14 @@ def apply_levers(
     used = options.levers_in_use()
     if used and not encoders:
         raise UserError(
-            f"{used[0]} needs a position encoder with parameters, which this model has not: leave "
+            f"{used[0]} needs a position encoder with parameters, but this model has none: leave "
             "it out"
         )
     learned = {id(p) for encoder in encoders for p in encoder.parameters()}
     for parameter in model.parameters():
         is_position = id(parameter) in learned
-        frozen = options.freeze_position_encoder if is_position else options.freeze_base
-        parameter.requires_grad_(not frozen)
+        if options.freeze_position_encoder if is_position else options.freeze_base:
+            parameter.requires_grad_(False)
     for encoder in encoders:
         encoder.update_interval = options.position_encoder_update_interval
         for name, parameter in encoder.named_parameters():

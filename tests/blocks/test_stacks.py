@@ -187,6 +187,22 @@ def test_first_step_may_carry_a_prefix(combination):
             torch.testing.assert_close(out[:, -1], expected[:, step], atol=1e-5, rtol=0)
 
 
+def test_what_others_keep_in_the_state_of_a_decoding_makes_no_first_step_a_later_one(combination):
+    """An agent's own entry, and another model's: several models may share one dictionary."""
+    model, other = make_model(**combination), make_model(seed=5)
+    batch = make_batch(target_lengths=(6, 6, 6))
+    expected, tokens = logits(model, batch), batch["prev_output_tokens"]
+    state: dict = {"agent": {"read": torch.zeros(3)}}
+    with torch.no_grad():
+        encoder_out = model.encoder(batch["src_tokens"], batch["src_lengths"])
+        of_other = other.encoder(batch["src_tokens"], batch["src_lengths"])
+        for step in range(3):
+            seen = tokens[:, : step + 1]
+            other.decoder(seen, encoder_out=of_other, incremental_state=state)
+            out, _ = model.decoder(seen, encoder_out=encoder_out, incremental_state=state)
+            torch.testing.assert_close(out[:, -1], expected[:, step], atol=1e-5, rtol=0)
+
+
 def test_no_length_limit_but_for_learned():
     task = make_task()
     model = make_model(task, position_encoder="floater")

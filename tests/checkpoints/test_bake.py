@@ -80,6 +80,24 @@ def test_training_leaves_stored_encodings_behind():
     assert torch.equal(logits(model), logits(fresh)) and not torch.equal(logits(model), before)
 
 
+def test_a_checkpoint_in_half_precision_uses_its_table(monkeypatch):
+    """Its weights are those that the table was solved from, if in fewer bits."""
+    model = make_model(seed=2).half()
+    weights = model.state_dict()
+    tables = bake_tables(make_loaded(weights).stacks(), 20)
+    loaded = make_model(seed=3)
+    loaded.load_state_dict(OrderedDict({**weights, **tables}))
+    monkeypatch.setattr(FloaterEncoder, "trajectories", None)
+    with torch.no_grad():
+        assert loaded.encoder.position_encoder(20).shape[1] == 20
+
+
+def make_loaded(weights):
+    model = make_model(seed=4)
+    model.load_state_dict(OrderedDict(weights))
+    return model
+
+
 def test_half_precision_keeps_the_stored_table():
     model = make_model(seed=2)
     model.load_state_dict(with_tables(model))

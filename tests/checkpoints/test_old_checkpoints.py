@@ -100,4 +100,4 @@ def test_training_goes_on_with_its_optimizer(corpus, tmp_path):
     told = "--dynamics-update-interval is now called --position-encoder-update-interval"
     assert (result.out + result.err).count(told) == 1
     _, config = load_options(tmp_path / "checkpoint_last.pt")
-    assert config.validate().position_encoder_update_interval == 2
+    assert config.position_encoder_update_interval == 2

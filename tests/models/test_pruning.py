@@ -10,6 +10,7 @@ from launching import succeed, together
 from omegaconf import OmegaConf
 
 from fairseq_floater.checkpoints.bake import bake_tables
+from fairseq_floater.errors import UserError
 
 pytest_plugins = ["commands"]
 
@@ -31,9 +32,10 @@ def without_blocks(model):
         stack.layers = torch.nn.ModuleList(stack.layers[number] for number in kept)
         opened = stack.feed.opened
 
-        def only_kept(blocks, rows, base, base_rows, opened=opened, kept=kept, stack=stack):
-            blocks = [blocks[i] for i in kept if blocks]
-            return opened(blocks, rows, base if stack.biased else blocks[0][0], base_rows)
+        def only_kept(current, opened=opened, kept=kept, stack=stack):
+            blocks = [current.blocks[i] for i in kept if current.blocks]
+            base = current.base if stack.biased else blocks[0][0]
+            return opened(current._replace(blocks=blocks, base=base))
 
         stack.feed.opened = only_kept
         for place, layer in enumerate(stack.layers):
@@ -63,6 +65,40 @@ def test_kept_blocks_keep_their_trajectories(options):
     assert (found - whole(**make_batch())[0]).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("one", ["encoder", "decoder"])
+def test_one_stack_may_be_pruned_alone(one):
+    """fairseq's own pruning would drop all layers of the other; its model is told by options."""
+    kept = {f"{one}_layers_to_keep": [1]}
+    whole, pruned = make_model(seed=3), make_model(seed=4, **kept)
+    pruned.load_state_dict(copy.deepcopy(whole.state_dict()), strict=True)
+    layers = {name: len(getattr(pruned, name).layers) for name in ("encoder", "decoder")}
+    assert layers == {"encoder": 3, "decoder": 2, one: 1}
+    for name, weight in whole.state_dict().items():
+        if name.startswith(f"{one}.layers.1."):
+            found = pruned.state_dict()[name.replace(".layers.1.", ".layers.0.")]
+            assert torch.equal(found, weight)
+    again = make_model(seed=5, **kept)  # its own checkpoint is cut already
+    again.load_state_dict(copy.deepcopy(pruned.state_dict()), strict=True)
+    with torch.no_grad():
+        assert torch.equal(again(**make_batch())[0], pruned(**make_batch())[0])
+
+
+def test_other_biases_are_refused_not_cut():
+    """36 tracks are not 18 of other blocks."""
+    weights = make_model(seed=3).state_dict()
+    for options in ({"position_attention": "self"}, {"position_blocks": "input"}):
+        other = make_model(seed=4, **options)
+        before = copy.deepcopy(other.state_dict())
+        with pytest.raises(UserError, match="does not fit this model, nothing is loaded"):
+            other.load_state_dict(copy.deepcopy(weights), strict=True)
+        assert all(torch.equal(before[name], w) for name, w in other.state_dict().items())
+
+
+def test_the_only_block_with_biases_must_stay():
+    with pytest.raises(UserError, match="leaves out layer 0, the only one with biases"):
+        make_model(position_blocks="input", encoder_layers_to_keep="1,2")
+
+
 def test_baked_tables_of_the_whole_model_are_left_aside():
     whole, pruned = make_model(seed=3), make_model(seed=4, **KEPT)
     weights = {**whole.state_dict(), **bake_tables(whole.stacks(), 20)}
@@ -82,6 +118,7 @@ def test_from_the_command_line(corpus, tmp_path):
     layers = ["--encoder-layers", 3, "--decoder-layers", 3]
     commands = {
         "drop": [*train, *layers, *drop, "--save-dir", tmp_path / "drop"],
+        "few": [*train, *layers, "--encoder-layers-to-keep", "0,2", "--save-dir", tmp_path / "few"],
         "joint": [
             *(*train, "--no-cross-attention", "--cross-self-attention"),
             *("--save-dir", tmp_path / "joint"),
@@ -97,6 +134,7 @@ def test_from_the_command_line(corpus, tmp_path):
         "kept": [*generate, models["drop"], *overrides],
         "kept, interactive": [*interactive, "--path", models["drop"], *overrides],
         "joint": [*generate, models["joint"]],
+        "few": [*generate, models["few"]],  # trained with two of three layers
         "joint, validated": [
             *("validate", corpus, *COMMON, "--path", models["joint"]),
             *("--task", "translation", "--valid-subset", "valid", "--batch-size", 8),
@@ -105,7 +143,7 @@ def test_from_the_command_line(corpus, tmp_path):
     results = together(lambda *command: succeed(*command, input="a1 a2\n"), uses)
     hypotheses = {name: result.hypotheses() for name, result in results.items()}
     assert len(hypotheses["whole"]) == len(hypotheses["kept"]) == len(hypotheses["joint"]) == 12
-    assert hypotheses["whole"] != hypotheses["kept"]
+    assert hypotheses["whole"] != hypotheses["kept"] and len(hypotheses["few"]) == 12
     assert set(hypotheses["kept, interactive"]) == {0}
     assert len(results["whole"].lines("A")) == 12
     assert len(results["joint, validated"].losses("valid")) == 1

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from fairseq_floater.checkpoints.files import read_checkpoint
 from fairseq_floater.encoders import FloaterEncoder
 from fairseq_floater.errors import UserError
+from fairseq_floater.models.config import to_config
 
 pytest_plugins = ["commands"]
 
@@ -169,6 +170,10 @@ MISTAKES = {
         "leaves nothing to learn between the updates of --position-encoder-update-interval 2",
     ),
     "scale": ({"dynamics_lr_scale": 0.0}, "--dynamics-lr-scale must be > 0, got 0.0"),
+    "two names": (
+        {"dynamics_update_interval": 4, "position_encoder_update_interval": 2},
+        "--dynamics-update-interval 4 is the old name of --position-encoder-update-interval, which",
+    ),
     "interval": (
         {"dynamics_update_interval": 0},
         "--position-encoder-update-interval must be >= 1",
@@ -200,3 +205,12 @@ def test_on_the_command_line(corpus, trained, tmp_path):
     )
     assert all(torch.equal(there[name], here[name]) for name in there)
     assert here["encoder.position_encoder.initial"].abs().max() > 0
+
+
+def test_old_names_are_taken_over_wherever_options_are_read():
+    """Also where nothing validates them, as in the records of results."""
+    config = to_config({"freeze_dynamics": True, "dynamics_update_interval": 4})
+    assert config.freeze_position_encoder and config.position_encoder_update_interval == 4
+    assert not config.freeze_dynamics and config.dynamics_update_interval == 1
+    in_force = config.in_force()
+    assert in_force["freeze_position_encoder"] and "freeze_dynamics" not in in_force

@@ -33,6 +33,7 @@ from fairseq_floater.blocks.stacks import FloaterDecoderStack, FloaterEncoderSta
 from fairseq_floater.checkpoints.export import Lengths, require_whole_positions
 from fairseq_floater.checkpoints.loading import load_model
 from fairseq_floater.encoders import PositionEncoder
+from fairseq_floater.encoders.flags import flag_name
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import written_whole
 from fairseq_floater.models.config import FloaterTransformerConfig
@@ -70,7 +71,7 @@ def export_program(checkpoint: Path, output: Path, positions: Optional[int] = No
 def _require_exportable(checkpoint: Path, config: FloaterTransformerConfig) -> None:
     for option, why in _REFUSED.items():
         if getattr(config, option):
-            flag = f"--{option.replace('_', '-')}"
+            flag = flag_name(option)
             raise UserError(
                 f"{checkpoint} cannot be exported, its {flag} {why}: use it in fairseq, with the "
                 "plugin"
