@@ -1,12 +1,12 @@
 """The position encoders in a checkpoint, their parameters and their solver's errors."""
 
 from pathlib import Path
-from typing import Any, Dict, Optional, Set, Tuple
+from typing import Dict, Optional, Set, Tuple
 
 import torch
 
 from fairseq_floater.blocks.stacks import PositionedStack
-from fairseq_floater.checkpoints.loading import load_model, load_options
+from fairseq_floater.checkpoints.loading import load_model
 from fairseq_floater.encoders import FloaterEncoder, PositionEncoder
 from fairseq_floater.errors import UserError
 from fairseq_floater.models.config import FloaterTransformerConfig
@@ -50,15 +50,6 @@ def load_position_encoder(
     return encoder, config
 
 
-def count_position_parameters(checkpoint: Path) -> Dict[str, int]:
-    """``count_parameters`` of a checkpoint.
-
-    Raises:
-        UserError: if the checkpoint is no checkpoint of a ``floater_transformer``.
-    """
-    return count_parameters(load_model(checkpoint).model)
-
-
 def count_parameters(model: PositionedModel) -> Dict[str, int]:
     """Parameters that the position encoding adds, by kind, all stacks together.
 
@@ -77,19 +68,15 @@ def count_parameters(model: PositionedModel) -> Dict[str, int]:
     return counts
 
 
-def solver_errors(checkpoint: Path, length: int = 64) -> Dict[str, float]:
+def solver_errors(model: PositionedModel, length: int = 64) -> Dict[str, float]:
     """How far the encodings are from the exact solution of their equation, by stack.
 
     Root mean square of the difference to 40 Runge-Kutta steps per position in float64, relative to
     that of the solution, over the first ``length`` positions. Training with large learning rates
     makes the dynamics steep, and then a coarse grid of steps, though learned with exact gradients
     and the same in training and use, no longer follows the equation. Empty without an equation.
-
-    Raises:
-        UserError: if the checkpoint is no checkpoint of a ``floater_transformer``.
     """
-    stacks = load_model(checkpoint).model.stacks()
-    encoders = {name: stack.position_encoder for name, stack in stacks.items()}
+    encoders = {name: stack.position_encoder for name, stack in model.stacks().items()}
     return {
         name: solver_error(encoder, length)
         for name, encoder in encoders.items()
@@ -106,8 +93,3 @@ def solver_error(encoder: FloaterEncoder, length: int) -> float:
         exact = solve(encoder.dynamics, start, times, steps_per_position=40)
     scale = exact.square().mean().sqrt().clamp(min=1e-12)
     return float((used - exact).square().mean().sqrt() / scale)
-
-
-def position_options(checkpoint: Path) -> Dict[str, Any]:
-    """The options of a checkpoint that its position encoder reads; raises as ``load_options``."""
-    return load_options(checkpoint)[1].in_force()

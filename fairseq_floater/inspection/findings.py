@@ -28,7 +28,7 @@ class Equation:
 
     Attributes:
         hidden_dim: size of the hidden layer of h.
-        solver_error: see ``inspection.solver_errors``; over the training length.
+        solver_error: see ``inspection.encoders.solver_errors``; over the training length.
         state_norm: spectral norm of W1 without its column for the time.
         hidden_norm: spectral norm of W2 without its column for the time.
         stiffness: delta x both norms, which bounds the rate of the fastest motion, per position
@@ -92,7 +92,7 @@ class Findings:
     """What a checkpoint holds of positions.
 
     ``updates`` are those of its training, where known; ``settings`` the options that its position
-    encoder reads; ``position_parameters`` those of ``inspection.count_position_parameters``;
+    encoder reads; ``position_parameters`` those of ``inspection.encoders.count_parameters``;
     ``length`` is the training length, in positions; ``stacks`` is empty without positions.
     """
 

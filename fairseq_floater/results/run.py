@@ -4,12 +4,9 @@ import json
 from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
+from fairseq_floater.checkpoints.loading import load_model
 from fairseq_floater.errors import UserError
-from fairseq_floater.inspection.encoders import (
-    count_position_parameters,
-    position_options,
-    solver_errors,
-)
+from fairseq_floater.inspection.encoders import count_parameters, solver_errors
 from fairseq_floater.results.generation import read_generation, read_lines
 from fairseq_floater.results.record import Record, references_path
 from fairseq_floater.results.scores import EvaluationSet, score, signatures, without_separator
@@ -50,6 +47,7 @@ def score_run(
     experiment, pair, row = name.split("/")
     corpus = _read_corpus(data)
     training = read_training(run / "train.log")
+    _, config, model = load_model(checkpoint)
     machine = training.pop("machine", "")
     record = Record(
         experiment=experiment,
@@ -57,12 +55,12 @@ def score_run(
         row=row,
         order=order,
         seed=seed,
-        options=position_options(checkpoint),
+        options=config.in_force(),
         tests={},
         signatures=signatures(corpus["lowercase"]),
         training=training,
-        solver_errors=solver_errors(checkpoint),
-        position_parameters=count_position_parameters(checkpoint),
+        solver_errors=solver_errors(model),
+        position_parameters=count_parameters(model),
         machine=machine,
     )
     for test in tests:

@@ -10,8 +10,9 @@ from conftest import SMALL, make_model, make_stock
 from fairseq.models import ARCH_CONFIG_REGISTRY
 
 from fairseq_floater import cli
+from fairseq_floater.checkpoints.loading import load_model
 from fairseq_floater.errors import UserError
-from fairseq_floater.inspection.encoders import count_position_parameters, solver_errors
+from fairseq_floater.inspection.encoders import count_parameters, solver_errors
 from fairseq_floater.inspection.findings import inspect_checkpoint
 from fairseq_floater.inspection.picture import draw
 from fairseq_floater.inspection.spectrum import (
@@ -167,7 +168,7 @@ def test_the_numbers_are_those_of_the_model(checkpoint):
     path = checkpoint()
     found = inspect_checkpoint(path, 6)
     assert found.model_parameters == sum(p.numel() for p in model.parameters())
-    assert found.position_parameters == count_position_parameters(path)
+    assert found.position_parameters == count_parameters(load_model(path).model)
     assert found.updates is None and "updates" not in as_text(found)
     with torch.no_grad():
         table = model.decoder.position_encoder(97)
@@ -177,7 +178,7 @@ def test_the_numbers_are_those_of_the_model(checkpoint):
         assert norm == pytest.approx(float(table[:, position].norm(dim=1).mean()), rel=1e-5)
     assert decoder.tracks[3] == "cross query" and (decoder.blocks, decoder.positions) == (2, 97)
     equation, dynamics = decoder.equation, model.decoder.position_encoder.dynamics
-    assert equation.solver_error == solver_errors(path, 6)["decoder"]
+    assert equation.solver_error == solver_errors(load_model(path).model, 6)["decoder"]
     first, second = (w.detach()[:, :16] for w in (dynamics.fc1.weight, dynamics.fc2.weight))
     assert equation.state_norm == pytest.approx(float(torch.linalg.svdvals(first)[0]))
     assert equation.hidden_norm == pytest.approx(float(torch.linalg.svdvals(second)[0]))

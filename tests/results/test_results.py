@@ -14,12 +14,9 @@ from launching import run, succeed
 from places import ROOT
 
 from fairseq_floater.checkpoints.average import average_checkpoints, last_checkpoints
+from fairseq_floater.checkpoints.loading import load_model, load_options
 from fairseq_floater.errors import UserError
-from fairseq_floater.inspection.encoders import (
-    count_position_parameters,
-    position_options,
-    solver_errors,
-)
+from fairseq_floater.inspection.encoders import count_parameters, solver_errors
 from fairseq_floater.results.generation import Translation, read_generation, read_lines
 from fairseq_floater.results.record import Record, read_records, references_path
 from fairseq_floater.results.report import markdown, report
@@ -218,29 +215,29 @@ def test_training_log_over_an_interruption(corpus, trained, tmp_path):
 def test_position_parameters(trained):
     floater, learned = trained["floater"][0], trained["learned"][0]
     # h: two linear layers 17 -> 16 a stack; 2 blocks x (3 + 6) initial values of 16.
-    assert count_position_parameters(floater) == {
+    assert count_parameters(load_model(floater).model) == {
         "dynamics": 2 * 2 * (17 * 16 + 16),
         "initial values": 2 * (3 + 6) * 16,
         "base": 0,
     }
-    assert count_position_parameters(learned)["dynamics"] == 2 * 2 * 20 * 16
-    assert position_options(floater)["position_injection"] == "bias"
+    assert count_parameters(load_model(learned).model)["dynamics"] == 2 * 2 * 20 * 16
+    assert load_options(floater)[1].in_force()["position_injection"] == "bias"
     with pytest.raises(UserError, match="does not hold a floater_transformer"):
-        count_position_parameters(trained["stock"][0])
+        load_model(trained["stock"][0])
 
 
 def test_solver_errors(trained, tmp_path):
     """Small for hardly trained dynamics; large where the steps are too coarse for steep ones."""
     floater = trained["floater"][0]
-    errors = solver_errors(floater)
+    errors = solver_errors(load_model(floater).model)
     assert set(errors) == {"encoder", "decoder"} and max(errors.values()) < 5e-3
-    assert solver_errors(trained["learned"][0]) == {}
+    assert solver_errors(load_model(trained["learned"][0]).model) == {}
     state = torch.load(floater, weights_only=False)
     for name, weight in state["model"].items():
         if name.startswith("encoder.position_encoder.dynamics") and name.endswith("weight"):
             weight.mul_(30)
     torch.save(state, tmp_path / "steep.pt")
-    steep = solver_errors(tmp_path / "steep.pt")
+    steep = solver_errors(load_model(tmp_path / "steep.pt").model)
     assert steep["encoder"] > 0.05 and steep["decoder"] == errors["decoder"]
 
 
