@@ -9,11 +9,10 @@ fairseq-train() { forked fairseq-train "$@"; }
 fairseq-generate() { forked fairseq-generate "$@"; }
 floater() { forked floater "$@"; }
 
-# The one script of recipes that imports fairseq.
+# The scripts that import fairseq or sacremoses.
 python() {
-    if [[ $1 == */samples.py ]]; then
-        "$FORK_PYTHON" -IS "$FORK_CLIENT" "$@"
-    else
-        command python "$@"
-    fi
+    case $1 in
+    */recipes/samples.py | */data-prep/moses.py) "$FORK_PYTHON" -IS "$FORK_CLIENT" "$@" ;;
+    *) command python "$@" ;;
+    esac
 }

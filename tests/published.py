@@ -16,6 +16,7 @@ from html import escape
 from pathlib import Path
 
 from corpora import run
+from places import TESTS
 
 WORDS = {
     "de": "der Die das Haus Häuser Straße GRÖSSE Übung geht's z.B. d.h. Nr. St.-Petersburg usw. "
@@ -158,18 +159,21 @@ STAND_IN = """
 import argparse, pathlib
 from collections import Counter
 
-def cli_main():
-    parser = argparse.ArgumentParser()
-    for name in ("source-lang", "target-lang", "trainpref", "destdir"):
-        parser.add_argument(f"--{name}")
-    args, _ = parser.parse_known_args()
-    languages, folder = (args.source_lang, args.target_lang), pathlib.Path(args.destdir)
-    texts = [pathlib.Path(f"{args.trainpref}.{name}").read_text("utf-8") for name in languages]
-    words = Counter(" ".join(texts).split())
-    folder.mkdir()
-    for name in languages:
-        text = "".join(f"{word} {count}\\n" for word, count in words.items())
-        (folder / f"dict.{name}.txt").write_text(text, "utf-8")
+parser = argparse.ArgumentParser()
+for name in ("source-lang", "target-lang", "trainpref", "destdir"):
+    parser.add_argument(f"--{name}")
+args, _ = parser.parse_known_args()
+languages, folder = (args.source_lang, args.target_lang), pathlib.Path(args.destdir)
+texts = [pathlib.Path(f"{args.trainpref}.{name}").read_text("utf-8") for name in languages]
+words = Counter(" ".join(texts).split())
+folder.mkdir()
+for name in languages:
+    text = "".join(f"{word} {count}\\n" for word, count in words.items())
+    (folder / f"dict.{name}.txt").write_text(text, "utf-8")
+"""
+BASH = """
+source "{forks}"
+fairseq-preprocess() {{ command python "{stand_in}" "$@"; }}
 """
 
 
@@ -179,9 +183,9 @@ class Published:
     def __init__(self, script: str, archives: dict[str, bytes], site, folder: Path) -> None:
         self.script, self.site = script, site
         self.out, self.sums = folder / "data" / "corpus", folder / "sums"
-        self.stand_in = folder / "stand_in"
-        (self.stand_in / "fairseq_cli").mkdir(parents=True)
-        (self.stand_in / "fairseq_cli" / "preprocess.py").write_text(STAND_IN)
+        stand_in, self.bash = folder / "preprocess.py", folder / "bash"
+        stand_in.write_text(STAND_IN)
+        self.bash.write_text(BASH.format(forks=TESTS / "fork_programs.sh", stand_in=stand_in))
         self.archives = {}
         self.publish(archives)
 
@@ -196,7 +200,7 @@ class Published:
         """With fairseq-preprocess if ``binarise``, else with its stand-in."""
         variables = {"DATA_MIRROR": self.site.address}
         if not binarise:
-            variables["PYTHONPATH"] = self.stand_in
+            variables["BASH_ENV"] = self.bash
         common = ["--out", self.out, "--checksums", self.sums, "--workers", 1]
         return run(self.script, *common, *options, **variables)
 
