@@ -60,7 +60,7 @@ setup(
             "ctranslate2>=4.8",
             "mypy>=1.18",
             "pytest>=8",
-            "pytest-xdist>=3",
+            "pytest-xdist>=3.8",
             "ruff>=0.6",
             "setuptools>=77",  # builds the wheel that a test installs
         ],
