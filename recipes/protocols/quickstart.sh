@@ -21,7 +21,7 @@ training() {
 SAVE=(--no-epoch-checkpoints --keep-interval-updates 1 --validate-interval 1000)
 AVERAGE=1
 # A model that was hardly trained never ends its sentences: a test need not wait for that.
-GENERATE=(--beam 4 --lenpen 0.6 --max-len-b $((UPDATES < 100 ? 20 : 200)) --max-tokens 4096)
+GENERATE=(--beam 4 --lenpen 0.6 --max-len-b $((UPDATES < 100 ? 5 : 200)) --max-tokens 4096)
 REMOVE_BPE=sentencepiece
 TESTS=(test)
 SCORE=()

@@ -55,15 +55,20 @@ def installed(wheel, tmp_path_factory):
     return folder
 
 
-def test_the_installed_package_is_the_one_imported(installed, tmp_path):
+@pytest.fixture(scope="module")
+def package(installed, tmp_path_factory):
+    """The folder that ``floater user-dir`` prints."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    return Path(run(installed / "bin/floater", "user-dir", folder=folder).strip())
+
+
+def test_the_installed_package_is_the_one_imported(installed, package, tmp_path):
     code = "import fairseq_floater; print(fairseq_floater.__file__)"
     imported = run(installed / "bin/python", "-c", code, folder=tmp_path)
-    assert Path(imported.strip()).is_relative_to(installed)
+    assert Path(imported.strip()).parent == package and package.is_relative_to(installed)
 
 
-def test_every_module_and_the_mark_of_types_are_installed(installed, tmp_path):
-    package = Path(run(installed / "bin/floater", "user-dir", folder=tmp_path).strip())
-    assert package.is_relative_to(installed)
+def test_every_module_and_the_mark_of_types_are_installed(package):
     assert (package / "py.typed").exists()
     assert modules(package) == modules(ROOT / "fairseq_floater")
 
@@ -91,7 +96,7 @@ def test_the_command(installed, tmp_path):
         assert command in shown
 
 
-def test_training(installed, tmp_path):
+def test_training(installed, package, tmp_path):
     """One update, with the installed plugin as --user-dir, and a look at what it made."""
     generator = random.Random(0)
     for split in ("train", "valid"):
@@ -104,9 +109,8 @@ def test_training(installed, tmp_path):
         *("--trainpref", "train", "--validpref", "valid", "--destdir", "bin"),
         folder=tmp_path,
     )
-    user_dir = run(installed / "bin/floater", "user-dir", folder=tmp_path).strip()
     run(
-        *(python, "-m", "fairseq_cli.train", "bin", "--user-dir", user_dir, "--cpu"),
+        *(python, "-m", "fairseq_cli.train", "bin", "--user-dir", package, "--cpu"),
         *("--arch", "floater_transformer_tiny", "--optimizer", "adam", "--max-tokens", 200),
         *("--max-update", 1, "--num-workers", 0, "--save-dir", "saved"),
         folder=tmp_path,

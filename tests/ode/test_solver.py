@@ -107,17 +107,23 @@ def test_order_of_convergence(solver):
     assert abs(order - TABLEAUS[solver].order) < 0.3
 
 
-@pytest.mark.parametrize("steps, bound", [(1, 2e-5), ("1/2", 2e-5), ("1/4", 2e-4)])
-def test_float32_against_float64_reference(steps, bound):
-    """At the size of the paper's base encoder over 256 positions."""
+@pytest.fixture(scope="module")
+def base_size():
+    """The paper's base encoder over 256 positions: problem, times, and a fine float64 solution."""
     dynamics, initial = problem(512, 512, 18, torch.float32)
-    double, start = problem(512, 512, 18, torch.float64)
+    double, _ = problem(512, 512, 18, torch.float64)
     double.load_state_dict(dynamics.state_dict())
-    start = initial.detach().double()
     times = torch.arange(256, dtype=torch.float64) * 0.1
     with torch.no_grad():
+        fine = solve(double, initial.detach().double(), times, steps_per_position=8)
+    return dynamics, initial, times, fine
+
+
+@pytest.mark.parametrize("steps, bound", [(1, 2e-5), ("1/2", 2e-5), ("1/4", 2e-4)])
+def test_float32_against_float64_reference(steps, bound, base_size):
+    dynamics, initial, times, fine = base_size
+    with torch.no_grad():
         ours = solve(dynamics, initial, times, steps_per_position=steps)
-        fine = solve(double, start, times, steps_per_position=8)
     assert ours.dtype == torch.float32
     assert relative(ours.double(), fine) < bound
 
