@@ -30,4 +30,5 @@ from fairseq_floater import hooks, models  # noqa: E402, F401  registers the mod
 
 hooks.install()
 
-__all__ = ["__version__"]
+# What each part offers is in the ``__all__`` of its folder.
+__all__ = ["__version__", "hooks", "models"]

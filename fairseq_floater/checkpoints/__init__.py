@@ -1,1 +1,6 @@
 """Checkpoint files: read safely, written whole, converted, averaged, exported."""
+
+from fairseq_floater.checkpoints.files import read_checkpoint, write_checkpoint
+from fairseq_floater.checkpoints.loading import Loaded, load_model, load_options
+
+__all__ = ["Loaded", "load_model", "load_options", "read_checkpoint", "write_checkpoint"]

@@ -1,1 +1,18 @@
 """What a trained model has learned of positions, as figures, text and pictures."""
+
+from fairseq_floater.inspection.encoders import (
+    count_parameters,
+    load_position_encoder,
+    load_stack,
+    solver_errors,
+)
+from fairseq_floater.inspection.findings import Findings, inspect_checkpoint
+
+__all__ = [
+    "Findings",
+    "count_parameters",
+    "inspect_checkpoint",
+    "load_position_encoder",
+    "load_stack",
+    "solver_errors",
+]

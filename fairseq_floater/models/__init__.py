@@ -1,6 +1,8 @@
 """One file per fairseq model, and what the weights of a model with positions mean."""
 
 from fairseq_floater.models import architectures  # noqa: F401  registers the names
+from fairseq_floater.models.config import FloaterTransformerConfig
 from fairseq_floater.models.floater_transformer import FloaterTransformerModel
+from fairseq_floater.models.positioned import PositionedModel
 
-__all__ = ["FloaterTransformerModel"]
+__all__ = ["FloaterTransformerConfig", "FloaterTransformerModel", "PositionedModel"]
