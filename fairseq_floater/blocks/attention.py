@@ -83,6 +83,7 @@ class PositionedAttention(MultiheadAttention):
             elif need_weights:
                 shown = weights.mean(dim=1)
         else:
+            mask = ~mask if mask is not None and mask.dtype == torch.bool else mask  # true: seen
             attended = F.scaled_dot_product_attention(q, k, v, mask, self._dropout_rate())
         # (batch, heads, target, head dim) to (target, batch, dim)
         return self.out_proj(attended.permute(2, 0, 1, 3).flatten(2)), shown
@@ -126,11 +127,13 @@ class PositionedAttention(MultiheadAttention):
 
     def _logits(self, q: Tensor, k: Tensor, mask: Optional[Tensor]) -> Tensor:
         """(batch, heads, target, source)"""
-        logits = (q * self.scaling) @ k.transpose(2, 3)
+        # A product of three dimensions is launched sooner than one of four.
+        logits = torch.bmm((q * self.scaling).flatten(0, 1), k.flatten(0, 1).transpose(1, 2))
+        logits = logits.view(*q.shape[:3], -1)
         if mask is None:
             return logits
         if mask.dtype == torch.bool:
-            return logits.masked_fill(~mask, float("-inf"))
+            return logits.masked_fill(mask, float("-inf"))
         return logits + mask
 
     def _attend_openly(
@@ -139,7 +142,7 @@ class PositionedAttention(MultiheadAttention):
         """What fused attention computes, with the weights (batch, heads, target, source) to see."""
         weights = torch.softmax(self._logits(q, k, mask), dim=-1, dtype=torch.float32)
         dropped = self.dropout_module(weights.to(v.dtype))
-        attended = dropped @ v
+        attended = torch.bmm(dropped.flatten(0, 1), v.flatten(0, 1)).view(*q.shape[:3], -1)
         more = self.positions.values(dropped)
         return attended if more is None else attended + more, weights
 
@@ -165,12 +168,12 @@ def _with_earlier(
 def _merged(
     attn_mask: Optional[Tensor], key_padding_mask: Optional[Tensor], scores: Optional[Tensor]
 ) -> Optional[Tensor]:
-    """One mask, that broadcasts to (batch, heads, target, source): true where seen, or added."""
-    seen = None
+    """One mask, that broadcasts to (batch, heads, target, source): true where hidden, or added."""
+    hidden = None
     if key_padding_mask is not None and key_padding_mask.dim() > 0:
-        seen = ~key_padding_mask.bool()[:, None, None, :]
+        hidden = key_padding_mask.bool()[:, None, None, :]
     added = attn_mask if scores is None or attn_mask is None else scores + attn_mask
     added = scores if added is None else added
-    if seen is None or added is None:
-        return seen if added is None else added
-    return torch.where(seen, added, float("-inf"))
+    if hidden is None or added is None:
+        return hidden if added is None else added
+    return added.masked_fill(hidden, float("-inf"))

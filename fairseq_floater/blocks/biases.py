@@ -27,7 +27,7 @@ class WholeBias(NamedTuple):
     """The bias of all tokens of a decoding step, which stand at one position.
 
     Attributes:
-        vector: (dim,), with the projection's own bias added (``with_own_biases``).
+        vector: (dim,), with the projection's own bias added (``own_biases``).
     """
 
     vector: Tensor
@@ -76,10 +76,9 @@ def biased(projection: nn.Linear, x: Tensor, bias: Optional[Bias]) -> Tensor:
     return y + (vectors[0] if len(vectors) == 1 else torch.cat(vectors))
 
 
-def with_own_biases(vectors: Tensor, projections: Sequence[nn.Linear]) -> Tensor:
-    """Vectors (tracks, dim) with the own biases of the projections that they are for.
+def own_biases(projections: Sequence[nn.Linear]) -> Tensor:
+    """(projections, dim), to which the vectors of a step of a decoding are added.
 
-    A step of a decoding, whose tokens all stand at one position, then costs what it costs without.
+    All its tokens stand at one position, so that a step then costs what it costs without.
     """
-    own = torch.stack([projection.bias for projection in projections])
-    return (vectors + own).to(own.dtype)
+    return torch.stack([projection.bias for projection in projections])

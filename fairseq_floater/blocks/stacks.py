@@ -8,7 +8,7 @@ import torch
 from fairseq.models.transformer import TransformerDecoderBase, TransformerEncoderBase
 from torch import Tensor, nn
 
-from fairseq_floater.blocks.biases import with_own_biases
+from fairseq_floater.blocks.biases import own_biases
 from fairseq_floater.blocks.feed import InputPositions, Pass, PositionFeed
 from fairseq_floater.blocks.layers import (
     PositionedDecoderLayer,
@@ -91,6 +91,7 @@ class PositionedStack:
         self.feed.attach(layers, first=0 if self.biased else 1)
         self.embed_positions = self._input_positions(side)
         self._positioned_layers = layers  # in a list: they are submodules already
+        self._own_biases: Optional[Tensor] = None  # kept from step to step of one decoding
 
     def _projections(self) -> List[nn.Linear]:
         """The projections that the tracks are for, in the order of the tracks."""
@@ -162,7 +163,9 @@ class PositionedStack:
         source are kept.
         """
         decoding, unchanged = incremental_state is not None, self._is_later(incremental_state)
-        if unchanged and isinstance(places, Places):
+        if not unchanged:
+            self._own_biases = None
+        elif isinstance(places, Places):
             places = places._replace(source=None)
         blocks: Tuple[Tensor, ...] = ()
         rows = base_rows = Rows(None)
@@ -171,7 +174,9 @@ class PositionedStack:
             limit = self._limit()
             table, rows = read_table(self.position_encoder, places, limit, decoding, unchanged)
             if self.biased and rows.own is None:
-                table = with_own_biases(table[:, 0], self._projections())
+                if self._own_biases is None:
+                    self._own_biases = own_biases(self._projections())
+                table = (table[:, 0] + self._own_biases).to(self._own_biases.dtype)
             blocks = table.split(len(self.tracks))
             base, base_rows = table[0], rows
         if self.biased:
