@@ -141,7 +141,9 @@ class PositionedAttention(MultiheadAttention):
     ) -> Tuple[Tensor, Tensor]:
         """What fused attention computes, with the weights (batch, heads, target, source) to see."""
         weights = torch.softmax(self._logits(q, k, mask), dim=-1, dtype=torch.float32)
-        dropped = self.dropout_module(weights.to(v.dtype))
+        dropped = weights.to(v.dtype)
+        if rate := self._dropout_rate():
+            dropped = F.dropout(dropped, rate)
         attended = torch.bmm(dropped.flatten(0, 1), v.flatten(0, 1)).view(*q.shape[:3], -1)
         more = self.positions.values(dropped)
         return attended if more is None else attended + more, weights

@@ -1,7 +1,6 @@
 """Transformer blocks that inject positions: fairseq's own, with a hook or two overridden."""
 
-from contextlib import contextmanager
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from fairseq.distributed import fsdp_wrap
 from fairseq.modules import MultiheadAttention
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from fairseq_floater.blocks.attention import PositionedAttention
 from fairseq_floater.blocks.biases import Bias, ProjectionBiases, Track, WholeBias
 from fairseq_floater.blocks.places import look_up_masked
-from fairseq_floater.blocks.seam import NEUTRAL, AttentionPositions
+from fairseq_floater.blocks.seam import NEUTRAL
 from fairseq_floater.blocks.tracks import CROSS, JOINT, SELF, track_slices
 
 
@@ -45,59 +44,52 @@ class PositionedLayer:
             found += [getattr(attention, name) for name in names]
         return found
 
-    @contextmanager
-    def _positioned(
+    def _inject(
         self,
         x: Tensor,
         tracks: Optional[Tensor],
         rows: Optional[Tensor],
         source_rows: Optional[Tensor],
-    ) -> Iterator[Tensor]:
+    ) -> Tensor:
         """Have attention use the biases, or add the vectors to ``x`` (length, batch, dim).
 
         ``rows`` (length, batch) and ``source_rows`` (source length, batch) say which row of the
-        tracks each token reads, see ``feed``.
+        tracks each token reads, see ``feed``. ``_release`` must follow.
         """
-        if tracks is None or not self.slices:
-            yield x if tracks is None else x + look_up_masked(tracks[0], rows, x)
-            return
-        used = self._used(tracks.unbind(0), rows, source_rows)
-        for attention, positions in used:
-            attention.use(positions)
-        try:
-            yield x
-        finally:
-            for attention, _ in used:
-                attention.use(NEUTRAL)
-
-    def _used(
-        self,
-        vectors: Sequence[Tensor],
-        rows: Optional[Tensor],
-        source_rows: Optional[Tensor],
-    ) -> List[Tuple[PositionedAttention, AttentionPositions]]:
-        """What each attention gets of the block's tracks, (rows, dim) each, or (dim,) in a step.
-
-        Args:
-            rows: (length, batch), of the tokens that this block computes; None in a step.
-            source_rows: (source length, batch); None where the source is not read, or no more.
-        """
-        of = {kind: vectors[where] for kind, where in self.slices.items()}
-        used: List[Tuple[PositionedAttention, AttentionPositions]] = []
-        if SELF in of:
-            query, key, value = (_bias(track, rows) for track in of[SELF])
-            if JOINT in of and rows is not None and source_rows is not None:
-                # Source tokens come first. Later steps of a decoding keep them.
-                source_key, source_value = of[JOINT]
-                key = [Track(source_key, source_rows), Track(of[SELF][1], rows)]
-                value = [Track(source_value, source_rows), Track(of[SELF][2], rows)]
-            used.append((self.self_attn, ProjectionBiases(query, key, value)))
-        if CROSS in of:
+        if tracks is None:
+            return x
+        if not self.slices:
+            return x + look_up_masked(tracks[0], rows, x)
+        vectors = tracks.unbind(0)
+        if SELF in self.slices:
+            self._inject_into_self_attention(vectors, rows, source_rows)
+        if CROSS in self.slices:
             # Queries stand at target positions, keys and values at those of the source.
-            sources = source_rows is not None
-            keys = [_bias(track, source_rows) if sources else None for track in of[CROSS][1:]]
-            used.append((self.encoder_attn, ProjectionBiases(_bias(of[CROSS][0], rows), *keys)))
-        return used
+            query, key, value = vectors[self.slices[CROSS]]
+            keys = None if source_rows is None else [Track(key, source_rows)]
+            values = None if source_rows is None else [Track(value, source_rows)]
+            self.encoder_attn.use(ProjectionBiases(_bias(query, rows), keys, values))
+        return x
+
+    def _inject_into_self_attention(
+        self, vectors: Sequence[Tensor], rows: Optional[Tensor], source_rows: Optional[Tensor]
+    ) -> None:
+        """Of the block's tracks, (rows, dim) each, or (dim,) in a step; see ``_inject``."""
+        query, key, value = vectors[self.slices[SELF]]
+        biases = ProjectionBiases(_bias(query, rows), _bias(key, rows), _bias(value, rows))
+        if JOINT in self.slices and rows is not None and source_rows is not None:
+            # Source tokens come first. Later steps of a decoding keep them.
+            source_key, source_value = vectors[self.slices[JOINT]]
+            biases.key_bias = [Track(source_key, source_rows), Track(key, rows)]
+            biases.value_bias = [Track(source_value, source_rows), Track(value, rows)]
+        self.self_attn.use(biases)
+
+    def _release(self) -> None:
+        """Attention is without positions again, whatever happened in the pass."""
+        if SELF in self.slices:
+            self.self_attn.use(NEUTRAL)
+        if CROSS in self.slices:
+            self.encoder_attn.use(NEUTRAL)
 
 
 def _bias(vectors: Tensor, rows: Optional[Tensor]) -> Bias:
@@ -128,8 +120,11 @@ class PositionedEncoderLayer(PositionedLayer, TransformerEncoderLayerBase):
         rows: Optional[Tensor] = None,
         **kwargs: Any,
     ) -> Any:
-        with self._positioned(x, position_tracks, rows, None) as x:
+        try:
+            x = self._inject(x, position_tracks, rows, None)
             return super().forward(x, *args, **kwargs)
+        finally:
+            self._release()
 
 
 class PositionedDecoderLayer(PositionedLayer, TransformerDecoderLayerBase):
@@ -177,8 +172,11 @@ class PositionedDecoderLayer(PositionedLayer, TransformerDecoderLayerBase):
         source_rows: Optional[Tensor] = None,
         **kwargs: Any,
     ) -> Any:
-        with self._positioned(x, position_tracks, rows, source_rows) as x:
+        try:
+            x = self._inject(x, position_tracks, rows, source_rows)
             x, *rest = super().forward(x, *args, **kwargs)
+        finally:
+            self._release()
         pads = kwargs.get("self_attn_padding_mask")
         if pads is not None and pads.size(1) == x.size(0) == 1:
             # In incremental decoding a leading pad sees nothing, which makes its output NaN;
