@@ -15,6 +15,7 @@ Two things are not as in a fresh interpreter: the seed of hashes is the server's
 logs while it is imported is not logged again.
 """
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -25,6 +26,7 @@ import select
 import signal
 import socket
 import sys
+import threading
 import types
 from pathlib import Path
 
@@ -124,6 +126,21 @@ def become(request, files):
         logging.root.setLevel(logging.WARNING)
 
 
+def leave(code):
+    """End as the interpreter does, but for taking apart all that was imported.
+
+    That takes longer than most programs of the tests. Whatever ends in another way, such as by an
+    error, ends at the top level of the interpreter.
+    """
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    with contextlib.suppress(OSError):  # a full disk, say: the interpreter then tells of it
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code & 0xFF)
+    sys.exit(code)
+
+
 if __name__ == "__main__":
     server = Server(socket.socket(fileno=int(sys.argv[1])))
     logging.disable()
@@ -135,4 +152,10 @@ if __name__ == "__main__":
     program = types.ModuleType("__main__")
     program.__file__ = sys.argv[0]
     this, sys.modules["__main__"] = sys.modules["__main__"], program
-    exec(compile(Path(sys.argv[0]).read_bytes(), sys.argv[0], "exec"), vars(program))
+    try:
+        exec(compile(Path(sys.argv[0]).read_bytes(), sys.argv[0], "exec"), vars(program))
+    except SystemExit as ended:
+        if not isinstance(ended.code, int | None):
+            raise
+        leave(ended.code or 0)
+    leave(0)
