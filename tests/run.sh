@@ -9,5 +9,7 @@ ruff format --check .
 mypy
 # A process for each core, with one thread each; tests of a file share what they have trained.
 # (nproc alone takes OMP_NUM_THREADS for the number of cores.)
+# What keeps the allocator's pages for long trainings costs short ones time.
+unset GLIBC_TUNABLES
 OMP_NUM_THREADS=1 exec python -m pytest tests -n "$(env -u OMP_NUM_THREADS nproc)" \
     --dist loadfile --no-loadscope-reorder "$@"
