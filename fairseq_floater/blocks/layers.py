@@ -35,6 +35,23 @@ class PositionedLayer:
     self_attn: PositionedAttention
     encoder_attn: PositionedAttention
 
+    # What fairseq's classes bring.
+    quant_noise: float
+    quant_noise_block_size: int
+
+    def _positioned_attention(
+        self, embed_dim: int, heads: int, cfg: Any, **kind: Any
+    ) -> PositionedAttention:
+        """Built as fairseq builds its own; ``kind`` says which of its attentions this is."""
+        return PositionedAttention(
+            embed_dim,
+            heads,
+            dropout=cfg.attention_dropout,
+            q_noise=self.quant_noise,
+            qn_block_size=self.quant_noise_block_size,
+            **kind,
+        )
+
     def projections(self) -> List[nn.Linear]:
         """The projections that this block's tracks are for, in the order of the tracks."""
         found: List[nn.Linear] = []
@@ -103,14 +120,8 @@ class PositionedEncoderLayer(PositionedLayer, TransformerEncoderLayerBase):
         self.slices = track_slices(cfg.position_options, self.attentions)
         if SELF not in self.slices:
             return super().build_self_attention(embed_dim, cfg)
-        return PositionedAttention(
-            embed_dim,
-            cfg.encoder.attention_heads,
-            dropout=cfg.attention_dropout,
-            self_attention=True,
-            q_noise=self.quant_noise,
-            qn_block_size=self.quant_noise_block_size,
-        )
+        heads = cfg.encoder.attention_heads
+        return self._positioned_attention(embed_dim, heads, cfg, self_attention=True)
 
     def forward(
         self,
@@ -140,27 +151,16 @@ class PositionedDecoderLayer(PositionedLayer, TransformerDecoderLayerBase):
         self.slices = track_slices(cfg.position_options, self.attentions)
         if SELF not in self.slices:
             return super().build_self_attention(embed_dim, cfg, add_bias_kv, add_zero_attn)
-        return PositionedAttention(
-            embed_dim,
-            cfg.decoder.attention_heads,
-            dropout=cfg.attention_dropout,
-            self_attention=not cfg.cross_self_attention,
-            q_noise=self.quant_noise,
-            qn_block_size=self.quant_noise_block_size,
-        )
+        heads, alone = cfg.decoder.attention_heads, not cfg.cross_self_attention
+        return self._positioned_attention(embed_dim, heads, cfg, self_attention=alone)
 
     def build_encoder_attention(self, embed_dim: int, cfg: Any) -> MultiheadAttention:
         if CROSS not in self.slices:
             return super().build_encoder_attention(embed_dim, cfg)
-        return PositionedAttention(
-            embed_dim,
-            cfg.decoder.attention_heads,
-            kdim=cfg.encoder.embed_dim,
-            vdim=cfg.encoder.embed_dim,
-            dropout=cfg.attention_dropout,
-            encoder_decoder_attention=True,
-            q_noise=self.quant_noise,
-            qn_block_size=self.quant_noise_block_size,
+        source = {"kdim": cfg.encoder.embed_dim, "vdim": cfg.encoder.embed_dim}
+        heads = cfg.decoder.attention_heads
+        return self._positioned_attention(
+            embed_dim, heads, cfg, encoder_decoder_attention=True, **source
         )
 
     def forward(

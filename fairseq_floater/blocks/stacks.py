@@ -81,7 +81,7 @@ class PositionedStack:
         self.options = cfg.position_options
         self.biased = self.options.injection == "bias"
         self.tracks = block_tracks(self.options, attentions)
-        self.kept_layers = _kept_layers(side)
+        self.kept_layers = kept_layers(side.layers_to_keep)
         everywhere = self.options.position_blocks == "all"
         # Blocks that stay when others are taken out keep their numbers, and so their trajectories.
         self.blocks = (self.kept_layers or tuple(range(side.layers))) if everywhere else (0,)
@@ -173,7 +173,7 @@ class PositionedStack:
         if self.position_encoder is not None:
             limit = self._limit()
             table, rows = read_table(self.position_encoder, places, limit, decoding, unchanged)
-            if self.biased and rows.own is None:
+            if self.biased and isinstance(places, int):
                 if self._own_biases is None:
                     self._own_biases = own_biases(self._projections())
                 table = (table[:, 0] + self._own_biases).to(self._own_biases.dtype)
@@ -227,9 +227,13 @@ class PositionedStack:
         return super().upgrade_state_dict_named(state_dict, name)  # type: ignore[misc]  # a mixin
 
 
-def _kept_layers(side: Any) -> Tuple[int, ...]:
-    """Numbers in ``--encoder-layers-to-keep``, as fairseq's configuration has them; or none."""
-    return tuple(sorted(int(number) for number in (side.layers_to_keep or "").split(",") if number))
+def kept_layers(given: Union[None, str, List[int]]) -> Tuple[int, ...]:
+    """Numbers of the blocks in ``--encoder-layers-to-keep``, from 0; none where all stay.
+
+    The command line gives a list, the rest of fairseq text.
+    """
+    numbers = given.split(",") if isinstance(given, str) else given
+    return tuple(sorted(int(number) for number in numbers or () if number != ""))
 
 
 class FloaterEncoderStack(PositionedStack, TransformerEncoderBase):

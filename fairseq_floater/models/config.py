@@ -8,12 +8,13 @@ line, hydra and checkpoints all read it.
 
 from argparse import Namespace
 from dataclasses import MISSING, dataclass, field, fields, make_dataclass
-from typing import Any, List, Tuple, Union
+from typing import Any, List, Tuple
 
 from fairseq.dataclass import FairseqDataclass
 from fairseq.models.transformer import TransformerConfig
 from omegaconf import DictConfig, OmegaConf
 
+from fairseq_floater.blocks.stacks import kept_layers
 from fairseq_floater.errors import UserError
 from fairseq_floater.options import PositionOptions, take_over_old_names
 
@@ -73,13 +74,6 @@ def to_config(cfg: Any) -> FloaterTransformerConfig:
         if str(getattr(config, name)).startswith("${"):  # a gap, whose default is the width
             setattr(config, name, config.decoder_embed_dim)
     return config
-
-
-def kept_layers(given: Union[None, str, List[int]]) -> List[int]:
-    """Numbers of the blocks in ``--encoder-layers-to-keep``, from 0, as it comes: text or list."""
-    if not given:
-        return []
-    return sorted(int(number) for number in (given.split(",") if isinstance(given, str) else given))
 
 
 def validate(config: FloaterTransformerConfig) -> None:
