@@ -1,15 +1,15 @@
-"""Small models on a small vocabulary, built the way fairseq builds them."""
+"""Small models on a small vocabulary, built the way fairseq builds them; how tests are shared out.
 
+The process that shares out the tests among the others reads this file too, and runs none of them:
+torch and fairseq are imported where they are used.
+"""
+
+import os
 from argparse import Namespace
 from types import SimpleNamespace
 
+import launching
 import pytest
-import torch
-from fairseq.data import Dictionary
-from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
-from fairseq.models.transformer import TransformerModel
-
-import fairseq_floater  # noqa: F401  registers the models
 
 SMALL = {
     "encoder_embed_dim": 16,
@@ -31,6 +31,8 @@ COMBINATIONS = [
 
 
 def make_task(words: int = 23) -> SimpleNamespace:
+    from fairseq.data import Dictionary
+
     dictionary = Dictionary()
     for i in range(words):
         dictionary.add_symbol(f"w{i}")
@@ -40,6 +42,11 @@ def make_task(words: int = 23) -> SimpleNamespace:
 
 def make_model(task=None, *, seed: int = 0, lively: bool = True, **options):
     """A small ``floater_transformer``; ``lively`` gives every position parameter a value."""
+    import torch
+    from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
+
+    import fairseq_floater  # noqa: F401  registers the models
+
     args = Namespace(arch="floater_transformer", **{**SMALL, **options})
     ARCH_CONFIG_REGISTRY["floater_transformer"](args)
     torch.manual_seed(seed)
@@ -52,8 +59,11 @@ def make_model(task=None, *, seed: int = 0, lively: bool = True, **options):
     return model.eval()
 
 
-def make_stock(task=None, *, seed: int = 0, **options) -> TransformerModel:
+def make_stock(task=None, *, seed: int = 0, **options):
     """fairseq's ``transformer`` of the same shape."""
+    import torch
+    from fairseq.models.transformer import TransformerModel
+
     args = Namespace(arch="transformer", **{**SMALL, **options})
     torch.manual_seed(seed)
     return TransformerModel.build_model(args, task or make_task()).eval()
@@ -63,6 +73,8 @@ def make_batch(
     lengths=(5, 9, 3), target_lengths=(7, 4, 6), *, left_pad=True, left_pad_target=False
 ):
     """Random tokens (4..26), padded as fairseq would: source left, target right."""
+    import torch
+
     generator = torch.Generator().manual_seed(1)
 
     def padded(sizes, left):
@@ -102,6 +114,12 @@ def combination(request):
 
 #: modules that take longest, which pytest-xdist starts with (see run.sh)
 LONG = ("quickstart", "training", "run", "command_line", "readme", "wmt14", "corpora")
+
+
+def pytest_configure(config):
+    """One fork server for all processes, of the one that shares out the tests."""
+    if getattr(config.option, "numprocesses", None):
+        os.environ["FORK_SERVER"] = launching.fork_server()
 
 
 def pytest_collection_modifyitems(items):

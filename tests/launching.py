@@ -64,7 +64,9 @@ def environment(**variables):
 
 @cache
 def fork_server():
-    """The address of this process's server, which lives as long."""
+    """The address of the server: that of the environment, or one that lives as long as we do."""
+    if "FORK_SERVER" in os.environ:
+        return os.environ["FORK_SERVER"]
     folder = tempfile.mkdtemp(prefix="fork")
     address = f"{folder}/socket"
     with socket.socket(socket.AF_UNIX) as listener:
