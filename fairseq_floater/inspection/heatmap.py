@@ -118,8 +118,15 @@ def draw(table: Tensor, rows: Sequence[str], picture: Path, title: str) -> None:
 
 
 def track_axes(figure: FigureBase, rows: Sequence[str], blocks: int, x: str) -> List[Axes]:
-    """Axes for the tracks, in order: a row of panels per projection, a column per block."""
+    """Axes for the tracks, in order: a row of panels per projection, a column per block.
+
+    All have one scale, so only those at the left and at the bottom draw it.
+    """
     axes = figure.subplots(len(rows), blocks, squeeze=False, sharex=True, sharey=True)
+    for axis in axes[:-1].flat:
+        axis.xaxis.set_visible(False)
+    for axis in axes[:, 1:].flat:
+        axis.yaxis.set_visible(False)
     for block, axis in enumerate(axes[0]):
         axis.set_title(f"block {block + 1}", fontsize=9)
     for row, axis in zip(rows, axes[:, 0]):
