@@ -71,7 +71,7 @@ def count_parameters(model: PositionedModel) -> Dict[str, int]:
 def solver_errors(model: PositionedModel, length: int = 64) -> Dict[str, float]:
     """How far the encodings are from the exact solution of their equation, by stack.
 
-    Root mean square of the difference to 40 Runge-Kutta steps per position in float64, relative to
+    Root mean square of the difference to 20 Runge-Kutta steps per position in float64, relative to
     that of the solution, over the first ``length`` positions. Training with large learning rates
     makes the dynamics steep, and then a coarse grid of steps, though learned with exact gradients
     and the same in training and use, no longer follows the equation. Empty without an equation.
@@ -90,6 +90,6 @@ def solver_error(encoder: FloaterEncoder, length: int) -> float:
     with torch.no_grad():
         used = encoder(length).double()
         start, times = encoder.initial.double(), index * encoder.delta
-        exact = solve(encoder.dynamics, start, times, steps_per_position=40)
+        exact = solve(encoder.dynamics, start, times, steps_per_position=20)
     scale = exact.square().mean().sqrt().clamp(min=1e-12)
     return float((used - exact).square().mean().sqrt() / scale)
