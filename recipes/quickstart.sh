@@ -31,7 +31,12 @@ done
 
 heading "results"
 python "$ROOT/recipes/samples.py" "$RUNS" "${ROWS[@]}"
+checkpoint=$RUNS/quickstart/en-de/floater/seed1/average.pt
 for stack in encoder decoder; do
-    floater heatmap "$RUNS/quickstart/en-de/floater/seed1/average.pt" \
-        "$RUNS/quickstart/$stack.png" --stack $stack --positions 64
+    picture=$RUNS/quickstart/$stack.png
+    if [ "$picture" -nt "$checkpoint" ]; then
+        echo "$picture" # drawn already
+    else
+        floater heatmap "$checkpoint" "$picture" --stack $stack --positions 64
+    fi
 done

@@ -16,7 +16,7 @@ def run_bash(script, *arguments, **variables):
 @pytest.fixture(scope="module")
 def quickstart(tmp_path_factory):
     runs = tmp_path_factory.mktemp("runs")
-    done = run_bash("recipes/quickstart.sh", "--runs", runs, "--updates", 3)
+    done = run_bash("recipes/quickstart.sh", "--runs", runs, "--updates", 2)
     return runs, runs / "quickstart/en-de/floater/seed1", done
 
 
@@ -24,95 +24,30 @@ def test_quickstart_runs_through(quickstart):
     """Corpus, training, translation, scores, samples, pictures; far too short to be good."""
     runs, run, done = quickstart
     assert done.returncode == 0, done.stderr
-    for text in ("pairs kept", "floater: validation at update 3", "BLEU", "nrefs:1|case:mixed"):
+    for text in ("pairs kept", "floater: validation at update 2", "BLEU", "nrefs:1|case:mixed"):
         assert text in done.stdout
     assert done.stdout.count("  reference  ") == 5
     result = json.loads((runs / "quickstart/en-de.floater.seed1.json").read_text())
-    assert 0 <= result["tests"]["test"]["bleu"] < 100 and result["training"]["updates"] == 3
+    assert 0 <= result["tests"]["test"]["bleu"] < 100 and result["training"]["updates"] == 2
     for stack in ("encoder", "decoder"):
         assert (runs / f"quickstart/{stack}.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_quickstart_reuses_what_is_done(quickstart):
+    """But for a picture that is older than the model."""
     runs, run, first = quickstart
+    drawn = {stack: runs / f"quickstart/{stack}.png" for stack in ("encoder", "decoder")}
+    old = (run / "average.pt").stat().st_mtime_ns - 1
+    os.utime(drawn["decoder"], ns=(old, old))
     made = [path for path in run.iterdir() if path.name != "lock"]
-    before = {path: path.stat().st_mtime_ns for path in made}
-    again = run_bash("recipes/quickstart.sh", "--runs", runs, "--updates", 3)
+    before = {path: path.stat().st_mtime_ns for path in [*made, drawn["encoder"]]}
+    again = run_bash("recipes/quickstart.sh", "--runs", runs, "--updates", 2)
     assert again.returncode == 0, again.stderr
     assert again.stdout.count("done already") == 4
     assert again.stdout.count("unchanged, skipped") == 4
-    assert {path: path.stat().st_mtime_ns for path in made} == before
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert drawn["decoder"].stat().st_mtime_ns > old
     assert again.stdout.split("] results")[-1] == first.stdout.split("] results")[-1]
-
-
-def test_quickstart_trains_on_and_translates_anew(quickstart):
-    """More updates go on from the last checkpoint, and the old translations do not stay."""
-    runs, run, _ = quickstart
-    before = (run / "generate.test.log").stat().st_mtime_ns
-    done = run_bash("recipes/quickstart.sh", "--runs", runs, "--updates", 4)
-    assert done.returncode == 0, done.stderr
-    assert "Loaded checkpoint" in (run / "train.log").read_text()
-    assert (run / "generate.test.log").stat().st_mtime_ns > before
-    result = json.loads((runs / "quickstart/en-de.floater.seed1.json").read_text())
-    assert result["training"]["updates"] == 4
-
-
-def test_a_shorter_training_than_was_made_is_refused(quickstart):
-    runs, run, _ = quickstart
-    command = ["quickstart/en-de/floater", "--runs", runs, "--stage", 2, "--stop-stage", 2]
-    done = run_bash("recipes/run.sh", *command, UPDATES="2")
-    assert done.returncode == 1 and "4 updates, 2 are wanted" in done.stderr
-
-
-def test_what_was_deleted_is_made_again(quickstart):
-    runs, run, _ = quickstart
-    log = run / "generate.test.log"
-    whole = log.read_text()
-    log.unlink()
-    command = ["quickstart/en-de/floater", "--runs", runs, "--stage", 3, "--stop-stage", 4]
-    done = run_bash("recipes/run.sh", *command, UPDATES="4")
-    assert done.returncode == 0 and "done already: average" in done.stdout, done.stderr
-    assert [line for line in log.read_text().split("\n") if line.startswith("H-")] == [
-        line for line in whole.split("\n") if line.startswith("H-")
-    ]
-
-
-def test_another_command_or_corpus_does_not_go_on(quickstart):
-    runs, run, _ = quickstart
-    command = ["quickstart/en-de/floater", "--runs", runs, "--stage", 2, "--train", "--lr 1e-4"]
-    done = run_bash("recipes/run.sh", *command, UPDATES="4")
-    assert done.returncode == 1 and "was trained with another command, corpus" in done.stderr
-    # A corpus with other words in its dictionary, the command being the same.
-    dictionary = runs / "data/localisation.en-de/bin/dict.en.txt"
-    whole = dictionary.read_text()
-    dictionary.write_text(whole.replace("\n", " #overwrite\n", 1))
-    done = run_bash("recipes/run.sh", *command[:5], "--stop-stage", 2, UPDATES="4")
-    dictionary.write_text(whole)
-    assert done.returncode == 1 and "was trained with another command, corpus" in done.stderr
-
-
-def test_another_test_set_is_translated_anew(quickstart):
-    runs, run, _ = quickstart
-    command = ["quickstart/en-de/floater", "--runs", runs, "--stage", 3, "--stop-stage", 5]
-    assert run_bash("recipes/run.sh", *command, UPDATES="4").returncode == 0
-    log = run / "generate.test.log"
-    before = log.stat().st_mtime_ns
-    for path in (runs / "data/localisation.en-de/bin").glob("test.*"):
-        path.touch()
-    done = run_bash("recipes/run.sh", *command, UPDATES="4")
-    assert done.returncode == 0 and done.stdout.count("done already") == 1, done.stderr
-    assert log.stat().st_mtime_ns > before
-
-
-def test_an_incomplete_translation_is_refused(quickstart):
-    runs, run, _ = quickstart
-    log = run / "generate.test.log"
-    whole = log.read_text()
-    log.write_text("\n".join(line for line in whole.split("\n") if not line.startswith("H-7\t")))
-    (run / "score.quickstart.done").unlink()
-    done = run_bash("recipes/run.sh", "quickstart/en-de/floater", "--runs", runs, "--stage", 5)
-    log.write_text(whole)
-    assert done.returncode == 1 and "delete it and generate again" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import json
 import random
 import re
 import shlex
+import shutil
 
 import pytest
 from fairseq import options
@@ -206,3 +207,92 @@ def test_a_failing_row_does_not_stop_the_others(warm):
     log.write_text(whole)
     assert done.returncode == 1 and "some rows failed" in done.stderr
     assert "is incomplete" in done.stderr and "table.md" in done.stdout
+
+
+def goes_on(runs, first, last, updates, train="--max-tokens 250"):
+    """Stages of the quick start's row. By these flags several updates make an epoch."""
+    stages = ["--stage", first, "--stop-stage", last, "--train", train]
+    return run("quickstart/en-de/floater", "--runs", runs, *stages, UPDATES=str(updates))
+
+
+@pytest.fixture(scope="module")
+def trained_twice(warm, tmp_path_factory):
+    """Runs of the quick start's row on this corpus, its folder, and what was printed last.
+
+    It was trained for two updates and then for a third: with when it was translated before that.
+    """
+    runs = tmp_path_factory.mktemp("goes on")
+    data = runs / "data/localisation.en-de"
+    shutil.copytree(warm[0] / "data/multi30k.en-de", data)
+    for path in data.glob("*/test2016.*"):
+        path.rename(path.with_stem("test"))
+    description = json.loads((data / "corpus.json").read_text())
+    (data / "corpus.json").write_text(json.dumps({**description, "tests": ["test"]}))
+    folder = runs / "quickstart/en-de/floater/seed1"
+    first = goes_on(runs, 2, 5, 2)
+    assert first.returncode == 0, first.stderr
+    translated = (folder / "generate.test.log").stat().st_mtime_ns
+    return runs, folder, goes_on(runs, 2, 5, 3), translated
+
+
+def test_more_updates_go_on_and_are_translated_anew(trained_twice):
+    """They go on from the last checkpoint, and the old translations do not stay."""
+    runs, folder, done, translated = trained_twice
+    assert done.returncode == 0, done.stderr
+    assert "Loaded checkpoint" in (folder / "train.log").read_text()
+    assert (folder / "generate.test.log").stat().st_mtime_ns > translated
+    result = json.loads((runs / "quickstart/en-de.floater.seed1.json").read_text())
+    assert result["training"]["updates"] == 3
+
+
+def test_a_shorter_training_than_was_made_is_refused(trained_twice):
+    done = goes_on(trained_twice[0], 2, 2, 2)
+    assert done.returncode == 1 and "3 updates, 2 are wanted" in done.stderr
+
+
+def test_what_was_deleted_is_made_again(trained_twice):
+    runs, folder, *_ = trained_twice
+    log = folder / "generate.test.log"
+    whole = log.read_text()
+    log.unlink()
+    done = goes_on(runs, 3, 4, 3)
+    assert done.returncode == 0 and "done already: average" in done.stdout, done.stderr
+    assert [line for line in log.read_text().split("\n") if line.startswith("H-")] == [
+        line for line in whole.split("\n") if line.startswith("H-")
+    ]
+
+
+def test_another_command_or_corpus_does_not_go_on(trained_twice):
+    runs, *_ = trained_twice
+    done = goes_on(runs, 2, 6, 3, train="--max-tokens 250 --lr 1e-4")
+    assert done.returncode == 1 and "was trained with another command, corpus" in done.stderr
+    # A corpus with other words in its dictionary, the command being the same.
+    dictionary = runs / "data/localisation.en-de/bin/dict.en.txt"
+    whole = dictionary.read_text()
+    dictionary.write_text(whole.replace("\n", " #overwrite\n", 1))
+    done = goes_on(runs, 2, 2, 3)
+    dictionary.write_text(whole)
+    assert done.returncode == 1 and "was trained with another command, corpus" in done.stderr
+
+
+def test_another_test_set_is_translated_anew(trained_twice):
+    runs, folder, *_ = trained_twice
+    assert goes_on(runs, 3, 5, 3).returncode == 0
+    log = folder / "generate.test.log"
+    before = log.stat().st_mtime_ns
+    for path in (runs / "data/localisation.en-de/bin").glob("test.*"):
+        path.touch()
+    done = goes_on(runs, 3, 5, 3)
+    assert done.returncode == 0 and done.stdout.count("done already") == 1, done.stderr
+    assert log.stat().st_mtime_ns > before
+
+
+def test_an_incomplete_translation_is_refused(trained_twice):
+    runs, folder, *_ = trained_twice
+    log = folder / "generate.test.log"
+    whole = log.read_text()
+    log.write_text("\n".join(line for line in whole.split("\n") if not line.startswith("H-3\t")))
+    (folder / "score.quickstart.done").unlink()
+    done = goes_on(runs, 5, 6, 3)
+    log.write_text(whole)
+    assert done.returncode == 1 and "delete it and generate again" in done.stderr
