@@ -1,29 +1,152 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and never over what they are made from."""
 
+import errno
+import io
 import os
+import secrets
+import signal
+import stat
+import threading
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Iterator
+from typing import Any, BinaryIO, Iterator, Optional, Set, Tuple
+
+from fairseq_floater.errors import UserError
+
+#: end of the names of files that are being written; they begin with a dot
+PART = ".part"
 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[BinaryIO]:
     """A file to write that takes the place of ``path`` once it is complete, or leaves no trace.
 
+    It is written beside ``path`` under a name that nobody can foresee, and is on the disk before
+    it is renamed. An existing file keeps its mode; of a symbolic link, the file that it names is
+    replaced. An error, and a signal that ends the program, remove what has been written so far.
+
+    The file never refuses to be written to: torch's own code aborts the program where it does. A
+    full disk is remembered, and raised at the end.
+
     Raises:
-        OSError: with the file's name, if it cannot be written.
+        OSError: with the name ``path``, if it cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
+    target = Path(os.path.realpath(path))
+    # The longest name that a folder takes has 255 bytes.
+    name = os.fsdecode(os.fsencode(target.name)[:200])
+    part = target.with_name(f".{name}.{secrets.token_hex(8)}{PART}")
     try:
-        with part.open("wb") as file:
-            yield file
-        os.replace(part, path)
-    except (OSError, RuntimeError) as error:
-        # A full disk does not say which file it had no place for, and torch hides that it is full.
-        cause = error if isinstance(error, OSError) else error.__context__
-        if not isinstance(cause, OSError):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        mode = _mode(target)
+        with _removed_in_the_end(part):
+            yield from _written(part, mode)
+            os.replace(part, target)
+        _sync_folder(target.parent)
+    except OSError as error:
+        if error.filename not in (None, str(part)):
             raise
-        raise OSError(cause.errno, cause.strerror, cause.filename or str(path)) from error
+        # A full disk does not say which file it had no place for.
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
+def require_other_file(output: Path, *inputs: Path) -> None:
+    """Refuse to write a file over one that it is made from, under whatever name.
+
+    Raises:
+        UserError: if ``output`` is one of ``inputs``.
+    """
+    for read in inputs:
+        if output.exists() and read.exists() and output.samefile(read):
+            same = "" if str(output) == str(read) else f", which is {read}"
+            raise UserError(
+                f"{output}{same} would be overwritten by what is made from it: give another name "
+                "for the file to write"
+            )
+
+
+class _Patient(io.FileIO):
+    """A file that takes whatever it is given, and remembers why it could not keep it."""
+
+    failure: Optional[OSError] = None
+
+    def write(self, data: Any) -> int:
+        if self.failure is None:
+            try:
+                return super().write(data) or 0
+            except OSError as error:
+                self.failure = error
+        return len(memoryview(data).cast("B"))
+
+
+def _written(part: Path, mode: Optional[int]) -> Iterator[BinaryIO]:
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    number = os.open(part, flags, 0o666 if mode is None else mode)
+    raw = _Patient(number, "wb")
+    with io.BufferedWriter(raw) as file:
+        try:
+            if mode is not None:
+                os.fchmod(number, mode)  # also what the process would mask
+            yield file
+            file.flush()
+        except Exception as error:
+            if raw.failure is None:
+                raise
+            raise raw.failure from error
+        if raw.failure is not None:
+            raise raw.failure
+        os.fsync(number)
+
+
+def _mode(target: Path) -> Optional[int]:
+    """The permissions of a file that is there; None if there is none."""
+    try:
+        mode = target.stat().st_mode
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "Not a file to be replaced")
+    return stat.S_IMODE(mode)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the new name on the disk, too."""
+    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+#: files that are being written, each with the process that writes it
+_parts: Set[Tuple[int, Path]] = set()
+
+
+@contextmanager
+def _removed_in_the_end(part: Path) -> Iterator[None]:
+    """Remove ``part`` when this is left, or when the process is ended by a signal."""
+    mine = (os.getpid(), part)
+    _parts.add(mine)
+    taken = []
+    if threading.current_thread() is threading.main_thread():  # others may not
+        # SIGINT raises an exception already, and other handlers than the system's stay.
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            if signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, _remove_and_end)
+                taken.append(number)
+    try:
+        yield
     finally:
         part.unlink(missing_ok=True)
+        _parts.discard(mine)
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _remove_and_end(number: int, frame: Any) -> None:
+    for process, part in list(_parts):
+        if process == os.getpid():  # not in a fork of the one that writes
+            part.unlink(missing_ok=True)
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
