@@ -58,6 +58,7 @@ setup(
         "recipes": ["pysword>=0.2.8", "subword-nmt>=0.3.8"],
         "test": [
             "ctranslate2>=4.8",
+            "hypothesis>=6.100",
             "mypy>=1.18",
             "pytest>=8",
             "pytest-xdist>=3.8",

@@ -8,6 +8,7 @@ import os
 from argparse import Namespace
 from types import SimpleNamespace
 
+import hostility
 import launching
 import pytest
 
@@ -116,8 +117,18 @@ def combination(request):
 LONG = ("quickstart", "training", "run", "command_line", "readme", "wmt14", "corpora")
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--hostile",
+        type=int,
+        metavar="N",
+        help="make N cases, others each time, for every test of tests/hostile (see hostility.py)",
+    )
+
+
 def pytest_configure(config):
     """One fork server for all processes, of the one that shares out the tests."""
+    hostility.wanted = config.getoption("--hostile")
     if getattr(config.option, "numprocesses", None):
         os.environ["FORK_SERVER"] = launching.fork_server()
 
