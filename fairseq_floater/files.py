@@ -64,6 +64,24 @@ def require_other_file(output: Path, *inputs: Path) -> None:
             )
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` to ``path`` in UTF-8, or nothing; raises as ``written_whole``."""
+    with written_whole(path) as file:
+        file.write(text.encode("utf-8"))
+
+
+def save_picture(figure: Any, picture: Path, dpi: int) -> None:
+    """Write a figure of matplotlib's to ``picture``, whose ending chooses the format, or nothing.
+
+    Raises:
+        OSError: with the name of the picture, if it cannot be written.
+    """
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=dpi, format=picture.suffix[1:])
+    with written_whole(picture) as file:
+        file.write(drawn.getbuffer())
+
+
 class _Patient(io.FileIO):
     """A file that takes whatever it is given, and remembers why it could not keep it."""
 

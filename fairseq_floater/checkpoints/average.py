@@ -9,6 +9,7 @@ from torch import Tensor
 from fairseq_floater.checkpoints.files import write_checkpoint
 from fairseq_floater.checkpoints.loading import read_existing
 from fairseq_floater.errors import UserError
+from fairseq_floater.files import require_other_file
 from fairseq_floater.models.baked import drop_baked
 from fairseq_floater.models.renamed import with_new_names
 
@@ -22,6 +23,7 @@ def average_checkpoints(checkpoints: Sequence[Path], output: Path) -> None:
     Raises:
         UserError: if a checkpoint cannot be read, or holds other weights than the first.
     """
+    require_other_file(output, *checkpoints)
     sums: Dict[str, Tensor] = {}
     for path in checkpoints:
         state = read_existing(path)

@@ -11,6 +11,7 @@ from fairseq.models import ARCH_CONFIG_REGISTRY
 from fairseq_floater.checkpoints.files import model_options, write_checkpoint
 from fairseq_floater.checkpoints.loading import build_model, read_existing
 from fairseq_floater.errors import UserError
+from fairseq_floater.files import require_other_file
 from fairseq_floater.models.config import to_config
 from fairseq_floater.models.renamed import new_name
 from fairseq_floater.models.warm_start import Weights, different_options
@@ -33,8 +34,10 @@ def convert(
         seed: of those new weights that do not start at 0.
 
     Raises:
-        UserError: if ``base`` is no such checkpoint, or something does not fit.
+        UserError: if ``base`` is no such checkpoint, something does not fit, or ``output`` is
+            ``base``.
     """
+    require_other_file(output, base)
     state = read_existing(base)
     there = model_options(state)
     if not there:

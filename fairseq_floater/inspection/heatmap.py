@@ -11,6 +11,7 @@ from matplotlib.figure import Figure, FigureBase
 from torch import Tensor
 
 from fairseq_floater.errors import UserError
+from fairseq_floater.files import require_other_file, save_picture
 from fairseq_floater.inspection.encoders import load_stack
 
 
@@ -29,6 +30,7 @@ def draw_heatmap(
         UserError: if the checkpoint has no encodings, or the picture an unknown ending.
     """
     check_ending(picture)
+    require_other_file(picture, checkpoint)
     table, tracks, title = _table(checkpoint, stack, positions)
     draw(table, tracks, picture, f"{title}, by block")
 
@@ -45,6 +47,7 @@ def draw_side_by_side(
     differ in size. Arguments are those of ``draw_heatmap``.
     """
     check_ending(picture)
+    require_other_file(picture, *checkpoints)
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
@@ -95,8 +98,7 @@ def check_ending(picture: Path) -> None:
 def _save(figure: Figure, picture: Path) -> None:
     from matplotlib import pyplot
 
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(picture, dpi=110)
+    save_picture(figure, picture, dpi=110)
     pyplot.close(figure)
 
 

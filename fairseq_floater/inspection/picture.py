@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from torch import Tensor
 
+from fairseq_floater.files import require_other_file, save_picture
 from fairseq_floater.inspection.encoders import load_stack
 from fairseq_floater.inspection.findings import encoding_table, ranges
 from fairseq_floater.inspection.heatmap import draw_heatmap, track_axes
@@ -33,6 +34,7 @@ def draw_inspection(checkpoint: Path, folder: Path, stack: str, length: int = 64
         length: of the longest training sentences, in positions, >= 2.
     """
     pictures = [folder / f"{stack}.heatmap.png", folder / f"{stack}.png"]
+    require_other_file(pictures[1], checkpoint)
     draw_heatmap(checkpoint, pictures[0], stack, length)
     shown, encoder, config = load_stack(checkpoint, stack)
     table, _ = encoding_table(encoder, length)
@@ -60,7 +62,7 @@ def draw(table: Tensor, tracks: Sequence[str], length: int, picture: Path, title
     norms, spectra = curves.subplots(1, 2)
     _draw_norms(norms, table, tracks, length)
     _draw_spectra(spectra, table, length)
-    figure.savefig(picture, dpi=130)
+    save_picture(figure, picture, dpi=130)
     pyplot.close(figure)
 
 

@@ -7,6 +7,7 @@ from typing import Dict, List
 import matplotlib
 from matplotlib.axes import Axes
 
+from fairseq_floater.files import save_picture
 from fairseq_floater.results.record import Record
 
 
@@ -28,7 +29,7 @@ def draw(pairs: Dict[str, Dict[str, List[Record]]], path: Path) -> None:
         (_by_length if has_bins else _by_row)(axis, test, rows)
         axis.set_title(f"{pair}, {test}", fontsize=10)
         axis.grid(alpha=0.3)
-    figure.savefig(path, dpi=130)
+    save_picture(figure, path, dpi=130)
     pyplot.close(figure)
 
 

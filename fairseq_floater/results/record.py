@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 from fairseq_floater.errors import UserError
-from fairseq_floater.files import written_whole
+from fairseq_floater.files import write_text
 
 
 @dataclass
@@ -40,8 +40,7 @@ class Record:
         """Write ``folder``/``name``.json, whole or not at all."""
         path = folder / f"{self.name}.json"
         text = json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
-        with written_whole(path) as file:
-            file.write(text.encode("utf-8"))
+        write_text(path, text)
         return path
 
 

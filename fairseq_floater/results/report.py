@@ -5,6 +5,7 @@ from statistics import mean, stdev
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from fairseq_floater.errors import UserError
+from fairseq_floater.files import write_text
 from fairseq_floater.results.generation import read_lines
 from fairseq_floater.results.record import Record, read_records, references_path
 from fairseq_floater.results.scores import digest
@@ -41,8 +42,7 @@ def report(folder: Path, out: Path, baseline: Optional[str] = None, title: str =
         parts += [_lengths(rows, test) for test in _tests(rows) if _has_bins(rows, test)]
         parts.append(_cost(rows))
     parts.append(_notes(records, compared="p bootstrap" in "".join(parts)))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.with_name(out.name + ".md").write_text("\n\n".join(parts) + "\n", "utf-8")
+    write_text(out.with_name(out.name + ".md"), "\n\n".join(parts) + "\n")
     picture.draw(pairs, out.with_name(out.name + ".png"))
 
 

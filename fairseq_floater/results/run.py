@@ -6,6 +6,7 @@ from typing import Any, Dict, List, Sequence
 
 from fairseq_floater.checkpoints.loading import load_model
 from fairseq_floater.errors import UserError
+from fairseq_floater.files import write_text
 from fairseq_floater.inspection.encoders import count_parameters, solver_errors
 from fairseq_floater.results.generation import read_generation, read_lines
 from fairseq_floater.results.record import Record, references_path
@@ -68,8 +69,7 @@ def score_run(
         translations = read_generation(run / f"generate.{test}.log")
         record.tests[test] = score(translations, test_set, edges, compound_split)
         reference = references_path(out, pair, test)
-        reference.parent.mkdir(parents=True, exist_ok=True)
-        reference.write_text("".join(f"{line}\n" for line in test_set.reference), "utf-8")
+        write_text(reference, "".join(f"{line}\n" for line in test_set.reference))
     record.write(out)
     return record
 

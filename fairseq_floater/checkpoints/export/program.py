@@ -35,7 +35,7 @@ from fairseq_floater.checkpoints.loading import load_model
 from fairseq_floater.encoders import PositionEncoder
 from fairseq_floater.encoders.flags import flag_name
 from fairseq_floater.errors import UserError
-from fairseq_floater.files import written_whole
+from fairseq_floater.files import require_other_file, written_whole
 from fairseq_floater.models.config import FloaterTransformerConfig
 from fairseq_floater.models.floater_transformer import FloaterTransformerModel
 
@@ -58,6 +58,7 @@ def export_program(checkpoint: Path, output: Path, positions: Optional[int] = No
         UserError: if the model cannot be exported, a learned table is shorter than ``positions``,
             or there is no such checkpoint.
     """
+    require_other_file(output, checkpoint)
     _, config, model = load_model(checkpoint)
     require_whole_positions(checkpoint, config)
     _require_exportable(checkpoint, config)

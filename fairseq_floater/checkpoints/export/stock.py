@@ -35,6 +35,7 @@ from fairseq_floater.checkpoints.files import model_options, write_checkpoint
 from fairseq_floater.checkpoints.loading import load_model
 from fairseq_floater.encoders import PositionEncoder
 from fairseq_floater.errors import UserError
+from fairseq_floater.files import require_other_file
 from fairseq_floater.models.config import FloaterTransformerConfig
 from fairseq_floater.models.floater_transformer import FloaterTransformerModel
 from fairseq_floater.models.renamed import new_name
@@ -53,6 +54,7 @@ def export_stock(checkpoint: Path, output: Path, positions: Optional[int] = None
         UserError: if fairseq has no place for the model's positions, a learned table is shorter
             than ``positions``, or there is no such checkpoint.
     """
+    require_other_file(output, checkpoint)
     state, config, model = load_model(checkpoint)
     require_whole_positions(checkpoint, config)
     _require_input_only(checkpoint, config)
