@@ -144,6 +144,15 @@ def write_mirror(folder):
     (folder / "sums").write_text("".join(sums))
 
 
+#: models for so small a corpus
+SMALL = " ".join(
+    f"--{stack}-{size}"
+    for stack in ("encoder", "decoder")
+    for size in ("layers 2", "embed-dim 16", "ffn-embed-dim 16")
+)
+SHORT = f"--max-update 6 --cpu {SMALL}"
+
+
 @pytest.fixture(scope="module")
 def warm(tmp_path_factory):
     """All rows of warm_tiny, two at a time: base model, that for longer, FLOATER from it."""
@@ -153,7 +162,7 @@ def warm(tmp_path_factory):
     prepare += ["--checksums", mirror / "sums", "--size", 20, "--workers", 1]
     assert bash(*prepare, variables={"DATA_MIRROR": mirror}).returncode == 0
     options = ["--runs", runs, "--stage", 2, "--jobs", 2]
-    return runs, run("warm_tiny", *options, "--train", "--max-update 6 --cpu")
+    return runs, run("warm_tiny", *options, "--train", SHORT)
 
 
 def test_a_table_from_training_to_report(warm):
@@ -188,7 +197,7 @@ def test_warm_start_goes_on_from_the_average_of_the_base_model(warm):
 def test_what_is_done_is_not_done_again(warm):
     runs, _ = warm
     before = {path: path.stat().st_mtime_ns for path in runs.rglob("*.log")}
-    options = ["--runs", runs, "--stage", 2, "--train", "--max-update 6 --cpu"]
+    options = ["--runs", runs, "--stage", 2, "--train", SHORT]
     again = run("warm_tiny/en-de/floater-all-warm", *options)
     assert again.returncode == 0, again.stderr
     # train and average of the base model; train, average, twice generate, score of the row
@@ -203,13 +212,13 @@ def test_a_failing_row_does_not_stop_the_others(warm):
     whole = log.read_text()
     log.write_text("")
     (log.parent / "score.warm_tiny.done").unlink()
-    done = run("warm_tiny", "--runs", runs, "--stage", 5, "--train", "--max-update 6 --cpu")
+    done = run("warm_tiny", "--runs", runs, "--stage", 5, "--train", SHORT)
     log.write_text(whole)
     assert done.returncode == 1 and "some rows failed" in done.stderr
     assert "is incomplete" in done.stderr and "table.md" in done.stdout
 
 
-def goes_on(runs, first, last, updates, train="--max-tokens 250"):
+def goes_on(runs, first, last, updates, train=f"--max-tokens 250 {SMALL}"):
     """Stages of the quick start's row. By these flags several updates make an epoch."""
     stages = ["--stage", first, "--stop-stage", last, "--train", train]
     return run("quickstart/en-de/floater", "--runs", runs, *stages, UPDATES=str(updates))
@@ -264,7 +273,7 @@ def test_what_was_deleted_is_made_again(trained_twice):
 
 def test_another_command_or_corpus_does_not_go_on(trained_twice):
     runs, *_ = trained_twice
-    done = goes_on(runs, 2, 6, 3, train="--max-tokens 250 --lr 1e-4")
+    done = goes_on(runs, 2, 6, 3, train=f"--max-tokens 250 {SMALL} --lr 1e-4")
     assert done.returncode == 1 and "was trained with another command, corpus" in done.stderr
     # A corpus with other words in its dictionary, the command being the same.
     dictionary = runs / "data/localisation.en-de/bin/dict.en.txt"
