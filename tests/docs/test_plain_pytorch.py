@@ -1,14 +1,11 @@
 """The examples in plain PyTorch, executed as they stand."""
 
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from launching import run
+from places import ROOT
 
-ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/plain-pytorch.md").read_text()
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.S | re.M)
 
@@ -21,14 +18,12 @@ EXAMPLES = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.S | re.M)
         (2, "True"),
     ],
 )
-def test_examples(example, printed):
-    done = subprocess.run(
-        [sys.executable, "-c", EXAMPLES[example]],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert re.fullmatch(printed, done.stdout.strip()), done.stdout + done.stderr
+def test_examples(example, printed, tmp_path):
+    """One of them in a fresh interpreter."""
+    path = tmp_path / "example.py"
+    path.write_text(EXAMPLES[example])
+    done = run(path, fresh=example == 1)
+    assert re.fullmatch(printed, done.out.strip()), done.out + done.err
 
 
 def test_every_example_is_executed():

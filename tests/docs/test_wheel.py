@@ -9,8 +9,9 @@ import venv
 from pathlib import Path
 
 import pytest
+from launching import succeed
+from places import ROOT
 
-ROOT = Path(__file__).parents[2]
 SOURCES = ("setup.py", "README.md", "LICENSE", "fairseq_floater")
 
 
@@ -55,17 +56,36 @@ def installed(wheel, tmp_path_factory):
     return folder
 
 
+LOOK = """
+import sys
+from importlib.metadata import metadata
+
+import fairseq_floater
+from fairseq_floater.cli import main
+
+found = metadata("fairseq-floater")
+print(fairseq_floater.__file__)
+print(found["Author"], found["Requires-Python"], found["License-File"], sep="\\n")
+main(["user-dir"])
+main(["--help"])
+"""
+
+
 @pytest.fixture(scope="module")
-def package(installed, tmp_path_factory):
-    """The folder that ``floater user-dir`` prints."""
+def printed(installed, tmp_path_factory):
+    """What the installed package says of itself, line by line, in another folder."""
     folder = tmp_path_factory.mktemp("elsewhere")
-    return Path(run(installed / "bin/floater", "user-dir", folder=folder).strip())
+    return run(installed / "bin/python", "-c", LOOK, folder=folder).splitlines()
 
 
-def test_the_installed_package_is_the_one_imported(installed, package, tmp_path):
-    code = "import fairseq_floater; print(fairseq_floater.__file__)"
-    imported = run(installed / "bin/python", "-c", code, folder=tmp_path)
-    assert Path(imported.strip()).parent == package and package.is_relative_to(installed)
+@pytest.fixture(scope="module")
+def package(printed):
+    """The folder that ``floater user-dir`` prints."""
+    return Path(printed[4])
+
+
+def test_the_installed_package_is_the_one_imported(installed, printed, package):
+    assert Path(printed[0]).parent == package and package.is_relative_to(installed)
 
 
 def test_every_module_and_the_mark_of_types_are_installed(package):
@@ -77,40 +97,43 @@ def modules(package):
     return sorted(path.relative_to(package).as_posix() for path in package.glob("**/*.py"))
 
 
-def test_metadata(installed, tmp_path):
-    code = """
-from importlib.metadata import metadata
-found = metadata("fairseq-floater")
-print(found["Author"], found["Requires-Python"], found["License-File"], sep="\\n")
-"""
-    author, python, licence = run(
-        installed / "bin/python", "-c", code, folder=tmp_path
-    ).splitlines()
+def test_metadata(printed):
+    author, python, licence = printed[1:4]
     assert author == "The fairseq-floater authors" and licence == "LICENSE"
     assert set(python.split(",")) == {">=3.11", "<3.13"}
 
 
-def test_the_command(installed, tmp_path):
-    shown = run(installed / "bin/floater", "--help", folder=tmp_path)
+def test_the_command(printed):
+    shown = "\n".join(printed[5:])
     for command in ("user-dir", "convert", "bake", "average", "export", "heatmap", "inspect"):
         assert command in shown
 
 
 def test_training(installed, package, tmp_path):
-    """One update, with the installed plugin as --user-dir, and a look at what it made."""
+    """One update, with the installed plugin as --user-dir, and a look at what it made.
+
+    The corpus is fairseq's own work.
+    """
     generator = random.Random(0)
     for split in ("train", "valid"):
         lines = [generator.choices("abcdef", k=generator.randint(2, 6)) for _ in range(8)]
         (tmp_path / f"{split}.en").write_text("".join(" ".join(line) + "\n" for line in lines))
         shutil.copy(tmp_path / f"{split}.en", tmp_path / f"{split}.de")
-    python = installed / "bin/python"
-    run(
-        *(python, "-m", "fairseq_cli.preprocess", "--source-lang", "en", "--target-lang", "de"),
-        *("--trainpref", "train", "--validpref", "valid", "--destdir", "bin"),
-        folder=tmp_path,
+    succeed(
+        *"preprocess --source-lang en --target-lang de --trainpref train --validpref valid".split(),
+        *("--destdir", "bin"),
+        cwd=tmp_path,
     )
     run(
-        *(python, "-m", "fairseq_cli.train", "bin", "--user-dir", package, "--cpu"),
+        *(
+            installed / "bin/python",
+            "-m",
+            "fairseq_cli.train",
+            "bin",
+            "--user-dir",
+            package,
+            "--cpu",
+        ),
         *("--arch", "floater_transformer_tiny", "--optimizer", "adam", "--max-tokens", 200),
         *("--max-update", 1, "--num-workers", 0, "--save-dir", "saved"),
         folder=tmp_path,
