@@ -5,6 +5,7 @@ forked() {
     "$FORK_PYTHON" -IS "$FORK_CLIENT" "$(type -P "$1")" "${@:2}"
 }
 fairseq-preprocess() { forked fairseq-preprocess "$@"; }
+fairseq-hydra-train() { forked fairseq-hydra-train "$@"; }
 fairseq-train() { forked fairseq-train "$@"; }
 fairseq-generate() { forked fairseq-generate "$@"; }
 floater() { forked floater "$@"; }
