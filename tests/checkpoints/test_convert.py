@@ -84,7 +84,7 @@ def test_command_translates_and_trains_on(corpus, trained, tmp_path):
     flags += ["--dynamics-init", "random", "--dynamics-init-scale", 0]  # a 0 that is no default
     result = run("floater", "convert", base, out, "--arch", "floater_transformer", *flags)
     assert "--encoder-embed-dim is 16 there, 512 here" in result.err and not out.exists()
-    result = run("floater", "convert", base, out, *flags, fresh=True)
+    result = run("floater", "convert", base, out, *flags)
     assert result.returncode == 0, result.err
     written = read_checkpoint(str(out))["cfg"]["model"]
     assert (written["dynamics_activation"], written["dynamics_init_scale"]) == ("sin", 0.0)

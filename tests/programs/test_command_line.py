@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-from functools import partial
 
 import pytest
 import torch
@@ -63,7 +62,7 @@ def test_checkpoints_of_stock_fairseq_are_read(generated):
 def test_validation_and_lengths_beyond_1024(corpus, trained, tmp_path):
     """Long sources and targets pass through every program, with no flag that allows them.
 
-    In fresh interpreters: generate, interactive, validate, train.
+    In fresh interpreters, but for the training: other tests start some.
     """
     checkpoint = ["--path", trained["floater"][0]]
     words = " ".join(f"a{i % 10}" for i in range(LONG))
@@ -85,7 +84,11 @@ def test_validation_and_lengths_beyond_1024(corpus, trained, tmp_path):
             *("--train-subset", "test1", "--max-update", 2, "--save-dir", tmp_path),
         ],
     }
-    launch = partial(succeed, input=f"{words}\na1 a2\n", fresh=True)
+
+    def launch(program, *arguments):
+        fresh = program != "train"
+        return succeed(program, *arguments, input=f"{words}\na1 a2\n", fresh=fresh)
+
     results = together(launch, commands)
     for result in results.values():
         assert "will be skipped" not in result.out + result.err
