@@ -15,6 +15,7 @@ from typing import Any, Callable, List, NamedTuple, Sequence
 import torch
 from fairseq import checkpoint_utils
 from fairseq.distributed import utils as distributed_utils
+from fairseq.file_io import PathManager
 from fairseq.optim.fp16_optimizer import _FP16OptimizerMixin
 from torch import Tensor
 from torch.optim.optimizer import (
@@ -35,7 +36,8 @@ from fairseq_floater.training.levers import (
     hand_on_shares,
     require_none_shared,
 )
-from fairseq_floater.training.resume import require_own_state
+from fairseq_floater.training.resume import from_newest_whole, require_own_state
+from fairseq_floater.training.saving import copying_whole, saving_whole
 
 
 class Hook(NamedTuple):
@@ -53,6 +55,16 @@ def _read_namespaces() -> None:
 def _read_checkpoints() -> None:
     load = checkpoint_utils.load_checkpoint_to_cpu
     checkpoint_utils.load_checkpoint_to_cpu = remembering_options(load)
+
+
+def _write_checkpoints() -> None:
+    save = checkpoint_utils.torch_persistent_save
+    checkpoint_utils.torch_persistent_save = saving_whole(save)
+    PathManager.copy = staticmethod(copying_whole(PathManager.copy))
+
+
+def _go_on() -> None:
+    checkpoint_utils.load_checkpoint = from_newest_whole(checkpoint_utils.load_checkpoint)
 
 
 def _send_checkpoints() -> None:
@@ -100,6 +112,18 @@ HOOKS = (
         "A file that is no checkpoint gets one line that says why. Weights remember the options "
         "of their model, so that a model they do not fit can say in which option it differs.",
         _read_checkpoints,
+    ),
+    Hook(
+        "fairseq.checkpoint_utils.torch_persistent_save, fairseq.file_io.PathManager.copy",
+        "A training that is killed while it saves leaves a part of a checkpoint. Each is written "
+        "beside its place, and put there once it is whole.",
+        _write_checkpoints,
+    ),
+    Hook(
+        "fairseq.checkpoint_utils.load_checkpoint",
+        "A training that was killed goes on from the newest whole checkpoint of its folder, also "
+        "where checkpoint_last.pt is not that one.",
+        _go_on,
     ),
     Hook(
         "fairseq.distributed.utils.broadcast_object",

@@ -1,10 +1,56 @@
-"""Going on with an optimizer's state that is not this model's."""
+"""Going on: from the newest whole checkpoint, and only with an optimizer's state of this model."""
 
-from typing import Any, Dict, Tuple
+import functools
+import logging
+import os
+from pathlib import Path
+from typing import Any, Callable, Dict, Tuple
 
 import torch
 
 from fairseq_floater.errors import OTHER_OPTIMIZER, UserError
+from fairseq_floater.training.kept import LAST, newest_whole, remove_leftovers
+from fairseq_floater.training.saving import copy_checkpoint
+
+logger = logging.getLogger(__name__)
+
+
+def from_newest_whole(load: Callable[..., Any]) -> Callable[..., Any]:
+    """fairseq's ``load_checkpoint``, which by default goes on from ``checkpoint_last.pt``.
+
+    A training that is killed may leave a part of that file, or none beside whole ones. The first
+    process puts the newest whole one in its place before any process looks.
+    """
+
+    @functools.wraps(load)
+    def load_newest(cfg: Any, trainer: Any, **arguments: Any) -> Any:
+        if trainer.data_parallel_rank == 0:
+            remove_leftovers(Path(cfg.save_dir))
+            if cfg.restore_file == LAST and not trainer.checkpoint_suffix:
+                mend_last(Path(cfg.save_dir))
+        if torch.distributed.is_initialized():
+            torch.distributed.barrier()
+        return load(cfg, trainer, **arguments)
+
+    return load_newest
+
+
+def mend_last(folder: Path) -> None:
+    """Make ``checkpoint_last.pt`` the newest whole checkpoint of ``folder``, and log it.
+
+    A broken one is kept beside it, as ``checkpoint_last.pt.broken``.
+    """
+    last = folder / LAST
+    newest, broken = newest_whole(folder)
+    if newest is None or newest.path == last:  # fairseq starts anew, or says why it cannot
+        return
+    why = [str(one) for one in broken]
+    if any(one.path == last for one in broken):
+        os.replace(last, last.with_name(f"{LAST}.broken"))
+        why.append(f"kept as {LAST}.broken")
+    copy_checkpoint(newest.path, last)
+    because = f" ({', '.join(why)})" if why else ""
+    logger.warning(f"going on from the newest whole checkpoint, {newest}{because}")
 
 
 def require_own_state(optimizer: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> None:

@@ -1,0 +1,67 @@
+"""Checkpoints that are written whole or not at all, whenever a training is killed."""
+
+import functools
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Callable, Iterator
+
+import torch
+from fairseq.file_io import PathManager
+
+from fairseq_floater.errors import UserError
+from fairseq_floater.files import written_whole
+from fairseq_floater.training.kept import what_is_left
+
+
+def saving_whole(save: Callable[..., None]) -> Callable[..., None]:
+    """fairseq's ``torch_persistent_save``, for a file that is always a whole checkpoint.
+
+    fairseq's own writes beside the file as well, but under one name, and leaves its part there;
+    where a disk is full it tries again, after what it has written.
+    """
+
+    @functools.wraps(save)
+    def save_whole(obj: Any, filename: Any, async_write: bool = False) -> None:
+        if async_write or not _is_local(filename):
+            return save(obj, filename, async_write=async_write)
+        with _explaining(filename), written_whole(Path(filename)) as file:
+            torch.save(obj, file)
+
+    return save_whole
+
+
+def copying_whole(copy: Callable[..., Any]) -> Callable[..., Any]:
+    """fairseq's ``PathManager.copy``, by which it makes ``checkpoint_last.pt`` of another."""
+
+    @functools.wraps(copy)
+    def copy_whole(src_path: str, dst_path: str, overwrite: bool = False) -> Any:
+        if not overwrite or not _is_local(src_path) or not _is_local(dst_path):
+            return copy(src_path, dst_path, overwrite=overwrite)
+        with _explaining(dst_path):
+            copy_checkpoint(Path(src_path), Path(dst_path))
+        return dst_path
+
+    return copy_whole
+
+
+def copy_checkpoint(source: Path, target: Path) -> None:
+    """Copy all of a file or, if that fails, nothing."""
+    with source.open("rb") as whole, written_whole(target) as file:
+        shutil.copyfileobj(whole, file, 2**20)
+
+
+def _is_local(filename: Any) -> bool:
+    return isinstance(filename, str) and not PathManager.path_requires_pathmanager(filename)
+
+
+@contextmanager
+def _explaining(filename: str) -> Iterator[None]:
+    """A full disk, say, in one line with what is left to go on from."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{filename} cannot be written: {error.strerror or error}: free some space, or see to "
+            f"the folder, and run again ({what_is_left(Path(filename).parent)})"
+        ) from error

@@ -1,0 +1,55 @@
+"""A training that is killed while it saves goes on, and ends as if it had not been."""
+
+import signal
+
+import pytest
+import torch
+from commands import TRAINING
+from launching import run, succeed
+from places import TESTS
+
+pytest_plugins = ("commands",)
+
+KILLED = TESTS / "killed_inside.py"
+FLAGS = [
+    *(*TRAINING, "--arch", "floater_transformer", "--dropout", 0.2),
+    *("--update-epoch-batch-itr", "True", "--save-interval-updates", 3, "--max-update", 12),
+]
+
+
+def state(folder):
+    """Parameters and the optimizer's state, by name."""
+    last = torch.load(folder / "checkpoint_last.pt", weights_only=True)
+    moments = last["last_optimizer_state"]["state"]
+    return last["model"] | {
+        f"{number} {name}": torch.as_tensor(value)
+        for number, values in moments.items()
+        for name, value in values.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def unkilled(corpus, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("unkilled")
+    succeed("train", corpus, *FLAGS, "--save-dir", folder)
+    return state(folder)
+
+
+@pytest.mark.parametrize(
+    "what, number, goes_on_from, updates",
+    [("save", 2, None, 3), ("copy", 2, "checkpoint_1_3.pt of update 3", 3),
+     ("rename", 5, "checkpoint_1_6.pt of update 6", 6)],
+)  # fmt: skip
+def test_killed_inside_a_save(corpus, unkilled, tmp_path, what, number, goes_on_from, updates):
+    """In the second checkpoint; in the first checkpoint_last.pt; before the second is reached."""
+    train = [corpus, *FLAGS, "--save-dir", tmp_path]
+    assert run(KILLED, what, number, *train).returncode == -signal.SIGKILL
+    (part,) = tmp_path.glob(".checkpoint*.part")
+    again = succeed("train", *train)
+    line = f"going on from the newest whole checkpoint, {tmp_path}/{goes_on_from}\n"
+    assert again.out.count("going on from") == again.out.count(line) == bool(goes_on_from)
+    assert len(again.losses()) == 12 - updates
+    found = state(tmp_path)
+    assert found.keys() == unkilled.keys()
+    assert all(torch.equal(found[name], unkilled[name]) for name in found)
+    assert not list(tmp_path.glob(".*"))
