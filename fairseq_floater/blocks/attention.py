@@ -1,5 +1,6 @@
 """fairseq's multi-head attention with a seam for positions."""
 
+import math
 from typing import Any, Dict, Mapping, Optional, Tuple
 
 import torch
@@ -15,11 +16,16 @@ class PositionedAttention(MultiheadAttention):
 
     fairseq computes attention in two ways, of which one has no place for anything between the
     projections and the logits; this class has one of its own, over torch's fused attention, for
-    training and generation alike. Constructor arguments are fairseq's.
+    training and generation alike. Constructor arguments are fairseq's, and one more.
+
+    Args:
+        log_scale: N, for products of queries and keys times log n / log N, n being the number of
+            keys a query sees (Chiang and Cholak 2022, section 5); None leaves them as they are.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any):
+    def __init__(self, *args: Any, log_scale: Optional[float] = None, **kwargs: Any):
         super().__init__(*args, **kwargs)
+        self.log_scale = log_scale
         self.positions: AttentionPositions = NEUTRAL
 
     def use(self, positions: AttentionPositions) -> None:
@@ -70,6 +76,8 @@ class PositionedAttention(MultiheadAttention):
         if incremental_state is not None:
             key_padding_mask = self._keep(cache, k, v, key_padding_mask, static_kv)
             self._set_input_buffer(incremental_state, cache)
+        if self.log_scale is not None:
+            q = q * _log_seen(attn_mask, key_padding_mask, q, k) / math.log(self.log_scale)
         mask = _merged(attn_mask, key_padding_mask, self.positions.scores(q, k))
         if before_softmax:
             return self._logits(q, k, mask).flatten(0, 1), v.flatten(0, 1)
@@ -126,7 +134,9 @@ class PositionedAttention(MultiheadAttention):
         return key_padding_mask
 
     def _logits(self, q: Tensor, k: Tensor, mask: Optional[Tensor]) -> Tensor:
-        """(batch, heads, target, source)"""
+        """(batch, heads, target, source); in float32 for float16, whose range they can leave."""
+        if q.dtype == torch.float16:
+            q, k = q.float(), k.float()
         # A product of three dimensions is launched sooner than one of four.
         logits = torch.bmm((q * self.scaling).flatten(0, 1), k.flatten(0, 1).transpose(1, 2))
         logits = logits.view(*q.shape[:3], -1)
@@ -165,6 +175,21 @@ def _with_earlier(
     if cache.get("prev_key") is None:
         return k, v
     return torch.cat([cache["prev_key"], k], dim=2), torch.cat([cache["prev_value"], v], dim=2)
+
+
+def _log_seen(
+    attn_mask: Optional[Tensor], key_padding_mask: Optional[Tensor], q: Tensor, k: Tensor
+) -> Tensor:
+    """Logarithm of the number of keys that each query sees, (batch, 1, target, 1)."""
+    queries = q.new_ones(q.size(2), k.size(2), dtype=torch.float32)
+    if attn_mask is not None:
+        hidden = attn_mask if attn_mask.dtype == torch.bool else attn_mask < -1e3
+        queries = queries.masked_fill(hidden, 0.0)
+    keys = q.new_ones(q.size(0), k.size(2), dtype=torch.float32)
+    if key_padding_mask is not None and key_padding_mask.dim() > 0:
+        keys = keys.masked_fill(key_padding_mask.bool(), 0.0)
+    seen = (keys @ queries.t()).clamp(min=1.0)  # a query that sees nothing is a pad
+    return seen.log()[:, None, :, None].to(q.dtype)
 
 
 def _merged(

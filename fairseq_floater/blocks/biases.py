@@ -1,11 +1,10 @@
 """FLOATER's form of positions in attention: biases of queries, keys and values (section 3.3)."""
 
-from typing import NamedTuple, Optional, Sequence, Tuple, Union
+from typing import NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from fairseq.modules import MultiheadAttention
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from fairseq_floater.blocks.places import look_up
 from fairseq_floater.blocks.seam import AttentionPositions
@@ -23,18 +22,8 @@ class Track(NamedTuple):
     rows: Tensor
 
 
-class WholeBias(NamedTuple):
-    """The bias of all tokens of a decoding step, which stand at one position.
-
-    Attributes:
-        vector: (dim,), with the projection's own bias added (``own_biases``).
-    """
-
-    vector: Tensor
-
-
-#: tracks for the stretches of tokens that are read one after another, or one bias for all tokens
-Bias = Union[Sequence[Track], WholeBias]
+#: tracks for the stretches of tokens that are read one after another
+Bias = Sequence[Track]
 
 
 class ProjectionBiases(AttentionPositions):
@@ -69,16 +58,6 @@ def biased(projection: nn.Linear, x: Tensor, bias: Optional[Bias]) -> Tensor:
     """``projection`` of x (length, batch, dim), with a bias that depends on the position."""
     if bias is None:
         raise RuntimeError("tokens are projected whose positions nobody told")
-    if isinstance(bias, WholeBias):
-        return F.linear(x, projection.weight, bias.vector)
     y = projection(x)
     vectors = [look_up(track.vectors, track.rows, y) for track in bias]
     return y + (vectors[0] if len(vectors) == 1 else torch.cat(vectors))
-
-
-def own_biases(projections: Sequence[nn.Linear]) -> Tensor:
-    """(projections, dim), to which the vectors of a step of a decoding are added.
-
-    All its tokens stand at one position, so that a step then costs what it costs without.
-    """
-    return torch.stack([projection.bias for projection in projections])

@@ -1,13 +1,15 @@
-"""How the vectors of one forward pass reach the blocks of a stack.
+"""How the tracks of one forward pass reach the blocks of a stack.
 
 fairseq's stacks call their blocks with fixed arguments. A forward pre-hook on each block adds
-three more, taken from the feed that the stack has opened for this pass:
+more, taken from the feed that the stack has opened for this pass:
 
-    position_tracks (tracks of the block, rows, dim); or (tracks, dim) where one vector is for all
-        tokens and has the projection's own bias in it
+    position_tracks (tracks of the block, rows, dim): vectors, or what their form has made of them
+        (``forms``)
+    base_tracks, likewise, of base positions within attention
     rows (length, batch), which row of them each token reads, -1 at pads; None if there is but one,
         that of all tokens
     source_rows (source length, batch), for cross-attention
+    step_weights, in later steps of a decoding with biases: see ``steps``
 
 They travel as arguments, not in a closure, so that activation checkpointing sees the tensors
 that need a gradient and can run a block twice. What a pass is about is kept on the stack while
@@ -16,7 +18,7 @@ it lasts: one model serves one thread at a time.
 
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Dict, Iterable, Iterator, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -26,16 +28,16 @@ from fairseq_floater.encoders import PositionEncoder
 
 
 class Pass(NamedTuple):
-    """The vectors of one forward pass.
+    """What is fed in one forward pass.
 
     Attributes:
-        blocks: the tracks of each block, see above.
+        blocks: the arguments of each block but the rows, see above.
         rows: of the blocks' tokens, batch first.
         base: (rows, dim), vectors of the input; None without any.
         base_rows: of the input's tokens, batch first.
     """
 
-    blocks: Sequence[Tensor]
+    blocks: Sequence[Mapping[str, Any]]
     rows: Rows
     base: Optional[Tensor]
     base_rows: Rows
@@ -68,7 +70,7 @@ class PositionFeed:
     ) -> Optional[Tuple[Tuple[Any, ...], Dict[str, Any]]]:
         if self.current is None or block >= len(self.current.blocks):
             return None
-        fed = {"position_tracks": self.current.blocks[block], "rows": self.current.rows.own}
+        fed = {**self.current.blocks[block], "rows": self.current.rows.own}
         if self.current.rows.source is not None:
             fed["source_rows"] = self.current.rows.source
         return args, {**kwargs, **fed}

@@ -1,6 +1,6 @@
-"""Transformer blocks that inject positions: fairseq's own, with a hook or two overridden."""
+"""Transformer blocks with positions: fairseq's own, with a hook or two overridden."""
 
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from fairseq.distributed import fsdp_wrap
 from fairseq.modules import MultiheadAttention
@@ -12,32 +12,72 @@ from fairseq.modules.transformer_layer import (
 from torch import Tensor, nn
 
 from fairseq_floater.blocks.attention import PositionedAttention
-from fairseq_floater.blocks.biases import Bias, ProjectionBiases, Track, WholeBias
+from fairseq_floater.blocks.forms import Form, form_of
 from fairseq_floater.blocks.places import look_up_masked
-from fairseq_floater.blocks.seam import NEUTRAL
+from fairseq_floater.blocks.seam import NEUTRAL, AttentionPositions, Together
+from fairseq_floater.blocks.steps import StepBiases
 from fairseq_floater.blocks.tracks import CROSS, JOINT, SELF, track_slices
+from fairseq_floater.encoders import EncoderOptions
+
+
+class BlockForm(NamedTuple):
+    """How one encoder's tracks act in a block.
+
+    Attributes:
+        form: in which they act.
+        slices: where in the block's tracks those of each attention are.
+    """
+
+    form: Form
+    slices: Dict[str, slice]
+
+
+def block_forms(
+    options: EncoderOptions, attentions: Tuple[str, ...], causal: bool, head_dim: int
+) -> Dict[str, BlockForm]:
+    """The forms of a block's positions, by the argument that brings their tracks.
+
+    See ``feed``: ``position_tracks`` and ``base_tracks``.
+    """
+    uses = {"position_tracks": options.own, "base_tracks": options.base}
+    forms = {}
+    for argument, use in uses.items():
+        form = None if use is None else form_of(options, use, head_dim)
+        if use is not None and form is not None:
+            slices = track_slices(options, use, attentions, causal)
+            forms[argument] = BlockForm(form, slices)
+    return forms
 
 
 class PositionedLayer:
     """What the blocks of both stacks share; mixed into fairseq's classes.
 
-    A block with biases has its own kind of attention, ``PositionedAttention``, where it has
-    biases, and fairseq's elsewhere.
+    A block has its own kind of attention, ``PositionedAttention``, where positions act in it, and
+    fairseq's elsewhere.
     """
 
     #: the attentions of this block
     attentions: Tuple[str, ...] = (SELF,)
 
-    #: which of the block's tracks belong to which attention
-    slices: Dict[str, slice] = {}
+    #: how positions act in them, by the argument that brings their tracks
+    forms: Dict[str, BlockForm] = {}
 
-    # fairseq builds both; these are their types where they have biases.
+    # fairseq builds both; these are their types where positions act in them.
     self_attn: PositionedAttention
     encoder_attn: PositionedAttention
 
     # What fairseq's classes bring.
     quant_noise: float
     quant_noise_block_size: int
+
+    def _choose_forms(self, cfg: Any, side: Any, causal: bool) -> None:
+        """From the configuration of the model, and of this block's stack."""
+        head_dim = side.embed_dim // side.attention_heads
+        self.forms = block_forms(cfg.position_options, self.attentions, causal, head_dim)
+
+    def _has_positions(self, cfg: Any, attention: str) -> bool:
+        acting = any(attention in part.slices for part in self.forms.values())
+        return acting or cfg.position_options.attention_log_scale is not None
 
     def _positioned_attention(
         self, embed_dim: int, heads: int, cfg: Any, **kind: Any
@@ -49,76 +89,72 @@ class PositionedLayer:
             dropout=cfg.attention_dropout,
             q_noise=self.quant_noise,
             qn_block_size=self.quant_noise_block_size,
+            log_scale=cfg.position_options.attention_log_scale,
             **kind,
         )
 
-    def projections(self) -> List[nn.Linear]:
+    def biased_projections(self, argument: str = "position_tracks") -> List[nn.Linear]:
         """The projections that this block's tracks are for, in the order of the tracks."""
         found: List[nn.Linear] = []
-        for kind in self.slices:
+        for kind in self.forms[argument].slices:
             attention = self.encoder_attn if kind == CROSS else self.self_attn
             names = ("k_proj", "v_proj") if kind == JOINT else ("q_proj", "k_proj", "v_proj")
             found += [getattr(attention, name) for name in names]
         return found
 
+    def step_projections(self) -> Dict[str, List[nn.Linear]]:
+        """The projections that a later step of a decoding makes with biases, by attention."""
+        slices, a = self.forms["position_tracks"].slices, self.self_attn
+        joined = {SELF: [a.q_proj, a.k_proj, a.v_proj]} if SELF in slices else {}
+        return {**joined, CROSS: [self.encoder_attn.q_proj]} if CROSS in slices else joined
+
     def _inject(
         self,
         x: Tensor,
-        tracks: Optional[Tensor],
+        tracks: Mapping[str, Optional[Tensor]],
         rows: Optional[Tensor],
         source_rows: Optional[Tensor],
+        step_weights: Optional[Mapping[str, Tensor]],
     ) -> Tensor:
-        """Have attention use the biases, or add the vectors to ``x`` (length, batch, dim).
+        """Have attention use the positions, or add the vectors to ``x`` (length, batch, dim).
 
-        ``rows`` (length, batch) and ``source_rows`` (source length, batch) say which row of the
-        tracks each token reads, see ``feed``. ``_release`` must follow.
+        Arguments are those of ``feed``, the tracks by their name. ``_release`` must follow.
         """
-        if tracks is None:
-            return x
-        if not self.slices:
-            return x + look_up_masked(tracks[0], rows, x)
-        vectors = tracks.unbind(0)
-        if SELF in self.slices:
-            self._inject_into_self_attention(vectors, rows, source_rows)
-        if CROSS in self.slices:
-            # Queries stand at target positions, keys and values at those of the source.
-            query, key, value = vectors[self.slices[CROSS]]
-            keys = None if source_rows is None else [Track(key, source_rows)]
-            values = None if source_rows is None else [Track(value, source_rows)]
-            self.encoder_attn.use(ProjectionBiases(_bias(query, rows), keys, values))
+        vectors = tracks["position_tracks"]
+        if vectors is not None and "position_tracks" not in self.forms:
+            return x + look_up_masked(vectors[0], rows, x)
+        acting: Dict[str, AttentionPositions] = {}
+        for argument, (form, slices) in self.forms.items():
+            table = tracks[argument]
+            if table is None:
+                continue
+            parts = {attention: table[part] for attention, part in slices.items()}
+            if argument == "position_tracks" and step_weights is not None:
+                new: Mapping[str, AttentionPositions] = {
+                    kind: StepBiases(weight, parts[kind][: weight.size(0) // weight.size(1)])
+                    for kind, weight in step_weights.items()
+                }
+            else:
+                new = form.in_attention(parts, rows, source_rows)
+            for attention, positions in new.items():
+                other = acting.get(attention)
+                acting[attention] = positions if other is None else Together(other, positions)
+        for attention, positions in acting.items():
+            (self.encoder_attn if attention == CROSS else self.self_attn).use(positions)
         return x
-
-    def _inject_into_self_attention(
-        self, vectors: Sequence[Tensor], rows: Optional[Tensor], source_rows: Optional[Tensor]
-    ) -> None:
-        """Of the block's tracks, (rows, dim) each, or (dim,) in a step; see ``_inject``."""
-        query, key, value = vectors[self.slices[SELF]]
-        biases = ProjectionBiases(_bias(query, rows), _bias(key, rows), _bias(value, rows))
-        if JOINT in self.slices and rows is not None and source_rows is not None:
-            # Source tokens come first. Later steps of a decoding keep them.
-            source_key, source_value = vectors[self.slices[JOINT]]
-            biases.key_bias = [Track(source_key, source_rows), Track(key, rows)]
-            biases.value_bias = [Track(source_value, source_rows), Track(value, rows)]
-        self.self_attn.use(biases)
 
     def _release(self) -> None:
         """Attention is without positions again, whatever happened in the pass."""
-        if SELF in self.slices:
-            self.self_attn.use(NEUTRAL)
-        if CROSS in self.slices:
-            self.encoder_attn.use(NEUTRAL)
-
-
-def _bias(vectors: Tensor, rows: Optional[Tensor]) -> Bias:
-    return WholeBias(vectors) if rows is None else [Track(vectors, rows)]
+        for attention in {kind for part in self.forms.values() for kind in part.slices}:
+            (self.encoder_attn if attention == CROSS else self.self_attn).use(NEUTRAL)
 
 
 class PositionedEncoderLayer(PositionedLayer, TransformerEncoderLayerBase):
-    """Encoder block; tracks: one vector (additive), or biases of q, k, v (bias)."""
+    """Encoder block; tracks: one vector (additive), or those of its self-attention."""
 
     def build_self_attention(self, embed_dim: int, cfg: Any) -> MultiheadAttention:
-        self.slices = track_slices(cfg.position_options, self.attentions)
-        if SELF not in self.slices:
+        self._choose_forms(cfg, cfg.encoder, causal=False)
+        if not self._has_positions(cfg, SELF):
             return super().build_self_attention(embed_dim, cfg)
         heads = cfg.encoder.attention_heads
         return self._positioned_attention(embed_dim, heads, cfg, self_attention=True)
@@ -128,18 +164,20 @@ class PositionedEncoderLayer(PositionedLayer, TransformerEncoderLayerBase):
         x: Tensor,
         *args: Any,
         position_tracks: Optional[Tensor] = None,
+        base_tracks: Optional[Tensor] = None,
         rows: Optional[Tensor] = None,
         **kwargs: Any,
     ) -> Any:
+        tracks = {"position_tracks": position_tracks, "base_tracks": base_tracks}
         try:
-            x = self._inject(x, position_tracks, rows, None)
+            x = self._inject(x, tracks, rows, None, None)
             return super().forward(x, *args, **kwargs)
         finally:
             self._release()
 
 
 class PositionedDecoderLayer(PositionedLayer, TransformerDecoderLayerBase):
-    """Decoder block; tracks: one vector (additive), or biases of its attentions (bias)."""
+    """Decoder block; tracks: one vector (additive), or those of its attentions."""
 
     def __init__(self, cfg: Any, no_encoder_attn: bool = False):
         self.attentions = decoder_attentions(cfg, no_encoder_attn)
@@ -148,14 +186,14 @@ class PositionedDecoderLayer(PositionedLayer, TransformerDecoderLayerBase):
     def build_self_attention(
         self, embed_dim: int, cfg: Any, add_bias_kv: bool = False, add_zero_attn: bool = False
     ) -> MultiheadAttention:
-        self.slices = track_slices(cfg.position_options, self.attentions)
-        if SELF not in self.slices:
+        self._choose_forms(cfg, cfg.decoder, causal=True)
+        if not self._has_positions(cfg, SELF):
             return super().build_self_attention(embed_dim, cfg, add_bias_kv, add_zero_attn)
         heads, alone = cfg.decoder.attention_heads, not cfg.cross_self_attention
         return self._positioned_attention(embed_dim, heads, cfg, self_attention=alone)
 
     def build_encoder_attention(self, embed_dim: int, cfg: Any) -> MultiheadAttention:
-        if CROSS not in self.slices:
+        if not self._has_positions(cfg, CROSS):
             return super().build_encoder_attention(embed_dim, cfg)
         source = {"kdim": cfg.encoder.embed_dim, "vdim": cfg.encoder.embed_dim}
         heads = cfg.decoder.attention_heads
@@ -168,12 +206,15 @@ class PositionedDecoderLayer(PositionedLayer, TransformerDecoderLayerBase):
         x: Tensor,
         *args: Any,
         position_tracks: Optional[Tensor] = None,
+        base_tracks: Optional[Tensor] = None,
         rows: Optional[Tensor] = None,
         source_rows: Optional[Tensor] = None,
+        step_weights: Optional[Dict[str, Tensor]] = None,
         **kwargs: Any,
     ) -> Any:
+        tracks = {"position_tracks": position_tracks, "base_tracks": base_tracks}
         try:
-            x = self._inject(x, position_tracks, rows, source_rows)
+            x = self._inject(x, tracks, rows, source_rows, step_weights)
             x, *rest = super().forward(x, *args, **kwargs)
         finally:
             self._release()

@@ -8,6 +8,10 @@ from torch.nn import functional as F
 
 from fairseq_floater.encoders import PositionEncoder
 
+#: the largest feature of a vector in float16, which ends at 65,504. Trajectories of a trained model
+#: can grow with the position; that of position 4,096 was seen at 649.
+HALF_LIMIT = 2048.0
+
 
 class Places(NamedTuple):
     """Where the tokens of one pass through a stack stand, in positions; -1 at pads.
@@ -25,6 +29,14 @@ class Places(NamedTuple):
     numbers: Tensor
     own: Tensor
     source: Optional[Tensor] = None
+
+    @classmethod
+    def shifted(cls, numbers: Tensor, own: Tensor, shift: Union[int, Tensor]) -> "Places":
+        """Tokens that stand ``shift`` positions later than at ``own``; (batch, 1), or for all."""
+        if isinstance(shift, int) and shift == 0:
+            return cls(numbers, own)
+        moved = (numbers >= 0) * shift
+        return cls(numbers + moved, own + moved)
 
     def last(self) -> "Places":
         """Those of the last token of every row, which incremental decoding is about."""
@@ -82,42 +94,88 @@ def sentence_times(tokens: Tensor, padding: int, separator: int, gap: float) -> 
     return times.masked_fill(numbers < 0, -1.0)
 
 
-def read_table(
-    encoder: PositionEncoder,
-    places: Union[Places, int],
-    limit: Optional[int],
-    decoding: bool,
-    unchanged: bool,
-) -> Tuple[Tensor, Rows]:
-    """The trajectories that serve a pass, (tracks, rows, dim), and whose rows are which.
+class Reading(NamedTuple):
+    """What one pass reads of tables, and which of their rows each token reads.
 
-    Args:
-        encoder: of the trajectories.
+    Attributes:
         places: of all tokens so far; or the one position of a step.
-        limit: the longest table there is, None without a limit.
-        decoding: only the last token of every row is computed.
-        unchanged: the parameters are those of the last pass.
+        columns: how many tokens each sentence has so far, pads among them.
+        length: of the tables that serve whole positions.
+        rows: see ``Rows``.
+        times: (rows,) rising positions that are not whole; None where they are.
+        last_only: only the last token of every row is computed.
     """
-    if isinstance(places, int):
-        return encoder(places + 1, unchanged)[:, places:], Rows(None)
-    if places.own.is_floating_point():
-        places = places.last() if decoding else places
-        times = [places.own] + ([] if places.source is None else [places.source])
-        distinct, rows = as_rows(times)
-        return encoder.at(distinct, unchanged), Rows(*rows)
-    table = encoder(length_needed(limit, places.own, places.source), unchanged)
-    places = places.last() if decoding else places
-    return table, Rows(places.own, places.source)
+
+    places: Union[Places, int]
+    columns: int
+    length: int
+    rows: Rows
+    times: Optional[Tensor] = None
+    last_only: bool = False
+
+    @classmethod
+    def of(
+        cls, places: Union[Places, int], limit: Optional[int], last_only: bool, shift: int = 0
+    ) -> "Reading":
+        """Of tokens at ``places``.
+
+        Args:
+            places: of all tokens so far; or the one position of a step.
+            limit: the longest table there is, None without a limit.
+            last_only: as in incremental decoding.
+            shift: where the sentences of a step, and at most those of others, start.
+        """
+        if isinstance(places, int):
+            return cls(places, places + 1 - shift, places + 1, Rows(None), last_only=True)
+        read = places.last() if last_only else places
+        columns = places.numbers.size(1)
+        if places.own.is_floating_point():
+            stretches = [read.own] + ([] if read.source is None else [read.source])
+            times, rows = as_rows(stretches)
+            return cls(places, columns, 0, Rows(*rows), times, last_only)
+        length = length_needed(limit, shift, places.own, places.source)
+        return cls(places, columns, length, Rows(read.own, read.source), None, last_only)
+
+    def vectors(self, encoder: PositionEncoder, unchanged: bool) -> Tensor:
+        """Of the encoder's tracks, (tracks, rows, dim).
+
+        ``unchanged``: its parameters are those of the last pass.
+        """
+        if self.times is not None:
+            return encoder.at(self.times, unchanged)
+        table = encoder(self.length, unchanged)
+        return table[:, self.length - 1 :] if self.rows.own is None else table
+
+    def at_numbers(self, limit: Optional[int], shift: int) -> "Reading":
+        """The same pass, with every token at its number, and without a source."""
+        if isinstance(self.places, int) or self.times is None:
+            return self._replace(rows=Rows(self.rows.own))
+        places = self.places._replace(own=self.places.numbers, source=None)
+        return Reading.of(places, limit, self.last_only, shift)
+
+    def queries_and_keys(self) -> Tuple[Tensor, Tensor]:
+        """Where the tokens of self-attention stand: (1 or batch, queries), (1 or batch, keys).
+
+        In one row for all where every sentence starts in the first column: pads are masked.
+        """
+        if isinstance(self.places, int):
+            keys = torch.arange(self.places + 1)[None]
+            return keys[:, -1:], keys
+        keys = self.places.numbers
+        if not bool((keys[:, :1] < 0).any()):
+            keys = torch.arange(keys.size(1), device=keys.device)[None]
+        keys = keys.clamp(min=0)
+        return keys[:, -1:] if self.last_only else keys, keys
 
 
-def length_needed(limit: Optional[int], *streams: Optional[Tensor]) -> int:
+def length_needed(limit: Optional[int], shift: int, *streams: Optional[Tensor]) -> int:
     """Length of a table that serves all of the given token numbers (batch, length).
 
-    Their width does, unless it is beyond ``limit``: then the longest sentence decides, pads aside.
-    (Looking at the values means waiting for the device.)
+    Their width does, and what sentences are shifted by at most, unless it is beyond ``limit``: then
+    the farthest token decides, pads aside. (Looking at the values means waiting for the device.)
     """
     given = [stream for stream in streams if stream is not None]
-    width = max(stream.size(1) for stream in given)
+    width = max(stream.size(1) for stream in given) + shift
     if limit is None or width <= limit:
         return width
     return max(int(stream.max()) + 1 for stream in given) or 1
@@ -146,8 +204,15 @@ def look_up(track: Tensor, rows: Optional[Tensor], like: Tensor) -> Tensor:
     Without rows the track has one, that of all tokens: (1, 1, dim). ``like`` gives the dtype.
     """
     if rows is None:
-        return track.unsqueeze(0).to(like.dtype)
-    return F.embedding(rows, track).to(like.dtype)
+        return in_dtype(track.unsqueeze(0), like.dtype)
+    return in_dtype(F.embedding(rows, track), like.dtype)
+
+
+def in_dtype(vectors: Tensor, dtype: torch.dtype) -> Tensor:
+    """``vectors`` in ``dtype``; in float16 within ``HALF_LIMIT``, so that sums stay finite."""
+    if dtype == torch.float16:
+        vectors = vectors.clamp(-HALF_LIMIT, HALF_LIMIT)
+    return vectors.to(dtype)
 
 
 def look_up_masked(track: Tensor, rows: Optional[Tensor], like: Tensor) -> Tensor:

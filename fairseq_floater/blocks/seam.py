@@ -61,5 +61,21 @@ class AttentionPositions:
         return None
 
 
+class Together(AttentionPositions):
+    """Two forms of positions in one attention: biases of the projections, and another.
+
+    Args:
+        biases: acts on projections only.
+        other: acts on what is projected only.
+    """
+
+    def __init__(self, biases: AttentionPositions, other: AttentionPositions):
+        self.needs_weights = other.needs_weights
+        self.project = biases.project  # type: ignore[method-assign]  # each place has one owner
+        self.rotate = other.rotate  # type: ignore[method-assign]
+        self.scores = other.scores  # type: ignore[method-assign]
+        self.values = other.values  # type: ignore[method-assign]
+
+
 #: no positions in this attention
 NEUTRAL = AttentionPositions()

@@ -1,41 +1,62 @@
-"""Which trajectories the blocks of a stack need, and what each is for."""
+"""Which tracks the blocks of a stack need, and what each is for."""
 
 from typing import Dict, Tuple
 
-from fairseq_floater.encoders import EncoderOptions
+from fairseq_floater.encoders import EncoderOptions, Use
 
-#: the attentions of a block, and names of the tracks that bias each
+#: the attentions of a block
 SELF, JOINT, CROSS = "self", "joint", "cross"
-TRACKS: Dict[str, Tuple[str, ...]] = {
-    SELF: ("self query", "self key", "self value"),
-    # of source tokens that self-attention reads together with the target
-    JOINT: ("source key", "source value"),
-    CROSS: ("cross query", "cross key", "cross value"),
+
+#: names of the tracks that act in each attention, by injection; what is not here cannot act there
+TRACKS: Dict[str, Dict[str, Tuple[str, ...]]] = {
+    "bias": {
+        SELF: ("self query", "self key", "self value"),
+        # of source tokens that self-attention reads together with the target
+        JOINT: ("source key", "source value"),
+        CROSS: ("cross query", "cross key", "cross value"),
+    },
+    "rotation": {SELF: ("self angles",), CROSS: ("cross query angles", "cross key angles")},
+    "scores": {SELF: ("scores before", "scores after")},
+    "relative": {SELF: ("relative key", "relative value")},
 }
+
 #: which of them ``--position-attention`` chooses
 CHOSEN = {"both": (SELF, JOINT, CROSS), "self": (SELF, JOINT), "cross": (CROSS,)}
 
 
-def biased_attentions(options: EncoderOptions, attentions: Tuple[str, ...]) -> Tuple[str, ...]:
-    """Those of a block's ``attentions`` that have biases."""
-    if options.injection != "bias":
-        return ()
-    return tuple(kind for kind in attentions if kind in CHOSEN[options.position_attention])
+def tracks_by_attention(
+    options: EncoderOptions, use: Use, attentions: Tuple[str, ...], causal: bool
+) -> Dict[str, Tuple[str, ...]]:
+    """Names of one block's tracks for each of its ``attentions`` that has some, in order.
+
+    ``causal``: self-attention sees no later tokens, and has no scores for them.
+    """
+    names = {
+        attention: TRACKS[use.injection][attention]
+        for attention in attentions
+        if attention in CHOSEN[use.attention] and attention in TRACKS.get(use.injection, {})
+    }
+    only_first = use.injection == "scores" and causal
+    only_first |= use.injection == "relative" and not options.shaw_values
+    return {attention: known[:1] if only_first else known for attention, known in names.items()}
 
 
-def block_tracks(options: EncoderOptions, attentions: Tuple[str, ...]) -> Tuple[str, ...]:
+def block_tracks(
+    options: EncoderOptions, use: Use, attentions: Tuple[str, ...], causal: bool
+) -> Tuple[str, ...]:
     """Names of one block's tracks, in order; empty where it has none."""
-    if options.injection is None:
-        return ()
-    if options.injection == "additive":
+    if use.injection == "additive":
         return ("input",)
-    return tuple(name for kind in biased_attentions(options, attentions) for name in TRACKS[kind])
+    named = tracks_by_attention(options, use, attentions, causal)
+    return tuple(name for names in named.values() for name in names)
 
 
-def track_slices(options: EncoderOptions, attentions: Tuple[str, ...]) -> Dict[str, slice]:
-    """Where in a block's tracks those of each attention are; empty without biases."""
+def track_slices(
+    options: EncoderOptions, use: Use, attentions: Tuple[str, ...], causal: bool
+) -> Dict[str, slice]:
+    """Where in a block's tracks those of each attention are; empty where none act in attention."""
     slices, start = {}, 0
-    for kind in biased_attentions(options, attentions):
-        slices[kind] = slice(start, start + len(TRACKS[kind]))
-        start += len(TRACKS[kind])
+    for attention, names in tracks_by_attention(options, use, attentions, causal).items():
+        slices[attention] = slice(start, start + len(names))
+        start += len(names)
     return slices

@@ -16,8 +16,11 @@ class Wanted(NamedTuple):
 
     Attributes:
         tracks: number of trajectories, block by block.
-        dim: size of each vector.
+        dim: width of the blocks.
         injection: what the tracks are for, see ``PositionEncoder.injections``.
+        heads: of the attention that the tracks act in.
+        causal: whether a token sees only those before it, so that distances have one direction.
+        beside_input: whether the blocks' input has positions of its own beside the tracks.
         name: what the encoder belongs to, for error messages.
         offset: the sinusoidal number of the first position.
         max_positions: length of a table that ends.
@@ -28,10 +31,23 @@ class Wanted(NamedTuple):
     tracks: int
     dim: int
     injection: str
+    heads: int = 1
+    causal: bool = False
+    beside_input: bool = False
     name: str = "model"
     offset: int = 0
     max_positions: int = 1024
     blocks: Optional[Tuple[int, ...]] = None
+
+    @property
+    def directions(self) -> int:
+        """In how many directions tokens see each other: to those before, and to those after."""
+        return 1 if self.causal else 2
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one head."""
+        return self.dim // self.heads
 
     @property
     def initial_std(self) -> float:
@@ -57,8 +73,10 @@ class NoOptions:
 class PositionEncoder(nn.Module):
     """Maps positions to trajectories of shape (tracks, positions, dim).
 
-    A track is one trajectory: the vector added at one block, or the bias of one projection. An
-    encoder knows neither what model it serves nor what is done with its tracks.
+    A track is one trajectory: the vector added at one block, the bias of one projection, the angles
+    of one rotation, or each head's scores in one direction. For ``scores`` and ``relative`` what
+    stands for a position is the distance of two tokens. An encoder knows neither what model it
+    serves nor what is done with its tracks.
 
     A subclass is a kind of position encoder. Its class attributes say all that the rest of the
     project needs to know of a kind, and ``from_options`` builds one.
@@ -80,8 +98,14 @@ class PositionEncoder(nn.Module):
     Options: ClassVar[Type[Any]] = NoOptions
 
     #: what its tracks can be used for, its default first: ``additive`` adds one vector to a block's
-    #: input, ``bias`` adds to the queries, keys and values of attention
+    #: input, ``bias`` adds to the queries, keys and values of attention, ``rotation`` turns queries
+    #: and keys by angles, ``scores`` adds to each head's logits by distance, ``relative`` adds
+    #: vectors by distance to keys and values as a query sees them
     injections: ClassVar[Tuple[str, ...]] = ("additive",)
+
+    #: whether a score depends on where both tokens stand, not on their distance alone: such an
+    #: encoder has a method ``pairs``
+    by_pair: ClassVar[bool] = False
 
     #: whether it has parameters
     learns: ClassVar[bool] = True

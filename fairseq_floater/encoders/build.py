@@ -1,11 +1,11 @@
 """From options to a position encoder."""
 
-from typing import Optional, Sequence
+from typing import Any, Optional
 
 import torch
 
 from fairseq_floater.encoders.base import PositionEncoder, Wanted
-from fairseq_floater.encoders.options import EncoderOptions
+from fairseq_floater.encoders.options import EncoderOptions, Use
 
 
 def build_position_encoder(
@@ -13,30 +13,27 @@ def build_position_encoder(
     tracks: int,
     dim: int,
     *,
-    name: str = "model",
-    offset: int = 0,
-    max_positions: int = 1024,
-    blocks: Optional[Sequence[int]] = None,
+    use: Optional[Use] = None,
     seed: Optional[int] = None,
+    **wanted: Any,
 ) -> Optional[PositionEncoder]:
     """The encoder that ``options`` describe; None where these are no positions.
 
     Args:
         options: validated options.
-        tracks, dim, name, offset, max_positions, blocks: see ``Wanted``.
+        tracks, dim, wanted: see ``Wanted``.
+        use: another than the options' own use of positions, such as their base positions.
         seed: draw the initial values from a generator of their own, so that the rest of a model
             starts from the same weights whatever its position encoder.
+
+    Raises:
+        UserError: for options that do not go with what is wanted.
     """
-    wanted = Wanted(
-        tracks=tracks,
-        dim=dim,
-        injection=options.injection or "",
-        name=name,
-        offset=offset,
-        max_positions=max_positions,
-        blocks=None if blocks is None else tuple(blocks),
-    )
+    use = use or options.own
+    if use is None:
+        return None
+    asked = Wanted(tracks=tracks, dim=dim, injection=use.injection, **wanted)
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.default_generator.manual_seed(seed)  # that of the CPU alone, which is restored
-        return options.kind.from_options(options, wanted)
+        return use.kind.from_options(options, asked)

@@ -79,7 +79,8 @@ class TimesOptions(NoOptions):
     position_times: str = flag(
         "tokens",
         "when a token stands: at its number, or, for documents, in sentences with pauses between "
-        "them, each proportional to the length of the sentence before it (floater, sinusoidal)",
+        "them, each proportional to the length of the sentence before it (floater, fourier, "
+        "rotary, sinusoidal)",
         choices=("tokens", "sentences"),
     )
     sentence_separator: str = flag(

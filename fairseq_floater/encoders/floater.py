@@ -1,8 +1,8 @@
 """FLOATER: trajectories of a learned differential equation (Liu et al. 2020)."""
 
 import math
-from dataclasses import dataclass
-from typing import List, Optional, Set
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Dict, List, Optional, Set, Type
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from fairseq_floater.encoders.flags import (
     flag,
 )
 from fairseq_floater.encoders.oscillators import SHORTEST_PERIOD, spread_periods
+from fairseq_floater.encoders.rotary import RotaryOptions
 from fairseq_floater.errors import UserError
 from fairseq_floater.ode.dynamics import MLPDynamics
 from fairseq_floater.ode.grid import StepsPerPosition, parse_steps_per_position
@@ -26,13 +27,16 @@ from fairseq_floater.ode.reference import SOLVERS
 from fairseq_floater.ode.runge_kutta import ACTIVATIONS, TABLEAUS
 from fairseq_floater.ode.solver import BACKENDS, solve
 
+#: names of the options on when a token stands
+TIMES = {declared.name for declared in fields(TimesOptions)}
+
 #: damping x step beyond which a solver of dp/dt = -damping p no longer shrinks p
 LARGEST_DAMPED_STEP = {"euler": 2.0, "midpoint": 2.0, "rk4": 2.785}
 
 
 @dataclass
-class FloaterOptions(TimesOptions, SharingOptions):
-    """The equation, its start and its solver."""
+class FloaterOptions(RotaryOptions, SharingOptions):
+    """The equation, its start and its solver; rotary's where angles depart from it."""
 
     position_delta: float = flag(0.1, "time between two positions (floater)", range=POSITIVE)
     dynamics_activation: str = flag(
@@ -85,6 +89,17 @@ class FloaterOptions(TimesOptions, SharingOptions):
         "(floater, torchdiffeq)",
     )
 
+    position_state_dim: int = flag(
+        32,
+        "width of the trajectory where it bends angles or scores (floater as rotation or scores)",
+        range=AT_LEAST_ONE,
+    )
+    scores_start: str = flag(
+        "alibi",
+        "scores by distance start as symmetric ALiBi, or as zero (floater as scores)",
+        choices=("alibi", "zero"),
+    )
+
     def check(self) -> None:
         """Raises ``UserError`` for combinations that have no meaning."""
         try:
@@ -116,9 +131,16 @@ class FloaterOptions(TimesOptions, SharingOptions):
             )
 
     def unread(self) -> Set[str]:
-        """Only oscillators have a longest period."""
-        periods = {"dynamics_longest_period"} if self.dynamics_init == "random" else set()
-        return periods | TimesOptions.unread(self)
+        """Only oscillators have a longest period; angles and scores have a width of their own."""
+        injection = getattr(self, "injection", None)
+        unread = TimesOptions.unread(self)
+        if self.dynamics_init == "random":
+            unread |= {"dynamics_longest_period"}
+        if injection not in ("rotation", "scores"):
+            unread |= {"position_state_dim"}
+        if injection != "rotation":
+            unread |= {declared.name for declared in fields(RotaryOptions)} - TIMES
+        return unread if injection == "scores" else unread | {"scores_start"}
 
 
 def build_dynamics(options: FloaterOptions, dim: int) -> MLPDynamics:
@@ -153,9 +175,12 @@ class FloaterEncoder(PositionEncoder):
 
     kind = "floater"
     Options = FloaterOptions
-    injections = ("bias", "additive")
+    injections = ("bias", "additive", "rotation", "scores")
     defined_by = ("position_delta", "dynamics_activation", "dynamics_damping")
     sequential = True
+
+    #: the class that serves an injection, where that is another (see ``departure``)
+    forms: ClassVar[Dict[str, Type["FloaterEncoder"]]] = {}
 
     def __init__(
         self,
@@ -187,18 +212,31 @@ class FloaterEncoder(PositionEncoder):
 
     @classmethod
     def from_options(cls, options: FloaterOptions, wanted: Wanted) -> "FloaterEncoder":
-        return cls(
-            wanted.tracks,
-            wanted.dim,
-            build_dynamics(options, wanted.dim),
-            delta=options.position_delta,
-            initial_std=wanted.initial_std,
-            solver=options.ode_solver,
-            steps_per_position=options.ode_steps_per_position,
-            backend=options.ode_backend,
-            adjoint=options.ode_adjoint,
-            name=wanted.name,
-        )
+        return cls.forms.get(wanted.injection, cls).of(options, wanted)
+
+    @classmethod
+    def of(cls, options: FloaterOptions, wanted: Wanted) -> "FloaterEncoder":
+        """This class as ``options`` describe it, for what is ``wanted``."""
+        dynamics = build_dynamics(options, wanted.dim)
+        settings = cls.settings(options, wanted.name)
+        std = wanted.initial_std
+        return cls(wanted.tracks, wanted.dim, dynamics, initial_std=std, **settings)
+
+    @staticmethod
+    def settings(options: FloaterOptions, name: str) -> Dict[str, Any]:
+        """Arguments that follow from options alone, and the name."""
+        return {
+            "delta": options.position_delta,
+            "solver": options.ode_solver,
+            "steps_per_position": options.ode_steps_per_position,
+            "backend": options.ode_backend,
+            "adjoint": options.ode_adjoint,
+            "name": name,
+        }
+
+    def states(self, length: int, unchanged: bool = False) -> Tensor:
+        """p at the positions 0 .. length - 1, (tracks, length, dim), kept where it can be."""
+        return PositionEncoder.first(self, length, unchanged)
 
     def trajectories(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
         table = solve(
@@ -217,7 +255,7 @@ class FloaterEncoder(PositionEncoder):
     def at(self, positions: Tensor, unchanged: bool = False) -> Tensor:
         """Between whole positions, the cubic that has the states and slopes of both."""
         before = positions.floor().long()
-        states = self.first(int(before[-1]) + 2, unchanged)
+        states = self.states(int(before[-1]) + 2, unchanged)
         whole = torch.stack([before, before + 1]).to(states.device)
         ends = states[:, whole]  # (tracks, 2, positions, dim)
         learning = torch.is_grad_enabled() and not self.resting

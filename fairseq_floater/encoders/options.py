@@ -1,32 +1,83 @@
 """The options of the position encoders: which kind, where its tracks go, and each kind's own."""
 
 from dataclasses import dataclass, fields
-from typing import Any, Dict, Optional, Type
+from typing import Any, Dict, NamedTuple, Optional, Type
 
+import fairseq_floater.encoders.departure  # noqa: F401  FLOATER's forms as rotation and scores
+from fairseq_floater.encoders.alibi import AlibiEncoder, AlibiOptions
 from fairseq_floater.encoders.base import PositionEncoder
-from fairseq_floater.encoders.flags import check_values, flag
+from fairseq_floater.encoders.fire import FireEncoder, FireOptions
+from fairseq_floater.encoders.flags import NON_NEGATIVE, Range, check_values, flag
 from fairseq_floater.encoders.floater import FloaterEncoder, FloaterOptions
+from fairseq_floater.encoders.fourier import FourierEncoder, FourierOptions
 from fairseq_floater.encoders.learned import LearnedEncoder
 from fairseq_floater.encoders.none import NoPositions
+from fairseq_floater.encoders.relative_bias import RelativeBiasEncoder, RelativeBiasOptions
 from fairseq_floater.encoders.rnn import RNNEncoder, RNNOptions
+from fairseq_floater.encoders.rotary import RotaryEncoder
+from fairseq_floater.encoders.shaw import ShawEncoder, ShawOptions
 from fairseq_floater.encoders.sinusoidal import SinusoidalEncoder, SinusoidalOptions
 from fairseq_floater.errors import UserError
 
 #: every kind of position encoder, by its name
 KINDS: Dict[str, Type[PositionEncoder]] = {
     encoder.kind: encoder
-    for encoder in (FloaterEncoder, SinusoidalEncoder, LearnedEncoder, RNNEncoder, NoPositions)
+    for encoder in (
+        FloaterEncoder,
+        SinusoidalEncoder,
+        LearnedEncoder,
+        RNNEncoder,
+        RotaryEncoder,
+        RelativeBiasEncoder,
+        AlibiEncoder,
+        ShawEncoder,
+        FireEncoder,
+        FourierEncoder,
+        NoPositions,
+    )
 }
+
+#: injections that act inside attention without biases of its projections
+WITHIN_ATTENTION = ("rotation", "scores", "relative")
+
+#: kinds whose first injection is one of these: FLOATER's biases can stand on any of them
+PEERS = tuple(name for name, kind in KINDS.items() if {*kind.injections[:1]} & {*WITHIN_ATTENTION})
+
+
+class Use(NamedTuple):
+    """One use that a model makes of a kind of position encoder.
+
+    Attributes:
+        kind: of the encoder.
+        injection: how its tracks act, see ``PositionEncoder.injections``.
+        blocks: ``all``, or ``input`` for the first alone.
+        attention: the attentions they act in, ``self``, ``cross`` or ``both``.
+    """
+
+    kind: Type[PositionEncoder]
+    injection: str
+    blocks: str
+    attention: str
 
 
 @dataclass
-class EncoderOptions(FloaterOptions, SinusoidalOptions, RNNOptions):
+class EncoderOptions(
+    FloaterOptions,
+    SinusoidalOptions,
+    RNNOptions,
+    RelativeBiasOptions,
+    AlibiOptions,
+    ShawOptions,
+    FireOptions,
+    FourierOptions,
+):
     """All of them, in one typed dataclass. A kind reads those that its ``Options`` declares."""
 
     position_encoder: str = flag(
         "floater",
         "where positions come from: a learned differential equation, sinusoids, a learned table, "
-        "a recurrent cell, or nowhere",
+        "a recurrent cell, rotary angles, T5's relative bias, ALiBi, the vectors of Shaw et al., "
+        "FIRE, learned Fourier features, or nowhere",
         choices=KINDS,
     )
     position_blocks: str = flag(
@@ -36,15 +87,42 @@ class EncoderOptions(FloaterOptions, SinusoidalOptions, RNNOptions):
     )
     position_injection: Optional[str] = flag(
         None,
-        "bias: keep the base input encoding and add a bias to every attention's queries, keys and "
-        "values (default for floater); additive: add a vector to the block's input, in place of "
-        "the base encoding (default for the others)",
-        choices=("bias", "additive"),
+        "bias: keep the base positions and add a bias to every attention's queries, keys and "
+        "values (default for floater, fourier); additive: add a vector to the block's input, in "
+        "place of the base encoding (default for sinusoidal, learned, rnn); rotation: turn queries "
+        "and keys (rotary, floater); scores: add to each head's logits by distance (relative-bias, "
+        "alibi, fire, floater); relative: add vectors by distance to keys and values (shaw)",
+        choices=("bias", "additive", *WITHIN_ATTENTION),
     )
-    position_attention: str = flag(
-        "both",
-        "which attentions get biases: self-attention, cross-attention of the decoder, or both",
+    position_attention: Optional[str] = flag(
+        None,
+        "which attentions get positions of their own: self-attention (default of rotation, scores "
+        "and relative), cross-attention of the decoder, or both (default of bias)",
         choices=("both", "self", "cross"),
+    )
+    base_positions: Optional[str] = flag(
+        None,
+        "what biases stand beside (--position-injection bias): positions at the input, by default "
+        "those of the base model, or positions within self-attention",
+        choices=("sinusoidal", "learned", *PEERS, "none"),
+    )
+    keep_input_positions: bool = flag(
+        False,
+        "keep the base model's positions at the input beside those within attention, which "
+        "otherwise take their place (rotary, relative-bias, alibi, shaw, fire, and floater as "
+        "rotation or scores)",
+    )
+    position_shift: int = flag(
+        0,
+        "K of SHAPE: in training each sentence's positions start at a random one of 0..K, source "
+        "and target apart; otherwise at K",
+        range=NON_NEGATIVE,
+    )
+    attention_log_scale: Optional[float] = flag(
+        None,
+        "multiply each product of a query and a key by log n / log N, n being the number of keys "
+        "that the query sees and N this value, such as the length of training sentences",
+        range=Range("> 1", lambda length: 1 < length < float("inf")),
     )
 
     @property
@@ -56,6 +134,39 @@ class EncoderOptions(FloaterOptions, SinusoidalOptions, RNNOptions):
     def injection(self) -> Optional[str]:
         """The injection in force; None where there are no positions."""
         return self.position_injection or next(iter(self.kind.injections), None)
+
+    @property
+    def attention(self) -> str:
+        """The attentions that get positions."""
+        return self.position_attention or ("both" if self.injection == "bias" else "self")
+
+    @property
+    def own(self) -> Optional[Use]:
+        """The use of ``position_encoder``; None for no positions."""
+        if self.injection is None:
+            return None
+        return Use(self.kind, self.injection, self.position_blocks, self.attention)
+
+    @property
+    def base(self) -> Optional[Use]:
+        """The use of ``base_positions`` within attention; None where they are at the input."""
+        if self.base_positions not in PEERS:
+            return None
+        kind = KINDS[self.base_positions]
+        return Use(kind, kind.injections[0], "all", "self")
+
+    @property
+    def uses(self) -> Dict[str, Use]:
+        """All uses, by the name of the part of a stack that holds the encoder."""
+        uses = {"position_encoder": self.own, "base_encoder": self.base}
+        return {name: use for name, use in uses.items() if use is not None}
+
+    @property
+    def keeps_input(self) -> bool:
+        """Whether the base model's positions stay at the input, where it has some."""
+        if self.injection == "bias":
+            return self.keep_input_positions or self.base is None
+        return self.injection in WITHIN_ATTENTION and self.keep_input_positions
 
     @property
     def has_dynamics(self) -> bool:
@@ -75,16 +186,26 @@ class EncoderOptions(FloaterOptions, SinusoidalOptions, RNNOptions):
     def where(self) -> Dict[str, Any]:
         """The options in force on where positions go."""
         if self.injection is None:
-            return {}
+            return self._given("position_shift", "attention_log_scale")
         where = {"position_blocks": self.position_blocks, "position_injection": self.injection}
-        if self.injection == "bias":
-            where["position_attention"] = self.position_attention
-        return where
+        if self.injection not in ("additive",):
+            where["position_attention"] = self.attention
+        more = ("base_positions", "keep_input_positions", "position_shift", "attention_log_scale")
+        return {**where, **self._given(*more)}
+
+    def _given(self, *names: str) -> Dict[str, Any]:
+        """Those of the options that are not at their defaults."""
+        return {name: getattr(self, name) for name in names if getattr(self, name)}
 
     def read_by_kind(self) -> Dict[str, Any]:
-        """The options that this kind of position encoder reads, as they are set."""
-        declared, unread = fields(self.kind.Options), self.kind.Options.unread(self)
-        return {f.name: getattr(self, f.name) for f in declared if f.name not in unread}
+        """The options that the kinds in use read, as they are set."""
+        kinds = {use.kind.kind: use.kind for use in self.uses.values()} or {"": self.kind}
+        read: Dict[str, Any] = {}
+        for kind in kinds.values():
+            unread = kind.Options.unread(self)
+            names = [declared.name for declared in fields(kind.Options)]
+            read |= {name: getattr(self, name) for name in names if name not in unread}
+        return read
 
     def check(self) -> None:
         """Check every range and combination.
@@ -95,29 +216,85 @@ class EncoderOptions(FloaterOptions, SinusoidalOptions, RNNOptions):
         check_values(self)
         for kind in KINDS.values():
             kind.Options.check(self)
-        self._check_injection()
-        if self.timed and "position_times" not in self.read_by_kind():
-            raise UserError(
-                f"--position-encoder {self.position_encoder} has whole positions only, without "
-                f"--position-times {self.position_times}: use floater or sinusoidal"
-            )
+        check_combinations(self)
 
-    def _check_injection(self) -> None:
-        known = self.kind.injections
-        if self.position_injection is not None and not known:
-            raise UserError(
-                f"--position-encoder {self.position_encoder} has nothing to inject: leave out "
-                "--position-injection"
-            )
-        if self.injection is not None and self.injection not in known:
-            able = [name for name, kind in KINDS.items() if self.injection in kind.injections]
-            raise UserError(
-                f"--position-encoder {self.position_encoder} has no learned biases for "
-                f"--position-injection {self.injection}: use {known[0]}, or one of "
-                f"{', '.join(able)}"
-            )
-        if self.position_attention != "both" and self.injection != "bias":
-            raise UserError(
-                f"--position-attention {self.position_attention} chooses among the biases of "
-                "--position-injection bias, which is not in use: leave it out"
-            )
+
+def check_combinations(options: EncoderOptions) -> None:
+    """Check what goes where. Raises ``UserError``, naming the flags, their values and the fix."""
+    _check_injection(options)
+    _check_base(options)
+    _check_times(options)
+    injections = {use.injection for use in options.uses.values()}
+    absolute = options.keeps_input or injections & {"bias", "additive", "rotation"}
+    if options.position_shift and not absolute:
+        raise UserError(
+            f"--position-shift {options.position_shift} moves positions, but --position-encoder "
+            f"{options.position_encoder} knows distances only: leave it out"
+        )
+
+
+#: what each injection needs of an encoder
+_INJECTED = {
+    "bias": "learned biases",
+    "additive": "vectors to add",
+    "rotation": "angles",
+    "scores": "scores",
+    "relative": "vectors by distance",
+}
+
+
+def _check_injection(options: EncoderOptions) -> None:
+    known, encoder = options.kind.injections, options.position_encoder
+    if options.position_injection is not None and not known:
+        raise UserError(
+            f"--position-encoder {encoder} has nothing to inject: leave out --position-injection"
+        )
+    if options.injection is not None and options.injection not in known:
+        able = [name for name, kind in KINDS.items() if options.injection in kind.injections]
+        raise UserError(
+            f"--position-encoder {encoder} has no {_INJECTED[options.injection]} for "
+            f"--position-injection {options.injection}: use {known[0]}, or one of "
+            f"{', '.join(able)}"
+        )
+    if options.position_attention is None:
+        return
+    if options.injection not in ("bias", "rotation"):
+        kinds = "the biases of --position-injection bias and the angles of rotation"
+        raise UserError(
+            f"--position-attention {options.position_attention} chooses among {kinds}, which are "
+            "not in use: leave it out"
+        )
+
+
+def _check_base(options: EncoderOptions) -> None:
+    if options.base_positions is not None and options.injection != "bias":
+        raise UserError(
+            f"--base-positions {options.base_positions} is what biases stand beside, but "
+            f"--position-encoder {options.position_encoder} has none: leave it out, or use "
+            "--position-injection bias with floater, fourier, rnn or learned"
+        )
+    within = options.base is not None or options.injection in WITHIN_ATTENTION
+    if options.keep_input_positions and not within:
+        raise UserError(
+            "--keep-input-positions is for positions within attention, and there are none: leave "
+            "it out"
+        )
+
+
+def _check_times(options: EncoderOptions) -> None:
+    """Only some kinds have values between whole positions."""
+    if not options.timed:
+        return
+    name = options.position_encoder
+    read = {field.name for field in fields(options.kind.Options)}
+    if "position_times" not in read:
+        raise UserError(
+            f"--position-encoder {name} has whole positions only, without "
+            f"--position-times {options.position_times}: use floater, fourier, rotary or sinusoidal"
+        )
+    distances = {"scores", "relative"} & {use.injection for use in options.uses.values()}
+    if distances:
+        raise UserError(
+            f"--position-times {options.position_times} moves tokens, but distances are counted in "
+            "tokens: leave it out, or use an encoder without scores and relative vectors"
+        )

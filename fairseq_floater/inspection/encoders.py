@@ -1,7 +1,7 @@
 """The position encoders in a checkpoint, their parameters and their solver's errors."""
 
 from pathlib import Path
-from typing import Dict, Optional, Set, Tuple
+from typing import Dict, List, Optional, Set, Tuple
 
 import torch
 
@@ -60,12 +60,18 @@ def count_parameters(model: PositionedModel) -> Dict[str, int]:
     counts = {"dynamics": 0, "initial values": 0, "base": 0}
     counted: Set[int] = set()
     for stack in model.stacks().values():
-        for encoder, is_base in ((stack.position_encoder, False), (stack.base_encoder, True)):
+        for encoder, is_base in _encoders(stack):
             for name, weight in [] if encoder is None else encoder.named_parameters():
                 inner = "initial values" if name.startswith("initial") else "dynamics"
                 counts["base" if is_base else inner] += weight.numel() * (id(weight) not in counted)
                 counted.add(id(weight))
     return counts
+
+
+def _encoders(stack: PositionedStack) -> List[Tuple[Optional[PositionEncoder], bool]]:
+    """Every encoder of a stack, and whether it is of the base positions."""
+    base = (stack.base_encoder, stack.input_encoder)
+    return [(stack.position_encoder, False), *((encoder, True) for encoder in base)]
 
 
 def solver_errors(model: PositionedModel, length: int = 64) -> Dict[str, float]:

@@ -53,6 +53,10 @@ class FloaterTransformerConfig(PositionOptions, _Flat):
         for stack in _STACKS:  # a list from the command line; fairseq wants text
             kept = f"{stack}_layers_to_keep"
             flat[kept] = ",".join(map(str, kept_layers(flat[kept]))) or None
+        if flat["base_positions"] is not None and not self.base:
+            learned = flat["base_positions"] == "learned"
+            flat |= {"encoder_learned_pos": learned, "decoder_learned_pos": learned}
+            flat["no_token_positional_embeddings"] = flat["base_positions"] == "none"
         positions = {name: flat.pop(name) for name in _POSITION_FIELDS}
         config = TransformerConfig.from_namespace(Namespace(**flat))
         config.position_options = PositionOptions(**positions)

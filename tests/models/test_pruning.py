@@ -34,7 +34,7 @@ def without_blocks(model):
 
         def only_kept(current, opened=opened, kept=kept, stack=stack):
             blocks = [current.blocks[i] for i in kept if current.blocks]
-            base = current.base if stack.biased else blocks[0][0]
+            base = current.base if stack.biased else blocks[0]["position_tracks"][0]
             return opened(current._replace(blocks=blocks, base=base))
 
         stack.feed.opened = only_kept

@@ -151,8 +151,8 @@ class WholeStack(nn.Module):
         if stack.position_encoder is not None:
             fixed = FixedTable(stack.position_encoder, length)
             stack.position_encoder = fixed  # type: ignore[assignment]  # does all that is asked
-        if stack.base_encoder is not None:
-            stack.embed_positions.encoder = FixedTable(stack.base_encoder, length)
+        if stack.input_encoder is not None:
+            stack.embed_positions.encoder = FixedTable(stack.input_encoder, length)
 
 
 class WholeEncoder(WholeStack):

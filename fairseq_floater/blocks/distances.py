@@ -1,0 +1,52 @@
+"""Logits to which scores by distance are added: T5, ALiBi, FIRE, FLOATER over distance."""
+
+from typing import Optional
+
+import torch
+from torch import Tensor
+
+from fairseq_floater.blocks.seam import AttentionPositions
+
+
+class DistanceScores(AttentionPositions):
+    """Adds to the logit of a query and a key what stands in a table at their distance.
+
+    Distances are those of columns, which within a sentence are those of its tokens, wherever the
+    padding is.
+
+    Args:
+        before: (distances, heads), for keys before the query and itself, distance 0 first; of as
+            many distances as there are keys, or more.
+        after: likewise for keys after the query; None where it sees none.
+    """
+
+    def __init__(self, before: Tensor, after: Optional[Tensor] = None):
+        self.before = before
+        self.after = after
+
+    def scores(self, q: Tensor, k: Tensor) -> Tensor:
+        """(1, heads, target, source)"""
+        queries, keys = q.size(2), k.size(2)
+        before = self.before[:keys].flip(0)
+        if self.after is None:
+            after = before.new_zeros(queries - 1, before.size(1))
+        else:
+            after = self.after[1:queries]
+        # By the distance of key to query, from -(keys - 1) to queries - 1. The last query stands
+        # at the last key, and reads the first stretch of it; each query before one further on.
+        line = torch.cat([before, after]).t().to(q.dtype)  # (heads, keys + queries - 1)
+        return line.unfold(1, keys, 1).flip(1).unsqueeze(0)
+
+
+class GivenScores(AttentionPositions):
+    """Adds scores that are known for every query and key.
+
+    Args:
+        given: (1 or batch, heads, target, source).
+    """
+
+    def __init__(self, given: Tensor):
+        self.given = given
+
+    def scores(self, q: Tensor, k: Tensor) -> Tensor:
+        return self.given.to(q.dtype)

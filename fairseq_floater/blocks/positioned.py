@@ -1,0 +1,283 @@
+"""What all stacks share: tables are read once per pass and fed to the blocks."""
+
+import zlib
+from contextlib import AbstractContextManager
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, Union
+
+import torch
+from torch import Tensor, nn
+
+from fairseq_floater.blocks.feed import InputPositions, Pass, PositionFeed
+from fairseq_floater.blocks.forms import form_of
+from fairseq_floater.blocks.layers import PositionedLayer
+from fairseq_floater.blocks.places import (
+    Places,
+    Reading,
+    Rows,
+    sentence_times,
+    token_numbers,
+)
+from fairseq_floater.blocks.steps import DecodingSteps
+from fairseq_floater.blocks.tracks import block_tracks
+from fairseq_floater.encoders import (
+    LearnedEncoder,
+    PositionEncoder,
+    SinusoidalEncoder,
+    Use,
+    build_position_encoder,
+)
+from fairseq_floater.errors import UserError
+
+#: what a stack without a limit reports as its ``max_positions``
+UNLIMITED = 10**9
+
+
+class PositionedStack:
+    """Mixed into fairseq's stacks.
+
+    Attributes:
+        position_encoder: of the blocks' tracks; None where no block has positions of its own.
+        base_encoder: of base positions within attention, which biases stand beside; None without.
+        input_encoder: of the positions that the base model adds to its input, where they stay.
+        tracks: names of one block's tracks, in order.
+        blocks: numbers of the blocks that have tracks, from 0.
+        kept_layers: numbers of the blocks that stay of a larger model; empty where all do.
+        name: for error messages.
+        limit_name: the task's option that limits the length of the stack's input, and the stack's
+            attribute in which fairseq keeps it.
+        causal: whether a token sees only those before it.
+    """
+
+    position_encoder: Optional[PositionEncoder]
+    base_encoder: Optional[PositionEncoder]
+    tracks: Tuple[str, ...]
+    blocks: Tuple[int, ...]
+    kept_layers: Tuple[int, ...]
+    name: str
+    limit_name: str
+    causal: bool
+
+    # What fairseq's classes bring.
+    dictionary: Any
+    padding_idx: int
+    training: bool
+    layers: nn.ModuleList
+    embed_positions: Any  # at first theirs, then what _install_positions puts in its place
+    modules: Callable[[], Iterator[nn.Module]]
+
+    def _install_positions(
+        self, cfg: Any, side: Any, name: str, attentions: Tuple[str, ...], max_positions: int
+    ) -> None:
+        """Replace fairseq's input encoding and hook the blocks up to the tables.
+
+        Args:
+            cfg: fairseq's configuration with ``position_options`` on top.
+            side: the part of it that is about this stack.
+            name: see the class.
+            attentions: the attentions of each block.
+            max_positions: length of a learned table.
+        """
+        self.name = name
+        self.options = cfg.position_options
+        self.kept_layers = kept_layers(side.layers_to_keep)
+        self._attentions = attentions
+        own = self.options.own
+        self.tracks = () if own is None else self._track_names(own)
+        # Blocks that stay when others are taken out keep their numbers, and so their trajectories.
+        self._all_blocks = self.kept_layers or tuple(range(side.layers))
+        self.blocks = self._all_blocks if self.options.position_blocks == "all" else (0,)
+        head_dim = side.embed_dim // side.attention_heads
+        for part in ("position_encoder", "base_encoder"):
+            use = self.options.uses.get(part)
+            form = None if use is None else form_of(self.options, use, head_dim)
+            encoder = None if use is None else self._build(use, side, max_positions)
+            setattr(self, part, encoder)
+            setattr(self, f"_{part}_form", form)
+        self.feed = PositionFeed()
+        layers = [m for m in self.modules() if isinstance(m, PositionedLayer)]
+        self.feed.attach(layers, first=1 if self.additive else 0)
+        self.embed_positions = self._input_positions(side)
+        self._positioned_layers = layers  # in a list: they are submodules already
+        self._steps: Optional[DecodingSteps] = None  # kept from step to step of one decoding
+
+    @property
+    def additive(self) -> bool:
+        """Whether vectors are added to the inputs of blocks, in place of the base encoding."""
+        return bool(self.options.injection == "additive")
+
+    @property
+    def biased(self) -> bool:
+        """Whether biases are added to the projections of attention, beside the base encoding."""
+        return bool(self.options.injection == "bias")
+
+    @property
+    def input_encoder(self) -> Optional[PositionEncoder]:
+        return getattr(self.embed_positions, "encoder", None)
+
+    def _track_names(self, use: Use) -> Tuple[str, ...]:
+        return block_tracks(self.options, use, self._attentions, self.causal)
+
+    def _build(self, use: Use, side: Any, max_positions: int) -> Optional[PositionEncoder]:
+        """The encoder of the tracks of one use, block by block; None where there are none.
+
+        Its initial values come from a generator of their own, seeded by the global seed, so that
+        the rest of the model starts from the same weights whatever the position encoder.
+        """
+        tracks, blocks = self._track_names(use), self._all_blocks if use.blocks == "all" else (0,)
+        if not tracks:
+            return None
+        return build_position_encoder(
+            self.options,
+            len(blocks) * len(tracks),
+            side.embed_dim,
+            use=use,
+            heads=side.attention_heads,
+            causal=self.causal,
+            beside_input=self.options.keeps_input and self.embed_positions is not None,
+            name=self.name,
+            offset=self.padding_idx + 1,  # where fairseq's sinusoids count from
+            max_positions=max_positions + self.options.position_shift,
+            blocks=blocks if use.blocks == "all" else None,
+            seed=(torch.initial_seed() + zlib.crc32(self.name.encode())) % 2**63,
+        )
+
+    def _input_positions(self, side: Any) -> Optional[nn.Module]:
+        """What takes the place of ``embed_positions``."""
+        if self.additive:
+            return InputPositions(self.feed)
+        if self.embed_positions is None or not self.options.keeps_input:
+            return None
+        offset = self.padding_idx + 1
+        base: PositionEncoder
+        if side.learned_pos:
+            table = self.embed_positions.weight.detach()[offset:].unsqueeze(0)
+            base = LearnedEncoder.from_table(table, name=self.name)
+        else:
+            base = SinusoidalEncoder(1, side.embed_dim, offset=offset, name=self.name)
+        return InputPositions(self.feed, base)
+
+    def places(self, tokens: Tensor, pads: Optional[Tensor] = None, vary: bool = True) -> Places:
+        """Where ``tokens`` (batch, length) stand; ``pads`` of the same shape are true at pads.
+
+        ``vary``: in training, and with --position-shift, draw where each sentence starts.
+        """
+        numbers = token_numbers(tokens.eq(self.padding_idx) if pads is None else pads)
+        shift = self._shift(numbers.size(0), numbers.device, vary)
+        if not self.options.timed:
+            return Places.shifted(numbers, numbers, shift)
+        symbol = self.options.sentence_separator
+        separator = self.dictionary.index(symbol)
+        if separator == self.dictionary.unk():
+            raise UserError(
+                f"--sentence-separator {symbol} is not in the dictionary: give the symbol that "
+                "ends the sentences of the corpus"
+            )
+        gap = self.options.sentence_gap
+        times = sentence_times(tokens, self.padding_idx, separator, gap)
+        return Places.shifted(numbers, times, shift)
+
+    def _shift(self, batch: int, device: torch.device, vary: bool) -> Union[int, Tensor]:
+        """Where each sentence starts: (batch, 1) in training, else one number for all."""
+        most = int(self.options.position_shift)
+        if most and vary and self.training:
+            return torch.randint(0, most + 1, (batch, 1), device=device)
+        return most
+
+    def opened(
+        self, places: Union[Places, int], incremental_state: Optional[Dict[str, Any]] = None
+    ) -> AbstractContextManager[None]:
+        """Open the feed for one pass over tokens at ``places``, or for a step at one position.
+
+        In incremental decoding only the last token of every row is fed, as fairseq cuts the
+        tokens. From its second step on parameters stay as they are, and keys and values of the
+        source are kept.
+        """
+        decoding, unchanged = incremental_state is not None, self._is_later(incremental_state)
+        if not unchanged:
+            self._steps = None
+        elif isinstance(places, Places):
+            places = places._replace(source=None)
+        shift = int(self.options.position_shift)
+        limit = self._limit()
+        reading = Reading.of(places, limit, decoding, shift)
+        blocks = self._block_arguments(reading, unchanged)
+        if self.additive:
+            base = blocks[0]["position_tracks"][0] if blocks else None
+            return self.feed.opened(Pass(blocks, reading.rows, base, reading.rows))
+        base_rows, base = Rows(None), None
+        if self.input_encoder is not None:
+            at_input = reading.at_numbers(limit, shift)
+            base, base_rows = at_input.vectors(self.input_encoder, unchanged)[0], at_input.rows
+        return self.feed.opened(Pass(blocks, reading.rows.without_pads(), base, base_rows))
+
+    def _block_arguments(self, reading: Reading, unchanged: bool) -> List[Dict[str, Any]]:
+        """What each block is given for a pass, see ``feed``."""
+        arguments: List[Dict[str, Any]] = [{} for _ in self._all_blocks]
+        for argument, part in (
+            ("position_tracks", "position_encoder"),
+            ("base_tracks", "base_encoder"),
+        ):
+            encoder, form = getattr(self, part), getattr(self, f"_{part}_form")
+            if encoder is None:
+                continue
+            if form is None:
+                table = reading.vectors(encoder, unchanged)
+            else:
+                table = form.read(encoder, reading, unchanged)
+            if argument == "position_tracks" and self.biased and reading.rows.own is None:
+                table = self._step_table(table, arguments)
+            per_block = len(self._track_names(self.options.uses[part]))
+            for block, tracks in zip(arguments, table.split(per_block)):
+                block[argument] = tracks
+        return arguments
+
+    def _step_table(self, table: Tensor, arguments: List[Dict[str, Any]]) -> Tensor:
+        """The biases (tracks, dim) of a later step, and to each block the weights they go with."""
+        if self._steps is None:
+            layers = self._positioned_layers[: len(self.blocks)]
+            projections = [p for layer in layers for p in layer.biased_projections()]
+            joined = [layer.step_projections() for layer in layers]
+            self._steps = DecodingSteps(joined, projections)
+        for block, weights in zip(arguments, self._steps.weights):
+            block["step_weights"] = weights
+        return self._steps.with_own_biases(table[:, 0])
+
+    def _is_later(self, incremental_state: Optional[Dict[str, Any]]) -> bool:
+        """Whether this stack has made a step of the decoding already, and kept its keys."""
+        if not incremental_state or not self._positioned_layers:
+            return False
+        attention = self._positioned_layers[0].self_attn
+        return bool(attention._get_input_buffer(incremental_state))
+
+    def _limit(self) -> Optional[int]:
+        """The shortest of the tables that end; None if none does."""
+        encoders = (self.position_encoder, self.base_encoder, self.input_encoder)
+        limits = [e.max_positions for e in encoders if e is not None]
+        return min((limit for limit in limits if limit is not None), default=None)
+
+    def max_positions(self) -> int:
+        """Only a learned table limits the length; fairseq's default of 1024 does not."""
+        limit = self._limit()
+        if limit is None:
+            return UNLIMITED
+        return min(limit - int(self.options.position_shift), getattr(self, self.limit_name))
+
+    def upgrade_state_dict_named(self, state_dict: Dict[str, Tensor], name: str) -> Any:
+        """Read also what fairseq's own Transformer wrote: its table has rows up to the pad."""
+        for buffer in ("_float_tensor", "weights"):  # of older stock sinusoids
+            state_dict.pop(f"{name}.embed_positions.{buffer}", None)
+        stock = f"{name}.embed_positions.weight"
+        if stock in state_dict:
+            table = state_dict.pop(stock)[self.padding_idx + 1 :].unsqueeze(0)
+            place = "embed_positions.encoder" if self.input_encoder else "position_encoder"
+            state_dict[f"{name}.{place}.table"] = table
+        return super().upgrade_state_dict_named(state_dict, name)  # type: ignore[misc]  # a mixin
+
+
+def kept_layers(given: Union[None, str, List[int]]) -> Tuple[int, ...]:
+    """Numbers of the blocks in ``--encoder-layers-to-keep``, from 0; none where all stay.
+
+    The command line gives a list, the rest of fairseq text.
+    """
+    numbers = given.split(",") if isinstance(given, str) else given
+    return tuple(sorted(int(number) for number in numbers or () if number != ""))

@@ -1,0 +1,105 @@
+"""ALiBi: a penalty on each logit that grows with the distance (Press, Smith and Lewis 2022)."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fairseq_floater.encoders.base import NoOptions, Wanted
+from fairseq_floater.encoders.distances import DistanceEncoder
+from fairseq_floater.encoders.flags import flag
+from fairseq_floater.errors import UserError
+
+FORMS = ("nonsymmetric", "symmetric", "learned")
+
+
+@dataclass
+class AlibiOptions(NoOptions):
+    """What becomes of ALiBi where tokens see those after them, which the paper leaves open."""
+
+    alibi_form: str = flag(
+        "nonsymmetric",
+        "in an encoder: nonsymmetric, half the heads see what is before, half what is after; "
+        "symmetric, by distance alone, blind to the direction; or learned slopes, which start "
+        "symmetric, one per head and direction, also in a decoder (alibi)",
+        choices=FORMS,
+    )
+
+
+def alibi_slopes(heads: int) -> Tensor:
+    """(heads,) slopes, float64: s, s^2, ... with s = 2^(-8 / heads), for a power of two.
+
+    Else those of the next lower power P, then every second one of 2 P, as the authors' code.
+    """
+    power = 2 ** int(math.log2(heads))
+    slopes = 2.0 ** (-8 / power * torch.arange(1, power + 1, dtype=torch.float64))
+    if power == heads:
+        return slopes
+    return torch.cat([slopes, alibi_slopes(2 * power)[::2][: heads - power]])
+
+
+class AlibiEncoder(DistanceEncoder):
+    """-slope x distance for each head.
+
+    Args:
+        tracks, heads, directions, name: see ``DistanceEncoder``.
+        form: one of ``FORMS``. Nonsymmetric heads have the slopes of half as many heads.
+    """
+
+    kind = "alibi"
+    Options = AlibiOptions
+    defined_by = ("alibi_form",)
+
+    def __init__(
+        self,
+        tracks: int,
+        heads: int,
+        directions: int,
+        *,
+        form: str = "nonsymmetric",
+        name: str = "model",
+    ):
+        super().__init__(tracks, heads, directions, name)
+        self.form = form
+        both = directions == 2 and form == "nonsymmetric"
+        if both and heads < 2:
+            raise UserError(
+                f"--alibi-form nonsymmetric needs two heads to share out, {name} has {heads}: "
+                "use symmetric or learned"
+            )
+        #: how many heads, the first ones, see what is before; the others what is after
+        self.looking_back = (heads + 1) // 2 if both else heads
+        if form == "learned":  # exp keeps a penalty one
+            start = alibi_slopes(heads).log().float().repeat(directions, 1)
+            self.log_slopes = nn.Parameter(start)
+
+    @classmethod
+    def from_options(cls, options: AlibiOptions, wanted: Wanted) -> "AlibiEncoder":
+        return cls(
+            wanted.tracks,
+            wanted.heads,
+            wanted.directions,
+            form=options.alibi_form,
+            name=wanted.name,
+        )
+
+    def slopes(self) -> Tensor:
+        """(directions, heads)"""
+        if self.form == "learned":
+            return self.log_slopes.double().exp()
+        back = alibi_slopes(self.looking_back)
+        on = alibi_slopes(self.dim - self.looking_back) if self.looking_back < self.dim else back
+        slopes = torch.cat([back, on])[: self.dim]
+        return slopes.repeat(self.directions, 1).to(self.anchor.device)
+
+    def by_distance(self, distances: Tensor) -> Tensor:
+        slopes = self.slopes()
+        scores = -slopes.unsqueeze(1) * distances.to(slopes)[:, None]
+        if self.looking_back < self.dim:
+            scores[0, 1:, self.looking_back :] = -math.inf  # a token always sees itself
+            scores[1, :, : self.looking_back] = -math.inf
+        return scores
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, form={self.form}"

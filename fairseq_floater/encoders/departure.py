@@ -1,0 +1,134 @@
+"""FLOATER in the forms of its peers: a small trajectory by which they are bent.
+
+    table(t) = start(t) + R p(t),   dp/dt = h(t, p),   p(0) = 0 at the start
+
+So a new model is its peer, to rounding, and gradients reach the dynamics at the first update. R
+are fixed random directions at the start, and learned. p is narrow: this takes few parameters.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fairseq_floater.encoders.alibi import alibi_slopes
+from fairseq_floater.encoders.base import Wanted
+from fairseq_floater.encoders.floater import FloaterEncoder, FloaterOptions, build_dynamics
+from fairseq_floater.encoders.rotary import rotary_angles, rotated_pairs
+
+
+class Departure(FloaterEncoder):
+    """Tables (tracks, positions, outputs) that depart from a start by a trajectory.
+
+    Of the inherited parts all are about p: ``dim`` is its width, and what ``kept`` keeps, and a
+    checkpoint stores, are its states.
+
+    Args:
+        tracks, dim, dynamics: of p, see ``FloaterEncoder``.
+        outputs: size of each row of the tables.
+        settings: see ``FloaterEncoder``.
+    """
+
+    def __init__(
+        self, tracks: int, dim: int, dynamics: nn.Module, *, outputs: int, **settings: Any
+    ):
+        super().__init__(tracks, dim, dynamics, **settings)
+        self.readout = nn.Parameter(torch.randn(outputs, dim) / dim**0.5)
+
+    def start(self, positions: Tensor) -> Tensor:
+        """Where it departs from, (positions, outputs), or what broadcasts to it, float64."""
+        raise NotImplementedError
+
+    def first(self, length: int, unchanged: bool = False) -> Tensor:
+        return self._departed(self.states(length, unchanged), self._range(0, length))
+
+    def at(self, positions: Tensor, unchanged: bool = False) -> Tensor:
+        return self._departed(super().at(positions, unchanged), positions)
+
+    def _departed(self, states: Tensor, positions: Tensor) -> Tensor:
+        readout = self.readout.detach() if self.resting else self.readout
+        with torch.autocast(states.device.type, enabled=False):
+            return self.start(positions).to(states) + states @ readout.to(states).t()
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, outputs={self.readout.size(0)}"
+
+
+class FloaterRotation(Departure):
+    """Angles of queries and keys: rotary's at the start, each block and head then bends time.
+
+    Tables are (tracks, positions, heads x pairs), in radians.
+
+    Args:
+        heads, pairs, base: see ``rotary.RotaryEncoder``.
+    """
+
+    def __init__(
+        self,
+        tracks: int,
+        dim: int,
+        dynamics: nn.Module,
+        *,
+        heads: int,
+        pairs: int,
+        base: float,
+        **settings: Any,
+    ):
+        super().__init__(tracks, dim, dynamics, outputs=heads * pairs, **settings)
+        self.heads, self.pairs, self.base = heads, pairs, base
+
+    @classmethod
+    def of(cls, options: FloaterOptions, wanted: Wanted) -> "FloaterRotation":
+        return cls(
+            wanted.tracks,
+            options.position_state_dim,
+            build_dynamics(options, options.position_state_dim),
+            heads=wanted.heads,
+            pairs=rotated_pairs(options, wanted.head_dim),
+            base=options.rotary_base,
+            **cls.settings(options, wanted.name),
+        )
+
+    def start(self, positions: Tensor) -> Tensor:
+        return rotary_angles(positions, self.pairs, self.base).repeat(1, self.heads)
+
+
+class FloaterScores(Departure):
+    """Scores by distance for each direction and head: ALiBi's at the start, or 0.
+
+    Tables are (blocks x directions, distances, heads); time runs outward from distance 0.
+
+    Args:
+        heads: of attention.
+        slopes: whether it starts as symmetric ALiBi.
+    """
+
+    def __init__(
+        self,
+        tracks: int,
+        dim: int,
+        dynamics: nn.Module,
+        *,
+        heads: int,
+        slopes: bool,
+        **settings: Any,
+    ):
+        super().__init__(tracks, dim, dynamics, outputs=heads, **settings)
+        self.slopes = alibi_slopes(heads) if slopes else torch.zeros(heads, dtype=torch.float64)
+
+    @classmethod
+    def of(cls, options: FloaterOptions, wanted: Wanted) -> "FloaterScores":
+        return cls(
+            wanted.tracks,
+            options.position_state_dim,
+            build_dynamics(options, options.position_state_dim),
+            heads=wanted.heads,
+            slopes=options.scores_start == "alibi",
+            **cls.settings(options, wanted.name),
+        )
+
+    def start(self, positions: Tensor) -> Tensor:
+        return -positions.to("cpu", torch.float64).unsqueeze(1) * self.slopes
+
+
+FloaterEncoder.forms.update(rotation=FloaterRotation, scores=FloaterScores)

@@ -1,0 +1,45 @@
+"""What encoders share whose tables are over the distance of two tokens, not over positions."""
+
+from typing import Optional
+
+from torch import Tensor
+
+from fairseq_floater.encoders.base import PositionEncoder
+
+
+class DistanceEncoder(PositionEncoder):
+    """Each head's scores by distance: (tracks, distances, heads), distance 0 first.
+
+    The tracks of a block are the directions: from a query to keys before it (and itself), and,
+    where it sees any, to keys after it. All blocks of a stack have the same scores.
+
+    Args:
+        tracks: blocks x directions.
+        heads: of attention.
+        directions: 1 (to what is before) or 2 (also to what is after).
+        name: for error messages.
+    """
+
+    injections = ("scores",)
+
+    def __init__(self, tracks: int, heads: int, directions: int, name: str = "model"):
+        super().__init__(tracks, heads, name)
+        self.directions = directions
+
+    def by_distance(self, distances: Tensor) -> Tensor:
+        """Scores (directions, distances, heads) at ``distances`` (distances,) >= 0, float64."""
+        raise NotImplementedError
+
+    def trajectories(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
+        scores = self.by_distance(positions).to(self.anchor.device, self.dtype)
+        return scores.repeat(self.tracks // self.directions, 1, 1)
+
+    def first(self, length: int, unchanged: bool = False) -> Tensor:
+        """At the distances 0 .. length - 1; computed anew at every call, which is cheap."""
+        return self.trajectories(self._range(0, length))
+
+    def kept(self, length: int, unchanged: bool = False) -> Tensor:
+        return self.first(length)
+
+    def extra_repr(self) -> str:
+        return f"tracks={self.tracks}, heads={self.dim}, directions={self.directions}"

@@ -1,0 +1,105 @@
+"""Learned Fourier features of the position, and a network over them (Li et al. 2021).
+
+The same tracks as FLOATER's, injected alike, without a differential equation: what FLOATER solves
+for step by step, this computes for each position by itself.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import List, Optional
+
+import torch
+from torch import Tensor, nn
+
+from fairseq_floater.encoders.base import PositionEncoder, Wanted
+from fairseq_floater.encoders.flags import AT_LEAST_ONE, Range, TimesOptions, flag
+from fairseq_floater.encoders.oscillators import SHORTEST_PERIOD, spread_periods
+
+
+@dataclass
+class FourierOptions(TimesOptions):
+    """The features and the network."""
+
+    fourier_frequencies: int = flag(
+        64, "learned frequencies, each with a sine and a cosine (fourier)", range=AT_LEAST_ONE
+    )
+    fourier_hidden_dim: int = flag(
+        32, "hidden size of the network over the features (fourier)", range=AT_LEAST_ONE
+    )
+    fourier_longest_period: float = flag(
+        1000.0,
+        "period of the slowest frequency at the start, in positions; that of the fastest is 4 pi, "
+        "as of floater's oscillators (fourier)",
+        range=Range("> 4 pi", lambda period: SHORTEST_PERIOD < period < float("inf")),
+    )
+
+
+class FourierEncoder(PositionEncoder):
+    """p_n(i) = A_n gelu(W [cos(f i); sin(f i)] + b), of learned frequencies f, for track n.
+
+    Args:
+        tracks, dim, name: see ``PositionEncoder``.
+        frequencies: number of f.
+        hidden_dim: rows of W.
+        longest_period: of the slowest f at the start, in positions.
+        initial_std: standard deviation of the vectors at the start.
+    """
+
+    kind = "fourier"
+    Options = FourierOptions
+    injections = ("bias", "additive")
+
+    def __init__(
+        self,
+        tracks: int,
+        dim: int,
+        *,
+        frequencies: int = 64,
+        hidden_dim: int = 32,
+        longest_period: float = 1000.0,
+        initial_std: float = 0.0,
+        name: str = "model",
+    ):
+        super().__init__(tracks, dim, name)
+        periods = spread_periods(frequencies, SHORTEST_PERIOD, longest_period)
+        self.frequencies = nn.Parameter(2 * math.pi / periods)
+        self.hidden = nn.Linear(2 * frequencies, hidden_dim)
+        # The features' mean square is 1/2; so is, about, that of what the hidden layer gives.
+        std = initial_std * math.sqrt(2 / hidden_dim)
+        self.output = nn.Parameter(std * torch.randn(tracks, hidden_dim, dim))
+
+    @classmethod
+    def from_options(cls, options: FourierOptions, wanted: Wanted) -> "FourierEncoder":
+        return cls(
+            wanted.tracks,
+            wanted.dim,
+            frequencies=options.fourier_frequencies,
+            hidden_dim=options.fourier_hidden_dim,
+            longest_period=options.fourier_longest_period,
+            initial_std=wanted.initial_std,
+            name=wanted.name,
+        )
+
+    def trajectories(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
+        output = self.output.to(self.dtype)
+        with torch.autocast(output.device.type, enabled=False):
+            # Angles in float64: far positions have many turns.
+            angles = positions.to(output.device).unsqueeze(1) * self.frequencies.double()
+            features = torch.cat([angles.cos(), angles.sin()], dim=1).to(output)
+            weight, bias = self.hidden.weight.to(output), self.hidden.bias.to(output)
+            hidden = nn.functional.gelu(nn.functional.linear(features, weight, bias))
+            return hidden @ output  # (positions, hidden) by (tracks, hidden, dim)
+
+    def at(self, positions: Tensor, unchanged: bool = False) -> Tensor:
+        learning = torch.is_grad_enabled() and not self.resting
+        with torch.set_grad_enabled(learning):
+            return self.trajectories(positions.to(torch.float64))
+
+    def track_parameters(self) -> List[str]:
+        return ["output"]
+
+    def output_parameters(self) -> List[str]:
+        return ["output"]
+
+    def extra_repr(self) -> str:
+        return f"tracks={self.tracks}, dim={self.dim}, frequencies={len(self.frequencies)}"

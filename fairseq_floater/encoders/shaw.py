@@ -1,0 +1,95 @@
+"""Relative position representations: vectors by distance beside keys, values (Shaw et al. 2018)."""
+
+from dataclasses import dataclass
+from typing import List, Optional
+
+import torch
+from torch import Tensor, nn
+
+from fairseq_floater.encoders.base import NoOptions, PositionEncoder, Wanted
+from fairseq_floater.encoders.flags import AT_LEAST_ONE, flag
+
+
+@dataclass
+class ShawOptions(NoOptions):
+    """Which distances have vectors, and what of attention they are added to."""
+
+    shaw_max_distance: int = flag(
+        16,
+        "k: distances are told apart up to k, and all beyond share its vector (shaw)",
+        range=AT_LEAST_ONE,
+    )
+    shaw_values: bool = flag(
+        False,
+        "add vectors to the values, too, as in the paper, which finds no gain over keys alone; "
+        "keeps attention from its fused form (shaw)",
+    )
+    shaw_per_head: bool = flag(
+        False, "vectors of its own for each head, in place of shared ones (shaw)"
+    )
+
+
+class ShawEncoder(PositionEncoder):
+    """Vectors (tracks, distances, dim) of the distances -k..k, or -k..0 where tokens see no later.
+
+    A block has one track, for its keys, or two, for keys and values.
+
+    Args:
+        tracks, name: see ``PositionEncoder``.
+        dim: width of a head, or of all heads together where each has vectors of its own.
+        max_distance: k.
+        causal: whether there are distances up to 0 only.
+        initial_std: standard deviation of the vectors.
+    """
+
+    kind = "shaw"
+    Options = ShawOptions
+    injections = ("relative",)
+    defined_by = ("shaw_max_distance",)
+
+    def __init__(
+        self,
+        tracks: int,
+        dim: int,
+        max_distance: int = 16,
+        *,
+        causal: bool = False,
+        initial_std: float = 0.0,
+        name: str = "model",
+    ):
+        super().__init__(tracks, dim, name)
+        self.max_distance = max_distance
+        distances = max_distance + 1 if causal else 2 * max_distance + 1
+        self.table = nn.Parameter(initial_std * torch.randn(tracks, distances, dim))
+
+    @classmethod
+    def from_options(cls, options: ShawOptions, wanted: Wanted) -> "ShawEncoder":
+        return cls(
+            wanted.tracks,
+            wanted.dim if options.shaw_per_head else wanted.head_dim,
+            options.shaw_max_distance,
+            causal=wanted.causal,
+            # Beside positions at the input a new model starts as its base model.
+            initial_std=0.0 if wanted.beside_input else wanted.head_dim**-0.5,
+            name=wanted.name,
+        )
+
+    def trajectories(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
+        rows = positions.long().clamp(max=self.table.size(1) - 1)
+        return self.table[:, rows.to(self.table.device)].to(self.dtype)
+
+    def first(self, length: int, unchanged: bool = False) -> Tensor:
+        """All vectors there are, from the most negative distance on, whatever the ``length``."""
+        return (self.table.detach() if self.resting else self.table).to(self.dtype)
+
+    def kept(self, length: int, unchanged: bool = False) -> Tensor:
+        return self.first(length).detach()
+
+    def track_parameters(self) -> List[str]:
+        return ["table"]
+
+    def output_parameters(self) -> List[str]:
+        return ["table"]
+
+    def extra_repr(self) -> str:
+        return f"tracks={self.tracks}, dim={self.dim}, max_distance={self.max_distance}"
