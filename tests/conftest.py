@@ -31,6 +31,43 @@ COMBINATIONS = [
 ] + [("sinusoidal", "all", "additive"), ("sinusoidal", "input", "additive"), ("none", "all", None)]
 
 
+#: positions within attention, alone, beside those of the input, and under FLOATER's biases
+WITHIN = {
+    "rotary": {"position_encoder": "rotary"},
+    "rotary, both attentions": {"position_encoder": "rotary", "position_attention": "both"},
+    "relative bias, input kept": {
+        "position_encoder": "relative-bias",
+        "keep_input_positions": True,
+    },
+    "alibi": {"position_encoder": "alibi"},
+    "alibi learned": {"position_encoder": "alibi", "alibi_form": "learned"},
+    "shaw": {"position_encoder": "shaw", "shaw_max_distance": 3, "shaw_values": True},
+    "fire": {"position_encoder": "fire", "fire_length": 4.0},
+    "fourier": {"position_encoder": "fourier"},
+    "floater rotation": {
+        "position_injection": "rotation",
+        "position_attention": "both",
+        "share_dynamics": "all",
+    },
+    "floater scores": {"position_injection": "scores", "position_blocks": "input"},
+    "floater on rotary": {"base_positions": "rotary"},
+    "floater in cross-attention on relative bias": {
+        "base_positions": "relative-bias",
+        "position_attention": "cross",
+        "keep_input_positions": True,
+    },
+    "recurrent on shaw": {"position_encoder": "rnn", "position_injection": "bias"}
+    | {"base_positions": "shaw"},
+    "floater at the first block on fire": {"base_positions": "fire", "position_blocks": "input"},
+    "shifted, scaled": {"position_shift": 5, "attention_log_scale": 6.0},
+    "sinusoidal, scaled": {
+        "position_encoder": "sinusoidal",
+        "position_blocks": "input",
+        "attention_log_scale": 6.0,
+    },
+}
+
+
 def make_task(words: int = 23) -> SimpleNamespace:
     from fairseq.data import Dictionary
 
@@ -55,7 +92,7 @@ def make_model(task=None, *, seed: int = 0, lively: bool = True, **options):
     if lively:
         with torch.no_grad():
             for name, p in model.named_parameters():
-                if "position" in name:
+                if "position" in name or "base_encoder" in name:
                     p.add_(0.3 * torch.randn_like(p))
     return model.eval()
 

@@ -218,11 +218,12 @@ class PositionEncoder(nn.Module):
     def _grown(self, table: Optional[Tensor], length: int) -> Tensor:
         if table is None:
             table = self.trajectories(self._range(0, self.growth + 1)).contiguous()
-        while table.size(1) < length:
-            last = table.size(1) - 1
-            more = self.trajectories(self._range(last, last + self.growth + 1), table[:, last])
-            table = torch.cat([table, more[:, 1:]], dim=1)
-        return table
+        pieces, reached, state = [table], table.size(1), table[:, -1]
+        while reached < length:
+            more = self.trajectories(self._range(reached - 1, reached + self.growth), state)
+            pieces.append(more[:, 1:])
+            reached, state = reached + self.growth, more[:, -1]
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=1)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -15,6 +15,7 @@ from fairseq.models.transformer import TransformerConfig
 from omegaconf import DictConfig, OmegaConf
 
 from fairseq_floater.blocks.stacks import kept_layers
+from fairseq_floater.encoders import WITHIN_ATTENTION
 from fairseq_floater.errors import UserError
 from fairseq_floater.options import PositionOptions, take_over_old_names
 
@@ -88,7 +89,7 @@ def validate(config: FloaterTransformerConfig) -> None:
     """
     config.validate()
     _validate_base(config)
-    if config.injection == "bias":
+    if config.attention_log_scale is not None or config.injection not in (None, "additive"):
         _validate_attention(config)
     for stack in _STACKS:
         _validate_kept_layers(config, stack)
@@ -109,7 +110,8 @@ def _validate_kept_layers(config: FloaterTransformerConfig, stack: str) -> None:
             f"--{stack}-layers-to-keep is {given}, but the {stack} has layers 0 to {layers - 1}: "
             "name some of these"
         )
-    first_only = config.injection == "bias" and config.position_blocks == "input"
+    within = config.injection not in (None, "additive")
+    first_only = within and config.position_blocks == "input"
     if kept and first_only and 0 not in kept:
         raise UserError(
             f"--{stack}-layers-to-keep is {given} and leaves out layer 0, the only one with "
@@ -119,16 +121,26 @@ def _validate_kept_layers(config: FloaterTransformerConfig, stack: str) -> None:
 
 def _validate_base(config: FloaterTransformerConfig) -> None:
     """fairseq's own options on positions must not contradict ours."""
+    encoder, base = config.position_encoder, config.base_positions
+    learned = config.encoder_learned_pos or config.decoder_learned_pos
+    if base is not None and not config.base and (learned or config.no_token_positional_embeddings):
+        raise UserError(
+            f"--base-positions {base} says what is at the input: leave out --encoder-learned-pos, "
+            "--decoder-learned-pos and --no-token-positional-embeddings"
+        )
+    if config.keep_input_positions and config.no_token_positional_embeddings:
+        raise UserError(
+            "--keep-input-positions contradicts --no-token-positional-embeddings: give one of them"
+        )
     if config.injection == "bias":
         return
-    encoder = config.position_encoder
-    if config.encoder_learned_pos or config.decoder_learned_pos:
+    if learned and not config.keeps_input:
         raise UserError(
             "--encoder-learned-pos and --decoder-learned-pos choose the base encoding that "
             f"--position-injection bias keeps, but --position-encoder {encoder} replaces it: "
             "leave them out, or use --position-encoder learned"
         )
-    if config.no_token_positional_embeddings and config.injection is not None:
+    if config.no_token_positional_embeddings and config.injection == "additive":
         raise UserError(
             f"--no-token-positional-embeddings contradicts --position-encoder {encoder}: "
             "leave it out, or use --position-encoder none"
@@ -136,14 +148,20 @@ def _validate_base(config: FloaterTransformerConfig) -> None:
 
 
 def _validate_attention(config: FloaterTransformerConfig) -> None:
-    """Biases need an attention that takes them."""
+    """Positions within attention need an attention that takes them."""
     if config.encoder_xformers_att_config or config.decoder_xformers_att_config:
         raise UserError(
-            "--position-injection bias works on torch's own attention: leave out "
+            "positions within attention work on torch's own: leave out "
             "--encoder-xformers-att-config and --decoder-xformers-att-config"
         )
-    if config.position_attention == "cross" and config.no_cross_attention:
+    if config.attention == "cross" and config.no_cross_attention:
         raise UserError(
-            "--position-attention cross has no attention to bias with --no-cross-attention: use "
+            "--position-attention cross has no attention to act in with --no-cross-attention: use "
             "--position-attention self"
+        )
+    others = [use for use in config.uses.values() if use.injection in WITHIN_ATTENTION]
+    if config.cross_self_attention and others:
+        raise UserError(
+            f"--cross-self-attention reads source and target together, where {others[0].kind.kind} "
+            f"positions as {others[0].injection} have no meaning: leave it out, or use biases"
         )

@@ -1,0 +1,92 @@
+"""float16 and bfloat16 at 65,536 positions: nothing leaves their range."""
+
+import pytest
+import torch
+from conftest import make_batch, make_model
+from test_forms import CASES, DIM, HEADS, Case
+
+from fairseq_floater.blocks.attention import PositionedAttention
+from fairseq_floater.blocks.biases import ProjectionBiases, Track
+from fairseq_floater.encoders import KINDS, build_position_encoder
+from fairseq_floater.options import PositionOptions
+
+FAR, QUERIES = 65_536, 3
+HALVES = [torch.float16, torch.bfloat16]
+
+
+def attend(attention, x, need_weights):
+    """The last tokens attend to all."""
+    with torch.no_grad():
+        return attention(x[-QUERIES:], x, x, need_weights=need_weights)[0]
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+@pytest.mark.parametrize("need_weights", [True, False])
+def test_biases_that_grow_as_those_of_trained_models(dtype, need_weights):
+    """Seen in one: 25 at position 1,024, 330 at 3,072 and 649 at 4,096; here they grow faster."""
+    attention = PositionedAttention(DIM, HEADS).eval()
+    table = 1.0 * torch.arange(FAR)[:, None] * torch.randn(1, DIM)
+    x, rows = torch.randn(FAR, 1, DIM), torch.arange(FAR)[:, None]
+    attention.to(dtype)
+    track = [Track(table, rows)]
+    attention.use(ProjectionBiases([Track(table, rows[-QUERIES:])], track, track))
+    out = attend(attention, x.to(dtype), need_weights)
+    assert bool(out.isfinite().all())
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+@pytest.mark.parametrize("name", [name for name in CASES if not name.startswith("floater")])
+def test_forms(name, dtype):
+    """A query far out, as in a step of a decoding, in the half and in float32."""
+    case = Case(True, **CASES[name][1])
+    case.attention.self_attention = False
+    x = torch.randn(FAR, 1, DIM, generator=torch.Generator().manual_seed(1))
+    positions = case.positions(torch.zeros(1, FAR, dtype=torch.bool), last_only=True)
+    if case.use.injection == "rotation":
+        rows = torch.arange(FAR)[:, None]
+        positions.query = positions.key._replace(rows=rows[-1:])
+        positions.key = positions.key._replace(rows=rows)
+    case.attention.use(positions)
+    with torch.no_grad():
+        wanted = case.attention(x[-1:], x, x, need_weights=True)[0]
+        case.attention.to(dtype)
+        x = x.to(dtype)
+        for need in (True, False):
+            found = case.attention(x[-1:], x, x, need_weights=need)[0]
+            assert bool(found.isfinite().all())
+            assert (found.float() - wanted).abs().max() < 0.02
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if k not in ("none", "learned")])
+@torch.no_grad()
+def test_tables(kind):
+    """All that has a table of its own reaches there, in float32 whatever the parameters."""
+    options = PositionOptions(position_encoder=kind, ode_steps_per_position="1/8").validate()
+    encoder = build_position_encoder(options, 2, 16, heads=2, causal=True, seed=1).half()
+    table = encoder(FAR)
+    assert table.dtype == torch.float32 and bool(table[:, ::977].isfinite().all())
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+def test_a_model_whose_biases_grow(dtype):
+    """Longer than its trajectories stay small: whole targets and steps stay finite and alike."""
+    model = make_model(encoder_layers=1, decoder_layers=1)
+    with torch.no_grad():
+        for stack in model.stacks().values():
+            stack.position_encoder.dynamics.fc2.bias.add_(40 * torch.randn(16))
+    assert model.encoder.position_encoder(600)[:, -1].abs().max() > 1000
+    model.to(dtype)
+    batch = make_batch(lengths=(600, 20), target_lengths=(590, 20))
+    with torch.no_grad():
+        whole, _ = model(**batch)
+        assert bool(whole.isfinite().all())
+        encoded = model.encoder(batch["src_tokens"], batch["src_lengths"])
+        state = {}
+        for length in (589, 590):
+            seen = batch["prev_output_tokens"][:1, :length]
+            first = {
+                k: [v[0][:, :1] if k == "encoder_out" else v[0][:1]] if v else v
+                for k, v in encoded.items()
+            }
+            out, _ = model.decoder(seen, encoder_out=first, incremental_state=state)
+            assert bool(out.isfinite().all())

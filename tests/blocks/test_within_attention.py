@@ -1,0 +1,198 @@
+"""Positions within attention in whole models: what they start as, how far they reach."""
+
+import pytest
+import torch
+from conftest import WITHIN, make_batch, make_model, make_task
+
+from fairseq_floater.errors import UserError
+
+
+def logits(model, batch):
+    with torch.no_grad():
+        return model(**batch)[0]
+
+
+@pytest.mark.parametrize("name", [name for name in WITHIN if name != "shifted, scaled"])
+def test_four_times_the_training_length(name):
+    """Nothing within attention limits the length; in half precision everything stays finite."""
+    task = make_task()
+    model = make_model(task, **WITHIN[name])
+    assert model.max_positions() == (10**9, 10**9)
+    batch = make_batch(lengths=(120,), target_lengths=(130,))
+    plain = logits(model, batch)
+    assert bool(plain.isfinite().all())
+    for dtype, near in ((torch.float16, 0.01), (torch.bfloat16, 0.1)):
+        model.to(dtype)
+        assert (logits(model, batch).float() - plain).abs().mean() < near
+
+
+def test_shift_moves_sentences_in_training_and_stands_still_after():
+    """Source and target apart, each sentence by its own number of 0..K; afterwards all by K."""
+    for options in ({"position_encoder": "sinusoidal", "position_blocks": "input"}, {}):
+        model, plain = make_model(position_shift=9, **options), make_model(**options)
+        plain.load_state_dict(model.state_dict())
+        pads, tokens = torch.zeros(50, 4, dtype=torch.bool), torch.full((50, 4), 5)
+        tokens[7, :2], pads[7, :2] = 1, True
+        for stack in model.stacks().values():
+            stack.train()
+            places = stack.places(tokens)
+            starts = places.own[:, -1] - stack.eval().places(tokens).own[:, -1] + 9
+            assert set(starts.tolist()) == set(range(10))
+            assert torch.equal(places.own[7, :2], torch.tensor([-1, -1]))
+            assert stack.places(tokens).own[0].tolist() == [9, 10, 11, 12]
+        batch = make_batch()
+        found = logits(model, batch)
+        for stack in plain.stacks().values():
+            stack.options.position_shift = 9
+        assert torch.equal(logits(plain, batch), found)
+        for stack in plain.stacks().values():
+            stack.options.position_shift = 0
+        assert (logits(plain, batch) - found).abs().max() > 1e-4
+
+
+def test_a_learned_table_is_longer_by_the_shift():
+    options = {"position_encoder": "learned", "max_source_positions": 20, "position_shift": 5}
+    model = make_model(**options)
+    assert model.encoder.position_encoder.table.size(1) == 25
+    assert model.max_positions() == (20, 1024)
+    assert bool(logits(model, make_batch(lengths=(20, 3), target_lengths=(4, 6))).isfinite().all())
+
+
+STARTS = {
+    "floater rotation": ({"position_injection": "rotation"}, {"position_encoder": "rotary"}),
+    "floater scores": (
+        {"position_injection": "scores"},
+        {"position_encoder": "alibi", "alibi_form": "symmetric"},
+    ),
+    "floater scores from zero": (
+        {"position_injection": "scores", "scores_start": "zero"},
+        {"position_encoder": "none"},
+    ),
+    "floater on rotary": ({"base_positions": "rotary"}, {"position_encoder": "rotary"}),
+    "floater on alibi": ({"base_positions": "alibi"}, {"position_encoder": "alibi"}),
+    "floater without a base": ({"base_positions": "none"}, {"position_encoder": "none"}),
+    "relative bias beside the input": (
+        {"position_encoder": "relative-bias", "keep_input_positions": True},
+        {"position_encoder": "sinusoidal", "position_blocks": "input"},
+    ),
+    "shaw beside the input": (
+        {"position_encoder": "shaw", "shaw_values": True, "keep_input_positions": True},
+        {"position_encoder": "sinusoidal", "position_blocks": "input"},
+    ),
+    "fire beside the input": (
+        {"position_encoder": "fire", "keep_input_positions": True},
+        {"position_encoder": "sinusoidal", "position_blocks": "input"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_a_new_model_starts_as_its_peer(name):
+    """Same weights elsewhere, so same logits; the dynamics have a gradient at the first update."""
+    options, peer = STARTS[name]
+    ours = make_model(lively=False, **options)
+    batch = make_batch(lengths=(40, 9, 3), target_lengths=(37, 4, 6))
+    torch.testing.assert_close(
+        logits(ours, batch), logits(make_model(lively=False, **peer), batch), atol=1e-5, rtol=0
+    )
+    ours.train()(**batch)[0].pow(2).sum().backward()
+    for name, p in ours.named_parameters():
+        if name.endswith((".initial", "dynamics.fc2.bias")):
+            assert bool(p.grad.abs().sum() > 0), name
+
+
+#: parameters of positions at width 512, 8 heads, 6 + 6 blocks, as the documentation says
+COUNTS = {
+    "floater": ({}, 1_080_320),
+    "rotary": ({"position_encoder": "rotary"}, 0),
+    "relative-bias": ({"position_encoder": "relative-bias"}, 512),
+    "alibi": ({"position_encoder": "alibi"}, 0),
+    "alibi learned": ({"position_encoder": "alibi", "alibi_form": "learned"}, 24),
+    "shaw": ({"position_encoder": "shaw"}, 19_200),
+    "shaw values": ({"position_encoder": "shaw", "shaw_values": True}, 38_400),
+    "fire": ({"position_encoder": "fire"}, 988),
+    "fourier": ({"position_encoder": "fourier"}, 893_120),
+    "floater rotation": ({"position_injection": "rotation"}, 21_120),
+    "floater scores": ({"position_injection": "scores"}, 5_440),
+}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_parameter_counts(name):
+    options, count = COUNTS[name]
+    base = {"encoder_embed_dim": 512, "encoder_ffn_embed_dim": 8, "decoder_layers": 6}
+    heads = {"encoder_attention_heads": 8, "decoder_attention_heads": 8, "encoder_layers": 6}
+    model = make_model(lively=False, **base, **heads, **options)
+    assert sum(p.numel() for n, p in model.named_parameters() if "position" in n) == count
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"position_encoder": "rotary", "position_injection": "bias"}, "no learned biases for"),
+        ({"position_injection": "relative"}, "no vectors by distance for.*or one of shaw"),
+        ({"position_encoder": "rotary", "rotary_share": 0.1}, "--rotary-share 0.1 of a head of"),
+        ({"rotary_share": 1.5}, "--rotary-share must be > 0 and <= 1, got 1.5"),
+        ({"relative_buckets": 7}, "--relative-buckets must be even and >= 4, got 7"),
+        (
+            {"position_encoder": "relative-bias", "relative_max_distance": 8},
+            "--relative-max-distance 8 leaves nothing to the farther half",
+        ),
+        ({"shaw_max_distance": 0}, "--shaw-max-distance must be >= 1, got 0"),
+        (
+            {"position_encoder": "alibi", "encoder_attention_heads": 1},
+            "--alibi-form nonsymmetric needs two heads",
+        ),
+        (
+            {"position_encoder": "rotary", "base_positions": "alibi"},
+            "--base-positions alibi is what biases stand beside",
+        ),
+        ({"keep_input_positions": True}, "--keep-input-positions is for positions within"),
+        (
+            {
+                "position_encoder": "rotary",
+                "keep_input_positions": True,
+                "no_token_positional_embeddings": True,
+            },
+            "--keep-input-positions contradicts --no-token-positional-embeddings",
+        ),
+        (
+            {"base_positions": "sinusoidal", "encoder_learned_pos": True},
+            "--base-positions sinusoidal says what is at the input",
+        ),
+        ({"position_encoder": "alibi", "position_shift": 5}, "--position-shift 5 moves positions"),
+        ({"position_shift": -1}, "--position-shift must be >= 0, got -1"),
+        ({"attention_log_scale": 1.0}, "--attention-log-scale must be > 1, got 1.0"),
+        (
+            {"position_encoder": "alibi", "position_attention": "cross"},
+            "--position-attention cross chooses among the biases",
+        ),
+        (
+            {"position_encoder": "rotary", "cross_self_attention": True},
+            "--cross-self-attention reads source and target together, where rotary",
+        ),
+        (
+            {"position_encoder": "fire", "position_times": "sentences"},
+            "--position-encoder fire has whole positions only",
+        ),
+        (
+            {"base_positions": "shaw", "position_times": "sentences"},
+            "--position-times sentences moves tokens, but distances are counted in tokens",
+        ),
+    ],
+)
+def test_what_has_no_meaning_is_refused(options, message):
+    with pytest.raises(UserError, match=message):
+        make_model(**options)
+
+
+@pytest.mark.parametrize("base", ["sinusoidal", "learned", "none"])
+def test_base_positions_at_the_input_are_those_of_fairseqs_options(base):
+    stock = {
+        "sinusoidal": {},
+        "learned": {"encoder_learned_pos": True, "decoder_learned_pos": True},
+        "none": {"no_token_positional_embeddings": True},
+    }
+    ours, theirs = make_model(base_positions=base), make_model(**stock[base])
+    assert ours.state_dict().keys() == theirs.state_dict().keys()
+    assert torch.equal(logits(ours, make_batch()), logits(theirs, make_batch()))
