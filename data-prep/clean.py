@@ -10,7 +10,6 @@ tokeniser leaves none.
 """
 
 import argparse
-import os
 import sys
 from contextlib import ExitStack
 from itertools import zip_longest
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import regex
 from stages import Parser, UserError, report_errors, within
+from whole import written
 
 LONGEST = 1000  # characters of a word
 
@@ -46,10 +46,9 @@ def keeps(lines: list[str], args: argparse.Namespace) -> bool:
 def clean(args: argparse.Namespace) -> tuple[int, int]:
     """Write what is kept; returns how many pairs that is, and of how many."""
     kept = number = 0
-    parts = [path.with_name(path.name + ".part") for path in args.outputs]
     with ExitStack() as stack:
         inputs = [stack.enter_context(path.open("rb")) for path in args.inputs]
-        outputs = [stack.enter_context(part.open("wb")) for part in parts]
+        outputs = [stack.enter_context(written(path)) for path in args.outputs]
         for number, raws in enumerate(map(list, zip_longest(*inputs)), 1):
             if None in raws:
                 names = ", ".join(map(str, args.inputs))
@@ -61,8 +60,6 @@ def clean(args: argparse.Namespace) -> tuple[int, int]:
                 raws[:2] = [f"{line}\n".encode() for line in lines]
                 for output, raw in zip(outputs, raws, strict=True):
                     output.write(raw)
-    for part, path in zip(parts, args.outputs, strict=True):
-        os.replace(part, path)
     return kept, number
 
 

@@ -4,67 +4,48 @@
     python data-prep/fetch.py apt:PACKAGE=VERSION download/PACKAGE_VERSION_all.deb --sha256 HEX
 
 A file that is there and verifies is kept.  The environment variable DATA_MIRROR, a folder or an
-address, is tried first: for MIRROR/host/path/corpus.tgz, then for MIRROR/corpus.tgz.  What has
-arrived of a download stays in FILE.part, and the next try or run goes on from there.  Packages of
-Debian are downloaded with apt-get, not installed.
+address, is tried first: for MIRROR/host/path/corpus.tgz, then for MIRROR/corpus.tgz.  With a
+checksum, what has arrived of a download stays beside the file, and the next run goes on from there.
+Packages of Debian are downloaded with apt-get, not installed.
 """
 
 import argparse
 import fcntl
 import hashlib
-import http.client
-import io
 import os
-import shutil
-import ssl
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.error
 import urllib.parse
-import urllib.request
-from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from stages import Parser, UserError, report_errors
-
-TRIES = 5  # in a row that bring nothing
-WAIT = 0.5  # seconds before the second try; each later one waits twice as long
-TIMEOUT = 30  # seconds without a byte
-REPORT = 5  # seconds between reports of progress
-BLOCK = 1 << 16  # bytes
-
-FAULTS = (
-    urllib.error.URLError,  # HTTPError too
-    http.client.HTTPException,
-    ConnectionError,
-    TimeoutError,
-    ssl.SSLError,
-)
-Checksum = tuple[str, str]  # algorithm and hexadecimal digits
+from download import BLOCK, ELSEWHERE, Missing, check_address, download
+from part import Checksum, Part, open_plain, opened
+from stages import Parser, UserError, one_line, report_errors
 
 
-class Missing(Exception):
-    """The server, or the folder, does not have the file."""
+class WrongContent(UserError):
+    """What came is not what was asked for."""
 
 
-def verify(path: Path, checksum: Checksum | None, origin: str, mend: str) -> None:
-    """Delete a file that is not what was asked for, and say so in an error."""
-    if not checksum:
-        return
-    algorithm, wanted = checksum
-    with path.open("rb") as file:
+def complaint(file: BinaryIO, checksum: Checksum | None) -> str:
+    """Why a file is not what was asked for, or nothing."""
+    if not file.seek(0, os.SEEK_END):
+        return "is empty"
+    file.seek(0)
+    if checksum:
+        algorithm, wanted = checksum
         got = hashlib.file_digest(file, algorithm).hexdigest()
-    if got != wanted:
-        path.unlink()
-        raise UserError(f"{origin} has {algorithm} {got}, not {wanted}: {mend}")
+        if got != wanted:
+            return f"has {algorithm} {got}, not {wanted}"
+    return ""
 
 
 @contextmanager
-def one_at_a_time(folder: Path):
+def one_at_a_time(folder: Path) -> Iterator[None]:
     """Hold a lock on the folder: of two downloads of a file, the second finds it done."""
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY)
@@ -75,84 +56,20 @@ def one_at_a_time(folder: Path):
         os.close(handle)
 
 
-def open_at(url: str, start: int) -> tuple[BinaryIO, int, int | None]:
-    """Ask for a file from byte ``start``; returns the answer, where it starts, the file's size."""
-    request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
-    try:
-        answer = urllib.request.urlopen(request, timeout=TIMEOUT)
-    except urllib.error.HTTPError as error:
-        if error.code == 416 and start:  # FILE.part is all of the file, or more than that
-            if error.headers.get("Content-Range") == f"bytes */{start}":
-                return io.BytesIO(), start, start
-            return open_at(url, 0)
-        if error.code in (404, 410):
-            raise Missing(f"HTTP {error.code}") from None
-        raise
-    except urllib.error.URLError as error:
-        if isinstance(error.reason, FileNotFoundError):  # of a file: address
-            raise Missing("no such file") from None
-        raise
-    length = answer.headers.get("Content-Length")
-    if getattr(answer, "status", None) != 206:
-        start = 0
-    return answer, start, int(length) + start if length else None
+def copy(path: Path, part: Part) -> None:
+    part.restart()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            part.write(block)
 
 
-def receive(url: str, part: Path, report: Callable[[int, int | None], None]) -> None:
-    """Bring ``part`` to the file's full size, or raise one of FAULTS or Missing."""
-    answer, start, size = open_at(url, size_of(part))
-    with answer, part.open("r+b" if start else "wb") as file:
-        file.seek(start)
-        while block := answer.read(BLOCK):
-            file.write(block)
-            report(file.tell(), size)
-        if size is not None and file.tell() < size:
-            raise ConnectionError(f"the connection ended at byte {file.tell():,} of {size:,}")
-
-
-def progress(name: str) -> Callable[[int, int | None], None]:
-    last = time.monotonic()
-
-    def report(done: int, size: int | None) -> None:
-        nonlocal last
-        if time.monotonic() - last >= REPORT:
-            last = time.monotonic()
-            total = f" of {size / 1e6:,.1f}" if size else ""
-            print(f"{name}: {done / 1e6:,.1f}{total} MB", file=sys.stderr, flush=True)
-
-    return report
-
-
-def size_of(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
-
-
-def download(url: str, part: Path) -> None:
-    """Download to ``part``; after a fault again, and as long as that brings more."""
-    tries, had = 0, size_of(part)
-    while True:
-        try:
-            return receive(url, part, progress(part.stem))
-        except urllib.error.HTTPError as error:
-            why = f"HTTP {error.code} {error.reason}"
-            if error.code < 500 and error.code not in (408, 429):
-                raise UserError(f"{url}: {why}: check the address, or set DATA_MIRROR") from None
-        except FAULTS as error:
-            why = str(getattr(error, "reason", error)) or type(error).__name__
-        tries = 1 if size_of(part) > had else tries + 1
-        had = max(had, size_of(part))
-        if tries == TRIES:
-            raise UserError(f"{url}: {why}: check the network, then run again to go on")
-        print(f"{part.stem}: {why}: trying again", file=sys.stderr, flush=True)
-        time.sleep(WAIT * 2 ** (tries - 1))
-
-
-def apt_download(package: str, path: Path, part: Path) -> None:
+def apt_download(package: str, path: Path, part: Part) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         command = ["apt-get", "download", "-q", package]
         try:
             done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=folder)
             why = (done.stderr.strip() or "no message").splitlines()[-1].removeprefix("E: ")
+            why = one_line(why)
         except FileNotFoundError:
             why = "no apt-get here"
         if not (found := list(Path(folder).glob("*.deb"))):
@@ -160,7 +77,7 @@ def apt_download(package: str, path: Path, part: Path) -> None:
                 f"apt-get download {package}: {why}: run apt-get update, or get {path.name} from "
                 f"Debian and put it into {path.parent}"
             )
-        os.replace(found[0], part)
+        copy(found[0], part)
 
 
 def names_of(url: str, path: Path) -> list[str]:
@@ -169,20 +86,40 @@ def names_of(url: str, path: Path) -> list[str]:
     return [path.name] if split.scheme == "apt" else [split.netloc + split.path, path.name]
 
 
-def try_mirror(mirror: str, url: str, path: Path, part: Path) -> str:
-    """Fill ``part`` from the mirror; returns where the file was found, or nothing."""
-    why = f"does not have {path.name}"
-    for name in names_of(url, path):
-        origin = f"{mirror.rstrip('/')}/{name.lstrip('/')}"
+def find_in(mirror: str, name: str, path: Path, checksum: Checksum | None) -> str:
+    """Bring the file from a mirror, by this name there; returns where it was found, or nothing."""
+    origin = f"{mirror.rstrip('/')}/{name.lstrip('/')}"
+    if "://" not in mirror and not os.path.isfile(origin):
+        return ""
+    with opened(path, origin, checksum) as part:
         try:
             if "://" in mirror:
                 download(origin, part)
-                return origin
-            if os.path.isfile(origin):
-                shutil.copyfile(origin, part)
-                return origin
+            else:
+                copy(Path(origin), part)
         except Missing:
-            pass
+            return ""
+        accept(part, path, checksum, origin, "mend the mirror or unset DATA_MIRROR")
+    return origin
+
+
+def accept(part: Part, path: Path, checksum: Checksum | None, origin: str, mend: str) -> None:
+    """Give a part its name if it is what was asked for; otherwise it is deleted."""
+    if wrong := complaint(part.file, checksum):
+        part.restart()
+        raise WrongContent(f"{origin} {wrong}: what came is deleted, {mend}")
+    part.become(path)
+
+
+def try_mirror(mirror: str, url: str, path: Path, checksum: Checksum | None) -> str:
+    """Bring the file from the mirror; returns where it was found, or nothing."""
+    why = f"does not have {path.name}"
+    for name in names_of(url, path):
+        try:
+            if origin := find_in(mirror, name, path, checksum):
+                return origin
+        except WrongContent:
+            raise
         except UserError as error:
             why = f"failed ({error})"
             break
@@ -190,31 +127,34 @@ def try_mirror(mirror: str, url: str, path: Path, part: Path) -> str:
     return ""
 
 
-def get(url: str, path: Path, part: Path) -> str:
-    """Fill ``part`` from the address itself, which is returned."""
-    if url.startswith("apt:"):
-        apt_download(url.removeprefix("apt:"), path, part)
-        return url
-    try:
-        download(url, part)
-    except Missing as error:
-        raise UserError(f"{url}: {error}: check the address, or set DATA_MIRROR") from None
+def get(url: str, path: Path, checksum: Checksum | None) -> str:
+    """Bring the file from the address itself, which is returned."""
+    with opened(path, url, checksum) as part:
+        try:
+            if url.startswith("apt:"):
+                apt_download(url.removeprefix("apt:"), path, part)
+            else:
+                download(url, part)
+        except Missing as error:
+            raise UserError(f"{url}: {error}: {ELSEWHERE}") from None
+        accept(part, path, checksum, url, "run again")
     return url
 
 
 def fetch(url: str, path: Path, checksum: Checksum | None) -> None:
     """Bring the file from the mirror or its address unless it is there; it verifies."""
-    part, mirror = path.with_name(path.name + ".part"), os.environ.get("DATA_MIRROR", "")
+    mirror = os.environ.get("DATA_MIRROR", "")
     with one_at_a_time(path.parent):
         if path.exists():
-            verify(path, checksum, str(path), "it is deleted, run again to download it")
+            with open_plain(path.resolve(), os.O_RDONLY) as file:
+                wrong = complaint(file, checksum)
+            if wrong:
+                path.unlink()
+                raise UserError(f"{path} {wrong}: it is deleted, run again to download it")
             print(f"{path.name}: there already")
             return
-        origin = mirror and try_mirror(mirror, url, path, part) or get(url, path, part)
-        blame = "run again" if origin == url else "mend the mirror or unset DATA_MIRROR"
-        verify(part, checksum, origin, f"{part.name} is deleted, {blame}")
-        os.replace(part, path)
-        print(f"{path.name}: {size_of(path) / 1e6:,.1f} MB from {origin}")
+        origin = mirror and try_mirror(mirror, url, path, checksum) or get(url, path, checksum)
+        print(f"{path.name}: {path.stat().st_size / 1e6:,.1f} MB from {origin}")
 
 
 def pinned(name: str, checksums: Path) -> Checksum:
@@ -238,6 +178,11 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if not args.url.startswith(("http://", "https://", "file://", "apt:")):
         parser.error(f"{args.url!r} is no address: begin it with http, https, file or apt")
+    if not args.url.startswith("apt:"):
+        try:
+            check_address(args.url)
+        except UserError as error:
+            parser.error(str(error))
     return args
 
 

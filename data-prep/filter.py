@@ -8,13 +8,13 @@ FROM is written to the TO beside it without the lines that go.  Only "\\n" ends 
 """
 
 import argparse
-import os
 import sys
 from contextlib import ExitStack
 from itertools import zip_longest
 from pathlib import Path
 
 from stages import Parser, UserError, report_errors, within
+from whole import written
 
 
 def filter_lines(
@@ -22,10 +22,9 @@ def filter_lines(
 ) -> tuple[int, int]:
     """Write what is kept; returns how many lines that is, and of how many."""
     kept = number = 0
-    parts = [target.with_name(target.name + ".part") for _, target in moves]
     with ExitStack() as stack:
         inputs = [stack.enter_context(path.open("rb")) for path in (source, *dict(moves))]
-        outputs = [stack.enter_context(path.open("wb")) for path in parts]
+        outputs = [stack.enter_context(written(target)) for _, target in moves]
         for number, (line, *others) in enumerate(zip_longest(*inputs), 1):
             if line is None or None in others:
                 names = ", ".join(map(str, dict.fromkeys((source, *dict(moves)))))
@@ -35,8 +34,6 @@ def filter_lines(
                 kept += 1
                 for output, other in zip(outputs, others, strict=True):
                     output.write(other)
-    for part, (_, target) in zip(parts, moves, strict=True):
-        os.replace(part, target)
     return kept, number
 
 

@@ -1,13 +1,17 @@
 """What the corpus programs share: stages that run once, whole-file writes, one-line errors."""
 
 import argparse
+import errno
 import hashlib
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+
+from whole import written
 
 Made = tuple[dict[str, bytes], dict[str, float]]  # files by path under OUT, figures by name
 
@@ -26,11 +30,9 @@ def join_lines(lines: Iterable[str]) -> bytes:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Write the whole file or nothing: an interrupted run leaves at most a ``.part``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    os.replace(part, path)
+    """Write the whole file or nothing."""
+    with written(path) as file:
+        file.write(content)
 
 
 def run_stage(program: Path, out: Path, name: str, inputs: dict, make: Callable[[], Made]) -> dict:
@@ -83,8 +85,36 @@ def within(kind: type, low: float, high: float) -> Callable[[str], float]:
     return parse
 
 
+def one_line(text: str) -> str:
+    """Text from elsewhere, fit to be shown: one line, not long, without control characters."""
+    text = " ".join(text.split())
+    shown = "".join(letter if letter.isprintable() else "?" for letter in text)
+    return shown if len(shown) <= 300 else shown[:300] + "..."
+
+
+class Ended(SystemExit):
+    """Asked to end by a signal; an exception, so that what cleans up is run."""
+
+
+def _end(owner: int) -> Callable[[int, object], None]:
+    def end(number: int, frame: object) -> None:
+        if os.getpid() == owner:
+            raise Ended(128 + number)
+        signal.signal(number, signal.SIG_DFL)  # a process that the program has forked
+        os.kill(os.getpid(), number)
+
+    return end
+
+
 def report_errors(run: Callable[[], None]) -> int:
-    """Run a program; what the user can mend is one line on stderr and exit code 1."""
+    """Run a program; what the user can mend is one line on stderr and exit code 1.
+
+    SIGTERM and SIGHUP end the program with the exit code that a shell gives to them.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP
+            signal.signal(number, _end(os.getpid()))
+    code = 1
     try:
         run()
         return 0
@@ -92,8 +122,14 @@ def report_errors(run: Callable[[], None]) -> int:
         message = str(error)
     except OSError as error:
         place = error.filename or "output"
-        message = f"{place}: {error.strerror}: check that it can be read and written"
+        mend = "check that it can be read and written"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            mend = "make room, then run again"
+        message = f"{place}: {error.strerror or error}: {mend}"
     except KeyboardInterrupt:
         message = "interrupted: run again to go on"
+    except Ended as ended:
+        code = ended.code
+        message = f"ended by {signal.Signals(code - 128).name}: run again to go on"
     print(f"error: {message}", file=sys.stderr)
-    return 1
+    return code

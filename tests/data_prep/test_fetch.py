@@ -6,7 +6,9 @@ import subprocess
 import sys
 import time
 
+import download as downloading
 import fetch
+import part
 import pytest
 from corpora import environment, fails, run, sha256, succeeds
 from places import PREP
@@ -37,6 +39,11 @@ def download(url, file, *options, **variables):
 def is_there(file):
     """The whole file and nothing else."""
     return file.read_bytes() == CONTENT and list(file.parent.iterdir()) == [file]
+
+
+def part_of(file, url):
+    """Where what has come of a download lies; bound to the address and to the checksum."""
+    return part.name_of(file, url, ("sha256", SHA256))
 
 
 def left(file):
@@ -73,7 +80,7 @@ def test_a_killed_download_goes_on_in_the_next_run(site, url, file):
     site.stall.clear()
     command = [sys.executable, PREP / "fetch.py", url, file, "--sha256", SHA256]
     process = subprocess.Popen(list(map(str, command)), env=environment())
-    part = file.with_name("corpus.tgz.part")
+    part = part_of(file, url)
     deadline = time.monotonic() + 30
     while not (part.exists() and part.stat().st_size >= 131_072):
         assert time.monotonic() < deadline
@@ -81,7 +88,7 @@ def test_a_killed_download_goes_on_in_the_next_run(site, url, file):
     process.kill()
     process.wait()
     site.stall.set()
-    assert left(file) == ["corpus.tgz.part"]
+    assert left(file) == [part.name]
     arrived = part.stat().st_size
     succeeds(download(url, file))
     assert is_there(file) and site.requests[1] == (NAME, f"bytes={arrived}-")
@@ -96,7 +103,7 @@ def test_a_server_without_ranges_starts_over(site, url, file):
 @pytest.mark.parametrize("content", [CONTENT, CONTENT + b"more"])
 def test_a_part_that_is_whole_or_too_long(site, url, file, content):
     file.parent.mkdir()
-    file.with_name("corpus.tgz.part").write_bytes(content)
+    part_of(file, url).write_bytes(content)
     succeeds(download(url, file))
     assert is_there(file)
     assert site.sent[NAME] == (0 if content == CONTENT else len(CONTENT))
@@ -104,7 +111,7 @@ def test_a_part_that_is_whole_or_too_long(site, url, file, content):
 
 def test_a_wrong_checksum_leaves_nothing(site, url, file):
     site.files[NAME] = b"other"
-    message = f"sha256 {OTHER}, not {SHA256}: corpus.tgz.part is deleted, run again"
+    message = f"sha256 {OTHER}, not {SHA256}: what came is deleted, run again"
     fails(download(url, file), f"{url} has {message}")
     assert left(file) == []
     site.files[NAME] = CONTENT
@@ -141,7 +148,7 @@ def test_a_busy_server_is_asked_again(site, url, file):
 
 def test_a_server_that_is_not_there(monkeypatch, file):
     """After five tries; in this process, for the waits between them."""
-    monkeypatch.setattr(fetch, "WAIT", 0.001)
+    monkeypatch.setattr(downloading, "WAIT", 0.001)
     message = r"http://127.0.0.1:1/x: .*refused: check the network, then run again to go on"
     with pytest.raises(fetch.UserError, match=message):
         fetch.fetch("http://127.0.0.1:1/x", file, None)
@@ -149,11 +156,11 @@ def test_a_server_that_is_not_there(monkeypatch, file):
 
 def test_a_server_that_always_cuts(monkeypatch, site, url, file):
     """As long as every try brings more, it is tried again; what came is kept."""
-    monkeypatch.setattr(fetch, "WAIT", 0.001)
+    monkeypatch.setattr(downloading, "WAIT", 0.001)
     site.cuts[NAME] = [1000] * 8 + [0] * 4
     with pytest.raises(fetch.UserError, match="ended at byte 8,000 of 307,200: check the network"):
-        fetch.fetch(url, file, None)
-    assert len(site.requests) == 12 and left(file) == ["corpus.tgz.part"]
+        fetch.fetch(url, file, ("sha256", SHA256))
+    assert len(site.requests) == 12 and left(file) == [part_of(file, url).name]
     fetch.fetch(url, file, ("sha256", SHA256))
     assert is_there(file) and site.sent[NAME] == len(CONTENT)
 
@@ -194,7 +201,7 @@ def test_a_mirror_without_the_file(site, url, file, tmp_path):
 def test_a_mirror_with_a_bad_file(url, file, tmp_path):
     bad = tmp_path / "corpus.tgz"
     bad.write_bytes(b"other")
-    end = "corpus.tgz.part is deleted, mend the mirror or unset DATA_MIRROR"
+    end = "what came is deleted, mend the mirror or unset DATA_MIRROR"
     wanted = f"{bad} has sha256 {OTHER}, not {SHA256}: {end}"
     fails(download(url, file, DATA_MIRROR=tmp_path), wanted)
     assert left(file) == [] and bad.read_bytes() == b"other"
