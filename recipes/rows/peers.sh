@@ -1,0 +1,27 @@
+# What a user would choose instead of FLOATER, and FLOATER in the same forms and on top of them.
+# Hyperparameters are those of the papers, but for lengths, which follow from the longest training
+# sentences: LENGTH, in subwords, of the experiment. None is tuned. The order is that of interest.
+BASELINE=sinusoidal-input
+FLOATER="--position-encoder floater --position-blocks all"
+T5="--relative-buckets 32 --relative-max-distance $LENGTH"
+row floater-all $FLOATER
+row floater-cross-on-rotary $FLOATER --base-positions rotary --position-attention cross
+row rotary --position-encoder rotary
+row floater-on-rotary $FLOATER --base-positions rotary
+row relative-bias --position-encoder relative-bias $T5
+row floater-on-relative-bias $FLOATER --base-positions relative-bias $T5
+row shaw --position-encoder shaw --shaw-max-distance 16
+row alibi --position-encoder alibi
+row alibi-symmetric --position-encoder alibi --alibi-form symmetric
+row fire --position-encoder fire --fire-length "$LENGTH"
+row fourier --position-encoder fourier
+row floater-rotation $FLOATER --position-injection rotation
+row floater-scores $FLOATER --position-injection scores
+row floater-cross $FLOATER --position-attention cross
+row floater-self $FLOATER --position-attention self
+row floater-shift $FLOATER --position-shift "$SHIFT"
+row sinusoidal-shift --position-encoder sinusoidal --position-blocks input --position-shift "$SHIFT"
+row sinusoidal-log-scale --position-encoder sinusoidal --position-blocks input \
+    --attention-log-scale "$LENGTH"
+row sinusoidal-input --position-encoder sinusoidal --position-blocks input
+row none --position-encoder none
