@@ -30,9 +30,19 @@ def from_newest_whole(load: Callable[..., Any]) -> Callable[..., Any]:
                 mend_last(Path(cfg.save_dir))
         if torch.distributed.is_initialized():
             torch.distributed.barrier()
-        return load(cfg, trainer, **arguments)
+        loaded = load(cfg, trainer, **arguments)
+        _end_what_has_ended(trainer)
+        return loaded
 
     return load_newest
+
+
+def _end_what_has_ended(trainer: Any) -> None:
+    """No further update for a training that has had all of them, where fairseq makes one more."""
+    optimization, updates = trainer.cfg.optimization, trainer.get_num_updates()
+    if 0 < (optimization.max_update or 0) <= updates:
+        logger.info(f"nothing is left to train: update {updates} is the last of --max-update")
+        optimization.max_epoch = -1
 
 
 def mend_last(folder: Path) -> None:

@@ -34,7 +34,7 @@ FLAGS = [
     *("--update-epoch-batch-itr", "True", "--save-interval-updates", 2, "--max-update", 24),
     *("--lr-scheduler", "inverse_sqrt", "--warmup-updates", 8),
 ]
-SAVES = 40  # files written by a training, about
+SAVES = 30  # files written by a training, about
 
 
 def prepare(folder):

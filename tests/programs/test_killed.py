@@ -32,7 +32,7 @@ def state(folder):
 def unkilled(corpus, tmp_path_factory):
     folder = tmp_path_factory.mktemp("unkilled")
     succeed("train", corpus, *FLAGS, "--save-dir", folder)
-    return state(folder)
+    return folder, state(folder)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,16 @@ def test_killed_inside_a_save(corpus, unkilled, tmp_path, what, number, goes_on_
     line = f"going on from the newest whole checkpoint, {tmp_path}/{goes_on_from}\n"
     assert again.out.count("going on from") == again.out.count(line) == bool(goes_on_from)
     assert len(again.losses()) == 12 - updates
-    found = state(tmp_path)
-    assert found.keys() == unkilled.keys()
-    assert all(torch.equal(found[name], unkilled[name]) for name in found)
+    found, expected = state(tmp_path), unkilled[1]
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in found)
     assert not list(tmp_path.glob(".*"))
+
+
+def test_killed_after_the_last_save(corpus, unkilled):
+    """By default fairseq makes one more update whenever it is started again."""
+    folder, _ = unkilled
+    before = (folder / "checkpoint_last.pt").read_bytes()
+    again = succeed("train", corpus, *FLAGS, "--save-dir", folder)
+    assert "nothing is left to train: update 12 is the last" in again.out and not again.losses()
+    assert (folder / "checkpoint_last.pt").read_bytes() == before
