@@ -17,6 +17,23 @@ class UserError(ValueError, CompactHydraException):
     """
 
 
+class DamagedCheckpoint(UserError):
+    """A checkpoint that is not, or cannot be, what was written.
+
+    Args:
+        path: of the checkpoint.
+        reason: what is wrong.
+        what: the part of it in which it is wrong, such as a weight; empty for the whole file.
+    """
+
+    def __init__(self, path: Union[Path, str], reason: str, what: str = ""):
+        where = f", in {what}" if what else ""
+        super().__init__(
+            f"checkpoint {path} is damaged{where}: {reason}; copy it again, or put an earlier one "
+            "in its place"
+        )
+
+
 Excepthook = Callable[[Type[BaseException], BaseException, Optional[TracebackType]], Any]
 
 
@@ -81,7 +98,7 @@ def _known_complaint(text: str) -> Optional[str]:
     fairseq starts a process for each GPU, and torch hands on their errors as the text of their
     tracebacks.
     """
-    if found := re.search(r"^fairseq_floater\.errors\.UserError: (.*)", text, re.MULTILINE):
+    if found := re.search(r"^fairseq_floater\.errors\.\w+: (.*)", text, re.MULTILINE):
         return found[1]
     return next((advice for theirs, advice in _COMPLAINTS.items() if theirs in text), None)
 

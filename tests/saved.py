@@ -15,7 +15,7 @@ def state_of(model, options, arch):
         "args": args,
         "cfg": None,
         "model": model.state_dict(),
-        "optimizer_history": [{"num_updates": 3}],
+        "optimizer_history": [{"num_updates": 3, "criterion_name": "", "best_loss": 1.0}],
         "last_optimizer_state": {"state": {0: {"exp_avg": torch.ones(2)}}},
         "extra_state": {"epoch": 1},
         "task_state": {},

@@ -2,16 +2,19 @@
 
 import re
 from pathlib import Path
-from typing import Dict, List, Sequence
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence
 
+import torch
 from torch import Tensor
 
-from fairseq_floater.checkpoints.files import write_checkpoint
-from fairseq_floater.checkpoints.loading import read_existing
+from fairseq_floater.checkpoints.files import model_options, write_checkpoint
+from fairseq_floater.checkpoints.loading import options_of, read_existing
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import require_other_file
 from fairseq_floater.models.baked import drop_baked
+from fairseq_floater.models.config import FloaterTransformerConfig, different_computation
 from fairseq_floater.models.renamed import with_new_names
+from fairseq_floater.models.warm_start import different_weights, first_named
 
 
 def average_checkpoints(checkpoints: Sequence[Path], output: Path) -> None:
@@ -21,27 +24,51 @@ def average_checkpoints(checkpoints: Sequence[Path], output: Path) -> None:
     tables are left out: ``floater bake`` makes new ones.
 
     Raises:
-        UserError: if a checkpoint cannot be read, or holds other weights than the first.
+        UserError: if a checkpoint cannot be read, holds other weights than the first, or is of a
+            model that computes something else; naming the weight or the option.
     """
     require_other_file(output, *checkpoints)
+    first: Optional[_Averaged] = None
     sums: Dict[str, Tensor] = {}
     for path in checkpoints:
         state = read_existing(path)
         weights = with_new_names(state["model"])
         drop_baked(weights)  # the mean of two solutions solves nothing
-        shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
-        if sums and shapes != {name: tuple(total.shape) for name, total in sums.items()}:
-            raise UserError(
-                f"{path} holds other weights than {checkpoints[0]}: average checkpoints of one "
-                "training only"
-            )
+        options = options_of(path, state) if model_options(state) else None
+        first = first or _Averaged(path, weights, options)
+        first.require_same(_Averaged(path, weights, options))
         for name, weight in weights.items():
-            sums[name] = sums.get(name, 0) + weight.double()
+            if weight.is_floating_point():
+                sums[name] = sums.get(name, 0) + weight.double()
     state["model"] = {
-        name: (total / len(checkpoints)).to(weights[name].dtype) for name, total in sums.items()
+        name: (sums[name] / len(checkpoints)).to(weight.dtype) if name in sums else weight
+        for name, weight in weights.items()
     }
     state["last_optimizer_state"] = None
     write_checkpoint(state, output)
+
+
+class _Averaged(NamedTuple):
+    """One of the checkpoints that are averaged."""
+
+    path: Path
+    weights: Mapping[str, Tensor]
+    options: Optional[FloaterTransformerConfig]
+
+    def require_same(self, other: "_Averaged") -> None:
+        """Raise a ``UserError`` if the mean of both is of no model of the two."""
+        different = different_weights(other.weights, self.weights) or [
+            f"{name} is of whole numbers, which are others here"
+            for name, weight in self.weights.items()
+            if not weight.is_floating_point() and not torch.equal(weight, other.weights[name])
+        ]
+        if self.options and other.options:
+            different += different_computation(other.options, self.options)
+        if different:
+            raise UserError(
+                f"{other.path} is of another model than {self.path}: "
+                f"{'; '.join(first_named(different))} (average checkpoints of one training only)"
+            )
 
 
 def last_checkpoints(folder: Path, count: int) -> List[Path]:

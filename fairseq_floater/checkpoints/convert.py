@@ -9,7 +9,7 @@ import torch
 from fairseq.models import ARCH_CONFIG_REGISTRY
 
 from fairseq_floater.checkpoints.files import model_options, write_checkpoint
-from fairseq_floater.checkpoints.loading import build_model, read_existing
+from fairseq_floater.checkpoints.loading import build_model, options_of, read_existing
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import require_other_file
 from fairseq_floater.models.config import to_config
@@ -47,6 +47,7 @@ def convert(
             f"{base} has learned positions already, of --position-encoder "
             f"{there.get('position_encoder')}: train it on with --finetune-from-model {base}"
         )
+    options_of(base, state)
     if arch is not None:
         _check_shape(base, there, arch)
     chosen = {**vars(PositionOptions()), **positions}
@@ -54,7 +55,7 @@ def convert(
         chosen |= dict.fromkeys(BASE_ENCODING, False)  # it is replaced
     config = to_config({**there, **chosen})
     torch.manual_seed(seed)
-    model = build_model(config, state["model"])
+    model = build_model(base, config, state["model"])
     model.load_state_dict(Weights.of(state["model"], str(base), there))
     precision = state["model"]["encoder.embed_tokens.weight"].dtype
     state["model"] = OrderedDict(model.to(precision).state_dict())

@@ -2,11 +2,13 @@
 
 import argparse
 import functools
+import os
 from pathlib import Path
 from typing import Any, Callable, Dict, Mapping
 
 import torch
 
+from fairseq_floater.checkpoints.checks import require_intact
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import written_whole
 from fairseq_floater.models.warm_start import Weights
@@ -15,7 +17,7 @@ from fairseq_floater.models.warm_start import Weights
 def remembering_options(load: Callable[..., Dict[str, Any]]) -> Callable[..., Dict[str, Any]]:
     """fairseq's loader, whose weights remember their model's options, for a model to compare.
 
-    It says in one line why a file is no checkpoint, and what to do.
+    It says in one line why a file is no checkpoint, or another than was written, and what to do.
     """
     load = _explaining(load)
 
@@ -53,8 +55,13 @@ def _explaining(load: Callable[..., Dict[str, Any]]) -> Callable[..., Dict[str, 
     @functools.wraps(load)
     def explained(path: str, *args: Any, **kwargs: Any) -> Dict[str, Any]:
         try:
-            return load(path, *args, **kwargs)
-        except (FileNotFoundError, IsADirectoryError, PermissionError):
+            if os.path.isfile(path):
+                require_intact(Path(path))
+            state = load(path, *args, **kwargs)
+            if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
+                raise ValueError("it holds no model")
+            return state
+        except (UserError, FileNotFoundError, IsADirectoryError, PermissionError):
             raise
         except Exception as error:  # torch's reasons for a bad file are of every kind
             if any(mark in str(error) for mark in _REFUSALS):
@@ -62,7 +69,7 @@ def _explaining(load: Callable[..., Dict[str, Any]]) -> Callable[..., Dict[str, 
                     f"checkpoint {path} holds more than plain data and is refused: load only "
                     f"checkpoints that fairseq wrote ({_unsafe_part(error)})"
                 ) from error
-            raise UserError(_UNREADABLE.format(path=path, error=_first_line(error))) from error
+            raise UserError(_UNREADABLE.format(path=path, error=first_line(error))) from error
 
     return explained
 
@@ -72,13 +79,9 @@ def read_checkpoint(path: str) -> Dict[str, Any]:
     """A checkpoint as it was written, on the CPU; fairseq's own reader brings it up to date.
 
     Raises:
-        UserError: if it is not one, or holds more than plain data.
+        UserError: if it is not one, is not what was written, or holds more than plain data.
     """
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    weights = state.get("model") if isinstance(state, dict) else None
-    if not isinstance(weights, dict) or not all(map(torch.is_tensor, weights.values())):
-        raise ValueError("it holds no model")
-    return state
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 #: how torch says that it found more than plain data, rather than no data
@@ -105,10 +108,11 @@ def model_options(state: Mapping[str, Any]) -> Dict[str, Any]:
     return dict(model) if isinstance(model, Mapping) else {}
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """The kind of an error and what it says first."""
     return f"{type(error).__name__}: {error}".splitlines()[0][:120]
 
 
 def _unsafe_part(error: BaseException) -> str:
     lines = [line for line in str(error).splitlines() if "GLOBAL" in line or "global" in line]
-    return (lines or [_first_line(error)])[-1].strip()[:160]
+    return (lines or [first_line(error)])[-1].strip()[:160]

@@ -7,10 +7,12 @@ from typing import Any, Dict, Mapping, NamedTuple, Tuple
 from fairseq.data import Dictionary
 from torch import Tensor
 
-from fairseq_floater.checkpoints.files import model_options, read_checkpoint
+from fairseq_floater.checkpoints.files import first_line, model_options, read_checkpoint
 from fairseq_floater.errors import UserError
-from fairseq_floater.models.config import FloaterTransformerConfig, to_config
+from fairseq_floater.models.config import FloaterTransformerConfig, to_config, validate
 from fairseq_floater.models.floater_transformer import FloaterTransformerModel
+from fairseq_floater.models.size import require_size_of
+from fairseq_floater.models.soundness import require_sound
 from fairseq_floater.models.warm_start import Weights
 
 
@@ -29,7 +31,7 @@ def load_model(checkpoint: Path) -> Loaded:
         UserError: if there is no such file, or it is no checkpoint of a ``floater_transformer``.
     """
     state, config = load_options(checkpoint)
-    model = build_model(config, state["model"])
+    model = build_model(checkpoint, config, state["model"])
     model.load_state_dict(Weights.of(state["model"], str(checkpoint), vars(config)))
     return Loaded(state, config, model.eval())
 
@@ -37,34 +39,80 @@ def load_model(checkpoint: Path) -> Loaded:
 def load_options(checkpoint: Path) -> Tuple[Dict[str, Any], FloaterTransformerConfig]:
     """State and options of a ``floater_transformer`` checkpoint; raises as ``load_model``."""
     state = read_existing(checkpoint)
-    options = model_options(state)
-    if "position_encoder" not in options:
+    if "position_encoder" not in model_options(state):
         raise UserError(f"{checkpoint} does not hold a floater_transformer model")
-    return state, to_config(options)
+    return state, options_of(checkpoint, state)
 
 
 def read_existing(checkpoint: Path) -> Dict[str, Any]:
-    """``read_checkpoint``, with a word of its own for a file that is not there."""
+    """``read_checkpoint``, of a file that must be there and of weights that can be weights.
+
+    Raises:
+        UserError: saying which of the two it is, and naming the weight.
+    """
     if not checkpoint.is_file():
         raise UserError(f"no checkpoint at {checkpoint}: give the path of a checkpoint*.pt")
-    return read_checkpoint(str(checkpoint))
+    state = read_checkpoint(str(checkpoint))
+    require_sound(checkpoint, state["model"])
+    return state
+
+
+def options_of(checkpoint: Path, state: Mapping[str, Any]) -> FloaterTransformerConfig:
+    """The options in a checkpoint, of our model or of fairseq's, with defaults for the others.
+
+    Raises:
+        UserError: if they are of the wrong type, of no model, or of a far larger model than the
+            weights.
+    """
+    try:
+        options = model_options(state)
+        config = to_config(options)
+        if "position_encoder" in options:
+            validate(config)
+        require_size_of(config, state["model"])
+    except UserError as error:
+        raise _damaged(checkpoint, error) from None
+    return config
 
 
 def build_model(
-    config: FloaterTransformerConfig, weights: Mapping[str, Tensor]
+    checkpoint: Path, config: FloaterTransformerConfig, weights: Mapping[str, Tensor]
 ) -> FloaterTransformerModel:
-    """A model with fresh weights, for a vocabulary as large as that of ``weights``."""
-    source = _dictionary(weights, "encoder")
+    """A model with fresh weights, for a vocabulary as large as that of ``weights``.
+
+    Raises:
+        UserError: if there is no model of these options, which are those in ``checkpoint``.
+    """
+    source = _dictionary(checkpoint, weights, "encoder")
     shared = config.share_all_embeddings
-    target = source if shared else _dictionary(weights, "decoder")
+    target = source if shared else _dictionary(checkpoint, weights, "decoder")
     task = SimpleNamespace(source_dictionary=source, target_dictionary=target)
-    return FloaterTransformerModel.build_model(config, task)
+    try:
+        return FloaterTransformerModel.build_model(config, task)
+    except UserError as error:
+        raise UserError(f"{checkpoint}: {error}") from None
+    except Exception as error:  # fairseq's and torch's reasons for options are of every kind
+        raise _damaged(checkpoint, f"there is no such model ({first_line(error)})") from error
 
 
-def _dictionary(weights: Mapping[str, Tensor], stack: str) -> Dictionary:
+def _damaged(checkpoint: Path, reason: object) -> UserError:
+    return UserError(
+        f"checkpoint {checkpoint} has options that cannot be right: {reason}; copy it again, or "
+        "put an earlier one in its place"
+    )
+
+
+def _dictionary(checkpoint: Path, weights: Mapping[str, Tensor], stack: str) -> Dictionary:
     name = f"{stack}.embed_tokens.weight"
     if name not in weights:
-        raise UserError(f"the checkpoint has no {name}: only plain token embeddings are supported")
+        raise UserError(
+            f"checkpoint {checkpoint} has no {name}: only plain token embeddings are supported"
+        )
+    if weights[name].dim() != 2 or not weights[name].numel():
+        raise UserError(
+            f"checkpoint {checkpoint} has {name} of shape {tuple(weights[name].shape)}, which is "
+            "no table of words: copy it again, or put an earlier one in its place"
+        )
     dictionary = Dictionary()
     for number in range(len(dictionary), len(weights[name])):
         dictionary.add_symbol(f"word{number}")

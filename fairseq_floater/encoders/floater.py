@@ -106,6 +106,11 @@ class FloaterOptions(RotaryOptions, SharingOptions):
             steps = float(parse_steps_per_position(self.ode_steps_per_position))
         except UserError as error:
             raise UserError(f"--ode-steps-per-position: {error}") from None
+        if not 1e-6 <= self.position_delta <= 1e6:
+            raise UserError(
+                f"--position-delta must be between 1e-6 and 1e6, got {self.position_delta}: "
+                "beyond these, times and rates leave the range of float32"
+            )
         if self.dynamics_init == "oscillators" and not self.dynamics_init_scale > 0:
             raise UserError(
                 "--dynamics-init-scale must be > 0 with --dynamics-init oscillators, got "

@@ -16,8 +16,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from fairseq_floater.blocks.stacks import kept_layers
 from fairseq_floater.encoders import WITHIN_ATTENTION
+from fairseq_floater.encoders.flags import flag_name
 from fairseq_floater.errors import UserError
+from fairseq_floater.models.types import wrong_types
 from fairseq_floater.options import PositionOptions, take_over_old_names
+from fairseq_floater.training.levers import LeverOptions
 
 _NESTED = ("encoder", "decoder", "quant_noise")
 _STACKS = ("encoder", "decoder")
@@ -65,13 +68,19 @@ class FloaterTransformerConfig(PositionOptions, _Flat):
 
 
 def to_config(cfg: Any) -> FloaterTransformerConfig:
-    """Any form fairseq hands over (hydra's, a namespace, a dict, ours); gaps get defaults."""
+    """Any form fairseq hands over (hydra's, a namespace, a dict, ours); gaps get defaults.
+
+    Raises:
+        UserError: naming options that are of another type than they are declared with.
+    """
     if isinstance(cfg, FloaterTransformerConfig):
         return cfg
     if isinstance(cfg, DictConfig):
         values = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
     else:
         values = cfg if isinstance(cfg, dict) else vars(cfg)
+    if wrong := wrong_types(values, FloaterTransformerConfig):
+        raise UserError("; ".join(wrong))
     known = {f.name for f in fields(FloaterTransformerConfig)} - {"_name"}
     config = FloaterTransformerConfig(**{k: v for k, v in values.items() if k in known})
     take_over_old_names(config)
@@ -99,6 +108,38 @@ def validate(config: FloaterTransformerConfig) -> None:
             f"{config.encoder_embed_dim} and --decoder-embed-dim {config.decoder_embed_dim}: "
             "use --share-dynamics stack"
         )
+
+
+#: options that say how a model is trained, and not what it computes
+TRAINING = {
+    *("dropout", "attention_dropout", "activation_dropout", "relu_dropout"),
+    *("encoder_layerdrop", "decoder_layerdrop", "adaptive_softmax_dropout"),
+    *("quant_noise_pq", "quant_noise_pq_block_size", "quant_noise_scalar"),
+    *("checkpoint_activations", "offload_activations", "min_params_to_wrap", "export"),
+    *("encoder_embed_path", "decoder_embed_path", "_name"),
+    *("dynamics_init", "dynamics_init_scale", "dynamics_longest_period", "ode_adjoint"),
+    *(declared.name for declared in fields(LeverOptions)),
+}
+
+
+def different_computation(
+    there: FloaterTransformerConfig, here: FloaterTransformerConfig
+) -> List[str]:
+    """The options by which equal weights compute something else there than here, a sentence each.
+
+    A limit of the length is no computation: where it is that of a table, the weights differ. So
+    they do where the dynamics have another size.
+    """
+    shown = {"max_source_positions", "max_target_positions", "dynamics_hidden_dim"}
+    passed_over = TRAINING | shown | {"position_injection"}
+    names = [f.name for f in fields(FloaterTransformerConfig) if f.name not in passed_over]
+    values = [(name, getattr(there, name), getattr(here, name)) for name in names]
+    values.append(("position_injection", there.injection, here.injection))
+    return [
+        f"{flag_name(name)} is {theirs} there, {ours} here"
+        for name, theirs, ours in values
+        if str(theirs) != str(ours)
+    ]
 
 
 def _validate_kept_layers(config: FloaterTransformerConfig, stack: str) -> None:

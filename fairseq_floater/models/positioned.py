@@ -11,7 +11,8 @@ from fairseq_floater.models.baked import take_baked
 from fairseq_floater.models.limits import lift_task_limits
 from fairseq_floater.models.pruning import prune
 from fairseq_floater.models.renamed import with_new_names
-from fairseq_floater.models.warm_start import fit
+from fairseq_floater.models.soundness import require_sound
+from fairseq_floater.models.warm_start import Weights, fit
 from fairseq_floater.options import PositionOptions
 from fairseq_floater.training.levers import apply_levers
 
@@ -60,8 +61,9 @@ class PositionedModel:
         """Load a model of this kind, or a trained base model to start from.
 
         Raises:
-            UserError: naming what does not fit, before any weight is changed.
+            UserError: naming what does not fit or can be no weight, before any weight is changed.
         """
+        require_sound(getattr(state_dict, "path", Weights.path), state_dict)
         weights = with_new_names(copy.copy(state_dict))
         prune(self.stacks(), weights, self.options)
         tables = take_baked(self.stacks(), weights)

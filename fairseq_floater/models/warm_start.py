@@ -71,12 +71,12 @@ def fit(model: Any, weights: Mapping[str, Tensor]) -> Dict[str, Tensor]:
     for name, stack in model.stacks().items():
         misfits += _start_positions(stack, name, fitting, options, model.options)
     model.upgrade_state_dict(fitting)
-    different = _different_weights(fitting, model.state_dict())
+    here = model.state_dict()
+    different = different_weights(fitting, here) + _untied(fitting, here)
     if misfits and different:
         misfits.append(f"{len(different)} weights differ in name or shape")
     elif different:
-        more = len(different) - NAMED
-        misfits = different[:NAMED] + ([f"and {more} weights more"] if more > 0 else [])
+        misfits = first_named(different)
     if misfits:
         path = getattr(weights, "path", Weights.path)
         raise UserError(
@@ -169,7 +169,14 @@ def _base_table(
     return None
 
 
-def _different_weights(there: Mapping[str, Tensor], here: Mapping[str, Tensor]) -> List[str]:
+def first_named(different: List[str]) -> List[str]:
+    """The first few of ``different``, and how many there are more."""
+    more = len(different) - NAMED
+    return different[:NAMED] + ([f"and {more} weights more"] if more > 0 else [])
+
+
+def different_weights(there: Mapping[str, Tensor], here: Mapping[str, Tensor]) -> List[str]:
+    """The weights that are there or here only, or of other shapes or kinds, a sentence each."""
     different = []
     for name in [*here, *(name for name in there if name not in here)]:
         if name not in there:
@@ -179,7 +186,9 @@ def _different_weights(there: Mapping[str, Tensor], here: Mapping[str, Tensor]) 
         elif there[name].shape != here[name].shape:
             sizes = (" x ".join(map(str, w[name].shape)) for w in (there, here))
             different.append("{} is {} there, {} here".format(name, *sizes))
-    return different + _untied(there, here)
+        elif there[name].is_floating_point() != here[name].is_floating_point():
+            different.append(f"{name} is of {there[name].dtype} there, {here[name].dtype} here")
+    return different
 
 
 def _untied(there: Mapping[str, Tensor], here: Mapping[str, Tensor]) -> List[str]:

@@ -9,6 +9,9 @@ from torch import Tensor
 
 from fairseq_floater.errors import UserError
 
+#: between two positions
+MOST_STEPS = 100
+
 StepsPerPosition = Union[int, float, str, Fraction]
 
 
@@ -16,12 +19,17 @@ def parse_steps_per_position(value: StepsPerPosition) -> Fraction:
     """A whole number k (k steps between two positions) or 1/m (one step over m positions).
 
     Raises:
-        UserError: for anything else.
+        UserError: for anything else, and for more than ``MOST_STEPS``.
     """
     try:
         steps = Fraction(value).limit_denominator(4096)
     except (ValueError, TypeError, ZeroDivisionError, OverflowError):
         steps = Fraction(0)
+    if steps > MOST_STEPS:
+        raise UserError(
+            f"ode steps per position must be at most {MOST_STEPS}, got {value!r}: the memory that "
+            "a solve takes grows with them"
+        )
     if steps <= 0 or (steps.numerator != 1 and steps.denominator != 1):
         raise UserError(
             f"ode steps per position must be a whole number or 1 over one, got {value!r}: "

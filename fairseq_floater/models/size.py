@@ -1,0 +1,50 @@
+"""How large a model of given options is at least: told before memory is taken for it."""
+
+from typing import Mapping
+
+from torch import Tensor
+
+from fairseq_floater.blocks.stacks import kept_layers
+from fairseq_floater.errors import UserError
+from fairseq_floater.models.config import FloaterTransformerConfig
+
+#: parameters, 64 MB, that no options are refused for
+SMALL = 2**24
+
+
+def require_size_of(config: FloaterTransformerConfig, weights: Mapping[str, Tensor]) -> None:
+    """Refuse options that describe a model far larger than the weights that come with them.
+
+    Raises:
+        UserError: saying how many parameters there would be, and how many there are.
+    """
+    there = sum(weight.numel() for weight in weights.values())
+    least = least_parameters(config)
+    if least > 4 * there + SMALL:
+        raise UserError(
+            f"its options are those of a model with more than {least:,} parameters, but it holds "
+            f"{there:,}"
+        )
+
+
+def least_parameters(config: FloaterTransformerConfig) -> int:
+    """A number of parameters that a model of these options has at least."""
+    total = 0
+    for stack, attentions, limit in (
+        ("encoder", 1, config.max_source_positions),
+        ("decoder", 2, config.max_target_positions),
+    ):
+        width, inner = _size(config, f"{stack}_embed_dim"), _size(config, f"{stack}_ffn_embed_dim")
+        blocks = len(kept_layers(getattr(config, f"{stack}_layers_to_keep")))
+        blocks = blocks or _size(config, f"{stack}_layers")
+        total += blocks * width * (4 * attentions * width + 2 * inner)
+        if config.has_dynamics:
+            hidden = max(0, config.dynamics_hidden_dim or width)
+            total += hidden * (hidden + width)
+        if getattr(config, f"{stack}_learned_pos"):
+            total += width * max(0, limit)
+    return total + _size(config, "decoder_output_dim") + _size(config, "decoder_input_dim")
+
+
+def _size(config: FloaterTransformerConfig, name: str) -> int:
+    return max(0, int(getattr(config, name)))

@@ -1,0 +1,80 @@
+"""Whether options are of the types that they are declared with: a damaged file has others."""
+
+import enum
+import math
+import re
+from dataclasses import Field, fields
+from typing import Any, List, Mapping, Type, get_args
+
+from fairseq_floater.encoders.flags import flag_name
+
+#: what a flag takes, in words
+_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+
+
+def wrong_types(options: Mapping[str, Any], declared: Type[Any]) -> List[str]:
+    """What is wrong with the types of ``options``, a sentence each.
+
+    Args:
+        options: by name; those that are not declared are passed over.
+        declared: a dataclass of options.
+    """
+    known = {f.name: f for f in fields(declared) if f.name != "_name"}
+    return [
+        f"{flag_name(name)} is {_shown(value)}, not {_wanted(known[name])}"
+        for name, value in options.items()
+        if name in known and not _fits(value, known[name])
+    ]
+
+
+def _fits(value: Any, option: "Field[Any]") -> bool:
+    if value is None:
+        return option.default is None or type(None) in get_args(option.type)
+    if _is_list(option):  # fairseq takes a text of numbers and commas as well
+        if isinstance(value, str):
+            return re.fullmatch(r"[\d, ]*", value) is not None
+        return isinstance(value, (list, tuple)) and all(_is(part, int) for part in value)
+    if isinstance(option.default, str) and option.default.startswith("${"):
+        if isinstance(value, str):  # a reference to another option
+            return value.startswith("${")
+    if choices := _choices(option):
+        return str(value) in choices
+    return _is(value, _type(option))
+
+
+def _is(value: Any, wanted: Any) -> bool:
+    if wanted is bool:
+        return isinstance(value, bool) or (isinstance(value, int) and value in (0, 1))
+    if isinstance(value, bool):
+        return False
+    if wanted is float:
+        return isinstance(value, (int, float)) and math.isfinite(value)
+    if wanted is str:  # of which some are of numbers, such as steps per position
+        return isinstance(value, (str, int, float, enum.Enum))
+    return isinstance(value, wanted)
+
+
+def _type(option: "Field[Any]") -> Any:
+    """``bool``, ``int``, ``float`` or ``str``, which stands for the classes of choices too."""
+    kinds = [kind for kind in get_args(option.type) or (option.type,) if kind is not type(None)]
+    return kinds[0] if kinds[0] in _WORDS else str
+
+
+def _is_list(option: "Field[Any]") -> bool:
+    return "List[" in str(option.type)
+
+
+def _choices(option: "Field[Any]") -> List[str]:
+    """The texts that fairseq takes for an option; empty where it takes any."""
+    kind = option.type
+    return [str(choice.value) for choice in kind] if isinstance(kind, enum.EnumMeta) else []
+
+
+def _wanted(option: "Field[Any]") -> str:
+    if choices := _choices(option):
+        return f"one of {', '.join(choices)}"
+    return "a list of whole numbers" if _is_list(option) else _WORDS[_type(option)]
+
+
+def _shown(value: Any) -> str:
+    return f"{repr(value)[:60]} ({type(value).__name__})"

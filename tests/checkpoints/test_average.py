@@ -1,0 +1,58 @@
+"""Only checkpoints of one model are averaged, and the mean is that of their weights."""
+
+import pytest
+import torch
+from saved import save_floater, save_stock
+
+from fairseq_floater import cli
+from fairseq_floater.checkpoints.files import read_checkpoint
+
+
+def average(capsys, *checkpoints):
+    folder = checkpoints[0].parent
+    code = cli.main(["average", *map(str, checkpoints), "--out", str(folder / "out.pt")])
+    return code, capsys.readouterr().err, folder / "out.pt"
+
+
+DIFFERENT = {
+    "delta": ({"position_delta": 0.2}, "--position-delta is 0.2 there, 0.1 here"),
+    "heads": ({"encoder_attention_heads": 4}, "--encoder-attention-heads is 4 there, 2 here"),
+    "activation": ({"activation_fn": "gelu"}, "--activation-fn is gelu there, relu here"),
+    "norms": ({"decoder_normalize_before": True}, "has no place here"),
+    "steps": ({"ode_steps_per_position": "2"}, "--ode-steps-per-position is 2 there, 1 here"),
+    "times": ({"position_times": "sentences", "sentence_separator": "w1"}, "--position-times"),
+    "damping": ({"dynamics_damping": 0.5}, "--dynamics-damping is 0.5 there, 0.0 here"),
+    "scale": ({"no_scale_embedding": True}, "--no-scale-embedding is True there, False here"),
+    "width": ({"encoder_ffn_embed_dim": 16}, "encoder.layers.0.fc1.weight is 16 x 16 there"),
+}
+
+
+@pytest.mark.parametrize("difference", DIFFERENT)
+def test_other_models_are_named(difference, tmp_path, capsys):
+    options, message = DIFFERENT[difference]
+    first = save_floater(tmp_path / "first.pt")
+    other = save_floater(tmp_path / "other.pt", **options)
+    code, error, out = average(capsys, first, first, other)
+    assert code == 1 and not out.exists() and error.count("\n") == 1
+    assert "other.pt is of another model than" in error and "first.pt" in error
+    assert any(part in error for part in message.split("|")), error
+
+
+def test_training_may_differ(tmp_path, capsys):
+    first = save_floater(tmp_path / "first.pt")
+    options = {"dropout": 0.3, "dynamics_lr_scale": 0.5, "max_source_positions": 99}
+    second = save_floater(tmp_path / "second.pt", seed=1, position_injection="bias", **options)
+    code, error, out = average(capsys, first, second)
+    assert (code, error) == (0, "")
+    a, b, mean = (read_checkpoint(str(path))["model"] for path in (first, second, out))
+    assert mean.keys() == a.keys()
+    for name, weight in mean.items():
+        torch.testing.assert_close(weight, (a[name] + b[name]) / 2, atol=1e-6, rtol=1e-6)
+
+
+def test_base_models_are_compared_too(tmp_path, capsys):
+    first = save_stock(tmp_path / "first.pt")
+    other = save_stock(tmp_path / "b.pt", decoder_attention_heads=4)
+    code, error, _ = average(capsys, first, other)
+    assert code == 1 and "--decoder-attention-heads is 4 there, 2 here" in error
+    assert average(capsys, first, save_stock(tmp_path / "c.pt", seed=1))[0] == 0

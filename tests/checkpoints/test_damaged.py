@@ -1,0 +1,170 @@
+"""A checkpoint with a flipped bit, or with what can be no weight, is named and not used."""
+
+import io
+import random
+import zipfile
+
+import pytest
+import torch
+from conftest import make_model
+from fairseq import checkpoint_utils
+from saved import save_floater, save_stock
+
+from fairseq_floater import cli
+from fairseq_floater.checkpoints.checks import require_intact
+from fairseq_floater.checkpoints.files import read_checkpoint
+from fairseq_floater.errors import DamagedCheckpoint, UserError
+
+NAME = "decoder.layers.0.fc1.weight"
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    return save_floater(tmp_path_factory.mktemp("good") / "good.pt")
+
+
+def flipped(path, member, out):
+    """``path`` with one bit of the middle of a member of the archive changed."""
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        info = next(info for info in archive.infolist() if info.filename.endswith(member))
+        with archive.open(info) as part:
+            data = part.read()
+    content[content.index(data) + len(data) // 2] ^= 4
+    out.write_bytes(content)
+    return out
+
+
+def read_by_fairseq(path):
+    return checkpoint_utils.load_checkpoint_to_cpu(str(path))
+
+
+@pytest.mark.parametrize("read", [read_by_fairseq, lambda path: read_checkpoint(str(path))])
+@pytest.mark.parametrize("member", ["/data/7", "/data.pkl"])
+def test_a_flipped_bit_is_found(read, member, good, tmp_path):
+    path = flipped(good, member, tmp_path / "flipped.pt")
+    assert read(good)
+    with pytest.raises(DamagedCheckpoint) as error:
+        read(path)
+    assert "flipped.pt is damaged, in good" in str(error.value) and member in str(error.value)
+    assert "it is not what was written, by its check sum" in str(error.value)
+
+
+def test_files_without_sums_can_be_read(tmp_path):
+    state = {"model": {"a": torch.ones(3)}}
+    torch.save(state, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    sums = torch.serialization.get_crc32_options()
+    try:
+        torch.serialization.set_crc32_options(False)
+        torch.save(state, tmp_path / "none.pt")
+    finally:
+        torch.serialization.set_crc32_options(sums)
+    for name in ("old.pt", "none.pt"):
+        assert read_checkpoint(str(tmp_path / name))["model"]["a"].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("kind", ["compressed", "many at one place"])
+def test_archives_that_torch_does_not_write(kind, good, tmp_path):
+    """They would take up far more memory than disk."""
+    path = tmp_path / "bomb.pt"
+    if kind == "compressed":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("archive/data.pkl", bytes(10**6))
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", bytes(10**6))
+            for number in range(5):
+                info = archive.infolist()[0]
+                other = zipfile.ZipInfo(f"archive/{number}")
+                other.header_offset, other.CRC = info.header_offset, info.CRC
+                other.file_size = other.compress_size = info.file_size
+                archive.filelist.append(other)
+    with pytest.raises(DamagedCheckpoint, match="never compresses|larger than its"):
+        require_intact(path)
+
+
+def nan(weight):
+    weight.view(-1)[3] = float("nan")
+    return weight
+
+
+DAMAGES = {
+    "nan": (nan, "1 of its 512 numbers are not finite"),
+    "inf": (lambda w: w.index_fill(0, torch.tensor([1]), float("inf")), "16 of its 512 numbers"),
+    "complex": (lambda w: w.to(torch.complex64), "is of torch.complex64"),
+    "integers": (lambda w: w.to(torch.int32), "is of torch.int32 there, torch.float32 here"),
+    "bytes": (lambda w: w.to(torch.float8_e4m3fn), "float8_e4m3fn, in which no model is trained"),
+    "sparse": (lambda w: w.to_sparse(), "is not a dense tensor, but torch.sparse_coo"),
+    "endless": (lambda w: torch.ones(1).expand(10**7, 10**7), "not as many numbers as its shape"),
+    "flat": (lambda w: w.flatten(), "is 512 there, 32 x 16 here"),
+    "a number": (lambda w: 1.0, "it is of float, not a tensor"),
+    "missing": (lambda w: None, f"it lacks {NAME}"),
+}
+TOOLS = {
+    "inspect": ["inspect", "{bad}"],
+    "heatmap": ["heatmap", "{bad}", "{out}.png"],
+    "bake": ["bake", "{bad}", "--out", "{out}"],
+    "export": ["export", "{bad}", "{out}", "--to", "torch"],
+    "convert": ["convert", "{bad}", "{out}"],
+    "average": ["average", "{good}", "{bad}", "--out", "{out}"],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_weights_that_are_none_are_named_by_every_tool(damage, tmp_path, capsys):
+    change, message = DAMAGES[damage]
+
+    def damaged(state):
+        weights = state["model"] = dict(state["model"])
+        if (weight := change(weights[NAME].clone())) is None:
+            del weights[NAME]
+        else:
+            weights[NAME] = weight
+
+    for tool, arguments in TOOLS.items():
+        save = save_stock if tool == "convert" else save_floater
+        paths = {"bad": save(tmp_path / "bad.pt", change=damaged), "good": tmp_path / "good.pt"}
+        save(paths["good"])
+        arguments = [part.format(out=tmp_path / "out", **paths) for part in arguments]
+        assert cli.main(arguments) == 1, tool
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and "bad.pt" in error and NAME in error, error
+        if tool != "average":  # which knows no model
+            assert message in error
+        assert not list(tmp_path.glob("out*"))
+
+
+@pytest.mark.parametrize("command", ["average", "inspect", "convert"])
+def test_a_model_without_weights(command, good, tmp_path, capsys):
+    torch.save({**read_checkpoint(str(good)), "model": {}}, tmp_path / "empty.pt")
+    more = {"average": [good, "--out", tmp_path / "out"], "convert": [tmp_path / "out"]}
+    arguments = [command, tmp_path / "empty.pt", *more.get(command, [])]
+    assert cli.main([str(argument) for argument in arguments]) == 1
+    assert "empty.pt is damaged: its model has no weights" in capsys.readouterr().err
+
+
+def test_fairseq_is_told_too():
+    """What its programs read goes into the same model."""
+    model = make_model()
+    weights = model.state_dict()
+    weights[NAME] = nan(weights[NAME].clone())
+    with pytest.raises(UserError, match=f"in {NAME}: 1 of its 512 numbers are not finite"):
+        make_model(seed=1).load_state_dict(weights)
+
+
+def test_damage_anywhere_is_found_or_harmless(good, tmp_path):
+    """Between the parts of the archive there is padding, and names that torch does not read."""
+    content, generator = good.read_bytes(), random.Random(0)
+    wanted = torch.load(io.BytesIO(content))["model"]
+    path, found = tmp_path / "flipped.pt", 0
+    for _ in range(60):
+        damaged = bytearray(content)
+        damaged[generator.randrange(len(content))] ^= 1 << generator.randrange(8)
+        path.write_bytes(damaged)
+        try:
+            weights = read_checkpoint(str(path))["model"]
+        except UserError:
+            found += 1
+        else:
+            assert all(torch.equal(weights[name], weight) for name, weight in wanted.items())
+    assert found > 20

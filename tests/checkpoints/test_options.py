@@ -1,0 +1,56 @@
+"""Options in a checkpoint that are of the wrong type, of no model, or of one without bounds."""
+
+import pytest
+from saved import save_floater, save_stock
+
+from fairseq_floater import cli
+
+WRONG = {
+    "a text for a number": ("encoder_layers", "six", "--encoder-layers is 'six' (str), not"),
+    "a list for a number": ("decoder_ffn_embed_dim", [1], "not a whole number"),
+    "a fraction": ("encoder_attention_heads", 2.5, "not a whole number"),
+    "nothing": ("decoder_layers", None, "--decoder-layers is None (NoneType)"),
+    "not a number": ("position_delta", float("nan"), "is nan (float), not a number"),
+    "a number for a switch": ("share_all_embeddings", 3, "not true or false"),
+    "a list for a text": ("dynamics_activation", ["tanh"], "not a text"),
+    "texts for a list": ("encoder_layers_to_keep", "a,b", "not a list of whole numbers"),
+    "an unknown encoder": ("position_encoder", "other", "--position-encoder is 'other': choose"),
+    "an encoder that is a list": ("position_encoder", ["floater"], "not a text"),
+    "a choice": ("activation_fn", "none such", "not one of relu, gelu,"),
+    "an endless model": ("encoder_layers", 10**9, "a model with more than"),
+    "a wide model": ("decoder_ffn_embed_dim", 10**12, "a model with more than"),
+    "wide dynamics": ("dynamics_hidden_dim", 10**7, "a model with more than"),
+    "many heads": ("encoder_attention_heads", 3, "there is no such model (AssertionError"),
+    "a long step": ("position_delta", 1e300, "--position-delta must be between"),
+    "a short step": ("position_delta", 1e-300, "--position-delta must be between"),
+    "many steps": ("ode_steps_per_position", "1e5", "at most 100"),
+}  # fmt: skip
+TOOLS = {
+    "inspect": ["inspect", "{bad}"],
+    "heatmap": ["heatmap", "{bad}", "{out}.png"],
+    "bake": ["bake", "{bad}", "--out", "{out}"],
+    "export": ["export", "{bad}", "{out}", "--to", "fairseq"],
+    "average": ["average", "{bad}", "--out", "{out}"],
+    "convert": ["convert", "{base}", "{out}"],
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_every_tool_says_which_option(wrong, tmp_path, capsys):
+    name, value, message = WRONG[wrong]
+
+    def change(state):
+        setattr(state["args"], name, value)
+
+    bad = save_floater(tmp_path / "bad.pt", change=change)
+    base = save_stock(tmp_path / "base.pt", change=change)
+    of_ours = name.startswith(("position", "dynamics", "ode"))
+    for tool, arguments in TOOLS.items():
+        if tool == "convert" and of_ours or tool == "average" and "no such model" in message:
+            continue
+        arguments = [part.format(bad=bad, base=base, out=tmp_path / "out") for part in arguments]
+        assert cli.main(arguments) == 1, tool
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1, error
+        assert ("base.pt" if tool == "convert" else "bad.pt") in error
+        assert not list(tmp_path.glob("out*"))
