@@ -17,6 +17,7 @@ from fairseq import checkpoint_utils
 from fairseq.distributed import utils as distributed_utils
 from fairseq.file_io import PathManager
 from fairseq.optim.fp16_optimizer import _FP16OptimizerMixin
+from fairseq.trainer import Trainer
 from torch import Tensor
 from torch.optim.optimizer import (
     register_optimizer_step_post_hook,
@@ -30,6 +31,7 @@ from fairseq_floater.checkpoints.files import (
 )
 from fairseq_floater.errors import showing_one_line
 from fairseq_floater.training.cost import log_cost
+from fairseq_floater.training.divergence import explaining_divergence
 from fairseq_floater.training.levers import (
     after_step,
     before_step,
@@ -96,6 +98,10 @@ def _watch_steps() -> None:
     register_optimizer_step_post_hook(after_step)
 
 
+def _explain_divergence() -> None:
+    Trainer.train_step = explaining_divergence(Trainer.train_step)
+
+
 def _show_one_line() -> None:
     sys.excepthook = showing_one_line(sys.excepthook)
 
@@ -143,6 +149,12 @@ HOOKS = (
         "Before it, the gradients of resting parameters go, and a flat optimizer state of another "
         "model is refused; after it, parameters with a share of a step are moved back.",
         _watch_steps,
+    ),
+    Hook(
+        "fairseq.trainer.Trainer.train_step",
+        "A training that diverges ends in one line with the update, the loss, what to change and "
+        "what to go on from. fairseq looks for the reason and then fails in other ways.",
+        _explain_divergence,
     ),
     Hook(
         "sys.excepthook",

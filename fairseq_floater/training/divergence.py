@@ -1,0 +1,113 @@
+"""A training whose numbers are no longer finite: one line on when, why, and what to do."""
+
+import functools
+import math
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Callable, Iterator, List, Optional, Tuple
+
+import torch
+
+from fairseq_floater.errors import UserError
+from fairseq_floater.training.kept import what_is_left
+
+#: attribute of a trainer that holds what its last step computed, see ``_watched``
+LOSSES = "floater_losses"
+
+#: sums of the losses of a step's batches, and what they are divided by
+Losses = List[Tuple[Any, Any]]
+
+
+def explaining_divergence(train_step: Callable[..., Any]) -> Callable[..., Any]:
+    """fairseq's ``Trainer.train_step``, which ends a training that diverges with a traceback.
+
+    By the time of its last line, fairseq has computed the step again to see where it fails, which
+    may fail in another way: the reason is further up.
+
+    Raises:
+        UserError: with the update, the loss, what to change, and what to go on from.
+    """
+
+    @functools.wraps(train_step)
+    def explained(trainer: Any, samples: Any, *args: Any, **kwargs: Any) -> Any:
+        before: Losses = getattr(trainer, LOSSES, [])
+        with _watched(trainer) as losses:
+            try:
+                return train_step(trainer, samples, *args, **kwargs)
+            except Exception as error:
+                reason = _behind(error)
+                if reason is None or isinstance(error, UserError):
+                    raise
+                told = losses[: len(samples)]  # without those of the second time
+                raise UserError(_explain(trainer, reason, _mean(told), _mean(before))) from error
+
+    return explained
+
+
+@contextmanager
+def _watched(trainer: Any) -> Iterator[Losses]:
+    """The losses of the step that is taken inside, as the criterion returns them."""
+    losses: Losses = []
+    setattr(trainer, LOSSES, losses)
+
+    def remember(criterion: Any, inputs: Any, output: Any) -> None:
+        losses.append((output[0].detach(), output[1]))
+
+    handle = trainer.criterion.register_forward_hook(remember)
+    try:
+        yield losses
+    finally:
+        handle.remove()
+
+
+def _mean(losses: Losses) -> Optional[float]:
+    """Per token in bits, as fairseq logs it; None without any."""
+    size = sum(float(size) for _, size in losses)
+    return sum(float(loss) for loss, _ in losses) / size / math.log(2) if size else None
+
+
+def _behind(error: Optional[BaseException]) -> Optional[ArithmeticError]:
+    """What fairseq says of numbers that are too large, and raises on the way to ``error``."""
+    while error is not None:
+        if isinstance(error, (FloatingPointError, OverflowError)):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _explain(
+    trainer: Any, reason: ArithmeticError, loss: Optional[float], before: Optional[float]
+) -> str:
+    update = f"update {trainer.get_num_updates() + 1}"
+    left = what_is_left(Path(trainer.cfg.checkpoint.save_dir))
+    if isinstance(reason, OverflowError):  # a step that it leaves out, on a GPU only
+        return (
+            f"the gradients of {update} are too large for half precision at --fp16-init-scale "
+            f"{trainer.cfg.common.fp16_init_scale}: lower it, or leave out --fp16 ({left})"
+        )
+    norms = trainer._grad_norm_buf
+    if "inconsistent" in str(reason) and torch.isfinite(norms).all():
+        return (
+            f"the processes have other gradients than each other at {update}: add --ddp-backend "
+            f"legacy_ddp, and use GPUs of one kind ({left})"
+        )
+    said = str(reason).splitlines()[0].split(". ")[0]
+    last = "" if before is None else f" after {before:.4g} at the update before"
+    now = "unknown" if loss is None else f"{loss:.4g}"
+    return (
+        f"the training diverged at {update}: the loss is {now}{last} ({said}): "
+        f"{_advice(trainer.cfg)} ({left})"
+    )
+
+
+def _advice(cfg: Any) -> str:
+    """What makes a training calmer, with what it is now."""
+    clip = cfg.optimization.clip_norm
+    parts = [f"lower --lr {','.join(f'{rate:g}' for rate in cfg.optimization.lr)}"]
+    warmup = getattr(cfg.lr_scheduler, "warmup_updates", None)
+    if warmup is not None:
+        parts.append(f"raise --warmup-updates {warmup}")
+    parts.append(f"lower --clip-norm {clip:g}" if clip else "set --clip-norm, such as to 1")
+    if cfg.common.fp16:
+        parts.append(f"lower --fp16-init-scale {cfg.common.fp16_init_scale}")
+    return f"{', '.join(parts[:-1])} or {parts[-1]}"
