@@ -1,7 +1,6 @@
 """Whether options are of the types that they are declared with: a damaged file has others."""
 
 import enum
-import math
 import re
 from dataclasses import Field, fields
 from typing import Any, List, Mapping, Type, get_args
@@ -48,7 +47,7 @@ def _is(value: Any, wanted: Any) -> bool:
     if isinstance(value, bool):
         return False
     if wanted is float:
-        return isinstance(value, (int, float)) and math.isfinite(value)
+        return isinstance(value, (int, float))  # ranges say whether it may be infinite
     if wanted is str:  # of which some are of numbers, such as steps per position
         return isinstance(value, (str, int, float, enum.Enum))
     return isinstance(value, wanted)
