@@ -93,8 +93,8 @@ FORKED = [sys.executable, "-IS", TESTS / "fork_client.py"]
 
 
 def start(program, *arguments, fresh=False, **kwargs):
-    """Start ``floater``, fairseq-``program``, or a Python script, and return at once."""
-    if Path(program).suffix != ".py":
+    """Start ``floater``, fairseq-``program``, or a Python script by its path, and return."""
+    if not Path(program).is_absolute():
         name = program if program == "floater" else f"fairseq-{program}"
         program = Path(sysconfig.get_path("scripts")) / name
     command = [*([sys.executable] if fresh else FORKED), program, *arguments]

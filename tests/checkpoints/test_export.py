@@ -130,7 +130,7 @@ def test_ctranslate2_translates_the_same(corpus, tabled, stock, tmp_path):
     """
     converter = Path(sysconfig.get_path("scripts")) / "ct2-fairseq-converter"
     flags = ["--model_path", stock, "--data_dir", corpus, "--output_dir", tmp_path / "model"]
-    subprocess.run([converter, *flags], check=True, capture_output=True)
+    succeed(converter, *flags)
     translator = ctranslate2.Translator(str(tmp_path / "model"), intra_threads=1)
     numbers, sources = zip(*tabled[1].lines("S").items())
     results = translator.translate_batch(

@@ -32,7 +32,7 @@ def assert_equal(found, expected, tolerance=0.0):
 
 
 def test_killed_training_continues_exactly(corpus, tmp_path):
-    """SIGKILL in the sixth epoch, of a fresh interpreter; with dropout and layer drop.
+    """SIGKILL in the sixth epoch; with dropout and layer drop.
 
     By default fairseq forms the batches of all epochs when it starts, and others when it starts
     in a later epoch; --update-epoch-batch-itr forms each epoch's from the seed and its number.
@@ -43,8 +43,8 @@ def test_killed_training_continues_exactly(corpus, tmp_path):
         *("--lr-scheduler", "inverse_sqrt", "--warmup-updates", 20, "--max-update", 64),
         *("--save-interval-updates", 45, "--save-interval", 99, "--validate-interval", 99),
     ]
-    with start(*train, "--save-dir", tmp_path / "killed", fresh=True) as process:
-        for line in process.stdout:
+    with start(*train, "--save-dir", tmp_path / "killed") as process:
+        for line in process.stdout:  # to its end, so that the program is gone
             if "Saved checkpoint" in line:
                 process.kill()
         assert process.wait() == -signal.SIGKILL
