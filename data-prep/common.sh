@@ -57,10 +57,17 @@ require_whole() {
         fail "$(flag_of "$1") must be a whole number >= $2, got ${!1:-nothing}"
 }
 
-# open_out FOLDER CORPUS: make the folder; sets OUT, its absolute path, and DOWNLOAD.
+# open_out FOLDER CORPUS: make the folder, which one run at a time may fill; sets OUT, its absolute
+# path, and DOWNLOAD.
 open_out() {
+    local lock
     mkdir -p "$1" 2>/dev/null || fail "--out $1 cannot be made: choose another folder"
     OUT=$(cd "$1" && pwd)
+    exec {lock}<"$OUT" # open until this script and all that it has started have ended
+    flock --nonblock "$lock" || {
+        echo "--out $1 is being filled by another run: waiting for its end" >&2
+        flock "$lock"
+    }
     DOWNLOAD=$(dirname "$OUT")/download/$2
 }
 

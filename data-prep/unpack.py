@@ -3,16 +3,18 @@
     python data-prep/unpack.py corpus.tgz folder --member 'de-en/*.xml' --member 'de-en/train.*'
 
 Archives are tar (plain, gz, bz2, xz), a single gz file, and Debian's packages (.deb).  Absolute
-paths, paths and links that lead out of the folder, and devices are refused.  A pattern is that of
-a shell, where * matches / too.
+paths, paths and links that lead out of the folder, and devices are refused, and so is what would
+fill the disk (bounds.py).  A pattern is that of a shell, where * matches / too.
 """
 
 import argparse
+import bz2
+import errno
 import fnmatch
 import gzip
 import lzma
 import os
-import shutil
+import re
 import sys
 import tarfile
 import tempfile
@@ -20,19 +22,35 @@ import zlib
 from pathlib import Path
 from typing import BinaryIO
 
-from stages import Parser, UserError, report_errors
+from bounds import MOST, Bounded, BoundedTar
+from progress import Progress
+from stages import Parser, UserError, one_line, report_errors, within
+from whole import filled
 
-BLOCK = 1 << 20  # bytes
-DAMAGE = (tarfile.ReadError, EOFError, zlib.error, lzma.LZMAError, OSError, ValueError)
+BLOCK = 1 << 16  # bytes
+# Beside these, what damage does within Python's tarfile: nested headers, times beyond all clocks.
+DAMAGE = (
+    *(tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError, ValueError),
+    *(RecursionError, OverflowError, MemoryError, KeyError, IndexError, TypeError),
+)
+# Errors of the disk; others, such as a file where a folder must be, are those of the archive.
+OF_THE_DISK = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.EMFILE, errno.ENFILE, errno.EFBIG),
+)
+OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
 
 
-def open_deb(archive: BinaryIO) -> BinaryIO:
+def open_deb(archive: BinaryIO, folder: Path) -> BinaryIO:
     """Copy the data.tar.* of a Debian package, an archive of ar, to a nameless file."""
     archive.seek(8)
     while len(header := archive.read(60)) == 60:
+        if not re.fullmatch(rb"[0-9]{1,10} *", header[48:58]):
+            size = header[48:58].decode("ascii", "replace")
+            raise ValueError(f"a member has the size {one_line(size)!r}")
         name, size = header[:16].decode("ascii").rstrip(" /"), int(header[48:58])
         if name.startswith("data.tar"):
-            data = tempfile.TemporaryFile()
+            data = tempfile.TemporaryFile(dir=folder)
             while size and (block := archive.read(min(BLOCK, size))):
                 size -= data.write(block)
             if size:
@@ -43,14 +61,31 @@ def open_deb(archive: BinaryIO) -> BinaryIO:
     raise EOFError("it has no data.tar")
 
 
+def decompressed(file: BinaryIO) -> BinaryIO:
+    """What a file is once it is decompressed, which it may be already."""
+    magic = file.read(6)
+    file.seek(0)
+    found = [opener for start, opener in OPENERS.items() if magic.startswith(start)]
+    return found[0](file) if found else file
+
+
+def open_tar(stream: Bounded) -> BoundedTar:
+    try:
+        return BoundedTar(fileobj=stream)
+    except tarfile.ReadError as error:
+        raise tarfile.ReadError(f"it is no tar, gz or deb: {error}") from None
+
+
 def extract(tar: tarfile.TarFile, folder: Path, patterns: list[str]) -> int:
     """Extract the members that match a pattern, or all; returns how many."""
-    count = 0
+    count = total = 0
     for member in tar:
         name = member.name.removeprefix("./")
         if name.startswith("/"):
             raise UserError(f"member {name!r} has an absolute path")
         if not patterns or any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
+            total += member.size  # of sparse files, too, which are small in the archive
+            tar.fileobj.check(total)
             try:
                 tar.extract(member, folder, filter="data")
             except tarfile.SpecialFileError:
@@ -70,18 +105,21 @@ def extract(tar: tarfile.TarFile, folder: Path, patterns: list[str]) -> int:
     return count
 
 
-def unpack(archive: Path, folder: Path, patterns: list[str]) -> None:
+def unpack(file: BinaryIO, name: Path, folder: Path, patterns: list[str], most: int) -> None:
     """Fill ``folder`` from the archive; raises DAMAGE and UserError, the latter half a message."""
-    with archive.open("rb") as file:
-        magic = file.read(8)
-        file.seek(0)
-        if magic == b"!<arch>\n":
-            file = open_deb(file)
-        elif archive.suffix == ".gz" and not archive.stem.endswith(".tar"):
-            with gzip.open(file) as source, (folder / archive.stem).open("wb") as target:
-                shutil.copyfileobj(source, target, BLOCK)
+    packed = os.fstat(file.fileno()).st_size
+    progress = Progress(name.name, " unpacked")
+    if file.read(8) == b"!<arch>\n":
+        file = open_deb(file, folder)
+    file.seek(0)
+    with file, decompressed(file) as stream:
+        bounded = Bounded(stream, packed, most, progress)
+        if stream is not file and name.suffix == ".gz" and not name.stem.endswith(".tar"):
+            with (folder / name.stem).open("xb") as target:
+                while block := bounded.read(BLOCK):
+                    target.write(block)
             return
-        with file, tarfile.open(fileobj=file) as tar:
+        with open_tar(bounded) as tar:
             if not extract(tar, folder, patterns):
                 raise UserError(f"no member matches {' '.join(patterns) or 'anything'}")
 
@@ -90,21 +128,18 @@ def run(args: argparse.Namespace) -> None:
     archive, folder = args.archive, args.folder
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} is there and not empty: delete it or name another folder")
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
-        unpack(archive, part, args.member)
-        os.replace(part, folder)
-    except UserError as error:
-        raise UserError(f"{archive}: {error}: get the archive from its publisher") from None
-    except DAMAGE as error:
-        if getattr(error, "errno", None):  # of the disk, not of the archive
-            raise
-        why = str(error).partition("\n")[0] or type(error).__name__
-        raise UserError(f"{archive} is damaged ({why}): delete it and run again") from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    most = int(args.most * (1 << 30))
+    with archive.open("rb") as file, filled(folder) as part:
+        try:
+            unpack(file, archive, part, args.member, most)
+        except UserError as error:
+            raise UserError(f"{archive}: {error}: get the archive from its publisher") from None
+        except DAMAGE as error:
+            if getattr(error, "errno", None) in OF_THE_DISK:
+                raise
+            why = error.strerror if getattr(error, "errno", None) else str(error).partition("\n")[0]
+            why = one_line(why) or type(error).__name__
+            raise UserError(f"{archive} is damaged ({why}): delete it and run again") from None
 
 
 def parse_args() -> argparse.Namespace:
@@ -114,6 +149,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="to make")
     help = "unpack only what matches; may be repeated"
     parser.add_argument("--member", action="append", default=[], metavar="PATTERN", help=help)
+    help = "GiB that may come out of it (%(default)g)"
+    size = within(float, 0.001, 1000)
+    parser.add_argument("--most", type=size, default=MOST / (1 << 30), metavar="GIB", help=help)
     return parser.parse_args()
 
 

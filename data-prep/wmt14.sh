@@ -112,7 +112,7 @@ set_long_apart() {
 # append ARCHIVE MEMBER FOLDER: add MEMBER.en and MEMBER.TARGET, perhaps with .gz, to the text.
 append() {
     local language file=$3/unpacked/$2
-    python "$PREP/unpack.py" "$1" "$3/unpacked" --member "$2.*"
+    python "$PREP/unpack.py" "$1" "$3/unpacked" --member "$2.*" --most 32 # French is large
     find "$3/unpacked" -name '*.gz' -exec gunzip {} +
     need "$1" "$file.$SOURCE" "$file.$TARGET"
     need_pairs "$1" "$file.$SOURCE" "$file.$TARGET"

@@ -1,5 +1,6 @@
 """Options and stages of the corpus scripts, in a script of a few lines."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -119,6 +120,21 @@ def test_a_folder_that_has_moved_is_as_good(toy):
     assert toy.redone() == ALL
     toy.out.rename(toy.out.with_name("moved"))
     assert toy.redone("--out", toy.out.with_name("moved")) == []
+
+
+def test_two_runs_do_not_share_a_folder(toy):
+    """The second waits for the first, and then has nothing to do."""
+    toy.out.mkdir(parents=True)
+    first = os.open(toy.out, os.O_RDONLY)
+    fcntl.flock(first, fcntl.LOCK_EX)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(["bash", toy.script], env=environment(), **pipes) as second:
+        waiting = f"--out {toy.out} is being filled by another run: waiting for its end\n"
+        assert second.stderr.readline() == waiting
+        assert list(toy.out.iterdir()) == []
+        os.close(first)
+        second.communicate()
+    assert second.returncode == 0 and toy.redone() == []
 
 
 @pytest.mark.parametrize("old", ["", "count", "upper"])

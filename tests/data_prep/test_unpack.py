@@ -5,9 +5,13 @@ import gzip
 import io
 import lzma
 import tarfile
+from types import SimpleNamespace
 
+import bounds
 import pytest
+import unpack as unpacking
 from corpora import deb, fails, run, succeeds, tree
+from stages import UserError
 
 FILES = {"de-en/train.de": "Guten Tag\n" * 5000, "de-en/dev/one.xml": "<seg>\n", "README": "Read"}
 PUBLISHER = "get the archive from its publisher"
@@ -129,8 +133,8 @@ DAMAGED = {
     "tar within a header": (WHOLE[: AT_A_HEADER + 100], "it ends without a mark at byte 50,688"),
     "tar with a bad header": (bytes(CORRUPT), "it ends without a mark at byte 50,688"),
     "tar.xz": (XZ[: len(XZ) // 2], "Compressed file ended before the end"),
-    "no archive": (b"<html>not here</html>", "file could not be opened successfully"),
-    "nothing": (b"", "file could not be opened successfully"),
+    "no archive": (b"<html>not here</html>", "it is no tar, gz or deb: truncated header"),
+    "nothing": (b"", "it is no tar, gz or deb: empty file"),
     "deb": (deb({"data.tar.xz": XZ})[:-100], "the file ends within data.tar"),
     "deb without data": (deb({"control.tar.xz": XZ}), "it has no data.tar"),
 }
@@ -169,3 +173,100 @@ def test_other_mistakes_are_one_line(archive):
     gone = archive.parent / "none.tgz"
     message = f"{gone}: No such file or directory: check that it can be read and written"
     fails(run("unpack.py", gone, archive.parent / "new"), message)
+
+
+@pytest.mark.parametrize("bomb", ["train.de.gz", "a.tar.gz", "a.tar.bz2", "a.tar.xz", "a.deb"])
+def test_what_would_fill_the_disk_is_refused(tmp_path, bomb):
+    """Of some hundred kilobytes 128 MB would come; 67 MB are what any archive may have."""
+    compress = {"bz2": bz2.compress, "xz": lzma.compress}.get(
+        bomb.rpartition(".")[2], gzip.compress
+    )
+    start = b"" if bomb == "train.de.gz" else compress(member("large", size=128 << 20)[0].tobuf())
+    content = start + compress(bytes(1 << 20)) * 128
+    if bomb == "a.deb":
+        content = deb({"data.tar.gz": content})
+    archive = tmp_path / bomb
+    bound = "67.1 MB, 100 times its size or 67 MB, are allowed"
+    message = f"{archive}: more would come out of it than the {bound}: {PUBLISHER}"
+    fails(unpack(archive, content), message)
+    assert list(tmp_path.iterdir()) == [archive]
+
+
+def test_what_may_come_out_is_an_option(archive):
+    bound = "1.1 MB are allowed; --most allows more"
+    message = f"{archive}: more would come out of it than the {bound}: {PUBLISHER}"
+    content = tar_bytes(member("large", "x" * (1 << 20)))
+    fails(unpack(archive, content, "--most", "0.001"), message)
+    assert list(archive.parent.iterdir()) == [archive]
+    succeeds(unpack(archive, content, "--most", "0.01"))
+
+
+def test_a_file_with_holes_counts_whole(archive):
+    sparse = tarfile.TarInfo("holes")
+    sparse.pax_headers = {"GNU.sparse.size": str(1 << 40), "GNU.sparse.numblocks": "0"}
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(sparse)
+    done = unpack(archive, buffer.getvalue())
+    assert "more would come out of it than the 67.1 MB" in done.stderr
+    assert list(archive.parent.iterdir()) == [archive]
+
+
+def test_links_to_what_is_left_out_do_not_multiply_it(archive, monkeypatch):
+    """Each hard link to a member that was not asked for would be a copy of it."""
+    monkeypatch.setattr(bounds, "FREE", 1 << 20)
+    links = [member(f"link/{number}", type=HARDLINK, linkname="large") for number in range(200)]
+    archive.write_bytes(gzip.compress(tar_bytes(member("large", "x" * 100_000), *links)))
+    args = SimpleNamespace(
+        archive=archive, folder=archive.parent / "out", member=["link/*"], most=1
+    )
+    with pytest.raises(UserError, match="more would come out of it than the 1.0 MB"):
+        unpacking.run(args)
+    assert list(archive.parent.iterdir()) == [archive]
+
+
+def test_the_members_of_an_archive_are_counted(archive, monkeypatch):
+    monkeypatch.setattr(bounds, "MEMBERS", 50)
+    archive.write_bytes(tar_bytes(*(member(str(number)) for number in range(50))))
+    args = SimpleNamespace(archive=archive, folder=archive.parent / "out", member=[], most=1)
+    with pytest.raises(UserError, match="it has more than the 50 members that are allowed"):
+        unpacking.run(args)
+    assert list(archive.parent.iterdir()) == [archive]
+
+
+@pytest.mark.parametrize("size", ["-60", "-5", "1_0", "", "abc"])
+def test_a_deb_with_a_member_of_no_size(tmp_path, size):
+    """One of -60 bytes would be read for ever."""
+    content = bytearray(deb({"control.tar": b"odd"}))
+    content[8 + 48 : 8 + 58] = f"{size:10}".encode()
+    archive = tmp_path / "text.deb"
+    done = unpack(archive, bytes(content))
+    fails(done, f"{archive} is damaged (a member has the size {size!r}): delete it and run again")
+
+
+def test_a_member_of_negative_size(archive):
+    """tarfile would go back, and read the members before it for ever."""
+    content = bytearray(WHOLE)
+    content[AT_A_HEADER + 124 : AT_A_HEADER + 136] = tarfile.itn(-512, 12, tarfile.GNU_FORMAT)
+    content[AT_A_HEADER + 148 : AT_A_HEADER + 156] = b" " * 8
+    total = sum(content[AT_A_HEADER : AT_A_HEADER + 512])
+    content[AT_A_HEADER + 148 : AT_A_HEADER + 156] = b"%06o\0 " % total
+    message = f"{archive} is damaged (member 'de-en/dev/one.xml' has -512 bytes): delete it"
+    fails(unpack(archive, bytes(content)), f"{message} and run again")
+
+
+def test_a_header_is_not_read_into_memory_whatever_its_size(archive):
+    info = tarfile.TarInfo("x")
+    info.type, info.size = tarfile.GNUTYPE_LONGNAME, 1 << 32
+    done = unpack(archive, info.tobuf(tarfile.GNU_FORMAT) + bytes(4096))
+    message = f"{archive} is damaged (a header of 4,294,967,296 bytes): delete it and run again"
+    fails(done, message)
+
+
+def test_a_file_where_a_folder_must_be(archive):
+    """Faults of the archive, not of the disk."""
+    done = unpack(archive, tar_bytes(member("README/more")))
+    assert f"{archive} is damaged (" in done.stderr and done.stderr.count("\n") == 1
+    done = unpack(archive, tar_bytes(member("x" * 300)))
+    fails(done, f"{archive} is damaged (File name too long): delete it and run again")
+    assert list(archive.parent.iterdir()) == [archive]
