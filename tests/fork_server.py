@@ -28,6 +28,7 @@ import socket
 import sys
 import threading
 import types
+import weakref
 from pathlib import Path
 
 #: by every program, by torch at the first step of an optimizer, and by the commands of ``floater``
@@ -129,8 +130,7 @@ def become(request, files):
 def leave(code):
     """End as the interpreter does, but for taking apart all that was imported.
 
-    That takes longer than most programs of the tests. Whatever ends in another way, such as by an
-    error, ends at the top level of the interpreter.
+    That takes longer than most programs of the tests.
     """
     threading._shutdown()
     atexit._run_exitfuncs()
@@ -147,6 +147,8 @@ if __name__ == "__main__":
     for name in IMPORTED:
         importlib.import_module(name)
     logging.disable(logging.NOTSET)
+    for finalizer in weakref.finalize._registry:  # of torch's operators, one by one
+        finalizer.atexit = False
     gc.freeze()  # what is there is shared with the processes as long as nothing touches it
     become(*server.serve())
     program = types.ModuleType("__main__")
@@ -155,7 +157,12 @@ if __name__ == "__main__":
     try:
         exec(compile(Path(sys.argv[0]).read_bytes(), sys.argv[0], "exec"), vars(program))
     except SystemExit as ended:
-        if not isinstance(ended.code, int | None):
-            raise
-        leave(ended.code or 0)
+        if isinstance(ended.code, int | None):
+            leave(ended.code or 0)
+        print(ended.code, file=sys.stderr)
+        leave(1)
+    except Exception as error:
+        trace = error.__traceback__.tb_next  # without this file
+        sys.excepthook(type(error), error.with_traceback(trace), trace)
+        leave(1)
     leave(0)

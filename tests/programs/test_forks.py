@@ -23,6 +23,8 @@ elif kind == "message":
 elif kind == "hook":
     sys.excepthook = lambda kind, error, trace: print("seen:", error, file=sys.stderr)
     raise ValueError("a bad value")
+elif kind == "trace":
+    raise ValueError("a bad value")
 elif kind == "signal":
     os.kill(os.getpid(), int(sys.argv[2]))
 elif kind == "wait":
@@ -43,7 +45,7 @@ def program(tmp_path):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["code"], ["message"], ["hook"], ["signal", 15], ["signal", 9], ["none"]],
+    [["code"], ["message"], ["hook"], ["trace"], ["signal", 15], ["signal", 9], ["none"]],
     ids=lambda arguments: "-".join(map(str, arguments)),
 )
 def test_every_end_is_that_of_a_fresh_interpreter(arguments, program, tmp_path):
