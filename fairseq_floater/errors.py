@@ -81,6 +81,11 @@ OTHER_OPTIMIZER = (
     "--reset-dataloader --reset-meters"
 )
 
+OTHER_PROCESS = (
+    "another process of this training has ended: its own error says why; run all of them again "
+    "to go on from the last checkpoint"
+)
+
 #: what torch says, and what to do
 _COMPLAINTS = {
     "doesn't match the size of optimizer's group": OTHER_OPTIMIZER,
@@ -89,6 +94,7 @@ _COMPLAINTS = {
         "--position-encoder-update-interval: add --find-unused-parameters, or, with "
         "--checkpoint-activations, --ddp-backend legacy_ddp"
     ),
+    **dict.fromkeys(("Connection closed by peer", "Connection reset by peer"), OTHER_PROCESS),
 }
 
 

@@ -161,6 +161,13 @@ def pytest_addoption(parser):
         metavar="N",
         help="make N cases, others each time, for every test of tests/hostile (see hostility.py)",
     )
+    parser.addoption(
+        "--processes",
+        type=int,
+        metavar="N",
+        default=2,
+        help="train in N processes in tests/programs/test_killed_processes.py",
+    )
 
 
 def pytest_configure(config):
