@@ -1,13 +1,15 @@
 """Tables baked into a checkpoint: trajectories beside the weights they are of (section 4.4).
 
 A baked table spares a loaded model the solve up to its length; beyond it the solve goes on from
-its last state. With it goes a fingerprint of the parameters and settings it was computed from:
-where these have changed since, as when checkpoints are averaged, the table is left aside.
+its last state. With it goes a fingerprint of the parameters and settings it was computed from, and
+of the table itself: where these have changed since, as when checkpoints are averaged, the table is
+left aside. Tables of 0.1.0 have no fingerprint of themselves: they must begin with the initial
+values, be finite and of the right shape.
 """
 
 import hashlib
 import logging
-from typing import Any, Dict, List, Mapping, MutableMapping, Optional
+from typing import Dict, List, Mapping, MutableMapping, Optional
 
 import torch
 from torch import Tensor
@@ -18,6 +20,9 @@ from fairseq_floater.models.renamed import new_name
 
 logger = logging.getLogger(__name__)
 
+#: numbers in the fingerprint of weights and settings, and as many in that of the table
+WORDS = 8
+
 TABLE, FINGERPRINT = "position_encoder.baked", "position_encoder.baked_of"
 
 
@@ -25,7 +30,11 @@ def baked_lengths(weights: Mapping[str, Tensor]) -> Dict[str, int]:
     """How many positions are baked in, by stack; empty if none are."""
     tables = {new_name(name): table for name, table in weights.items()}
     found = {name: table for name, table in tables.items() if name.endswith(f".{TABLE}")}
-    return {name.removesuffix(f".{TABLE}"): table.size(1) for name, table in found.items()}
+    return {
+        name.removesuffix(f".{TABLE}"): table.size(1)
+        for name, table in found.items()
+        if table.dim() == 3
+    }
 
 
 def drop_baked(weights: MutableMapping[str, Tensor], prefix: str = "") -> None:
@@ -47,8 +56,10 @@ def bake_tables(stacks: Mapping[str, PositionedStack], length: int) -> Dict[str,
         if encoder is not None and encoder.sequential:
             steps = max(1, -(-(length - 1) // encoder.growth))
             whole = steps * encoder.growth + 1  # however much is kept already
-            tables[f"{name}.{TABLE}"] = encoder.kept(whole)[:, :whole].clone()
-            tables[f"{name}.{FINGERPRINT}"] = fingerprint(encoder, encoder.state_dict())
+            table = encoder.kept(whole)[:, :whole].clone()
+            parts = [fingerprint(encoder, encoder.state_dict()), fingerprint_of_table(table)]
+            tables[f"{name}.{TABLE}"] = table
+            tables[f"{name}.{FINGERPRINT}"] = torch.cat(parts)
     return tables
 
 
@@ -67,27 +78,62 @@ def take_baked(
         if encoder.state_dict().keys() != state.keys() - {"baked", "baked_of"}:
             continue  # of another encoder: the weights themselves do not fit
         baked_of = weights.get(f"{name}.{FINGERPRINT}", torch.zeros(0))
-        if torch.equal(baked_of, fingerprint(encoder, state)):
-            tables[name] = table
-        else:
+        if wrong := _wrong(encoder, state, table, baked_of):
             logger.warning(
-                f"the table baked in for the {name} is not that of its weights or settings, as "
-                "after averaging: it is computed anew (floater bake bakes it in)"
+                f"the table baked in for the {name} is not that {wrong}: it is computed anew "
+                "(floater bake bakes it in)"
             )
+        else:
+            tables[name] = table
     drop_baked(weights)
     return tables
 
 
+def _wrong(
+    encoder: PositionEncoder, state: Mapping[str, Tensor], table: Tensor, baked_of: Tensor
+) -> str:
+    """What the table is not that of; empty for one that the encoder would compute itself."""
+    of_weights = baked_of.flatten()[:WORDS]
+    try:
+        if not torch.equal(of_weights, fingerprint(encoder, state)):
+            return "of its weights or settings, as after averaging"
+    except (RuntimeError, TypeError):  # weights that cannot be those of this encoder
+        return "of its weights or settings"
+    of_table = baked_of.flatten()[WORDS:]
+    sound = table.dim() == 3 and (table.size(0), table.size(2)) == (encoder.tracks, encoder.dim)
+    sound = sound and table.size(1) > 0 and table.is_floating_point()
+    if sound and len(of_table):
+        sound = torch.equal(of_table, fingerprint_of_table(table))
+    elif sound:  # of 0.1.0
+        start = state.get("initial", torch.zeros(0)).to(encoder.dtype)
+        sound = bool(torch.isfinite(table).all()) and torch.equal(table[:, 0], start)
+    return "" if sound else "which was baked in"
+
+
+def fingerprint_of_table(table: Tensor) -> Tensor:
+    """``WORDS`` numbers (int64) that follow from a table."""
+    digest = hashlib.sha256(f"{table.dtype} {tuple(table.shape)}".encode())
+    digest.update(_bytes(table))
+    return _words(digest.digest())
+
+
 def fingerprint(encoder: PositionEncoder, state: Mapping[str, Tensor]) -> Tensor:
-    """Eight numbers (int64) that follow from an encoder's settings and its weights ``state``."""
+    """``WORDS`` numbers (int64) that follow from an encoder's settings and weights ``state``."""
     digest = hashlib.sha256("\n".join(_settings(encoder)).encode())
     for name, _ in sorted(encoder.named_parameters(remove_duplicate=False)):
         # In the precision of the solve, whatever that of the checkpoint.
-        weight = state[name].detach().to("cpu", encoder.dtype).contiguous()
+        weight = state[name].detach().to("cpu", encoder.dtype)
         digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
-        digest.update(weight.view(torch.uint8).numpy().tobytes())
-    words: List[Any] = [int.from_bytes(digest.digest()[i : i + 4]) for i in range(0, 32, 4)]
-    return torch.tensor(words)
+        digest.update(_bytes(weight))
+    return _words(digest.digest())
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+
+
+def _words(digest: bytes) -> Tensor:
+    return torch.tensor([int.from_bytes(digest[i : i + 4]) for i in range(0, 32, 4)])
 
 
 def _settings(encoder: PositionEncoder) -> List[str]:

@@ -203,3 +203,38 @@ def test_fairseqs_average_is_seen_through(baked, tmp_path, caplog):
         stale = read_checkpoint(str(baked))["model"][f"{stack}.{TABLE}"][:, :257]
         bound = 1e-5 * table.abs().max()
         assert (encoder.kept(200) - table).abs().max() < bound < (stale - table).abs().max()
+
+
+ALTERED = {
+    "zeroed": torch.zeros_like,
+    "one number": lambda table: table.index_fill(1, torch.tensor([40]), 0.5),
+    "fewer tracks": lambda table: table[:3].clone(),
+    "fewer positions": lambda table: table[:, :30].clone(),
+    "integers": lambda table: table.long(),
+    "half": lambda table: table.half(),
+    "flat": lambda table: table.flatten(),
+    "empty": lambda table: table[:, :0],
+    "a number": lambda table: table[0, 0, 0],
+}
+
+
+#: seen through in tables of 0.1.0, too, which have no fingerprint of themselves
+ALWAYS = ("zeroed", "fewer tracks", "integers", "flat", "empty", "a number")
+
+
+@pytest.mark.parametrize(
+    "altered, old", [(name, False) for name in ALTERED] + [(name, True) for name in ALWAYS]
+)
+def test_an_altered_table_is_seen_through(altered, old, caplog):
+    """The model computes what its weights give."""
+    model, other = make_model(seed=2), make_model(seed=3)
+    stored = with_tables(model)
+    for name in ("encoder", "decoder"):
+        key = f"{name}.{TABLE}"
+        stored[key] = ALTERED[altered](stored[key])
+        if old:
+            stored[f"{key}_of"] = stored[f"{key}_of"][:8]
+    other.load_state_dict(stored)
+    assert "the table baked in for the decoder is not that which was baked in" in caplog.text
+    lengths = {"lengths": (70, 4), "target_lengths": (5, 60)}
+    assert torch.equal(logits(other, **lengths), logits(make_model(seed=2), **lengths))
