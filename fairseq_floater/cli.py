@@ -6,7 +6,7 @@ import logging
 import sys
 from typing import List, Optional
 
-from fairseq_floater.errors import UserError, show, traceback_wanted
+from fairseq_floater.errors import UserError, nobody_reads, show, traceback_wanted
 
 #: each is a module of ``fairseq_floater.commands``
 COMMANDS = (
@@ -28,10 +28,12 @@ def main(arguments: Optional[List[str]] = None) -> int:
     logging.getLogger().setLevel(logging.WARNING)  # fairseq sets it to DEBUG for all libraries
     try:
         args.command(args)
+        sys.stdout.flush()
     except (UserError, OSError) as error:
         if traceback_wanted():
             raise
-        show(error)
+        if not nobody_reads(error):
+            show(error)
         return 1
     return 0
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import select
 import sys
 from pathlib import Path
 from types import TracebackType
@@ -47,6 +48,8 @@ def showing_one_line(previous: Excepthook) -> Excepthook:
         mistake = _user_error_behind(error) or (in_fairseq and _known_complaint(str(error)))
         if traceback_wanted():
             previous(kind, error, trace)
+        elif in_fairseq and nobody_reads(error):
+            pass
         elif mistake:
             show(mistake)
         elif in_fairseq and _is_fairseqs_complaint(error):
@@ -75,6 +78,33 @@ def show(error: Union[BaseException, str], hint: str = "") -> None:
     print(f"error: {' '.join(text.split())}{hint}", file=sys.stderr)
 
 
+def nobody_reads(error: BaseException) -> bool:
+    """Whether ``error`` says that nobody reads what is printed, as after ``| head``.
+
+    What is left to print then goes nowhere.
+    """
+    if not isinstance(error, BrokenPipeError):
+        return False
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    gone = any(event & select.POLLERR for _, event in poll.poll(0))
+    if gone:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+    return gone
+
+
+def flush_quietly() -> None:
+    """Print what is left to print, if anybody reads it."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        nobody_reads(error)
+    except (AttributeError, ValueError):  # there is none, or it is closed
+        pass
+
+
 OTHER_OPTIMIZER = (
     "the optimizer's state in this checkpoint is that of a model with other parameters: start "
     "from it with --finetune-from-model, or add --reset-optimizer --reset-lr-scheduler "
@@ -86,7 +116,12 @@ OTHER_PROCESS = (
     "to go on from the last checkpoint"
 )
 
-#: what torch says, and what to do
+SHARDED = (
+    "--ddp-backend fully_sharded and slowmo are not supported: they flatten or average parameters "
+    "that the plugin tells apart: use pytorch_ddp or legacy_ddp"
+)
+
+#: what torch and fairseq say, and what to do
 _COMPLAINTS = {
     "doesn't match the size of optimizer's group": OTHER_OPTIMIZER,
     "Expected to have finished reduction in the prior iteration": (
@@ -95,6 +130,10 @@ _COMPLAINTS = {
         "--checkpoint-activations, --ddp-backend legacy_ddp"
     ),
     **dict.fromkeys(("Connection closed by peer", "Connection reset by peer"), OTHER_PROCESS),
+    **dict.fromkeys(
+        ("Cannot find FullyShardedDataParallel", "Cannot find SlowMoDistributedDataParallel"),
+        SHARDED,
+    ),
 }
 
 

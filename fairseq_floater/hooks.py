@@ -14,6 +14,7 @@ from typing import Any, Callable, List, NamedTuple, Sequence
 
 import torch
 from fairseq import checkpoint_utils
+from fairseq.data import data_utils
 from fairseq.distributed import utils as distributed_utils
 from fairseq.file_io import PathManager
 from fairseq.optim.fp16_optimizer import _FP16OptimizerMixin
@@ -29,7 +30,8 @@ from fairseq_floater.checkpoints.files import (
     remembering_across_processes,
     remembering_options,
 )
-from fairseq_floater.errors import showing_one_line
+from fairseq_floater.errors import flush_quietly, showing_one_line
+from fairseq_floater.training.corpus import Sentences, checking_text, refusing_empty
 from fairseq_floater.training.cost import log_cost
 from fairseq_floater.training.divergence import explaining_divergence
 from fairseq_floater.training.levers import (
@@ -40,6 +42,7 @@ from fairseq_floater.training.levers import (
 )
 from fairseq_floater.training.resume import from_newest_whole, require_own_state
 from fairseq_floater.training.saving import copying_whole, saving_whole
+from fairseq_floater.training.settings import checking_settings
 
 
 class Hook(NamedTuple):
@@ -102,6 +105,22 @@ def _explain_divergence() -> None:
     Trainer.train_step = explaining_divergence(Trainer.train_step)
 
 
+def _check_settings() -> None:
+    Trainer.__init__ = checking_settings(Trainer.__init__)
+
+
+def _refuse_empty_data() -> None:
+    data_utils.load_indexed_dataset = refusing_empty(data_utils.load_indexed_dataset)
+
+
+def _check_text() -> None:
+    interactive: Any = sys.modules.get("fairseq_cli.interactive")
+    if interactive is not None:
+        interactive.buffered_read = checking_text(interactive.buffered_read)
+        if hasattr(sys.stdin, "buffer"):
+            sys.stdin = Sentences(sys.stdin.buffer, "standard input")
+
+
 def _show_one_line() -> None:
     sys.excepthook = showing_one_line(sys.excepthook)
 
@@ -157,9 +176,30 @@ HOOKS = (
         _explain_divergence,
     ),
     Hook(
+        "fairseq.trainer.Trainer.__init__",
+        "Settings that cannot work are refused before data are read; fairseq divides by them, or "
+        "shards parameters that the plugin tells apart.",
+        _check_settings,
+    ),
+    Hook(
+        "fairseq.data.data_utils.load_indexed_dataset",
+        "Data without sentences are named; fairseq maps an empty file into memory.",
+        _refuse_empty_data,
+    ),
+    Hook(
+        "fairseq_cli.interactive.buffered_read, sys.stdin",
+        "A byte that is not UTF-8 is named with its file and line, where fairseq-interactive runs.",
+        _check_text,
+    ),
+    Hook(
         "sys.excepthook",
         "A mistake in the input is shown as one line, not as a traceback.",
         _show_one_line,
+    ),
+    Hook(
+        "the end of a program",
+        "What is left to print is of no use where nobody reads any more, as before a pipe to head.",
+        lambda: atexit.register(flush_quietly),
     ),
     Hook(
         "the end of fairseq-train",

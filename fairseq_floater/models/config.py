@@ -97,6 +97,7 @@ def validate(config: FloaterTransformerConfig) -> None:
         UserError: naming the flags and the fix.
     """
     config.validate()
+    _validate_sizes(config)
     _validate_base(config)
     if config.attention_log_scale is not None or config.injection not in (None, "additive"):
         _validate_attention(config)
@@ -140,6 +141,20 @@ def different_computation(
         for name, theirs, ours in values
         if str(theirs) != str(ours)
     ]
+
+
+def _validate_sizes(config: FloaterTransformerConfig) -> None:
+    """fairseq divides by some of its sizes, and takes others as they are."""
+    for stack in _STACKS:
+        at_least = {"embed_dim": 1, "ffn_embed_dim": 1, "attention_heads": 1, "layers": 0}
+        for name, least in at_least.items():
+            value = int(getattr(config, f"{stack}_{name}"))
+            if value < least:
+                flag = f"--{stack}-{name.replace('_', '-')}"
+                raise UserError(f"{flag} must be >= {least}, got {value}")
+    for name in ("source", "target"):
+        if (value := getattr(config, f"max_{name}_positions")) < 1:
+            raise UserError(f"--max-{name}-positions must be >= 1, got {value}")
 
 
 def _validate_kept_layers(config: FloaterTransformerConfig, stack: str) -> None:

@@ -1,0 +1,42 @@
+"""Settings of fairseq that cannot work, refused before anything is trained."""
+
+import functools
+from typing import Any, Callable
+
+from torch import nn
+
+from fairseq_floater.encoders.base import PositionEncoder
+from fairseq_floater.encoders.flags import flag_name
+from fairseq_floater.errors import SHARDED, UserError
+
+
+def checking_settings(build: Callable[..., None]) -> Callable[..., None]:
+    """``Trainer.__init__`` of fairseq's, which is called before any data are read.
+
+    Raises:
+        UserError: naming the flag and its value.
+    """
+
+    @functools.wraps(build)
+    def checked(
+        trainer: Any, cfg: Any, task: Any, model: nn.Module, *args: Any, **kwargs: Any
+    ) -> None:
+        check_settings(cfg, model)
+        build(trainer, cfg, task, model, *args, **kwargs)
+
+    return checked
+
+
+def check_settings(cfg: Any, model: nn.Module) -> None:
+    """Raise ``UserError`` for settings by which ``model`` cannot be trained."""
+    backend = cfg.distributed_training.ddp_backend
+    has_positions = any(isinstance(module, PositionEncoder) for module in model.modules())
+    if has_positions and backend in ("fully_sharded", "slowmo"):
+        raise UserError(SHARDED)
+    for name in ("max_tokens", "batch_size"):
+        value = getattr(cfg.dataset, name)
+        if value is not None and value < 1:
+            raise UserError(f"{flag_name(name)} must be >= 1, got {value}")
+    if any(frequency < 1 for frequency in cfg.optimization.update_freq):
+        given = ",".join(map(str, cfg.optimization.update_freq))
+        raise UserError(f"--update-freq must be >= 1, got {given}")

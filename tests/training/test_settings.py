@@ -1,0 +1,66 @@
+"""Settings that cannot work are refused before anything is read."""
+
+from types import SimpleNamespace
+
+import pytest
+from conftest import make_model, make_stock
+
+from fairseq_floater import errors
+from fairseq_floater.errors import UserError
+from fairseq_floater.training.settings import check_settings, checking_settings
+
+
+def settings(**changed):
+    values = {"ddp_backend": "pytorch_ddp", "max_tokens": 9, "batch_size": None, "update_freq": [1]}
+    everything = SimpleNamespace(**{**values, **changed})
+    return SimpleNamespace(
+        dataset=everything, distributed_training=everything, optimization=everything
+    )
+
+
+@pytest.mark.parametrize(
+    "changed, message",
+    [
+        ({"ddp_backend": "fully_sharded"}, "fully_sharded and slowmo are not supported"),
+        ({"ddp_backend": "slowmo"}, "use pytorch_ddp or legacy_ddp"),
+        ({"max_tokens": -3}, "--max-tokens must be >= 1, got -3"),
+        ({"batch_size": 0}, "--batch-size must be >= 1, got 0"),
+        ({"update_freq": [2, 0]}, "--update-freq must be >= 1, got 2,0"),
+    ],
+)
+def test_refused(changed, message):
+    built = []
+    build = checking_settings(lambda *arguments: built.append(arguments))
+    with pytest.raises(UserError, match=message):
+        build("trainer", settings(**changed), "task", make_model())
+    assert not built
+    build("trainer", settings(), "task", make_model())
+    assert len(built) == 1
+
+
+def test_models_without_our_positions_keep_their_backends():
+    check_settings(settings(ddp_backend="slowmo"), make_stock())
+
+
+def test_what_fairseq_lacks_for_sharding(monkeypatch, capsys):
+    """It fails earlier, as it does not depend on the library that shards."""
+    monkeypatch.setattr("sys.argv", ["fairseq-train"])
+    monkeypatch.delenv("FLOATER_TRACEBACK", raising=False)
+    lacks = ImportError("Cannot find FullyShardedDataParallel. Please install fairscale")
+    errors.showing_one_line(lambda *_: pytest.fail("a traceback"))(ImportError, lacks, None)
+    assert "use pytorch_ddp or legacy_ddp" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "option, flag",
+    [("encoder_attention_heads", "--encoder-attention-heads must be >= 1, got"),
+     ("decoder_embed_dim", "--decoder-embed-dim must be >= 1, got"),
+     ("encoder_ffn_embed_dim", "--encoder-ffn-embed-dim must be >= 1, got"),
+     ("decoder_layers", "--decoder-layers must be >= 0, got"),
+     ("max_target_positions", "--max-target-positions must be >= 1, got")],
+)  # fmt: skip
+def test_sizes(option, flag):
+    for value in (-2, 0):
+        if option != "decoder_layers" or value < 0:
+            with pytest.raises(UserError, match=f"{flag} {value}"):
+                make_model(**{option: value})
