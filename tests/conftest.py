@@ -151,7 +151,10 @@ def combination(request):
 
 
 #: modules that take longest, which pytest-xdist starts with (see run.sh)
-LONG = ("quickstart", "training", "run", "command_line", "readme", "wmt14", "corpora")
+LONG = (
+    *("training", "run", "command_line", "export", "quickstart", "wmt14", "corpora", "wheel"),
+    *("readme", "heatmap"),
+)
 
 
 def pytest_addoption(parser):

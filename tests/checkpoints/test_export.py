@@ -231,15 +231,17 @@ def test_a_learned_table_is_not_made_longer(checkpoint, tmp_path):
     assert export_stock(path, tmp_path / "out", 30) == Lengths(30, 30)
 
 
+TWO = {"encoder_layers": 2}  # blocks with positions of their own
+
 #: every encoder, injection and choice of blocks, and what else changes a program
 PROGRAMS = {
-    "floater biases": {},
+    "floater biases": TWO,
     "rnn biases at the input": {
         "position_encoder": "rnn",
         "position_blocks": "input",
         "position_injection": "bias",
     },
-    "learned at all blocks": {"position_encoder": "learned", **SHORT},
+    "learned at all blocks": {"position_encoder": "learned", **SHORT, **TWO},
     "sinusoids at the input": FOR_STOCK["sinusoidal"],
     "none": FOR_STOCK["none"],
     "learned base": {"encoder_learned_pos": True, "decoder_learned_pos": True, **SHORT},
@@ -253,7 +255,7 @@ PROGRAMS = {
 @pytest.mark.parametrize("options", PROGRAMS.values(), ids=PROGRAMS)
 def test_programs_compute_the_same_logits(options):
     """With other lengths than the traced ones, and pads on both sides."""
-    model = make_model(**options, encoder_layers=2, decoder_layers=1)
+    model = make_model(**{"encoder_layers": 1, "decoder_layers": 1, **options})
     wanted = [logits(model, batch) for batch in BATCHES]
     program = trace(WholeModel(model, 40)).module()
     for batch, expected in zip(BATCHES, wanted):
