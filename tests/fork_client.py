@@ -5,12 +5,14 @@
 In place of ``python PROGRAM ARGUMENT...``: with the same standard files, folder and environment. It
 ends as the program does, be it by a signal; it hands on the signals that ask for an end, and if it
 is killed itself the server kills the program.
+
+It imports what is written in C alone: ``socket`` and ``json`` would take longer than all the rest.
 """
 
-import json
+import _signal
+import _socket
+import marshal
 import os
-import signal
-import socket
 import sys
 
 
@@ -21,29 +23,32 @@ def ask(connection):
         "environment": dict(os.environ),
         "folder": os.getcwd(),
     }
-    message = json.dumps(request).encode()
-    socket.send_fds(connection, [len(message).to_bytes(8)], [0, 1, 2])
+    message = marshal.dumps(request)
+    files = b"".join(number.to_bytes(4, sys.byteorder) for number in (0, 1, 2))
+    rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, files)
+    connection.sendmsg([len(message).to_bytes(8)], [rights])
     connection.sendall(message)
 
 
 def end(code):
     """As a process of this exit code; those below 0 are signals."""
     if code < 0:
-        if -code != signal.SIGKILL:
-            signal.signal(-code, signal.SIG_DFL)
+        if -code != _signal.SIGKILL:
+            _signal.signal(-code, _signal.SIG_DFL)
         os.kill(os.getpid(), -code)
     os._exit(code)
 
 
 def main():
-    with socket.socket(socket.AF_UNIX) as connection, connection.makefile() as answers:
-        connection.connect(os.environ["FORK_SERVER"])
-        ask(connection)
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    connection.connect(os.environ["FORK_SERVER"])
+    ask(connection)
+    with open(connection.fileno(), closefd=False) as answers:
         started = answers.readline().strip()
         if started == "none":  # with this environment it must be an interpreter of its own
             os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
-        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda number, _: os.kill(int(started), number))
+        for number in (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM):
+            _signal.signal(number, lambda number, _: os.kill(int(started), number))
         ended = answers.readline().strip()
     if not ended:
         sys.exit("error: the fork server is gone: see its errors above")

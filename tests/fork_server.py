@@ -19,8 +19,8 @@ import atexit
 import contextlib
 import gc
 import importlib
-import json
 import logging
+import marshal
 import os
 import select
 import signal
@@ -65,7 +65,7 @@ class Server:
             if self.listener in ready:
                 client, _ = self.listener.accept()
                 # A client that was killed has sent half a request, or none.
-                with contextlib.suppress(ValueError, OSError):
+                with contextlib.suppress(EOFError, ValueError, OSError):
                     request, files = receive(client)
                     if self.fork(client, request["environment"]) == 0:
                         return request, files
@@ -101,7 +101,7 @@ class Server:
 def receive(client):
     """A request, and its standard input, output and error."""
     length, files, _, _ = socket.recv_fds(client, 8, 3)
-    return json.loads(client.recv(int.from_bytes(length), socket.MSG_WAITALL)), files
+    return marshal.loads(client.recv(int.from_bytes(length), socket.MSG_WAITALL)), files
 
 
 def starts_equal(environment, other):
