@@ -21,10 +21,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 
-import sentencepiece
 from stages import Parser, UserError, report_errors, within, write
-from subword_nmt.apply_bpe import BPE
-from subword_nmt.learn_bpe import learn_bpe
 
 
 def read_lines(path: Path) -> Iterator[str]:
@@ -36,6 +33,8 @@ def learn_merges(lines: Iterator[str], size: int, symbols: list[str]) -> bytes:
     """Learn byte-pair merges; fewer than ``size`` if the text has no more pairs."""
     if symbols:
         raise UserError(f"--symbol {symbols[0]} needs --method sentencepiece")
+    from subword_nmt.learn_bpe import learn_bpe
+
     codes = io.StringIO()
     try:
         with open(os.devnull, "w") as null, contextlib.redirect_stderr(null):  # its progress bar
@@ -47,6 +46,8 @@ def learn_merges(lines: Iterator[str], size: int, symbols: list[str]) -> bytes:
 
 def learn_pieces(lines: Iterator[str], size: int, symbols: list[str]) -> bytes:
     """Train sentencepiece with one thread and no paths, so that its bytes are reproducible."""
+    import sentencepiece
+
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
@@ -67,15 +68,20 @@ def learn_pieces(lines: Iterator[str], size: int, symbols: list[str]) -> bytes:
 
 
 def merges(model: Path) -> Callable[[str], str]:
+    from subword_nmt.apply_bpe import BPE
+
     with model.open(encoding="utf-8", newline="\n") as codes:
         return BPE(codes).process_line
 
 
 def pieces(model: Path) -> Callable[[str], str]:
+    import sentencepiece
+
     processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
     return lambda line: " ".join(processor.encode(" ".join(line.split()), out_type=str)) + "\n"
 
 
+# Each imports its library by itself, for the scripts start this program anew for every file.
 METHODS = {"subword-nmt": (learn_merges, merges), "sentencepiece": (learn_pieces, pieces)}
 
 
