@@ -148,7 +148,7 @@ def test_multi30k_with_a_wrong_checksum(multi30k):
     multi30k.site.files[f"/mirror/{PLACE}/{name}"] = b"other"
     got = hashlib.sha256(b"other").hexdigest()
     message = f"{address} has sha256 {got}, not {wanted}"
-    mend = f"{name}.part is deleted, mend the mirror or unset DATA_MIRROR"
+    mend = "what came is deleted, mend the mirror or unset DATA_MIRROR"
     fails(multi30k.run(), f"{message}: {mend}")
     assert tree(multi30k.out) == []
     download = multi30k.out.parent / "download" / "multi30k"
