@@ -43,6 +43,12 @@ show() {
     printf '%s\n' "$line"
 }
 
+# placeless TEXT: a command without the places of the runs and of the repository, which may move.
+placeless() {
+    local text=${1//"$RUNS/"/RUNS/}
+    printf '%s\n' "${text//"$ROOT/"/}"
+}
+
 # step NAME INPUT MADE COMMAND...: run a command, its output to RUN/NAME.log, unless the file MADE is
 # there, and RUN/NAME.done holds the command and is newer than the file INPUT.
 step() {
@@ -50,8 +56,8 @@ step() {
     shift 3
     if [ -n "$DRY_RUN" ]; then
         show "$@"
-    elif [ "$(cat "$marker" 2>/dev/null)" = "$*" ] && [ -e "$made" ] && ! [ "$input" -nt "$marker" ]
-    then
+    elif [ -e "$marker" ] && [ "$(placeless "$(<"$marker")")" = "$(placeless "$*")" ] &&
+        [ -e "$made" ] && ! [ "$input" -nt "$marker" ]; then
         echo "done already: $name"
     else
         rm -f "$marker"
@@ -60,7 +66,7 @@ step() {
             fail "$name failed: see $log.part"
         fi
         mv "$log.part" "$log"
-        echo "$*" >"$marker"
+        placeless "$*" >"$marker"
     fi
 }
 
@@ -100,8 +106,8 @@ train() {
     # All but how long: a training may go on for longer than was first wanted.
     local wanted="${command[*]} # corpus $(corpus_id)" had longest
     [ -z "$BASE" ] || wanted+=", base $(sha256sum <"$(run_folder "$BASE")/average.pt" | cut -c 1-16)"
-    wanted=${wanted/" ${DURATION[*]}"/}
-    had=$(cat "$RUN/train.command" 2>/dev/null || echo "$wanted")
+    wanted=$(placeless "${wanted/" ${DURATION[*]}"/}")
+    had=$(placeless "$(cat "$RUN/train.command" 2>/dev/null || echo "$wanted")")
     [ "$had" = "$wanted" ] || fail "$RUN was trained with another command, corpus or base model" \
         "(its train.command): choose another --runs folder, or delete it to train anew"
     if is_trained; then

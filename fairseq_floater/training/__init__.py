@@ -1,4 +1,4 @@
-"""What the plugin does on the optimizer's side of a training."""
+"""What the plugin does on the optimizer's side of a training, and when one is stopped."""
 
 from fairseq_floater.training.levers import LeverOptions, apply_levers
 

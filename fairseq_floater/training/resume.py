@@ -3,6 +3,7 @@
 import functools
 import logging
 import os
+import zipfile
 from pathlib import Path
 from typing import Any, Callable, Dict, Tuple
 
@@ -49,9 +50,17 @@ def mend_last(folder: Path) -> None:
     """Make ``checkpoint_last.pt`` the newest whole checkpoint of ``folder``, and log it.
 
     A broken one is kept beside it, as ``checkpoint_last.pt.broken``.
+
+    Raises:
+        UserError: if there is only a part of one, and nothing else to go on from.
     """
     last = folder / LAST
     newest, broken = newest_whole(folder)
+    if newest is None and last.is_file() and not zipfile.is_zipfile(last):
+        raise UserError(
+            f"checkpoint {last} cannot be read, it is truncated or not a fairseq checkpoint, and "
+            f"{folder} has no whole one: put one there, or delete it to train anew"
+        )
     if newest is None or newest.path == last:  # fairseq starts anew, or says why it cannot
         return
     why = [str(one) for one in broken]

@@ -1,5 +1,6 @@
 """A training that is killed while it saves goes on, and ends as if it had not been."""
 
+import shutil
 import signal
 
 import pytest
@@ -62,3 +63,26 @@ def test_killed_after_the_last_save(corpus, unkilled):
     again = succeed("train", corpus, *FLAGS, "--save-dir", folder)
     assert "nothing is left to train: update 12 is the last" in again.out and not again.losses()
     assert (folder / "checkpoint_last.pt").read_bytes() == before
+
+
+FULL = """import resource
+from fairseq_cli import train
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+train.cli_main()
+"""
+
+
+def test_a_full_disk(corpus, unkilled, tmp_path):
+    """No file may be as long as a checkpoint. What was saved before is as it was."""
+    program, folder = tmp_path / "fairseq-train.py", tmp_path / "saved"
+    program.write_text(FULL)
+    shutil.copytree(unkilled[0], folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    result = run(program, corpus, *FLAGS, "--save-dir", folder, "--max-update", 15)
+    assert result.returncode == 1 and "Traceback" not in result.err + result.out
+    path = folder / "checkpoint_2_15.pt"
+    assert result.last_error_line == (
+        f"error: {path} cannot be written: File too large: free some space, or see to the folder, "
+        f"and run again (the newest whole checkpoint is {folder}/checkpoint_last.pt of update 12)"
+    )
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

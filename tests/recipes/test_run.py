@@ -205,6 +205,19 @@ def test_what_is_done_is_not_done_again(warm):
     assert {path: path.stat().st_mtime_ns for path in runs.rglob("*.log")} == before
 
 
+def test_a_moved_folder_of_runs_goes_on(warm):
+    """Nothing that it holds says where it was."""
+    runs, _ = warm
+    moved = runs.rename(runs.with_name("moved"))
+    try:
+        options = ["--runs", moved, "--stage", 2, "--train", SHORT]
+        again = run("warm_tiny/en-de/floater-all-warm", *options)
+    finally:
+        moved.rename(runs)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("done already") == 7
+
+
 def test_a_failing_row_does_not_stop_the_others(warm):
     """And the report of those that are there is made."""
     runs, _ = warm

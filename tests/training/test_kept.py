@@ -6,6 +6,7 @@ import os
 import pytest
 import torch
 
+from fairseq_floater.errors import UserError
 from fairseq_floater.training.kept import newest_whole, remove_leftovers, what_is_left
 from fairseq_floater.training.resume import mend_last
 
@@ -93,7 +94,11 @@ def test_nothing_whole(folder, tmp_path):
     for path in folder.glob("checkpoint*.pt"):
         truncate(path)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(UserError, match="checkpoint_last.pt cannot be read, .*train anew"):
+        mend_last(folder)
+    last = (folder / "checkpoint_last.pt").rename(folder / "away.pt")
     mend_last(folder)
+    last.rename(folder / "checkpoint_last.pt")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert what_is_left(folder) == f"no checkpoint was saved in {folder} before"
     assert newest_whole(folder / "nowhere") == (None, [])
