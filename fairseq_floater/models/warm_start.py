@@ -1,22 +1,33 @@
 """Starting from a trained model: what of it fits, and where the new parameters start.
 
-A base model is fairseq's ``transformer``, or ours without learned trajectories. Its own input
-encoding is kept (bias injection) or becomes the first block's vectors (additive injection); all
-else that positions add starts at 0, so that the first forward pass gives the base model's logits
-(paper, section 3.3). What does not fit is named before any weight is copied.
+A base model is fairseq's ``transformer``, or ours. Its own positions, at the input or within
+attention, are kept (bias injection), or those of the input become the first block's vectors
+(additive injection); all else that positions add starts at 0, so that the first forward pass gives
+the base model's logits (paper, section 3.3). Other positions within attention start anew in place
+of those at the input. What does not fit is named before any weight is copied.
 """
 
+import logging
 from collections import OrderedDict
-from typing import Any, Dict, List, Mapping, Optional, Tuple, Type
+from dataclasses import replace
+from typing import Any, Dict, List, Mapping, Optional
 
 import torch
 from torch import Tensor
 
 from fairseq_floater.blocks.stacks import PositionedStack
-from fairseq_floater.encoders import KINDS, PositionEncoder
+from fairseq_floater.encoders import PositionEncoder
 from fairseq_floater.encoders.flags import flag_name
 from fairseq_floater.encoders.sinusoidal import sinusoids
 from fairseq_floater.errors import UserError
+from fairseq_floater.models.description import (
+    Positions,
+    departed_from,
+    position_options,
+    positions_of,
+)
+
+logger = logging.getLogger(__name__)
 
 #: options that say what a model computes, whether or not the weights' names and shapes show it
 COMPARED = tuple(
@@ -92,36 +103,27 @@ def different_options(there: Mapping[str, Any], here: Mapping[str, Any]) -> List
     Of the same kind of position encoder those count, too, without which its trajectories would be
     others; when tokens stand, and how closely an equation is followed, may change.
     """
-    kind = KINDS.get(str(here.get("position_encoder")))
-    same = kind is not None and there.get("position_encoder") == kind.kind
-    return [
+    names = COMPARED
+    ours, theirs = position_options(here), position_options(there)
+    if ours is not None and theirs is not None and ours.kind is theirs.kind:
+        names += ours.kind.defined_by
+    different = [
         f"{flag_name(name)} is {there[name]} there, {here[name]} here"
-        for name in COMPARED + (_defining(kind) if kind is not None and same else ())
+        for name in names
         if name in there and str(there[name]) != str(here[name])
     ]
+    if ours is not None and theirs is not None and ours.kind is theirs.kind and ours.kind.learns:
+        # In force, whether or not they are given.
+        pairs = {"position_blocks": "position_blocks", "position_attention": "attention"}
+        different += [
+            f"{flag_name(name)} is {getattr(theirs, what)} there, {getattr(ours, what)} here"
+            for name, what in pairs.items()
+            if getattr(theirs, what) != getattr(ours, what)
+        ]
+    return different
 
 
-def _defining(kind: Type[PositionEncoder]) -> Tuple[str, ...]:
-    """Options that say what a kind's parameters are for, and what else defines its vectors."""
-    return (*kind.defined_by, *(("position_blocks", "position_attention") if kind.learns else ()))
-
-
-def input_encoding(options: Mapping[str, Any], stack: str) -> Optional[str]:
-    """What a model with these options adds to the input of a stack; None for nothing."""
-    kind = KINDS.get(str(options.get("position_encoder")))
-    if kind is not None:
-        injection = options.get("position_injection") or next(iter(kind.injections), None)
-        if injection is None:
-            return None
-        if injection != "bias":
-            at_depth = " at all blocks" if options.get("position_blocks") == "all" else ""
-            return f"{kind.kind}{at_depth}"
-    if options.get("no_token_positional_embeddings"):
-        return None
-    return "learned" if options.get(f"{stack}_learned_pos") else "sinusoidal"
-
-
-_OTHER_INPUT = "its {} has {} positions at the input, this one {}"
+_OTHER = "its {} has {} positions {}, this one {}"
 
 
 def _start_positions(
@@ -131,26 +133,88 @@ def _start_positions(
     options_there: Mapping[str, Any],
     options_here: Mapping[str, Any],
 ) -> List[str]:
-    """Add to ``weights`` what a stack's trajectories start from; says so where it cannot."""
-    here = input_encoding(options_here, name)
-    prefix, encoder = f"{name}.position_encoder.", stack.position_encoder
-    if any(key.startswith(prefix) for key in weights):
-        there = input_encoding(options_there, name) if options_there else here
-        return [] if there == here else [_OTHER_INPUT.format(name, there or "no", here or "none")]
-    there = here
-    if f"{name}.embed_positions.weight" in weights:
-        there = "learned"
-    elif options_there:
-        there = input_encoding(options_there, name)
-    start = None
-    if there == here:
-        start = {} if encoder is None or not stack.biased else encoder.starting_at(None)
-    elif not stack.biased and encoder is not None:
-        start = encoder.starting_at(_base_table(stack, encoder, name, there, weights))
+    """Add to ``weights`` what a stack's positions start from; says so where it cannot."""
+    here = positions_of(options_here, name)
+    there = _positions_there(name, weights, options_there, here)
+    prefix = f"{name}.position_encoder."
+    if there.within is not None and there.biases is None and here.biases is not None:
+        _move(weights, prefix, f"{name}.base_encoder.")  # what was all is now the base
+    if there.within != here.within:
+        return _start_within(stack, name, weights, there, here)
+    has_own = any(key.startswith(prefix) for key in weights)
+    encoder, start = stack.position_encoder, None
+    if there.at_input == here.at_input:
+        keeps = has_own or encoder is None or not stack.biased
+        start = {} if keeps or encoder is None else encoder.starting_at(None)
+    elif stack.additive and encoder is not None and not has_own:
+        start = encoder.starting_at(_base_table(stack, encoder, name, there.at_input, weights))
     if start is None:
-        return [_OTHER_INPUT.format(name, there or "no", here or "none")]
+        return [_other(name, there.at_input, here.at_input, "at the input")]
     weights.update({f"{prefix}{key}": value for key, value in start.items()})
     return []
+
+
+def _positions_there(
+    name: str, weights: Mapping[str, Tensor], options: Mapping[str, Any], here: Positions
+) -> Positions:
+    """What a stack of the checkpoint has, as far as its weights and options say."""
+    has_own = any(key.startswith(f"{name}.position_encoder.") for key in weights)
+    if not options and has_own:
+        return here
+    learned = not has_own and f"{name}.embed_positions.weight" in weights
+    if options:
+        there = positions_of(options, name)
+        return replace(there, at_input="learned") if learned else there
+    return Positions("learned" if learned else here.at_input, None, None)
+
+
+def _start_within(
+    stack: PositionedStack,
+    name: str,
+    weights: Dict[str, Tensor],
+    there: Positions,
+    here: Positions,
+) -> List[str]:
+    """Start positions within attention anew, where a model had none, or what they depart from.
+
+    Those at the input stay or go, as the options say, which changes the logits; the log says so.
+    """
+    new = departed_from(stack.options) == there.within
+    if there.biases is not None or not (new or there.within is None):
+        return [_other(name, there.within, here.within, "within attention")]
+    if there.at_input not in (here.at_input, "sinusoidal", "learned") or (
+        here.at_input not in (None, there.at_input)
+    ):
+        return [_other(name, there.at_input, here.at_input, "at the input")]
+    for key in [key for key in weights if key.startswith(f"{name}.position_encoder.")]:
+        del weights[key]
+    for part in ("position_encoder", "base_encoder"):
+        encoder = getattr(stack, part)
+        if encoder is None:
+            continue
+        state = encoder.state_dict()
+        if part == "position_encoder" and stack.biased:
+            state = encoder.starting_at(None) or state
+        weights.update({f"{name}.{part}.{key}": value.clone() for key, value in state.items()})
+    dropped = there.at_input is not None and here.at_input is None
+    if dropped:
+        weights.pop(f"{name}.embed_positions.weight", None)
+    if there.within is None:
+        fate = "dropped" if dropped else "kept" if here.at_input else "not there"
+        logger.warning(
+            f"the {name} starts with {here.within} positions within attention; those at the input "
+            f"({there.at_input or 'none'}) are {fate}"
+        )
+    return []
+
+
+def _move(weights: Dict[str, Tensor], old: str, new: str) -> None:
+    for key in [key for key in weights if key.startswith(old)]:
+        weights[new + key[len(old) :]] = weights.pop(key)
+
+
+def _other(name: str, there: Optional[str], here: Optional[str], where: str) -> str:
+    return _OTHER.format(name, there or "no", where, here or "none")
 
 
 def _base_table(

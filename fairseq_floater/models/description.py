@@ -1,0 +1,83 @@
+"""What positions a model has, by the options in its checkpoint, whatever wrote them."""
+
+from dataclasses import dataclass, fields
+from typing import Any, Mapping, Optional
+
+from fairseq_floater.encoders import KINDS, WITHIN_ATTENTION, EncoderOptions, Use
+
+_OPTIONS = {field.name for field in fields(EncoderOptions)}
+
+
+@dataclass(frozen=True)
+class Positions:
+    """The positions of one stack.
+
+    Attributes:
+        at_input: what is added to the input; None for nothing.
+        within: the form within attention, apart from biases; None for none.
+        biases: the kind that biases of the projections are of; None for none.
+    """
+
+    at_input: Optional[str]
+    within: Optional[str]
+    biases: Optional[str]
+
+
+def position_options(options: Mapping[str, Any]) -> Optional[EncoderOptions]:
+    """Those of ``options`` that are about positions; None where it is a stock model."""
+    if options.get("position_encoder") not in KINDS:
+        return None
+    return EncoderOptions(**{name: options[name] for name in _OPTIONS & options.keys()})
+
+
+def positions_of(options: Mapping[str, Any], stack: str) -> Positions:
+    """What a model with these options has in the stack of this name."""
+    positions = position_options(options)
+    if positions is None:
+        return Positions(_stock_input(options, stack), None, None)
+    own, base = positions.own, positions.base
+    at_input = None
+    if positions.injection == "additive":
+        at_depth = " at all blocks" if positions.position_blocks == "all" else ""
+        at_input = f"{positions.kind.kind}{at_depth}"
+    elif positions.keeps_input and positions.base_positions in ("sinusoidal", "learned", "none"):
+        at_input = None if positions.base_positions == "none" else positions.base_positions
+    elif positions.keeps_input:
+        at_input = _stock_input(options, stack)
+    within = base if own is None or own.injection not in WITHIN_ATTENTION else own
+    biases = positions.kind.kind if positions.injection == "bias" else None
+    return Positions(at_input, within and described(within, positions), biases)
+
+
+def _stock_input(options: Mapping[str, Any], stack: str) -> Optional[str]:
+    """What fairseq's own options add to the input of a stack."""
+    if options.get("no_token_positional_embeddings"):
+        return None
+    return "learned" if options.get(f"{stack}_learned_pos") else "sinusoidal"
+
+
+def described(use: Use, options: EncoderOptions) -> str:
+    """A use within attention, with all that says what its parameters and angles are for."""
+    parts = [use.kind.kind if use.injection == use.kind.injections[0] else ""]
+    parts[0] = parts[0] or f"{use.kind.kind} {use.injection}"
+    defined = [f"{name} {getattr(options, name)}" for name in use.kind.defined_by]
+    where = [] if use.attention == "self" else [f"in {use.attention} attentions"]
+    where += [] if use.blocks == "all" else ["at the first block"]
+    return ", ".join([*parts, *defined, *where])
+
+
+def departed_from(options: EncoderOptions) -> Optional[str]:
+    """What a new model with FLOATER as rotation or scores computes, described; else None."""
+    if options.own is None or options.own.kind.kind != "floater":
+        return None
+    peer: Any = None
+    if options.injection == "rotation":
+        peer = {"position_encoder": "rotary"}
+    elif options.injection == "scores" and options.scores_start == "alibi":
+        peer = {"position_encoder": "alibi", "alibi_form": "symmetric"}
+    if peer is None:
+        return None
+    given = {name: getattr(options, name) for name in _OPTIONS}
+    as_peer = EncoderOptions(**{**given, "position_injection": None, **peer})
+    assert as_peer.own is not None
+    return described(as_peer.own, as_peer)
