@@ -1,0 +1,118 @@
+"""Trained models go on with positions within attention, or from them with FLOATER's."""
+
+import copy
+import re
+
+import pytest
+import torch
+from conftest import make_batch, make_model, make_stock
+from test_warm_start import LEARNED_BASE, remembered
+
+from fairseq_floater.errors import UserError
+from fairseq_floater.models.warm_start import Weights
+
+PEER = {"position_encoder": "shaw", "shaw_max_distance": 3, "shaw_values": True}
+ALIBI = {"position_encoder": "alibi", "alibi_form": "symmetric"}
+T5 = {"position_encoder": "relative-bias"}
+GOES_ON = {
+    "floater on rotary": ({"position_encoder": "rotary"}, {"base_positions": "rotary"}),
+    "floater across on shaw": (PEER, {"base_positions": "shaw", "position_attention": "cross"}),
+    "fourier on relative bias": (
+        T5,
+        {"position_encoder": "fourier", "base_positions": "relative-bias"},
+    ),
+    "floater on fire beside the input": (
+        {"position_encoder": "fire", "keep_input_positions": True},
+        {"base_positions": "fire", "keep_input_positions": True},
+    ),
+    "floater on alibi of learned slopes": (
+        {"position_encoder": "alibi", "alibi_form": "learned"},
+        {"base_positions": "alibi", "alibi_form": "learned"},
+    ),
+    "floater rotation from rotary": (
+        {"position_encoder": "rotary"},
+        {"position_injection": "rotation"},
+    ),
+    "floater scores from alibi": (ALIBI, {"position_injection": "scores"}),
+    "floater at the input kept on rotary": (
+        {"position_encoder": "rotary", "keep_input_positions": True},
+        {"base_positions": "rotary", "keep_input_positions": True},
+    ),
+    "shaw beside sinusoids": (
+        {"position_encoder": "sinusoidal", "position_blocks": "input"},
+        {**PEER, "keep_input_positions": True},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GOES_ON)
+def test_goes_on_from_positions_within_attention(name):
+    """Not a logit changes; and a model of its own kind loads as it is."""
+    base, options = GOES_ON[name]
+    options = {**{k: v for k, v in base.items() if k.startswith(("shaw", "alibi"))}, **options}
+    theirs, ours = make_model(seed=3, **base), make_model(seed=5, lively=False, **options)
+    ours.load_state_dict(Weights.of(theirs.state_dict(), "peer.pt", theirs.options))
+    batch = make_batch(lengths=(20, 9, 3), target_lengths=(17, 4, 6))
+    with torch.no_grad():
+        torch.testing.assert_close(ours(**batch)[0], theirs(**batch)[0], atol=1e-5, rtol=0)
+    again = make_model(seed=6, **options)
+    again.load_state_dict(Weights.of(ours.state_dict(), "own.pt", ours.options))
+    for key, value in ours.state_dict().items():
+        assert torch.equal(value, again.state_dict()[key]), key
+
+
+@pytest.mark.parametrize("keep", [True, False], ids=["kept", "dropped"])
+@pytest.mark.parametrize("learned", [True, False], ids=["learned", "sinusoidal"])
+@pytest.mark.parametrize("kind", ["rotary", "relative-bias", "alibi", "shaw", "fire"])
+def test_every_peer_starts_from_a_trained_base_model(kind, keep, learned, caplog):
+    """Its positions at the input are kept or dropped, as the log says."""
+    base = LEARNED_BASE if learned else {}
+    base_here = base if keep else {}
+    stock = make_stock(seed=3, **base)
+    options = {"position_encoder": kind, "keep_input_positions": keep, **base_here}
+    ours = make_model(seed=5, lively=False, **options)
+    ours.load_state_dict(remembered(stock, **base))
+    where = "learned" if learned else "sinusoidal"
+    said = f"starts with {kind}.*within attention; those at the input \\({where}\\) are "
+    assert len(re.findall(said + ("kept" if keep else "dropped"), caplog.text)) == 2
+    batch = make_batch()
+    with torch.no_grad():
+        difference = (stock(**batch)[0] - ours(**batch)[0]).abs().max()
+    exact = keep and kind in ("relative-bias", "shaw", "fire")
+    assert difference < 2e-6 if exact else difference > 1e-3
+
+
+@pytest.mark.parametrize(
+    "there, here, message",
+    [
+        (
+            {"position_encoder": "rotary"},
+            {"position_encoder": "alibi"},
+            "has rotary, .* positions within attention, this one alibi, alibi_form nonsymmetric",
+        ),
+        ({"position_encoder": "rotary"}, {}, "has rotary.* within attention, this one none"),
+        (
+            {"position_encoder": "rotary"},
+            {"base_positions": "rotary", "rotary_base": 500.0},
+            "rotary_base 10000.0.* this one rotary, rotary_base 500.0",
+        ),
+        (ALIBI, {"base_positions": "alibi"}, "alibi_form symmetric .*alibi_form nonsymmetric"),
+        (
+            {"base_positions": "rotary"},
+            {"position_encoder": "rotary"},
+            "encoder.position_encoder.initial has no place here",
+        ),
+        (
+            {"position_encoder": "rotary", "keep_input_positions": True},
+            {"base_positions": "rotary"},
+            "its encoder has sinusoidal positions at the input, this one none",
+        ),
+        ({}, {"position_attention": "self"}, "--position-attention is both there, self here"),
+    ],
+)
+def test_other_positions_within_attention_are_refused(there, here, message):
+    theirs, ours = make_model(seed=3, **there), make_model(seed=5, **here)
+    before = copy.deepcopy(ours.state_dict())
+    with pytest.raises(UserError, match=message):
+        ours.load_state_dict(Weights.of(theirs.state_dict(), "peer.pt", theirs.options))
+    assert all(torch.equal(before[name], w) for name, w in ours.state_dict().items())
