@@ -27,6 +27,8 @@ class DistanceScores(AttentionPositions):
     def scores(self, q: Tensor, k: Tensor) -> Tensor:
         """(1, heads, target, source)"""
         queries, keys = q.size(2), k.size(2)
+        if torch.compiler.is_exporting():
+            return self._by_index(queries, keys).to(q.dtype)
         before = self.before[:keys].flip(0)
         if self.after is None:
             after = before.new_zeros(queries - 1, before.size(1))
@@ -36,6 +38,16 @@ class DistanceScores(AttentionPositions):
         # at the last key, and reads the first stretch of it; each query before one further on.
         line = torch.cat([before, after]).t().to(q.dtype)  # (heads, keys + queries - 1)
         return line.unfold(1, keys, 1).flip(1).unsqueeze(0)
+
+    def _by_index(self, queries: int, keys: int) -> Tensor:
+        """The same, in a program for any number of keys, which ``unfold`` would fix."""
+        key = torch.arange(keys, device=self.before.device)
+        distance = key[None, :] - (key[:queries] + (keys - queries))[:, None]
+        scores = self.before[(-distance).clamp(min=0)]
+        if self.after is not None:
+            later = (distance > 0).unsqueeze(-1)
+            scores = torch.where(later, self.after[distance.clamp(min=0)], scores)
+        return scores.permute(2, 0, 1).unsqueeze(0)
 
 
 class GivenScores(AttentionPositions):

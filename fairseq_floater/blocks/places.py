@@ -161,10 +161,12 @@ class Reading(NamedTuple):
         if isinstance(self.places, int):
             keys = torch.arange(self.places + 1)[None]
             return keys[:, -1:], keys
-        keys = self.places.numbers
-        if not bool((keys[:, :1] < 0).any()):
-            keys = torch.arange(keys.size(1), device=keys.device)[None]
-        keys = keys.clamp(min=0)
+        numbers = self.places.numbers
+        keys = torch.arange(numbers.size(1), device=numbers.device)[None]
+        # A program cannot look at the tokens.
+        if torch.compiler.is_exporting() or bool((numbers[:, :1] < 0).any()):
+            first = (numbers.cummax(dim=1).values < 0).sum(dim=1, keepdim=True)
+            keys = (keys - first).clamp(min=0)
         return keys[:, -1:] if self.last_only else keys, keys
 
 

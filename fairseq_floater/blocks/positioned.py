@@ -82,7 +82,7 @@ class PositionedStack:
         self.kept_layers = kept_layers(side.layers_to_keep)
         self._attentions = attentions
         own = self.options.own
-        self.tracks = () if own is None else self._track_names(own)
+        self.tracks = () if own is None else self.track_names(own)
         # Blocks that stay when others are taken out keep their numbers, and so their trajectories.
         self._all_blocks = self.kept_layers or tuple(range(side.layers))
         self.blocks = self._all_blocks if self.options.position_blocks == "all" else (0,)
@@ -114,7 +114,8 @@ class PositionedStack:
     def input_encoder(self) -> Optional[PositionEncoder]:
         return getattr(self.embed_positions, "encoder", None)
 
-    def _track_names(self, use: Use) -> Tuple[str, ...]:
+    def track_names(self, use: Use) -> Tuple[str, ...]:
+        """Names of one block's tracks of one use, in order."""
         return block_tracks(self.options, use, self._attentions, self.causal)
 
     def _build(self, use: Use, side: Any, max_positions: int) -> Optional[PositionEncoder]:
@@ -123,7 +124,7 @@ class PositionedStack:
         Its initial values come from a generator of their own, seeded by the global seed, so that
         the rest of the model starts from the same weights whatever the position encoder.
         """
-        tracks, blocks = self._track_names(use), self._all_blocks if use.blocks == "all" else (0,)
+        tracks, blocks = self.track_names(use), self._all_blocks if use.blocks == "all" else (0,)
         if not tracks:
             return None
         return build_position_encoder(
@@ -226,7 +227,7 @@ class PositionedStack:
                 table = form.read(encoder, reading, unchanged)
             if argument == "position_tracks" and self.biased and reading.rows.own is None:
                 table = self._step_table(table, arguments)
-            per_block = len(self._track_names(self.options.uses[part]))
+            per_block = len(self.track_names(self.options.uses[part]))
             for block, tracks in zip(arguments, table.split(per_block)):
                 block[argument] = tracks
         return arguments

@@ -121,10 +121,10 @@ class FloaterDecoderStack(PositionedStack, TransformerDecoderBase):
             return tokens.size(1) - 1 + int(self.options.position_shift)
         places = self.places(tokens, pads, vary=incremental_state is None)
         if self.follows_source and encoder_out is not None:
-            places = places._replace(source=self._source_places(encoder_out))
+            places = places._replace(source=self.source_places(encoder_out))
         return places
 
-    def _source_places(self, encoder_out: Dict[str, List[Tensor]]) -> Tensor:
+    def source_places(self, encoder_out: Dict[str, List[Tensor]]) -> Tensor:
         """Where source tokens stand, (batch, source length): as our encoder says, or by number."""
         if encoder_out.get("places"):
             return encoder_out["places"][0]

@@ -245,6 +245,11 @@ class PositionEncoder(nn.Module):
             for name, value in self.state_dict().items()
         }
 
+    @classmethod
+    def departs_from(cls, options: Any) -> Optional[Dict[str, Any]]:
+        """Options of the peer whose logits a new model computes and then bends; None without."""
+        return None
+
     def track_parameters(self) -> List[str]:
         """Names of those parameters whose first dimension is the tracks."""
         return []

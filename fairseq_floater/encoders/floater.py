@@ -220,6 +220,14 @@ class FloaterEncoder(PositionEncoder):
         return cls.forms.get(wanted.injection, cls).of(options, wanted)
 
     @classmethod
+    def departs_from(cls, options: Any) -> Optional[Dict[str, Any]]:
+        if options.injection == "rotation":
+            return {"position_encoder": "rotary"}
+        if options.injection == "scores" and options.scores_start == "alibi":
+            return {"position_encoder": "alibi", "alibi_form": "symmetric"}
+        return None
+
+    @classmethod
     def of(cls, options: FloaterOptions, wanted: Wanted) -> "FloaterEncoder":
         """This class as ``options`` describe it, for what is ``wanted``."""
         dynamics = build_dynamics(options, wanted.dim)

@@ -94,7 +94,7 @@ def solver_error(encoder: FloaterEncoder, length: int) -> float:
     """``solver_errors`` of one encoder, in float32."""
     index = torch.arange(length, dtype=torch.float64)
     with torch.no_grad():
-        used = encoder(length).double()
+        used = encoder.states(length).double()
         start, times = encoder.initial.double(), index * encoder.delta
         exact = solve(encoder.dynamics, start, times, steps_per_position=20)
     scale = exact.square().mean().sqrt().clamp(min=1e-12)

@@ -9,17 +9,15 @@ from torch import Tensor
 
 from fairseq_floater.blocks.stacks import PositionedStack
 from fairseq_floater.checkpoints.loading import load_model
-from fairseq_floater.encoders import FloaterEncoder, PositionEncoder
+from fairseq_floater.encoders import FloaterEncoder
 from fairseq_floater.errors import UserError
 from fairseq_floater.inspection.encoders import count_parameters, solver_error
 from fairseq_floater.inspection.spectrum import Spectrum, spread
+from fairseq_floater.inspection.tables import REACHES, axes_of, encoding_table
 from fairseq_floater.models.baked import baked_lengths
 from fairseq_floater.models.config import FloaterTransformerConfig
 from fairseq_floater.ode.dynamics import MLPDynamics
 from fairseq_floater.training.levers import LEVERS
-
-#: encodings are looked at up to these multiples of the training length
-REACHES = (1, 2, 4, 8, 16)
 
 
 @dataclass
@@ -65,6 +63,7 @@ class StackFindings:
     Attributes:
         blocks: how many have encodings of their own.
         tracks: names of the tracks of one block.
+        rows: what a table is over: positions, or distances.
         dim: size of a vector.
         positions: how many were looked at.
         limit: why they are fewer than they should be, if they are.
@@ -77,6 +76,7 @@ class StackFindings:
 
     blocks: int
     tracks: Tuple[str, ...]
+    rows: str
     dim: int
     positions: int
     limit: Optional[str]
@@ -150,45 +150,18 @@ def _settings(
     return settings
 
 
-def encoding_table(encoder: PositionEncoder, length: int) -> Tuple[Tensor, Optional[str]]:
-    """Encodings (tracks, positions, dim), float64, at 0 .. 16 x ``length``, or as far as they go.
-
-    With them comes what ended them early, if anything: a learned table ends, and a trajectory may
-    outgrow all numbers; then they go up to a smaller multiple of ``length``.
-
-    Raises:
-        UserError: if they are not finite up to ``length``.
-    """
-    if encoder.max_positions is not None and encoder.max_positions <= REACHES[-1] * length:
-        return _encodings(encoder, encoder.max_positions), "end of the table"
-    limit = None
-    for reach in reversed(REACHES[1:]):
-        try:
-            return _encodings(encoder, reach * length + 1), limit
-        except UserError:
-            limit = f"not finite up to {reach * length:,}"
-    return _encodings(encoder, length + 1), limit
-
-
-def _encodings(encoder: PositionEncoder, count: int) -> Tensor:
-    with torch.no_grad():
-        table = encoder(count).double()
-    if not bool(torch.isfinite(table).all()):
-        raise UserError(f"the position encodings are not finite at the first {count} positions")
-    return table
-
-
 def _of_stack(stack: PositionedStack, length: int, baked: Optional[int]) -> StackFindings:
     encoder, tracks = stack.position_encoder, stack.tracks
     assert encoder is not None
-    table, limit = encoding_table(encoder, length)
+    table, limit = encoding_table(stack, encoder, length)
     last = table.size(1) - 1
     shown = sorted({0, *(min(reach * length, last) for reach in REACHES)})
     norms, spreads = table.norm(dim=2).mean(dim=0), spread(table)
     return StackFindings(
         blocks=encoder.tracks // len(tracks),
         tracks=tracks,
-        dim=encoder.dim,
+        rows=axes_of(stack).rows,
+        dim=table.size(2),
         positions=table.size(1),
         limit=limit,
         norms={i: float(norms[i]) for i in shown},

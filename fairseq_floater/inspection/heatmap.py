@@ -1,10 +1,9 @@
 """Pictures of position encodings: position down, feature across (paper, figure 3)."""
 
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import matplotlib
-import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, FigureBase
@@ -13,6 +12,7 @@ from torch import Tensor
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import require_other_file, save_picture
 from fairseq_floater.inspection.encoders import load_stack
+from fairseq_floater.inspection.tables import TableAxes, axes_of, shown_table
 
 
 def draw_heatmap(
@@ -31,8 +31,7 @@ def draw_heatmap(
     """
     check_ending(picture)
     require_other_file(picture, checkpoint)
-    table, tracks, title = _table(checkpoint, stack, positions)
-    draw(table, tracks, picture, f"{title}, by block")
+    draw(_shown(checkpoint, stack, positions), picture)
 
 
 def draw_side_by_side(
@@ -59,29 +58,43 @@ def draw_side_by_side(
         layout="constrained",
     )
     for axis, checkpoint in zip(axes[0], checkpoints):
-        table, tracks, title = _table(checkpoint, stack, positions)
-        panel = axis.imshow(table[0], **_style(table[0]))
-        axis.set_title(f"{title.split()[0]}, block 1, {tracks[0]}", fontsize=9)
-        axis.set_xlabel("feature", fontsize=8)
+        shown = _shown(checkpoint, stack, positions)
+        panel = axis.imshow(shown.table[0].cpu(), **_style(shown.table[0]))
+        axis.set_title(f"{shown.title.split()[0]}, block 1, {shown.tracks[0]}", fontsize=9)
+        axis.set_xlabel(shown.axes.columns, fontsize=8)
         figure.colorbar(panel, ax=axis, shrink=0.7)
-    axes[0][0].set_ylabel("position", fontsize=8)
+    axes[0][0].set_ylabel(shown.axes.rows, fontsize=8)
     _save(figure, picture)
 
 
-def _table(
-    checkpoint: Path, name: Optional[str], positions: int
-) -> Tuple[Tensor, Tuple[str, ...], str]:
-    """Encodings (blocks * tracks, positions, dim), names of a block's tracks, and what they are."""
+class Shown(NamedTuple):
+    """What is drawn of a stack.
+
+    Attributes:
+        table: (blocks * tracks, rows, columns).
+        tracks: names of a block's tracks.
+        axes: what rows and columns are.
+        title: what it is of.
+    """
+
+    table: Tensor
+    tracks: Tuple[str, ...]
+    axes: TableAxes
+    title: str
+
+
+def _shown(checkpoint: Path, name: Optional[str], positions: int) -> Shown:
     stack, encoder, config = load_stack(checkpoint, name)
     if encoder.max_positions is not None:
         positions = min(positions, encoder.max_positions)
-    with torch.no_grad():
-        table = encoder(positions).detach()
-    return table, stack.tracks, f"{config.position_encoder} encodings, {stack.name}"
+    table, axes = shown_table(stack, encoder, positions), axes_of(stack)
+    what = {"angle": "cosines of angles", "head": "scores"}.get(axes.columns, "encodings")
+    return Shown(table, stack.tracks, axes, f"{config.position_encoder} {what}, {stack.name}")
 
 
 def _style(table: Tensor) -> Dict[str, Any]:
-    limit = float(table.abs().quantile(0.99) if table.numel() < 2**24 else table.abs().max())
+    sizes = table[table.isfinite()].abs()
+    limit = float(sizes.quantile(0.99) if sizes.numel() < 2**24 else sizes.max())
     return {"aspect": "auto", "cmap": "RdBu_r", "vmin": -limit or -1.0, "vmax": limit or 1.0}
 
 
@@ -102,24 +115,27 @@ def _save(figure: Figure, picture: Path) -> None:
     pyplot.close(figure)
 
 
-def draw(table: Tensor, rows: Sequence[str], picture: Path, title: str) -> None:
-    """Draw ``table`` (blocks * rows, positions, dim), all panels on one colour scale."""
+def draw(shown: Shown, picture: Path) -> None:
+    """Draw all panels on one colour scale."""
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    blocks = len(table) // len(rows)
+    rows = shown.tracks
+    blocks = len(shown.table) // len(rows)
     size = (1.2 + 2.2 * blocks, 1.0 + 2.4 * len(rows))
     figure = pyplot.figure(figsize=size, layout="constrained")
-    axes = track_axes(figure, rows, blocks, "feature")
-    style = _style(table)
-    for axis, vectors in zip(axes, table):
-        panel = axis.imshow(vectors.detach().cpu(), **style)
+    axes = track_axes(figure, rows, blocks, shown.axes.columns, shown.axes.rows)
+    style = _style(shown.table)
+    for axis, vectors in zip(axes, shown.table):
+        panel = axis.imshow(vectors.cpu(), **style)
     figure.colorbar(panel, ax=axes, shrink=0.6)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(f"{shown.title}, by block", fontsize=11)
     _save(figure, picture)
 
 
-def track_axes(figure: FigureBase, rows: Sequence[str], blocks: int, x: str) -> List[Axes]:
+def track_axes(
+    figure: FigureBase, rows: Sequence[str], blocks: int, x: str, y: str = "position"
+) -> List[Axes]:
     """Axes for the tracks, in order: a row of panels per projection, a column per block.
 
     All have one scale, so only those at the left and at the bottom draw it.
@@ -132,7 +148,7 @@ def track_axes(figure: FigureBase, rows: Sequence[str], blocks: int, x: str) -> 
     for block, axis in enumerate(axes[0]):
         axis.set_title(f"block {block + 1}", fontsize=9)
     for row, axis in zip(rows, axes[:, 0]):
-        axis.set_ylabel(f"{row}\nposition", fontsize=8)
+        axis.set_ylabel(f"{row}\n{y}", fontsize=8)
     for axis in axes[-1]:
         axis.set_xlabel(x, fontsize=8)
     return list(axes.T.flat)

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from fairseq_floater.files import require_other_file, save_picture
 from fairseq_floater.inspection.encoders import load_stack
-from fairseq_floater.inspection.findings import encoding_table, ranges
+from fairseq_floater.inspection.findings import ranges
 from fairseq_floater.inspection.heatmap import draw_heatmap, track_axes
 from fairseq_floater.inspection.spectrum import similarity, variance_shares
+from fairseq_floater.inspection.tables import encoding_table
 
 #: singular directions with less of the variance, and norms below so much of the largest, are
 #: noise of rounding and solver, and are not drawn
@@ -37,7 +38,7 @@ def draw_inspection(checkpoint: Path, folder: Path, stack: str, length: int = 64
     require_other_file(pictures[1], checkpoint)
     draw_heatmap(checkpoint, pictures[0], stack, length)
     shown, encoder, config = load_stack(checkpoint, stack)
-    table, _ = encoding_table(encoder, length)
+    table, _ = encoding_table(shown, encoder, length)
     draw(table, shown.tracks, length, pictures[1], f"{config.position_encoder} encodings, {stack}")
     return pictures
 

@@ -55,7 +55,7 @@ def _of_stack(stack: StackFindings) -> List[Row]:
     limit = f" ({stack.limit})" if stack.limit else ""
     rows = [
         ("vector size", f"{stack.dim:,}"),
-        ("positions looked at", f"{stack.positions:,}{limit}"),
+        (f"{stack.rows}s looked at", f"{stack.positions:,}{limit}"),
     ]
     if stack.baked_positions is not None:
         rows.append(("positions baked in", f"{stack.baked_positions:,}"))
@@ -67,9 +67,11 @@ def _of_stack(stack: StackFindings) -> List[Row]:
             ("delta x W1 x W2", f"{stack.equation.stiffness:.2f}"),
             ("solver's relative error", f"{stack.equation.solver_error:.1e}"),
         ]
-    rows += [(f"norm, position {i:,}", _three_digits(value)) for i, value in stack.norms.items()]
     rows += [
-        (f"distance of tracks / norm, position {i:,}", f"{value:.2f}")
+        (f"norm, {stack.rows} {i:,}", _three_digits(value)) for i, value in stack.norms.items()
+    ]
+    rows += [
+        (f"distance of tracks / norm, {stack.rows} {i:,}", f"{value:.2f}")
         for i, value in stack.spreads.items()
     ]
     for count, spectrum in stack.spectra.items():

@@ -67,14 +67,8 @@ def described(use: Use, options: EncoderOptions) -> str:
 
 
 def departed_from(options: EncoderOptions) -> Optional[str]:
-    """What a new model with FLOATER as rotation or scores computes, described; else None."""
-    if options.own is None or options.own.kind.kind != "floater":
-        return None
-    peer: Any = None
-    if options.injection == "rotation":
-        peer = {"position_encoder": "rotary"}
-    elif options.injection == "scores" and options.scores_start == "alibi":
-        peer = {"position_encoder": "alibi", "alibi_form": "symmetric"}
+    """The peer that a new model departs from, described as ``within``; None if from none."""
+    peer = options.kind.departs_from(options)
     if peer is None:
         return None
     given = {name: getattr(options, name) for name in _OPTIONS}

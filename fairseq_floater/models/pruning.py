@@ -60,10 +60,12 @@ def _prune_tracks(
     weights: MutableMapping[str, Tensor], prefix: str, stack: PositionedStack, whole: int
 ) -> None:
     """Keep the tracks of the kept blocks, where every block has some."""
-    encoder, per_block = stack.position_encoder, len(stack.tracks)
-    for name in [] if encoder is None else encoder.track_parameters():
-        name = f"{prefix}.position_encoder.{name}"
-        if name in weights and len(weights[name]) == whole * per_block:
-            blocks = weights[name].unflatten(0, (whole, per_block))
-            weights[name] = blocks[list(stack.blocks)].flatten(0, 1)
-            drop_baked(weights, prefix)
+    for part, use in stack.options.uses.items():
+        encoder, per_block = getattr(stack, part), len(stack.track_names(use))
+        blocks = stack.blocks if part == "position_encoder" else stack.kept_layers
+        for name in [] if encoder is None else encoder.track_parameters():
+            name = f"{prefix}.{part}.{name}"
+            if name in weights and len(weights[name]) == whole * per_block:
+                of_blocks = weights[name].unflatten(0, (whole, per_block))
+                weights[name] = of_blocks[list(blocks)].flatten(0, 1)
+                drop_baked(weights, prefix)

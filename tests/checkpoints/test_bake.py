@@ -24,6 +24,8 @@ SEQUENTIAL = {
     "five steps": {"ode_steps_per_position": "5"},
     "shared": {"share_dynamics": "all"},
     "rnn": {"position_encoder": "rnn", "position_injection": "bias"},
+    "angles": {"position_injection": "rotation"},
+    "scores": {"position_injection": "scores"},
 }
 
 

@@ -12,7 +12,7 @@ import ctranslate2
 import pytest
 import torch
 from commands import GENERATION
-from conftest import make_batch, make_model, make_task
+from conftest import WITHIN, make_batch, make_model, make_task
 from fairseq import checkpoint_utils
 from fairseq.models import build_model
 from fairseq.models.transformer import TransformerModel
@@ -209,6 +209,18 @@ REFUSED_BY_STOCK = {
         {"position_encoder": "sinusoidal"},
         "sinusoidal positions as vectors added at all blocks",
     ),
+    "rotary": (
+        {"position_encoder": "rotary"},
+        "rotary positions as rotation within attention (--position-injection rotation)",
+    ),
+    "shifted": (
+        {"position_encoder": "sinusoidal", "position_blocks": "input", "position_shift": 9},
+        "sinusoidal positions as ones that start at 9 (--position-shift)",
+    ),
+    "scaled": (
+        {"position_encoder": "none", "attention_log_scale": 9.0},
+        "none positions as ones whose logits grow with the length (--attention-log-scale)",
+    ),
 }
 
 
@@ -249,6 +261,21 @@ PROGRAMS = {
         **{"no_token_positional_embeddings": True, "no_cross_attention": True},
         **{"decoder_input_dim": 8, "decoder_output_dim": 24, "layernorm_embedding": True},
     },
+}
+
+
+#: every form of positions within attention
+PROGRAMS |= {
+    name: WITHIN[name]
+    for name in (
+        "relative bias, input kept",
+        "shaw",
+        "fire",
+        "floater rotation",
+        "floater scores",
+        "floater on rotary",
+        "shifted, scaled",
+    )
 }
 
 

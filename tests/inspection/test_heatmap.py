@@ -4,12 +4,13 @@ from argparse import Namespace
 
 import pytest
 import torch
-from conftest import SMALL, make_model
+from conftest import SMALL, WITHIN, make_model
 from fairseq.models import ARCH_CONFIG_REGISTRY
 
 from fairseq_floater import cli
 from fairseq_floater.errors import UserError
 from fairseq_floater.inspection.encoders import load_position_encoder
+from fairseq_floater.inspection.tables import shown_table
 from fairseq_floater.models.config import to_config
 
 
@@ -65,3 +66,32 @@ def test_heatmap_refusals(tmp_path, capsys):
     assert "broken.pt has no ending of a picture: choose from" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         cli.main(["heatmap", str(foreign), "x.png", "--positions", "0"])
+
+
+@pytest.mark.parametrize("name", [name for name in WITHIN if "scaled" not in name])
+def test_positions_within_attention_are_drawn_and_described(name, tmp_path, capsys):
+    """Angles by position; scores and vectors by distance; each with what its axes are."""
+    checkpoint = tmp_path / "checkpoint.pt"
+    model = save_checkpoint(checkpoint, **WITHIN[name])
+    stack = "decoder"  # has positions whatever the attention
+    picture = tmp_path / "picture.png"
+    arguments = [str(checkpoint), str(picture), "--stack", stack, "--positions", "30"]
+    assert cli.main(["heatmap", *arguments]) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert cli.main(["inspect", str(checkpoint), "--length", "8"]) == 0
+    out = capsys.readouterr().out
+    injection = model.decoder.options.injection
+    rows = {"scores": "distance", "relative": "row of the table"}.get(injection, "position")
+    assert f"norm, {rows} 0" in out
+    with torch.no_grad():
+        table = model.decoder.position_encoder(30)
+    shown = shown_table(model.decoder, load_position_encoder(checkpoint, stack)[0], 30)
+    assert torch.equal(shown, table.cos() if injection == "rotation" else table)
+
+
+def test_what_a_head_does_not_see_is_left_blank(tmp_path):
+    model = save_checkpoint(tmp_path / "checkpoint.pt", position_encoder="alibi")
+    encoder, _ = load_position_encoder(tmp_path / "checkpoint.pt", "encoder")
+    before, after = shown_table(model.encoder, encoder, 5)[:2]
+    assert before.isnan().tolist() == [[False, False]] + 4 * [[False, True]]
+    assert after.isnan().tolist() == 5 * [[True, False]]

@@ -22,6 +22,14 @@ KINDS = {
     "sinusoids": {"position_encoder": "sinusoidal"},
     "learned": {"position_encoder": "learned", "position_injection": "bias"},
     "recurrent": {"position_encoder": "rnn", "position_injection": "bias"},
+    "fourier on shaw": {
+        "position_encoder": "fourier",
+        "base_positions": "shaw",
+        "shaw_values": True,
+    },
+    "angles": {"position_injection": "rotation"},
+    "scores": {"position_injection": "scores"},
+    "relative bias": {"position_encoder": "relative-bias"},
 }
 
 
@@ -34,14 +42,14 @@ def without_blocks(model):
 
         def only_kept(current, opened=opened, kept=kept, stack=stack):
             blocks = [current.blocks[i] for i in kept if current.blocks]
-            base = current.base if stack.biased else blocks[0]["position_tracks"][0]
+            base = current.base if not stack.additive else blocks[0]["position_tracks"][0]
             return opened(current._replace(blocks=blocks, base=base))
 
         stack.feed.opened = only_kept
         for place, layer in enumerate(stack.layers):
             (hook,) = list(layer._forward_pre_hooks.values()) or [None]
             layer._forward_pre_hooks.clear()
-            if hook is not None and (stack.biased or place > 0):
+            if hook is not None and (not stack.additive or place > 0):
                 layer.register_forward_pre_hook(
                     lambda m, args, kwargs, place=place, stack=stack: stack.feed._to_block(
                         place, m, args, kwargs

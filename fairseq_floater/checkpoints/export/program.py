@@ -28,7 +28,6 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from fairseq_floater.blocks.places import token_numbers
 from fairseq_floater.blocks.stacks import FloaterDecoderStack, FloaterEncoderStack, PositionedStack
 from fairseq_floater.checkpoints.export import Lengths, require_whole_positions
 from fairseq_floater.checkpoints.loading import load_model
@@ -147,10 +146,12 @@ class WholeStack(nn.Module):
     def __init__(self, stack: PositionedStack, length: int):
         super().__init__()
         self.stack = stack
+        length += int(stack.options.position_shift)
         stack.layers = nn.ModuleList(stack.layers)  # with layer drop it draws random numbers
-        if stack.position_encoder is not None:
-            fixed = FixedTable(stack.position_encoder, length)
-            stack.position_encoder = fixed  # type: ignore[assignment]  # does all that is asked
+        for part in ("position_encoder", "base_encoder"):
+            encoder = getattr(stack, part)
+            if encoder is not None and not encoder.by_pair:
+                setattr(stack, part, FixedTable(encoder, length))  # does all that is asked
         if stack.input_encoder is not None:
             stack.embed_positions.encoder = FixedTable(stack.input_encoder, length)
 
@@ -187,7 +188,9 @@ class WholeDecoder(WholeStack):
         pads = tokens.eq(stack.padding_idx)
         places = stack.places(tokens, pads)
         if stack.follows_source:
-            places = places._replace(source=token_numbers(source_pads))
+            places = places._replace(
+                source=stack.source_places({"encoder_padding_mask": [source_pads]})
+            )
         with stack.opened(places):
             x = self._embedded(tokens).transpose(0, 1)
             future = torch.full((x.size(0), x.size(0)), float("-inf")).triu(1)

@@ -33,7 +33,7 @@ from torch import Tensor
 from fairseq_floater.checkpoints.export import DEFAULT_POSITIONS, Lengths, require_whole_positions
 from fairseq_floater.checkpoints.files import model_options, write_checkpoint
 from fairseq_floater.checkpoints.loading import load_model
-from fairseq_floater.encoders import PositionEncoder
+from fairseq_floater.encoders import WITHIN_ATTENTION, PositionEncoder
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import require_other_file
 from fairseq_floater.models.config import FloaterTransformerConfig
@@ -71,8 +71,14 @@ def export_stock(checkpoint: Path, output: Path, positions: Optional[int] = None
 def _require_input_only(checkpoint: Path, config: FloaterTransformerConfig) -> None:
     if config.injection == "bias":
         place = "biases of queries, keys and values (--position-injection bias)"
+    elif config.injection in WITHIN_ATTENTION:
+        place = f"{config.injection} within attention (--position-injection {config.injection})"
     elif config.injection is not None and config.position_blocks == "all":
         place = "vectors added at all blocks (--position-blocks all)"
+    elif config.position_shift:
+        place = f"ones that start at {config.position_shift} (--position-shift)"
+    elif config.attention_log_scale is not None:
+        place = "ones whose logits grow with the length (--attention-log-scale)"
     else:
         return
     raise UserError(
