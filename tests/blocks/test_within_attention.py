@@ -1,5 +1,8 @@
 """Positions within attention in whole models: what they start as, how far they reach."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from conftest import WITHIN, make_batch, make_model, make_task
@@ -114,7 +117,11 @@ COUNTS = {
     "fourier": ({"position_encoder": "fourier"}, 893_120),
     "floater rotation": ({"position_injection": "rotation"}, 21_120),
     "floater scores": ({"position_injection": "scores"}, 5_440),
+    "floater additive": ({"position_injection": "additive"}, 1_058_816),
+    "rnn": ({"position_encoder": "rnn", "position_injection": "bias"}, 553_984),
+    "learned": ({"position_encoder": "learned"}, 6_291_456),
 }
+PAGE = (Path(__file__).parents[2] / "docs" / "peers.md").read_text()
 
 
 @pytest.mark.parametrize("name", COUNTS)
@@ -124,6 +131,7 @@ def test_parameter_counts(name):
     heads = {"encoder_attention_heads": 8, "decoder_attention_heads": 8, "encoder_layers": 6}
     model = make_model(lively=False, **base, **heads, **options)
     assert sum(p.numel() for n, p in model.named_parameters() if "position" in n) == count
+    assert re.search(rf"\b{count:,}\b", PAGE)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ COMMANDS = {
     "docs/checkpoints.md": 1,
     "docs/corpora.md": 1,
     "docs/faq.md": 1,
+    "docs/peers.md": 1,
     "docs/recipes.md": 2,
 }
 
@@ -99,6 +100,11 @@ def own_model(own_data):
 def test_own_data_commands(own_model, own_data):
     assert len(re.findall(r"^H-\d+\t", own_model, flags=re.M)) == 10
     assert (own_data / "encodings.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_command_for_floater_on_rotary(own_model, own_data):
+    script = changed(blocks("docs/peers.md")[0], "8000", "2 --cpu --save-dir on_rotary")
+    assert "base_positions': 'rotary'" in succeed(script, own_data).stdout
 
 
 def test_hydra_command(own_model, own_data):
