@@ -7,8 +7,9 @@ from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence
 import torch
 from torch import Tensor
 
-from fairseq_floater.checkpoints.files import model_options, write_checkpoint
-from fairseq_floater.checkpoints.loading import options_of, read_existing
+from fairseq_floater.checkpoints.files import write_checkpoint
+from fairseq_floater.checkpoints.loading import read_existing
+from fairseq_floater.checkpoints.options import model_options, options_of
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import require_other_file
 from fairseq_floater.models.baked import drop_baked

@@ -3,13 +3,14 @@
 from argparse import Namespace
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Mapping, Optional
 
 import torch
 from fairseq.models import ARCH_CONFIG_REGISTRY
 
-from fairseq_floater.checkpoints.files import model_options, write_checkpoint
-from fairseq_floater.checkpoints.loading import build_model, options_of, read_existing
+from fairseq_floater.checkpoints.files import write_checkpoint
+from fairseq_floater.checkpoints.loading import build_model, read_existing
+from fairseq_floater.checkpoints.options import model_options, options_of
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import require_other_file
 from fairseq_floater.models.config import to_config
@@ -61,7 +62,7 @@ def convert(
     state["model"] = OrderedDict(model.to(precision).state_dict())
     state["last_optimizer_state"] = None
     name = arch or "floater_transformer"
-    if state.get("cfg"):
+    if isinstance(state.get("cfg"), Mapping):
         state["cfg"] = {**state["cfg"], "model": {**vars(config), "_name": name}}
     else:
         state["args"] = Namespace(**{**vars(state["args"]), **chosen, "arch": name})

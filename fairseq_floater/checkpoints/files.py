@@ -1,16 +1,17 @@
 """Reading fairseq checkpoints safely: plain data and an allow-list, never arbitrary pickles."""
 
-import argparse
 import functools
 import os
 from pathlib import Path
-from typing import Any, Callable, Dict, Mapping
+from typing import Any, Callable, Dict
 
 import torch
 
 from fairseq_floater.checkpoints.checks import require_intact
+from fairseq_floater.checkpoints.options import model_options, options_of
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import written_whole
+from fairseq_floater.models.soundness import require_sound
 from fairseq_floater.models.warm_start import Weights
 
 
@@ -24,7 +25,11 @@ def remembering_options(load: Callable[..., Dict[str, Any]]) -> Callable[..., Di
     @functools.wraps(load)
     def remembering(path: str, *args: Any, **kwargs: Any) -> Dict[str, Any]:
         state = load(path, *args, **kwargs)
-        state["model"] = Weights.of(state["model"], path, model_options(state))
+        options = model_options(state)
+        if "position_encoder" in options:
+            require_sound(path, state["model"])
+            options_of(path, state)
+        state["model"] = Weights.of(state["model"], path, options)
         return state
 
     return remembering
@@ -58,8 +63,7 @@ def _explaining(load: Callable[..., Dict[str, Any]]) -> Callable[..., Dict[str, 
             if os.path.isfile(path):
                 require_intact(Path(path))
             state = load(path, *args, **kwargs)
-            if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
-                raise ValueError("it holds no model")
+            _require_parts(state)
             return state
         except (UserError, FileNotFoundError, IsADirectoryError, PermissionError):
             raise
@@ -72,6 +76,15 @@ def _explaining(load: Callable[..., Dict[str, Any]]) -> Callable[..., Dict[str, 
             raise UserError(_UNREADABLE.format(path=path, error=first_line(error))) from error
 
     return explained
+
+
+def _require_parts(state: Any) -> None:
+    """Raise a ``ValueError`` where parts of a checkpoint are not what fairseq takes them for."""
+    if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
+        raise ValueError("it holds no model")
+    for part, kind in (("task_state", dict), ("extra_state", dict), ("optimizer_history", list)):
+        if not isinstance(state.get(part), (kind, type(None))):
+            raise ValueError(f"its {part} is no {kind.__name__}, but {type(state[part]).__name__}")
 
 
 @_explaining
@@ -97,15 +110,6 @@ def write_checkpoint(state: Dict[str, Any], path: Path) -> None:
     """Write all of a checkpoint or, if that fails, nothing."""
     with written_whole(path) as file:
         torch.save(state, file)
-
-
-def model_options(state: Mapping[str, Any]) -> Dict[str, Any]:
-    """The model's options in a checkpoint of fairseq's, of any age; empty where there are none."""
-    cfg = state.get("cfg")
-    model = cfg.get("model") if isinstance(cfg, Mapping) else state.get("args")
-    if isinstance(model, argparse.Namespace):
-        return dict(vars(model))
-    return dict(model) if isinstance(model, Mapping) else {}
 
 
 def first_line(error: BaseException) -> str:

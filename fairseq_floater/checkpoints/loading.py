@@ -7,11 +7,11 @@ from typing import Any, Dict, Mapping, NamedTuple, Tuple
 from fairseq.data import Dictionary
 from torch import Tensor
 
-from fairseq_floater.checkpoints.files import first_line, model_options, read_checkpoint
+from fairseq_floater.checkpoints.files import first_line, read_checkpoint
+from fairseq_floater.checkpoints.options import impossible, model_options, options_of
 from fairseq_floater.errors import UserError
-from fairseq_floater.models.config import FloaterTransformerConfig, to_config, validate
+from fairseq_floater.models.config import FloaterTransformerConfig
 from fairseq_floater.models.floater_transformer import FloaterTransformerModel
-from fairseq_floater.models.size import require_size_of
 from fairseq_floater.models.soundness import require_sound
 from fairseq_floater.models.warm_start import Weights
 
@@ -57,24 +57,6 @@ def read_existing(checkpoint: Path) -> Dict[str, Any]:
     return state
 
 
-def options_of(checkpoint: Path, state: Mapping[str, Any]) -> FloaterTransformerConfig:
-    """The options in a checkpoint, of our model or of fairseq's, with defaults for the others.
-
-    Raises:
-        UserError: if they are of the wrong type, of no model, or of a far larger model than the
-            weights.
-    """
-    try:
-        options = model_options(state)
-        config = to_config(options)
-        if "position_encoder" in options:
-            validate(config)
-        require_size_of(config, state["model"])
-    except UserError as error:
-        raise _damaged(checkpoint, error) from None
-    return config
-
-
 def build_model(
     checkpoint: Path, config: FloaterTransformerConfig, weights: Mapping[str, Tensor]
 ) -> FloaterTransformerModel:
@@ -92,14 +74,7 @@ def build_model(
     except UserError as error:
         raise UserError(f"{checkpoint}: {error}") from None
     except Exception as error:  # fairseq's and torch's reasons for options are of every kind
-        raise _damaged(checkpoint, f"there is no such model ({first_line(error)})") from error
-
-
-def _damaged(checkpoint: Path, reason: object) -> UserError:
-    return UserError(
-        f"checkpoint {checkpoint} has options that cannot be right: {reason}; copy it again, or "
-        "put an earlier one in its place"
-    )
+        raise impossible(checkpoint, f"there is no such model ({first_line(error)})") from error
 
 
 def _dictionary(checkpoint: Path, weights: Mapping[str, Tensor], stack: str) -> Dictionary:

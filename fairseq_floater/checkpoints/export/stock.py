@@ -31,8 +31,9 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from fairseq_floater.checkpoints.export import DEFAULT_POSITIONS, Lengths, require_whole_positions
-from fairseq_floater.checkpoints.files import model_options, write_checkpoint
+from fairseq_floater.checkpoints.files import first_line, write_checkpoint
 from fairseq_floater.checkpoints.loading import load_model
+from fairseq_floater.checkpoints.options import impossible, model_options
 from fairseq_floater.encoders import WITHIN_ATTENTION, PositionEncoder
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import require_other_file
@@ -59,7 +60,7 @@ def export_stock(checkpoint: Path, output: Path, positions: Optional[int] = None
     require_whole_positions(checkpoint, config)
     _require_input_only(checkpoint, config)
     lengths = Lengths.of(model, positions)
-    cfg = state.get("cfg") or _of_arguments(state["args"])
+    cfg = _parts(checkpoint, state)
     options = {**model_options(state), **_stock_positions(config, lengths)}
     state["cfg"], state["args"] = _configuration(cfg, options, lengths), None
     state["model"] = _weights(state["model"], model, lengths)
@@ -98,6 +99,23 @@ def _stock_positions(config: FloaterTransformerConfig, lengths: Lengths) -> Dict
     }
 
 
+def _parts(checkpoint: Path, state: Mapping[str, Any]) -> Dict[str, Dict[str, Any]]:
+    """The parts of the configuration in a checkpoint; raises ``UserError`` where one is missing."""
+    cfg = state.get("cfg")
+    if not isinstance(cfg, Mapping):
+        try:
+            cfg = _of_arguments(state["args"])
+        except Exception as error:  # hydra's and fairseq's reasons are of every kind
+            raise impossible(checkpoint, f"fairseq refuses them ({first_line(error)})") from error
+    parts = {name: vars(p) if isinstance(p, Namespace) else p for name, p in cfg.items()}
+    for name in ("task", "common"):
+        if not isinstance(parts.get(name), Mapping):
+            raise impossible(checkpoint, f"nothing is said of the {name}")
+    if not isinstance(parts["task"].get("_name"), str):
+        raise impossible(checkpoint, "the task has no name")
+    return parts
+
+
 def _of_arguments(args: Namespace) -> Dict[str, Any]:
     """The configuration by options that were written as fairseq did before 2020."""
     cfg = convert_namespace_to_omegaconf(args)
@@ -105,11 +123,10 @@ def _of_arguments(args: Namespace) -> Dict[str, Any]:
 
 
 def _configuration(
-    cfg: Mapping[str, Any], options: Mapping[str, Any], lengths: Lengths
+    parts: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any], lengths: Lengths
 ) -> Dict[str, Any]:
     """The parts of a fairseq configuration, without anything of ours."""
     ours = {f.name for f in fields(PositionOptions)}
-    parts = {name: vars(p) if isinstance(p, Namespace) else p for name, p in cfg.items()}
     task = _limited(parts["task"], lengths)
     model = {
         **task,  # the options of a legacy model are all those of the command line
@@ -127,7 +144,7 @@ def _limited(task: Mapping[str, Any], lengths: Lengths) -> Dict[str, Any]:
     limited = dict(task)
     for side, length in zip(("source", "target"), lengths):
         limit = limited.get(f"max_{side}_positions", DEFAULT_POSITIONS)
-        wish = limit if limit < DEFAULT_POSITIONS else length
+        wish = limit if isinstance(limit, int) and limit < DEFAULT_POSITIONS else length
         limited[f"max_{side}_positions"] = min(wish, length)
     return limited
 
