@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fairseq_floater.encoders.cache import TableCache
 from fairseq_floater.errors import UserError
+from fairseq_floater.progress import Progress
 
 
 class Wanted(NamedTuple):
@@ -219,7 +220,9 @@ class PositionEncoder(nn.Module):
         if table is None:
             table = self.trajectories(self._range(0, self.growth + 1)).contiguous()
         pieces, reached, state = [table], table.size(1), table[:, -1]
+        progress = Progress(f"{self.name}: position", length)
         while reached < length:
+            progress.reached(reached)
             more = self.trajectories(self._range(reached - 1, reached + self.growth), state)
             pieces.append(more[:, 1:])
             reached, state = reached + self.growth, more[:, -1]

@@ -10,6 +10,7 @@ from torch import Tensor
 from fairseq_floater.blocks.stacks import PositionedStack
 from fairseq_floater.checkpoints.loading import load_model
 from fairseq_floater.encoders import FloaterEncoder
+from fairseq_floater.encoders.room import require_room
 from fairseq_floater.errors import UserError
 from fairseq_floater.inspection.encoders import count_parameters, solver_error
 from fairseq_floater.inspection.spectrum import Spectrum, spread
@@ -116,11 +117,15 @@ def inspect_checkpoint(checkpoint: Path, length: int = 64) -> Findings:
         length: of the longest training sentences, in positions, >= 2.
 
     Raises:
-        UserError: if the checkpoint is none, or ``length`` too small.
+        UserError: if the checkpoint is none, or ``length`` too small or too large.
     """
     if length < 2:
         raise UserError(f"--length must be >= 2 positions, got {length}")
     state, config, model = load_model(checkpoint)
+    for stack in model.stacks().values():
+        if stack.position_encoder is not None:
+            reach = REACHES[-1] * length + 1
+            require_room(stack.position_encoder, reach, f"--length {length} (times 16)")
     history = state.get("optimizer_history") or [{}]
     baked = baked_lengths(state["model"])
     stacks = {n: s for n, s in model.stacks().items() if s.position_encoder is not None}

@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, FigureBase
 from torch import Tensor
 
+from fairseq_floater.encoders.room import require_room
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import require_other_file, save_picture
 from fairseq_floater.inspection.encoders import load_stack
@@ -85,6 +86,7 @@ class Shown(NamedTuple):
 
 def _shown(checkpoint: Path, name: Optional[str], positions: int) -> Shown:
     stack, encoder, config = load_stack(checkpoint, name)
+    require_room(encoder, positions, f"--positions {positions}")
     if encoder.max_positions is not None:
         positions = min(positions, encoder.max_positions)
     table, axes = shown_table(stack, encoder, positions), axes_of(stack)

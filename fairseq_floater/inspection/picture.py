@@ -10,6 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
 from torch import Tensor
 
+from fairseq_floater.encoders import PositionEncoder
+from fairseq_floater.encoders.room import NUMBERS
+from fairseq_floater.errors import UserError
 from fairseq_floater.files import require_other_file, save_picture
 from fairseq_floater.inspection.encoders import load_stack
 from fairseq_floater.inspection.findings import ranges
@@ -36,11 +39,23 @@ def draw_inspection(checkpoint: Path, folder: Path, stack: str, length: int = 64
     """
     pictures = [folder / f"{stack}.heatmap.png", folder / f"{stack}.png"]
     require_other_file(pictures[1], checkpoint)
-    draw_heatmap(checkpoint, pictures[0], stack, length)
     shown, encoder, config = load_stack(checkpoint, stack)
+    _require_room(encoder, length)
+    draw_heatmap(checkpoint, pictures[0], stack, length)
     table, _ = encoding_table(shown, encoder, length)
     draw(table, shown.tracks, length, pictures[1], f"{config.position_encoder} encodings, {stack}")
     return pictures
+
+
+def _require_room(encoder: PositionEncoder, length: int) -> None:
+    """Cosines of all pairs of positions are drawn. Raises ``UserError`` where they are too many."""
+    most = int((NUMBERS / max(1, encoder.tracks)) ** 0.5)
+    if length > most:
+        raise UserError(
+            f"--length {length} makes pictures of {length:,} x {length:,} positions for each of "
+            f"{encoder.tracks} tracks; at most {most:,} are drawn: ask for fewer, or leave out "
+            "--out"
+        )
 
 
 def draw(table: Tensor, tracks: Sequence[str], length: int, picture: Path, title: str) -> None:

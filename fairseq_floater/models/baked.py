@@ -16,6 +16,7 @@ from torch import Tensor
 
 from fairseq_floater.blocks.stacks import PositionedStack
 from fairseq_floater.encoders import PositionEncoder
+from fairseq_floater.encoders.room import require_room
 from fairseq_floater.models.renamed import new_name
 
 logger = logging.getLogger(__name__)
@@ -49,11 +50,15 @@ def bake_tables(stacks: Mapping[str, PositionedStack], length: int) -> Dict[str,
 
     As many as its encoders compute at a time: a model goes on from there with the very numbers
     that it would have computed itself. Empty for encoders without a solve to spare.
+
+    Raises:
+        UserError: if the tables would take too much memory or time.
     """
     tables = {}
     for name, stack in stacks.items():
         encoder = stack.position_encoder
         if encoder is not None and encoder.sequential:
+            require_room(encoder, length, f"--positions {length}")
             steps = max(1, -(-(length - 1) // encoder.growth))
             whole = steps * encoder.growth + 1  # however much is kept already
             table = encoder.kept(whole)[:, :whole].clone()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple, Optional
 
 from fairseq_floater.blocks.stacks import UNLIMITED, PositionedStack
+from fairseq_floater.encoders.room import require_room
 from fairseq_floater.errors import UserError
 from fairseq_floater.models.config import FloaterTransformerConfig
 from fairseq_floater.models.floater_transformer import FloaterTransformerModel
@@ -41,6 +42,9 @@ def _length(stack: PositionedStack, asked: Optional[int]) -> int:
             f"--positions is {asked}, but a learned table of this model ends after {limit}: ask "
             "for no more, or leave it out"
         )
+    for encoder in (stack.position_encoder, stack.base_encoder):
+        if encoder is not None:
+            require_room(encoder, asked, f"--positions {asked}")
     return asked
 
 

@@ -1,0 +1,31 @@
+"""How long a table of positions may be: told before the time and the memory for it are taken."""
+
+from fairseq_floater.encoders.base import PositionEncoder
+from fairseq_floater.errors import UserError
+
+#: numbers of a table, 1 GB in float32
+NUMBERS = 2**28
+#: positions of a table, a million of which take minutes
+POSITIONS = 10**6
+
+
+def require_room(encoder: PositionEncoder, positions: int, asked: str) -> None:
+    """Refuse a table of ``positions`` that takes too much memory or time.
+
+    Args:
+        encoder: whose table it is.
+        positions: rows for each track.
+        asked: what asks for them, such as ``--positions 1000``, for the message.
+
+    Raises:
+        UserError: naming the bound.
+    """
+    if encoder.max_positions is not None:
+        positions = min(positions, encoder.max_positions)
+    row = max(1, encoder.tracks * encoder.dim)
+    most = min(POSITIONS, NUMBERS // row)
+    if positions > most:
+        raise UserError(
+            f"{asked} makes a table of {positions:,} positions for the {encoder.name}, with "
+            f"{row:,} numbers each; at most {most:,} positions are computed: ask for fewer"
+        )
