@@ -20,6 +20,15 @@ from fairseq_floater.errors import UserError
 TIMES = {"position_times": "sentences", "sentence_separator": "w3", "sentence_gap": 0.7}
 TIMED = [("floater", "all", "bias"), ("floater", "all", "additive"), ("sinusoidal", "input", None)]
 
+TIMED_WITHIN = [
+    {**options, **TIMES}
+    for options in (
+        {"position_encoder": "rotary", "position_attention": "both"},
+        {"position_injection": "rotation", "position_shift": 3},
+        {"position_encoder": "fourier", "base_positions": "rotary"},
+    )
+]
+
 #: biases in some attentions only, and where self-attention reads source and target together
 BIAS = ("floater", "all", "bias")
 JOINT = {"cross_self_attention": True}
@@ -36,13 +45,13 @@ ATTENTIONS = [
     params=[(c, {}) for c in COMBINATIONS]
     + [(c, TIMES) for c in TIMED]
     + [(BIAS, attentions) for attentions in ATTENTIONS]
-    + [(None, name) for name in WITHIN],
+    + [(None, options) for options in [*WITHIN.values(), *TIMED_WITHIN]],
     ids=str,
 )
 def combination(request):
     """Options of one valid combination."""
     parts, more = request.param
-    return dict(WITHIN[more]) if parts is None else {**as_options(*parts), **more}
+    return {**(as_options(*parts) if parts else {}), **more}
 
 
 def logits(model, batch):
