@@ -266,16 +266,13 @@ PROGRAMS = {
 
 #: every form of positions within attention
 PROGRAMS |= {
-    name: WITHIN[name]
-    for name in (
-        "relative bias, input kept",
-        "shaw",
-        "fire",
-        "floater rotation",
-        "floater scores",
-        "floater on rotary",
-        "shifted, scaled",
-    )
+    "shaw": WITHIN["shaw"],
+    "fire": WITHIN["fire"],
+    "floater rotation": WITHIN["floater rotation"],
+    "floater on relative bias, shifted, scaled": {
+        "base_positions": "relative-bias",
+        **WITHIN["shifted, scaled"],
+    },
 }
 
 

@@ -68,7 +68,10 @@ def test_heatmap_refusals(tmp_path, capsys):
         cli.main(["heatmap", str(foreign), "x.png", "--positions", "0"])
 
 
-@pytest.mark.parametrize("name", [name for name in WITHIN if "scaled" not in name])
+FORMS = ["rotary", "alibi learned", "shaw", "fire", "floater rotation", "floater scores"]
+
+
+@pytest.mark.parametrize("name", FORMS)
 def test_positions_within_attention_are_drawn_and_described(name, tmp_path, capsys):
     """Angles by position; scores and vectors by distance; each with what its axes are."""
     checkpoint = tmp_path / "checkpoint.pt"
