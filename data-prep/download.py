@@ -87,7 +87,8 @@ def _begun_in_time() -> Iterator[None]:
         raise Fault(f"the server did not begin to answer in {PATIENCE:g} s")
 
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+    # Again every second: where Python cannot raise, in a destructor, the first is lost.
+    signal.setitimer(signal.ITIMER_REAL, PATIENCE, 1)
     try:
         yield
     finally:

@@ -19,7 +19,7 @@ import sys
 import tarfile
 import tempfile
 import zlib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from bounds import MOST, Bounded, BoundedTar
@@ -76,6 +76,31 @@ def open_tar(stream: Bounded) -> BoundedTar:
         raise tarfile.ReadError(f"it is no tar, gz or deb: {error}") from None
 
 
+def require_within(member: tarfile.TarInfo, name: str, folder: Path) -> None:
+    """Refuse a way out of the folder by names alone, and any way through links.
+
+    The filter of tarfile looks where names lead, and some versions lose their way in long ones.
+    """
+    parts = PurePosixPath(name).parts
+    out = ".." in parts
+    link = ""
+    if member.issym() or member.islnk():
+        link = f" links to {member.linkname!r},"
+        target = list(PurePosixPath(member.linkname).parts)
+        up = len(parts) - 1 if member.issym() else 0
+        while target and target[0] == ".." and up > 0:
+            up -= 1
+            del target[0]
+        out = out or ".." in target or member.linkname.startswith("/")
+    if out:
+        raise UserError(f"member {name!r}{link} leads out of the folder")
+    ways = [parts, PurePosixPath(member.linkname).parts] if member.islnk() else [parts]
+    for way in ways:
+        places = (folder.joinpath(*way[:depth]) for depth in range(1, len(way)))
+        if any(os.path.islink(place) for place in places):
+            raise UserError(f"member {name!r}{link} leads through a link")
+
+
 def extract(tar: tarfile.TarFile, folder: Path, patterns: list[str]) -> int:
     """Extract the members that match a pattern, or all; returns how many."""
     count = total = 0
@@ -86,6 +111,7 @@ def extract(tar: tarfile.TarFile, folder: Path, patterns: list[str]) -> int:
         if not patterns or any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
             total += member.size  # of sparse files, too, which are small in the archive
             tar.fileobj.check(total)
+            require_within(member, name, folder)
             try:
                 tar.extract(member, folder, filter="data")
             except tarfile.SpecialFileError:

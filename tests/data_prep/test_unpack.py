@@ -118,6 +118,38 @@ def test_what_escapes_is_refused(archive, fault):
     assert sorted(archive.parent.parent.iterdir()) == before
 
 
+def test_a_way_through_links_is_refused(archive):
+    """A long one leads out of the folder without the notice of some versions of tarfile."""
+    chain, path = [], ""
+    for letter in "abcdefghijklmnop":
+        name = f"{path}{'d' * 247}"
+        chain += [
+            member(name, type=tarfile.DIRTYPE, mode=0o755),
+            member(f"{path}{letter}", type=SYMLINK, linkname="d" * 247),
+        ]
+        path = f"{name}/"
+    way = "/".join("abcdefghijklmnop") + "/" + "l" * 254
+    chain += [
+        member(way, type=SYMLINK, linkname="../" * 16),
+        member("escape", type=SYMLINK, linkname=f"{way}/../../.."),
+        member("escape/evil", "evil"),
+    ]
+    before = sorted(archive.parent.parent.iterdir())
+    done = unpack(archive, gzip.compress(tar_bytes(*chain)))
+    fails(
+        done,
+        f"{archive}: member {way!r} links to {'../' * 16!r}, leads through a link: {PUBLISHER}",
+    )
+    assert list(archive.parent.iterdir()) == [archive]
+    assert sorted(archive.parent.parent.iterdir()) == before
+    links = [
+        member("a", type=SYMLINK, linkname="de-en"),
+        member("b", type=HARDLINK, linkname="a/train.de"),
+    ]
+    done = unpack(archive, gzip.compress(tar_bytes(*links)))
+    fails(done, f"{archive}: member 'b' links to 'a/train.de', leads through a link: {PUBLISHER}")
+
+
 WHOLE = tar_bytes()
 AT_A_HEADER = 512 + 50176  # the second of FILES begins there
 CORRUPT = bytearray(WHOLE)
