@@ -1,5 +1,6 @@
 """How large a model of given options is at least: told before memory is taken for it."""
 
+from dataclasses import fields
 from typing import Mapping
 
 from torch import Tensor
@@ -19,7 +20,8 @@ def require_size_of(config: FloaterTransformerConfig, weights: Mapping[str, Tens
         UserError: saying how many parameters there would be, and how many there are.
     """
     there = sum(weight.numel() for weight in weights.values())
-    least = least_parameters(config)
+    tables = any(name.endswith(".position_encoder.table") for name in weights)
+    least = least_parameters(config, tables)
     if least > 4 * there + SMALL:
         raise UserError(
             f"its options are those of a model with more than {least:,} parameters, but it holds "
@@ -27,9 +29,15 @@ def require_size_of(config: FloaterTransformerConfig, weights: Mapping[str, Tens
         )
 
 
-def least_parameters(config: FloaterTransformerConfig) -> int:
-    """A number of parameters that a model of these options has at least."""
-    total = 0
+def least_parameters(config: FloaterTransformerConfig, tables: bool = False) -> int:
+    """A number of parameters that a model of these options has at least.
+
+    Args:
+        config: of valid options.
+        tables: whether its position encoders are learned tables.
+    """
+    sizes = [getattr(config, declared.name) for declared in fields(config.kind.Options)]
+    total = sum(size for size in sizes if isinstance(size, int) and size > SMALL)
     for stack, attentions, limit in (
         ("encoder", 1, config.max_source_positions),
         ("decoder", 2, config.max_target_positions),
@@ -41,7 +49,7 @@ def least_parameters(config: FloaterTransformerConfig) -> int:
         if config.has_dynamics:
             hidden = max(0, config.dynamics_hidden_dim or width)
             total += hidden * (hidden + width)
-        if getattr(config, f"{stack}_learned_pos"):
+        if tables or getattr(config, f"{stack}_learned_pos"):
             total += width * max(0, limit)
     return total + _size(config, "decoder_output_dim") + _size(config, "decoder_input_dim")
 

@@ -25,6 +25,11 @@ WRONG = {
     "a short step": ("position_delta", 1e-300, "--position-delta must be between"),
     "many steps": ("ode_steps_per_position", "1e5", "at most 100"),
 }  # fmt: skip
+PEERS = {
+    "table": ({"position_encoder": "learned"}, "max_source_positions"),
+    "fourier": ({"position_encoder": "fourier"}, "fourier_hidden_dim"),
+    "shaw": ({"position_encoder": "shaw"}, "shaw_max_distance"),
+}
 TOOLS = {
     "inspect": ["inspect", "{bad}"],
     "heatmap": ["heatmap", "{bad}", "{out}.png"],
@@ -54,3 +59,12 @@ def test_every_tool_says_which_option(wrong, tmp_path, capsys):
         assert message in error and error.count("\n") == 1, error
         assert ("base.pt" if tool == "convert" else "bad.pt") in error
         assert not list(tmp_path.glob("out*"))
+
+
+@pytest.mark.parametrize("peer", PEERS)
+def test_endless_peers(peer, tmp_path, capsys):
+    options, name = PEERS[peer]
+    bad = tmp_path / "bad.pt"
+    save_floater(bad, change=lambda state: setattr(state["args"], name, 10**9), **options)
+    assert cli.main(["inspect", str(bad)]) == 1
+    assert "a model with more than" in capsys.readouterr().err

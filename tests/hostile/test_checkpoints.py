@@ -74,9 +74,10 @@ def place(tmp_path_factory, request):
     yield SimpleNamespace(folder=folder, wanted=wanted)
     resource.setrlimit(resource.RLIMIT_AS, limits)
     if hostility.wanted:
-        terminal = request.config.pluginmanager.getplugin("terminalreporter")
-        for (kind, outcome), count in sorted(outcomes.items()):
-            terminal.write_line(f"{kind:26} {outcome:10} {count:6}")
+        capture = request.config.pluginmanager.getplugin("capturemanager")
+        with capture.global_and_fixture_disabled():
+            for (kind, outcome), count in sorted(outcomes.items()):
+                print(f"{kind:26} {outcome:10} {count:6}")
 
 
 def names(tool):
