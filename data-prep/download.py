@@ -205,7 +205,8 @@ def download(url: str, part: Part) -> None:
         except OSError as error:
             if error.filename == str(part.path):
                 raise
-            why = one_line(str(getattr(error, "reason", error))) or type(error).__name__
+            reason = getattr(error, "reason", error)
+            why = one_line(str(getattr(reason, "strerror", None) or reason)) or type(error).__name__
         except http.client.HTTPException as error:
             why = one_line(str(error)) or type(error).__name__
         # A trickle is no progress, or one could be led on for ever.
