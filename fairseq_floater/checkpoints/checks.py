@@ -47,5 +47,6 @@ def _require_sum(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) 
             while part.read(BLOCK):
                 pass
     except zipfile.BadZipFile as error:
-        why = "it is not what was written, by its check sum" if "CRC" in str(error) else str(error)
+        sums = "CRC" in str(error)
+        why = f"it is not what was written, by its {'check sum' if sums else 'header'}"
         raise DamagedCheckpoint(path, why, member.filename) from error

@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict
 import torch
 
 from fairseq_floater.checkpoints.checks import require_intact
-from fairseq_floater.checkpoints.options import model_options, options_of
+from fairseq_floater.checkpoints.options import model_options, options_of, require_literals
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import written_whole
 from fairseq_floater.models.soundness import require_sound
@@ -64,6 +64,7 @@ def _explaining(load: Callable[..., Dict[str, Any]]) -> Callable[..., Dict[str, 
                 require_intact(Path(path))
             state = load(path, *args, **kwargs)
             _require_parts(state)
+            require_literals(path, model_options(state))
             return state
         except (UserError, FileNotFoundError, IsADirectoryError, PermissionError):
             raise

@@ -1,6 +1,7 @@
 """The options of the model in a checkpoint, of whatever age, and whether they can be right."""
 
 import argparse
+import ast
 from pathlib import Path
 from typing import Any, Dict, Mapping, Union
 
@@ -16,6 +17,35 @@ def model_options(state: Mapping[str, Any]) -> Dict[str, Any]:
     if isinstance(model, argparse.Namespace):
         return dict(vars(model))
     return dict(model) if isinstance(model, Mapping) else {}
+
+
+#: ends of the names of options whose text fairseq evaluates as Python when it builds a Transformer,
+#: and what the text must be of
+EVALUATED = {"xformers_att_config": (dict,), "adaptive_softmax_cutoff": (tuple, list, int)}
+
+
+def require_literals(checkpoint: Union[Path, str], options: Mapping[str, Any]) -> None:
+    """Refuse options, of any model of fairseq's, that would run code when the model is built.
+
+    Raises:
+        UserError: naming the option.
+    """
+    for name, value in options.items():
+        if isinstance(value, argparse.Namespace):
+            value = vars(value)
+        if isinstance(value, Mapping):
+            require_literals(checkpoint, value)
+        for end, kinds in EVALUATED.items() if isinstance(value, str) else ():
+            if str(name).endswith(end) and not isinstance(_literal(value), kinds):
+                raise impossible(checkpoint, f"{name} is {repr(value)[:60]}, which is no value")
+
+
+def _literal(text: str) -> object:
+    """The plain value that a text is of in Python; None if it is of none."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return None
 
 
 def options_of(checkpoint: Union[Path, str], state: Mapping[str, Any]) -> FloaterTransformerConfig:

@@ -38,6 +38,8 @@ def _fits(value: Any, option: "Field[Any]") -> bool:
             return value.startswith("${")
     if choices := _choices(option):
         return str(value) in choices
+    if str(option.default).isdigit() and isinstance(option.default, str):
+        return _is(value, str) or _is(value, float)  # such as steps per position
     return _is(value, _type(option))
 
 
@@ -48,8 +50,8 @@ def _is(value: Any, wanted: Any) -> bool:
         return False
     if wanted is float:
         return isinstance(value, (int, float))  # ranges say whether it may be infinite
-    if wanted is str:  # of which some are of numbers, such as steps per position
-        return isinstance(value, (str, int, float, enum.Enum))
+    if wanted is str:
+        return isinstance(value, (str, enum.Enum))
     return isinstance(value, wanted)
 
 

@@ -81,7 +81,11 @@ def fit(model: Any, weights: Mapping[str, Tensor]) -> Dict[str, Tensor]:
     misfits = different_options(options, model.options)
     for name, stack in model.stacks().items():
         misfits += _start_positions(stack, name, fitting, options, model.options)
-    model.upgrade_state_dict(fitting)
+    try:
+        model.upgrade_state_dict(fitting)
+    except Exception as error:  # fairseq's reasons are of every kind
+        path = getattr(weights, "path", Weights.path)
+        raise UserError(f"{path} does not fit this model, nothing is loaded: {error}") from error
     here = model.state_dict()
     different = different_weights(fitting, here) + _untied(fitting, here)
     if misfits and different:

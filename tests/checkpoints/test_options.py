@@ -1,9 +1,11 @@
 """Options in a checkpoint that are of the wrong type, of no model, or of one without bounds."""
 
 import pytest
+from fairseq import checkpoint_utils
 from saved import save_floater, save_stock
 
 from fairseq_floater import cli
+from fairseq_floater.errors import UserError
 
 WRONG = {
     "a text for a number": ("encoder_layers", "six", "--encoder-layers is 'six' (str), not"),
@@ -17,6 +19,8 @@ WRONG = {
     "an unknown encoder": ("position_encoder", "other", "--position-encoder is 'other': choose"),
     "an encoder that is a list": ("position_encoder", ["floater"], "not a text"),
     "a choice": ("activation_fn", "none such", "not one of relu, gelu,"),
+    "code": ("encoder_xformers_att_config", "__import__('os').mkdir('ran')", "is no value"),
+    "a path that is none": ("decoder_embed_path", -0.5, "not a text"),
     "an endless model": ("encoder_layers", 10**9, "a model with more than"),
     "a wide model": ("decoder_ffn_embed_dim", 10**12, "a model with more than"),
     "wide dynamics": ("dynamics_hidden_dim", 10**7, "a model with more than"),
@@ -68,3 +72,14 @@ def test_endless_peers(peer, tmp_path, capsys):
     save_floater(bad, change=lambda state: setattr(state["args"], name, 10**9), **options)
     assert cli.main(["inspect", str(bad)]) == 1
     assert "a model with more than" in capsys.readouterr().err
+
+
+def test_fairseq_evaluates_no_option_of_a_checkpoint(tmp_path, monkeypatch):
+    """It does so when it builds its own Transformer, too; the checkpoint is refused before."""
+    monkeypatch.chdir(tmp_path)
+    code = "__import__('os').mkdir('ran')"
+    for save in (save_stock, save_floater):
+        save("bad.pt", change=lambda s: setattr(s["args"], "decoder_xformers_att_config", code))
+        with pytest.raises(UserError, match="decoder_xformers_att_config is .* which is no value"):
+            checkpoint_utils.load_checkpoint_to_cpu("bad.pt")
+        assert not (tmp_path / "ran").exists()

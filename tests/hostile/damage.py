@@ -167,8 +167,12 @@ def other_part(good, chance, marker):
 
 def code(good, chance, marker):
     state = loaded(good)
-    where = chance.choice(("whole", "option", "weight", "part"))
-    if where == "option":
+    where = chance.choice(("whole", "option", "text", "weight", "part"))
+    if where == "text":  # fairseq evaluates it
+        altered = vars(state["args"]) if state["cfg"] is None else state["cfg"]["model"]
+        name = chance.choice(("encoder_xformers_att_config", "adaptive_softmax_cutoff"))
+        altered[name] = f"__import__('os').mkdir({str(marker)!r})"
+    elif where == "option":
         state["args"] = Namespace(encoder_layers=Code(marker))
     elif where == "weight":
         state["model"][pick(state["model"], chance)] = Code(marker)
