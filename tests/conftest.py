@@ -59,6 +59,11 @@ WITHIN = {
     "recurrent on shaw": {"position_encoder": "rnn", "position_injection": "bias"}
     | {"base_positions": "shaw"},
     "floater at the first block on fire": {"base_positions": "fire", "position_blocks": "input"},
+    "floater on fire, shifted": {
+        "base_positions": "fire",
+        "fire_length": 4.0,
+        "position_shift": 5,
+    },
     "shifted, scaled": {"position_shift": 5, "attention_log_scale": 6.0},
     "sinusoidal, scaled": {
         "position_encoder": "sinusoidal",

@@ -159,7 +159,7 @@ class Reading(NamedTuple):
         In one row for all where every sentence starts in the first column: pads are masked.
         """
         if isinstance(self.places, int):
-            keys = torch.arange(self.places + 1)[None]
+            keys = torch.arange(self.columns)[None]
             return keys[:, -1:], keys
         numbers = self.places.numbers
         keys = torch.arange(numbers.size(1), device=numbers.device)[None]

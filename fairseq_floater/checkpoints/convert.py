@@ -22,6 +22,13 @@ from fairseq_floater.options import PositionOptions
 BASE_ENCODING = ("encoder_learned_pos", "decoder_learned_pos", "no_token_positional_embeddings")
 
 
+#: options of a model of ours that no new position encoder replaces
+KEPT = (
+    *("position_shift", "attention_log_scale"),
+    *("position_times", "sentence_separator", "sentence_gap"),
+)
+
+
 def convert(
     base: Path, output: Path, positions: Dict[str, Any], arch: Optional[str] = None, seed: int = 1
 ) -> None:
@@ -51,9 +58,11 @@ def convert(
     options_of(base, state)
     if arch is not None:
         _check_shape(base, there, arch)
-    chosen = {**vars(PositionOptions()), **positions}
-    if PositionOptions(**chosen).injection != "bias":
-        chosen |= dict.fromkeys(BASE_ENCODING, False)  # it is replaced
+    kept = {name: there[name] for name in KEPT if name in there}
+    chosen = {**vars(PositionOptions()), **kept, **positions}
+    options = PositionOptions(**chosen)
+    if not options.keeps_input or options.base_positions in ("sinusoidal", "learned", "none"):
+        chosen |= dict.fromkeys(BASE_ENCODING, False)  # it is replaced, or said otherwise
     config = to_config({**there, **chosen})
     torch.manual_seed(seed)
     model = build_model(base, config, state["model"])

@@ -249,6 +249,11 @@ class PositionEncoder(nn.Module):
         }
 
     @classmethod
+    def defining(cls, options: Any) -> Tuple[str, ...]:
+        """The options of ``defined_by`` that count, other options being as they are."""
+        return cls.defined_by
+
+    @classmethod
     def departs_from(cls, options: Any) -> Optional[Dict[str, Any]]:
         """Options of the peer whose logits a new model computes and then bends; None without."""
         return None

@@ -34,6 +34,7 @@ class Departure(FloaterEncoder):
     ):
         super().__init__(tracks, dim, dynamics, **settings)
         self.readout = nn.Parameter(torch.randn(outputs, dim) / dim**0.5)
+        self.load_state_dict(self._vanishing_state())  # where h(t, 0) is not 0, it starts at 0
 
     def start(self, positions: Tensor) -> Tensor:
         """Where it departs from, (positions, outputs), or what broadcasts to it, float64."""

@@ -43,6 +43,7 @@ class FireEncoder(PositionEncoder):
     Options = FireOptions
     injections = ("scores",)
     by_pair = True
+    defined_by = ("fire_length",)  # the parameter is a factor on it
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Dict, List, Optional, Set, Type
+from typing import Any, ClassVar, Dict, List, Optional, Set, Tuple, Type
 
 import torch
 from torch import Tensor, nn
@@ -218,6 +218,12 @@ class FloaterEncoder(PositionEncoder):
     @classmethod
     def from_options(cls, options: FloaterOptions, wanted: Wanted) -> "FloaterEncoder":
         return cls.forms.get(wanted.injection, cls).of(options, wanted)
+
+    @classmethod
+    def defining(cls, options: Any) -> Tuple[str, ...]:
+        angles = ("rotary_base", "rotary_share", "rotary_layout")
+        more = {"rotation": angles, "scores": ("scores_start",)}
+        return cls.defined_by + more.get(options.injection, ())
 
     @classmethod
     def departs_from(cls, options: Any) -> Optional[Dict[str, Any]]:

@@ -228,8 +228,8 @@ def check_combinations(options: EncoderOptions) -> None:
     absolute = options.keeps_input or injections & {"bias", "additive", "rotation"}
     if options.position_shift and not absolute:
         raise UserError(
-            f"--position-shift {options.position_shift} moves positions, but --position-encoder "
-            f"{options.position_encoder} knows distances only: leave it out"
+            f"--position-shift {options.position_shift} moves positions, but those of "
+            f"--position-encoder {options.position_encoder} start nowhere: leave it out"
         )
 
 

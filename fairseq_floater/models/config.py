@@ -103,7 +103,12 @@ def validate(config: FloaterTransformerConfig) -> None:
         _validate_attention(config)
     for stack in _STACKS:
         _validate_kept_layers(config, stack)
-    if config.shares_dynamics and config.encoder_embed_dim != int(config.decoder_embed_dim):
+    wide = config.injection in ("bias", "additive")  # as wide as the blocks
+    if (
+        config.shares_dynamics
+        and wide
+        and config.encoder_embed_dim != int(config.decoder_embed_dim)
+    ):
         raise UserError(
             f"--share-dynamics all needs equal widths, got --encoder-embed-dim "
             f"{config.encoder_embed_dim} and --decoder-embed-dim {config.decoder_embed_dim}: "
@@ -188,13 +193,12 @@ def _validate_base(config: FloaterTransformerConfig) -> None:
         raise UserError(
             "--keep-input-positions contradicts --no-token-positional-embeddings: give one of them"
         )
-    if config.injection == "bias":
-        return
     if learned and not config.keeps_input:
+        replacing = f"--base-positions {base}" if config.base else f"--position-encoder {encoder}"
         raise UserError(
             "--encoder-learned-pos and --decoder-learned-pos choose the base encoding that "
-            f"--position-injection bias keeps, but --position-encoder {encoder} replaces it: "
-            "leave them out, or use --position-encoder learned"
+            f"--position-injection bias keeps, but {replacing} replaces it: leave them out, or use "
+            "--position-encoder learned"
         )
     if config.no_token_positional_embeddings and config.injection == "additive":
         raise UserError(

@@ -40,6 +40,7 @@ COMPARED = tuple(
     "layernorm_embedding",
     "no_cross_attention",
     "cross_self_attention",
+    "attention_log_scale",
 )
 
 #: so many weights that do not fit are named, the others counted
@@ -110,7 +111,7 @@ def different_options(there: Mapping[str, Any], here: Mapping[str, Any]) -> List
     names = COMPARED
     ours, theirs = position_options(here), position_options(there)
     if ours is not None and theirs is not None and ours.kind is theirs.kind:
-        names += ours.kind.defined_by
+        names += ours.kind.defining(ours)
     different = [
         f"{flag_name(name)} is {there[name]} there, {here[name]} here"
         for name in names
@@ -143,6 +144,9 @@ def _start_positions(
     prefix = f"{name}.position_encoder."
     if there.within is not None and there.biases is None and here.biases is not None:
         _move(weights, prefix, f"{name}.base_encoder.")  # what was all is now the base
+    at_input_only = there.at_input == "learned" and there.biases is there.within is None
+    if at_input_only and not stack.additive:  # our own learned table stays where it is
+        _move(weights, prefix, f"{name}.embed_positions.encoder.")
     if there.within != here.within:
         return _start_within(stack, name, weights, there, here)
     has_own = any(key.startswith(prefix) for key in weights)
@@ -162,7 +166,8 @@ def _positions_there(
     name: str, weights: Mapping[str, Tensor], options: Mapping[str, Any], here: Positions
 ) -> Positions:
     """What a stack of the checkpoint has, as far as its weights and options say."""
-    has_own = any(key.startswith(f"{name}.position_encoder.") for key in weights)
+    ours = (f"{name}.position_encoder.", f"{name}.base_encoder.")
+    has_own = any(key.startswith(ours) for key in weights)
     if not options and has_own:
         return here
     learned = not has_own and f"{name}.embed_positions.weight" in weights

@@ -15,7 +15,7 @@ def logits(model, batch):
         return model(**batch)[0]
 
 
-@pytest.mark.parametrize("name", [name for name in WITHIN if name != "shifted, scaled"])
+@pytest.mark.parametrize("name", [name for name in WITHIN if "shifted" not in name])
 def test_four_times_the_training_length(name):
     """Nothing within attention limits the length; in half precision everything stays finite."""
     task = make_task()
@@ -63,6 +63,10 @@ def test_a_learned_table_is_longer_by_the_shift():
 
 STARTS = {
     "floater rotation": ({"position_injection": "rotation"}, {"position_encoder": "rotary"}),
+    "floater rotation from a random h": (
+        {"position_injection": "rotation", "dynamics_init": "random"},
+        {"position_encoder": "rotary"},
+    ),
     "floater scores": (
         {"position_injection": "scores"},
         {"position_encoder": "alibi", "alibi_form": "symmetric"},
@@ -169,6 +173,10 @@ def test_parameter_counts(name):
             "--base-positions sinusoidal says what is at the input",
         ),
         ({"position_encoder": "alibi", "position_shift": 5}, "--position-shift 5 moves positions"),
+        (
+            {"base_positions": "rotary", "encoder_learned_pos": True},
+            "bias keeps, but --base-positions rotary replaces it",
+        ),
         ({"position_shift": -1}, "--position-shift must be >= 0, got -1"),
         ({"attention_log_scale": 1.0}, "--attention-log-scale must be > 1, got 1.0"),
         (

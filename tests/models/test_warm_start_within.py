@@ -38,6 +38,10 @@ GOES_ON = {
         {"position_encoder": "rotary", "keep_input_positions": True},
         {"base_positions": "rotary", "keep_input_positions": True},
     ),
+    "floater on our learned table": (
+        {"position_encoder": "learned", "position_blocks": "input"},
+        {"base_positions": "learned"},
+    ),
     "shaw beside sinusoids": (
         {"position_encoder": "sinusoidal", "position_blocks": "input"},
         {**PEER, "keep_input_positions": True},
@@ -107,6 +111,22 @@ def test_every_peer_starts_from_a_trained_base_model(kind, keep, learned, caplog
             {"base_positions": "rotary"},
             "its encoder has sinusoidal positions at the input, this one none",
         ),
+        (
+            {"position_encoder": "fire"},
+            {"position_encoder": "fire", "fire_length": 8.0},
+            "--fire-length is 512.0 there, 8.0 here",
+        ),
+        (
+            {"position_injection": "rotation"},
+            {"position_injection": "rotation", "rotary_layout": "halves"},
+            "--rotary-layout is interleaved there, halves here",
+        ),
+        (
+            {"position_injection": "scores"},
+            {"position_injection": "scores", "scores_start": "zero"},
+            "--scores-start is alibi there, zero here",
+        ),
+        ({}, {"attention_log_scale": 6.0}, "--attention-log-scale is None there, 6.0 here"),
         ({}, {"position_attention": "self"}, "--position-attention is both there, self here"),
     ],
 )
@@ -116,3 +136,14 @@ def test_other_positions_within_attention_are_refused(there, here, message):
     with pytest.raises(UserError, match=message):
         ours.load_state_dict(Weights.of(theirs.state_dict(), "peer.pt", theirs.options))
     assert all(torch.equal(before[name], w) for name, w in ours.state_dict().items())
+
+
+@pytest.mark.parametrize("base", ["shaw", "relative-bias", "fire"])
+def test_a_plain_state_dict_of_its_own_loads_as_it_is(base, caplog):
+    """Also where the encoder has base positions and no others."""
+    options = {"base_positions": base, "position_attention": "cross"}
+    ours, again = make_model(seed=3, **options), make_model(seed=4, **options)
+    again.load_state_dict(copy.deepcopy(ours.state_dict()))
+    for key, value in ours.state_dict().items():
+        assert torch.equal(value, again.state_dict()[key]), key
+    assert not caplog.text
