@@ -5,6 +5,8 @@ import re
 from dataclasses import Field, fields
 from typing import Any, List, Mapping, Type, get_args
 
+from omegaconf import ListConfig
+
 from fairseq_floater.encoders.flags import flag_name
 
 #: what a flag takes, in words
@@ -32,7 +34,9 @@ def _fits(value: Any, option: "Field[Any]") -> bool:
     if _is_list(option):  # fairseq takes a text of numbers and commas as well
         if isinstance(value, str):
             return re.fullmatch(r"[\d, ]*", value) is not None
-        return isinstance(value, (list, tuple)) and all(_is(part, int) for part in value)
+        return isinstance(value, (list, tuple, ListConfig)) and all(
+            _is(part, int) for part in value
+        )
     if isinstance(option.default, str) and option.default.startswith("${"):
         if isinstance(value, str):  # a reference to another option
             return value.startswith("${")

@@ -121,3 +121,18 @@ def test_a_model_of_ours_with_trajectories_is_refused(trained, tmp_path):
         with pytest.raises(UserError, match="learned positions already, of --position-encoder fl"):
             convert(trained["floater"][0], tmp_path / "x.pt", positions)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_no_new_positions_replace_is_kept(trained, tmp_path):
+    """The scale of the logits and the shift of a model of ours: the translations stay the same."""
+    shifted = {"position_shift": 5, "attention_log_scale": 3.0}
+    plain = {"position_encoder": "sinusoidal", "position_blocks": "input"}
+    convert(trained["stock"][0], tmp_path / "base.pt", {**plain, **shifted})
+    convert(tmp_path / "base.pt", tmp_path / "floater.pt", {})
+    models = [load_model(tmp_path / name).model for name in ("base.pt", "floater.pt")]
+    words = models[0].encoder.embed_tokens.num_embeddings
+    batch = {name: tokens.clamp(max=words - 1) for name, tokens in make_batch().items()}
+    with torch.no_grad():
+        found, wanted = models[1](**batch)[0], models[0](**batch)[0]
+    assert (found - wanted).abs().max() < 1e-5
+    assert models[1].decoder.options.position_shift == 5
