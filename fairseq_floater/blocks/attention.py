@@ -138,7 +138,9 @@ class PositionedAttention(MultiheadAttention):
         if q.dtype == torch.float16:
             q, k = q.float(), k.float()
         # A product of three dimensions is launched sooner than one of four.
-        logits = torch.bmm((q * self.scaling).flatten(0, 1), k.flatten(0, 1).transpose(1, 2))
+        target, source = q.flatten(0, 1), k.flatten(0, 1).transpose(1, 2)
+        nothing = q.new_empty(1, 1, 1)
+        logits = torch.baddbmm(nothing, target, source, beta=0, alpha=self.scaling)
         logits = logits.view(*q.shape[:3], -1)
         if mask is None:
             return logits
@@ -150,7 +152,10 @@ class PositionedAttention(MultiheadAttention):
         self, q: Tensor, k: Tensor, v: Tensor, mask: Optional[Tensor]
     ) -> Tuple[Tensor, Tensor]:
         """What fused attention computes, with the weights (batch, heads, target, source) to see."""
-        weights = torch.softmax(self._logits(q, k, mask), dim=-1, dtype=torch.float32)
+        logits = self._logits(q, k, mask)
+        if logits.dtype in (torch.float16, torch.bfloat16):
+            logits = logits.float()
+        weights = logits.softmax(dim=-1)
         dropped = weights.to(v.dtype)
         if rate := self._dropout_rate():
             dropped = F.dropout(dropped, rate)

@@ -60,4 +60,6 @@ def biased(projection: nn.Linear, x: Tensor, bias: Optional[Bias]) -> Tensor:
         raise RuntimeError("tokens are projected whose positions nobody told")
     y = projection(x)
     vectors = [look_up(track.vectors, track.rows, y) for track in bias]
-    return y + (vectors[0] if len(vectors) == 1 else torch.cat(vectors))
+    if len(vectors) == 1:
+        return y + vectors[0]
+    return y + torch.cat([v.expand(-1, y.size(1), -1) for v in vectors])

@@ -131,7 +131,7 @@ class PositionedLayer:
             parts = {attention: table[part] for attention, part in slices.items()}
             if argument == "position_tracks" and step_weights is not None:
                 new: Mapping[str, AttentionPositions] = {
-                    kind: StepBiases(weight, parts[kind][: weight.size(0) // weight.size(1)])
+                    kind: StepBiases(weight, parts[kind][: len(weight)])
                     for kind, weight in step_weights.items()
                 }
             else:

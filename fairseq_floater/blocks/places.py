@@ -19,10 +19,10 @@ class Places(NamedTuple):
     In a step of a decoding whose tokens all stand at one position, that number says as much.
 
     Attributes:
-        numbers: (batch, length) int64, the number of each token in its sentence, from 0; in
+        numbers: (1 or batch, length) int64, the number of each token in its sentence, from 0; in
             incremental decoding of all tokens so far.
-        own: (batch, length), where each token stands: its number, or a float64 time.
-        source: (batch, source length) likewise of the tokens that cross-attention reads, in a
+        own: (1 or batch, length), where each token stands: its number, or a float64 time.
+        source: (1 or batch, source length) likewise of the tokens that cross-attention reads, in a
             decoder that needs them.
     """
 
@@ -57,6 +57,17 @@ class Rows(NamedTuple):
     def without_pads(self) -> "Rows":
         """With row 0 at pads, which attention masks."""
         return Rows(*(None if rows is None else rows.clamp(min=0) for rows in self))
+
+
+def distinct_rows(padding_mask: Tensor) -> Tensor:
+    """``padding_mask`` (batch, length), or its first row where no token is a pad.
+
+    All rows have the same positions then, and tables are looked up once for all. Only on a CPU:
+    elsewhere to look at the tokens is to wait for the device, and a program cannot.
+    """
+    if padding_mask.device.type != "cpu" or torch.compiler.is_exporting():
+        return padding_mask
+    return padding_mask if bool(padding_mask.any()) else padding_mask[:1]
 
 
 def token_numbers(padding_mask: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from fairseq_floater.blocks.places import (
     Places,
     Reading,
     Rows,
+    distinct_rows,
     sentence_times,
     token_numbers,
 )
@@ -162,10 +163,12 @@ class PositionedStack:
 
         ``vary``: in training, and with --position-shift, draw where each sentence starts.
         """
-        numbers = token_numbers(tokens.eq(self.padding_idx) if pads is None else pads)
-        shift = self._shift(numbers.size(0), numbers.device, vary)
+        pads = tokens.eq(self.padding_idx) if pads is None else pads
+        shift = self._shift(tokens.size(0), tokens.device, vary)
         if not self.options.timed:
+            numbers = token_numbers(distinct_rows(pads))
             return Places.shifted(numbers, numbers, shift)
+        numbers = token_numbers(pads)
         symbol = self.options.sentence_separator
         separator = self.dictionary.index(symbol)
         if separator == self.dictionary.unk():

@@ -13,7 +13,7 @@ from fairseq_floater.blocks.layers import (
     decoder_attentions,
     wrap_layer,
 )
-from fairseq_floater.blocks.places import Places, token_numbers
+from fairseq_floater.blocks.places import Places, distinct_rows, token_numbers
 from fairseq_floater.blocks.positioned import UNLIMITED, PositionedStack, kept_layers
 from fairseq_floater.blocks.tracks import CROSS, JOINT, SELF
 
@@ -45,7 +45,8 @@ class FloaterEncoderStack(PositionedStack, TransformerEncoderBase):
             encoded = super().forward(src_tokens, *args, **kwargs)
         # For cross-attention, where token numbers do not say it all.
         moved = self.options.timed or self.options.position_shift
-        return {**encoded, "places": [places.own]} if moved else encoded
+        own = places.own.expand(len(src_tokens), -1)
+        return {**encoded, "places": [own]} if moved else encoded
 
     def reorder_encoder_out(
         self, encoder_out: Dict[str, List[Tensor]], new_order: Tensor
@@ -128,7 +129,7 @@ class FloaterDecoderStack(PositionedStack, TransformerDecoderBase):
         """Where source tokens stand, (batch, source length): as our encoder says, or by number."""
         if encoder_out.get("places"):
             return encoder_out["places"][0]
-        numbers = token_numbers(encoder_out["encoder_padding_mask"][0])
+        numbers = token_numbers(distinct_rows(encoder_out["encoder_padding_mask"][0]))
         return Places.shifted(numbers, numbers, int(self.options.position_shift)).own
 
     def _extract_left_padded(

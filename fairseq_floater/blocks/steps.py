@@ -19,7 +19,7 @@ class StepBiases(AttentionPositions):
     """Projects queries, keys and values at once, or queries alone.
 
     Args:
-        weight: (3 dim, dim), or (dim, dim) where keys and values are those of an earlier step.
+        weight: (3, dim, dim), or (1, dim, dim) where keys and values are those of an earlier step.
         bias: (3, dim), or (1, dim), with the projections' own biases added.
     """
 
@@ -34,10 +34,11 @@ class StepBiases(AttentionPositions):
         key: Optional[Tensor],
         value: Optional[Tensor],
     ) -> Tuple[Tensor, Optional[Tensor], Optional[Tensor]]:
-        projected = F.linear(query, self.weight, self.bias.flatten())
         if key is None:
-            return projected, None, None
-        q, k, v = projected.chunk(3, dim=-1)
+            return F.linear(query, self.weight[0], self.bias[0]), None, None
+        # (1, batch, dim) by (3, dim, dim): each of the three in one piece.
+        joined = torch.baddbmm(self.bias.unsqueeze(1), query.expand(3, -1, -1), self.weight.mT)
+        q, k, v = joined.split(1)
         return q, k, v
 
 
@@ -58,7 +59,7 @@ class DecodingSteps:
         self, blocks: Sequence[Dict[str, List[nn.Linear]]], projections: Sequence[nn.Linear]
     ):
         self.weights = [
-            {kind: torch.cat([p.weight for p in joined]) for kind, joined in block.items()}
+            {kind: torch.stack([p.weight for p in joined]) for kind, joined in block.items()}
             for block in blocks
         ]
         self.biases = torch.stack([projection.bias for projection in projections])
