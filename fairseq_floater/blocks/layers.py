@@ -72,6 +72,7 @@ class PositionedLayer:
 
     def _choose_forms(self, cfg: Any, side: Any, causal: bool) -> None:
         """From the configuration of the model, and of this block's stack."""
+        self._used: List[PositionedAttention] = []  # those that have positions in this pass
         head_dim = side.embed_dim // side.attention_heads
         self.forms = block_forms(cfg.position_options, self.attentions, causal, head_dim)
 
@@ -128,25 +129,25 @@ class PositionedLayer:
             table = tracks[argument]
             if table is None:
                 continue
+            if step_weights is not None and argument == "position_tracks":
+                for attention, weight in step_weights.items():
+                    bias = table[slices[attention]][: len(weight)]
+                    acting[attention] = StepBiases(weight, bias)
+                continue
             parts = {attention: table[part] for attention, part in slices.items()}
-            if argument == "position_tracks" and step_weights is not None:
-                new: Mapping[str, AttentionPositions] = {
-                    kind: StepBiases(weight, parts[kind][: len(weight)])
-                    for kind, weight in step_weights.items()
-                }
-            else:
-                new = form.in_attention(parts, rows, source_rows)
-            for attention, positions in new.items():
+            for attention, positions in form.in_attention(parts, rows, source_rows).items():
                 other = acting.get(attention)
                 acting[attention] = positions if other is None else Together(other, positions)
         for attention, positions in acting.items():
-            (self.encoder_attn if attention == CROSS else self.self_attn).use(positions)
+            module = self.encoder_attn if attention == CROSS else self.self_attn
+            module.use(positions)
+            self._used.append(module)
         return x
 
     def _release(self) -> None:
         """Attention is without positions again, whatever happened in the pass."""
-        for attention in {kind for part in self.forms.values() for kind in part.slices}:
-            (self.encoder_attn if attention == CROSS else self.self_attn).use(NEUTRAL)
+        while self._used:
+            self._used.pop().use(NEUTRAL)
 
 
 class PositionedEncoderLayer(PositionedLayer, TransformerEncoderLayerBase):
