@@ -137,15 +137,20 @@ def different_computation(
     they do where the dynamics have another size.
     """
     shown = {"max_source_positions", "max_target_positions", "dynamics_hidden_dim"}
-    passed_over = TRAINING | shown | {"position_injection"}
+    passed_over = TRAINING | shown | {"position_injection", "position_attention"}
     names = [f.name for f in fields(FloaterTransformerConfig) if f.name not in passed_over]
     values = [(name, getattr(there, name), getattr(here, name)) for name in names]
     values.append(("position_injection", there.injection, here.injection))
+    values.append(("position_attention", there.attention, here.attention))
     return [
         f"{flag_name(name)} is {theirs} there, {ours} here"
         for name, theirs, ours in values
         if str(theirs) != str(ours)
     ]
+
+
+#: the width of a stack, and what it is shared out over
+_SHARED_OUT = ("embed_dim", "attention_heads")
 
 
 def _validate_sizes(config: FloaterTransformerConfig) -> None:
@@ -157,6 +162,12 @@ def _validate_sizes(config: FloaterTransformerConfig) -> None:
             if value < least:
                 flag = f"--{stack}-{name.replace('_', '-')}"
                 raise UserError(f"{flag} must be >= {least}, got {value}")
+        width, heads = (int(getattr(config, f"{stack}_{n}")) for n in at_least if n in _SHARED_OUT)
+        if width % heads:
+            raise UserError(
+                f"--{stack}-embed-dim {width} cannot be shared out over --{stack}-attention-heads "
+                f"{heads}: use a multiple"
+            )
     for name in ("source", "target"):
         if (value := getattr(config, f"max_{name}_positions")) < 1:
             raise UserError(f"--max-{name}-positions must be >= 1, got {value}")

@@ -11,10 +11,20 @@ from fairseq_floater.training.settings import check_settings, checking_settings
 
 
 def settings(**changed):
-    values = {"ddp_backend": "pytorch_ddp", "max_tokens": 9, "batch_size": None, "update_freq": [1]}
+    values = {
+        "bf16": False,
+        "cpu": True,
+        "ddp_backend": "pytorch_ddp",
+        "max_tokens": 9,
+        "batch_size": None,
+        "update_freq": [1],
+    }
     everything = SimpleNamespace(**{**values, **changed})
     return SimpleNamespace(
-        dataset=everything, distributed_training=everything, optimization=everything
+        common=everything,
+        dataset=everything,
+        distributed_training=everything,
+        optimization=everything,
     )
 
 
@@ -25,6 +35,7 @@ def settings(**changed):
         ({"ddp_backend": "slowmo"}, "use pytorch_ddp or legacy_ddp"),
         ({"max_tokens": -3}, "--max-tokens must be >= 1, got -3"),
         ({"batch_size": 0}, "--batch-size must be >= 1, got 0"),
+        ({"bf16": True, "cpu": True}, "--bf16 with --cpu is fairseq's way to a TPU"),
         ({"update_freq": [2, 0]}, "--update-freq must be >= 1, got 2,0"),
     ],
 )
@@ -64,3 +75,8 @@ def test_sizes(option, flag):
         if option != "decoder_layers" or value < 0:
             with pytest.raises(UserError, match=f"{flag} {value}"):
                 make_model(**{option: value})
+
+
+def test_heads_share_out_the_width():
+    with pytest.raises(UserError, match="--decoder-embed-dim 16 cannot be .*-heads 3: use a mult"):
+        make_model(decoder_attention_heads=3)
