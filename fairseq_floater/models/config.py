@@ -149,10 +149,6 @@ def different_computation(
     ]
 
 
-#: the width of a stack, and what it is shared out over
-_SHARED_OUT = ("embed_dim", "attention_heads")
-
-
 def _validate_sizes(config: FloaterTransformerConfig) -> None:
     """fairseq divides by some of its sizes, and takes others as they are."""
     for stack in _STACKS:
@@ -162,12 +158,6 @@ def _validate_sizes(config: FloaterTransformerConfig) -> None:
             if value < least:
                 flag = f"--{stack}-{name.replace('_', '-')}"
                 raise UserError(f"{flag} must be >= {least}, got {value}")
-        width, heads = (int(getattr(config, f"{stack}_{n}")) for n in at_least if n in _SHARED_OUT)
-        if width % heads:
-            raise UserError(
-                f"--{stack}-embed-dim {width} cannot be shared out over --{stack}-attention-heads "
-                f"{heads}: use a multiple"
-            )
     for name in ("source", "target"):
         if (value := getattr(config, f"max_{name}_positions")) < 1:
             raise UserError(f"--max-{name}-positions must be >= 1, got {value}")

@@ -75,8 +75,3 @@ def test_sizes(option, flag):
         if option != "decoder_layers" or value < 0:
             with pytest.raises(UserError, match=f"{flag} {value}"):
                 make_model(**{option: value})
-
-
-def test_heads_share_out_the_width():
-    with pytest.raises(UserError, match="--decoder-embed-dim 16 cannot be .*-heads 3: use a mult"):
-        make_model(decoder_attention_heads=3)
