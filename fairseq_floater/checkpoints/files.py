@@ -3,13 +3,13 @@
 import functools
 import os
 from pathlib import Path
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, Mapping
 
 import torch
 
 from fairseq_floater.checkpoints.checks import require_intact
 from fairseq_floater.checkpoints.options import model_options, options_of, require_literals
-from fairseq_floater.errors import UserError
+from fairseq_floater.errors import DamagedCheckpoint, UserError
 from fairseq_floater.files import written_whole
 from fairseq_floater.models.soundness import require_sound
 from fairseq_floater.models.warm_start import Weights
@@ -25,6 +25,8 @@ def remembering_options(load: Callable[..., Dict[str, Any]]) -> Callable[..., Di
     @functools.wraps(load)
     def remembering(path: str, *args: Any, **kwargs: Any) -> Dict[str, Any]:
         state = load(path, *args, **kwargs)
+        if not state.get("args") and not state.get("cfg"):
+            raise DamagedCheckpoint(path, "it says nothing of the options of its model")
         options = model_options(state)
         if "position_encoder" in options:
             require_sound(path, state["model"])
@@ -86,6 +88,8 @@ def _require_parts(state: Any) -> None:
     for part, kind in (("task_state", dict), ("extra_state", dict), ("optimizer_history", list)):
         if not isinstance(state.get(part), (kind, type(None))):
             raise ValueError(f"its {part} is no {kind.__name__}, but {type(state[part]).__name__}")
+    if isinstance(cfg := state.get("cfg"), Mapping) and cfg and "model" not in cfg:
+        raise ValueError("its cfg says nothing of the model")
     if not all(isinstance(entry, dict) for entry in state.get("optimizer_history") or ()):
         raise ValueError("its optimizer_history is not of dictionaries")
 

@@ -33,10 +33,6 @@ def check_settings(cfg: Any, model: nn.Module) -> None:
     has_positions = any(isinstance(module, PositionEncoder) for module in model.modules())
     if has_positions and backend in ("fully_sharded", "slowmo"):
         raise UserError(SHARDED)
-    if cfg.common.bf16 and cfg.common.cpu:
-        raise UserError(
-            "--bf16 with --cpu is fairseq's way to a TPU, which is not supported: leave out --bf16"
-        )
     for name in ("max_tokens", "batch_size"):
         value = getattr(cfg.dataset, name)
         if value is not None and value < 1:

@@ -21,10 +21,7 @@ def settings(**changed):
     }
     everything = SimpleNamespace(**{**values, **changed})
     return SimpleNamespace(
-        common=everything,
-        dataset=everything,
-        distributed_training=everything,
-        optimization=everything,
+        dataset=everything, distributed_training=everything, optimization=everything
     )
 
 
@@ -35,7 +32,6 @@ def settings(**changed):
         ({"ddp_backend": "slowmo"}, "use pytorch_ddp or legacy_ddp"),
         ({"max_tokens": -3}, "--max-tokens must be >= 1, got -3"),
         ({"batch_size": 0}, "--batch-size must be >= 1, got 0"),
-        ({"bf16": True, "cpu": True}, "--bf16 with --cpu is fairseq's way to a TPU"),
         ({"update_freq": [2, 0]}, "--update-freq must be >= 1, got 2,0"),
     ],
 )
