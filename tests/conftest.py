@@ -34,7 +34,6 @@ COMBINATIONS = [
 #: positions within attention, alone, beside those of the input, and under FLOATER's biases
 WITHIN = {
     "rotary": {"position_encoder": "rotary"},
-    "rotary, both attentions": {"position_encoder": "rotary", "position_attention": "both"},
     "relative bias, input kept": {
         "position_encoder": "relative-bias",
         "keep_input_positions": True,
@@ -58,8 +57,8 @@ WITHIN = {
     },
     "recurrent on shaw": {"position_encoder": "rnn", "position_injection": "bias"}
     | {"base_positions": "shaw"},
-    "floater at the first block on fire": {"base_positions": "fire", "position_blocks": "input"},
-    "floater on fire, shifted": {
+    "floater at the first block on fire, shifted": {
+        "position_blocks": "input",
         "base_positions": "fire",
         "fire_length": 4.0,
         "position_shift": 5,

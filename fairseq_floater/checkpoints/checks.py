@@ -7,6 +7,9 @@ from typing import IO
 
 from fairseq_floater.errors import DamagedCheckpoint
 
+#: attribute of a folder in an archive; torch would read nothing, and take memory as it is
+FOLDER = 0x10
+
 #: bytes that are read at a time
 BLOCK = 2**20
 
@@ -37,6 +40,8 @@ def _require_intact_archive(path: Path, file: IO[bytes]) -> None:
         for member in members:
             if member.compress_type != zipfile.ZIP_STORED:
                 raise DamagedCheckpoint(path, "torch never compresses", member.filename)
+            if member.is_dir() or member.external_attr & FOLDER:
+                raise DamagedCheckpoint(path, "it says that it is a folder", member.filename)
             if summed:
                 _require_sum(path, archive, member)
 

@@ -168,3 +168,13 @@ def test_damage_anywhere_is_found_or_harmless(good, tmp_path):
         else:
             assert all(torch.equal(weights[name], weight) for name, weight in wanted.items())
     assert found > 20
+
+
+def test_a_part_that_says_it_is_a_folder(good, tmp_path):
+    """Of which torch would read nothing, and take whatever the memory holds for the weight."""
+    content = bytearray(good.read_bytes())
+    entry = content.rindex(b"PK\1\2", 0, content.rindex(b"/data/3"))
+    content[entry + 38] ^= 0x10  # external attributes
+    (tmp_path / "bad.pt").write_bytes(content)
+    with pytest.raises(DamagedCheckpoint, match="/data/3: it says that it is a folder"):
+        read_checkpoint(str(tmp_path / "bad.pt"))
