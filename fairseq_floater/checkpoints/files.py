@@ -8,7 +8,12 @@ from typing import Any, Callable, Dict, Mapping
 import torch
 
 from fairseq_floater.checkpoints.checks import require_intact
-from fairseq_floater.checkpoints.options import model_options, options_of, require_literals
+from fairseq_floater.checkpoints.options import (
+    forget_embedding_files,
+    model_options,
+    options_of,
+    require_literals,
+)
 from fairseq_floater.errors import DamagedCheckpoint, UserError
 from fairseq_floater.files import written_whole
 from fairseq_floater.models.soundness import require_sound
@@ -31,6 +36,7 @@ def remembering_options(load: Callable[..., Dict[str, Any]]) -> Callable[..., Di
         if "position_encoder" in options:
             require_sound(path, state["model"])
             options_of(path, state)
+            forget_embedding_files(state)
         state["model"] = Weights.of(state["model"], path, options)
         return state
 

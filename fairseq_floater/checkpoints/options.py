@@ -3,7 +3,7 @@
 import argparse
 import ast
 from pathlib import Path
-from typing import Any, Dict, Mapping, Union
+from typing import Any, Dict, Mapping, MutableMapping, Union
 
 from fairseq_floater.errors import UserError
 from fairseq_floater.models.config import FloaterTransformerConfig, to_config, validate
@@ -17,6 +17,21 @@ def model_options(state: Mapping[str, Any]) -> Dict[str, Any]:
     if isinstance(model, argparse.Namespace):
         return dict(vars(model))
     return dict(model) if isinstance(model, Mapping) else {}
+
+
+def forget_embedding_files(state: Mapping[str, Any]) -> None:
+    """Take the files of pre-trained embeddings out of the model's options.
+
+    fairseq would read them when it builds the model, on a machine that may not have them, and then
+    load the checkpoint's own embeddings over them.
+    """
+    cfg = state.get("cfg")
+    for model in (state.get("args"), cfg.get("model") if isinstance(cfg, Mapping) else None):
+        for name in ("encoder_embed_path", "decoder_embed_path"):
+            if isinstance(model, argparse.Namespace) and hasattr(model, name):
+                setattr(model, name, None)
+            elif isinstance(model, MutableMapping) and name in model:
+                model[name] = None
 
 
 #: ends of the names of options whose text fairseq evaluates as Python when it builds a Transformer,

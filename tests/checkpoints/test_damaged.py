@@ -176,5 +176,5 @@ def test_a_part_that_says_it_is_a_folder(good, tmp_path):
     entry = content.rindex(b"PK\1\2", 0, content.rindex(b"/data/3"))
     content[entry + 38] ^= 0x10  # external attributes
     (tmp_path / "bad.pt").write_bytes(content)
-    with pytest.raises(DamagedCheckpoint, match="/data/3: it says that it is a folder"):
+    with pytest.raises(DamagedCheckpoint, match=r"/data/3\d*: it says that it is a folder"):
         read_checkpoint(str(tmp_path / "bad.pt"))

@@ -1,10 +1,12 @@
 """Options in a checkpoint that are of the wrong type, of no model, or of one without bounds."""
 
 import pytest
+import torch
 from fairseq import checkpoint_utils
 from saved import save_floater, save_stock
 
 from fairseq_floater import cli
+from fairseq_floater.checkpoints.files import read_checkpoint
 from fairseq_floater.errors import UserError
 
 WRONG = {
@@ -83,3 +85,13 @@ def test_fairseq_evaluates_no_option_of_a_checkpoint(tmp_path, monkeypatch):
         with pytest.raises(UserError, match="decoder_xformers_att_config is .* which is no value"):
             checkpoint_utils.load_checkpoint_to_cpu("bad.pt")
         assert not (tmp_path / "ran").exists()
+
+
+def test_files_of_pre_trained_embeddings_need_not_be_there(tmp_path):
+    """A checkpoint has the embeddings that were read from them, as training left them."""
+    path = save_floater(tmp_path / "moved.pt")
+    state = read_checkpoint(str(path))
+    state["args"].encoder_embed_path = str(tmp_path / "vectors.txt")
+    torch.save(state, path)
+    loaded = checkpoint_utils.load_checkpoint_to_cpu(str(path))
+    assert loaded["args"].encoder_embed_path is None
