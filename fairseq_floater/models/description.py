@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Mapping, Optional
 
 from fairseq_floater.encoders import KINDS, WITHIN_ATTENTION, EncoderOptions, Use
+from fairseq_floater.encoders.flags import flag_name
 
 _OPTIONS = {field.name for field in fields(EncoderOptions)}
 
@@ -60,7 +61,7 @@ def described(use: Use, options: EncoderOptions) -> str:
     """A use within attention, with all that says what its parameters and angles are for."""
     parts = [use.kind.kind if use.injection == use.kind.injections[0] else ""]
     parts[0] = parts[0] or f"{use.kind.kind} {use.injection}"
-    defined = [f"{name} {getattr(options, name)}" for name in use.kind.defining(options)]
+    defined = [f"{flag_name(name)} {getattr(options, name)}" for name in use.kind.defining(options)]
     where = [] if use.attention == "self" else [f"in {use.attention} attentions"]
     where += [] if use.blocks == "all" else ["at the first block"]
     return ", ".join([*parts, *defined, *where])

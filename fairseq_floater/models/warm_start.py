@@ -138,7 +138,18 @@ def _start_positions(
     options_there: Mapping[str, Any],
     options_here: Mapping[str, Any],
 ) -> List[str]:
-    """Add to ``weights`` what a stack's positions start from; says so where it cannot."""
+    """Add to ``weights`` what a stack's positions start from; says so where it cannot.
+
+    | there                  | here                          | what becomes of it          |
+    | ---------------------- | ----------------------------- | --------------------------- |
+    | the same               | the same                      | kept                        |
+    | at the input           | the same, and biases          | kept; biases start at 0     |
+    | at the input           | additive vectors              | the first block's vectors   |
+    | a peer                 | biases on that peer           | it is the base; biases at 0 |
+    | a peer                 | FLOATER that departs from it  | FLOATER's start             |
+    | at the input, or none  | a peer, or biases on one      | the peer starts anew        |
+    | all else               |                               | refused                     |
+    """
     here = positions_of(options_here, name)
     there = _positions_there(name, weights, options_there, here)
     prefix = f"{name}.position_encoder."
@@ -209,11 +220,9 @@ def _start_within(
     if dropped:
         weights.pop(f"{name}.embed_positions.weight", None)
     if there.within is None:
-        fate = "dropped" if dropped else "kept" if here.at_input else "not there"
-        logger.warning(
-            f"the {name} starts with {here.within} positions within attention; those at the input "
-            f"({there.at_input or 'none'}) are {fate}"
-        )
+        fate = "dropped" if dropped else "kept"
+        at_input = f"; those at the input ({there.at_input}) are {fate}" if there.at_input else ""
+        logger.warning(f"the {name} starts with {here.within} positions within attention{at_input}")
     return []
 
 

@@ -92,15 +92,15 @@ def test_every_peer_starts_from_a_trained_base_model(kind, keep, learned, caplog
         (
             {"position_encoder": "rotary"},
             {"position_encoder": "alibi"},
-            "has rotary, .* positions within attention, this one alibi, alibi_form nonsymmetric",
+            "has rotary, .* positions within attention, this one alibi, --alibi-form nonsymmetric",
         ),
         ({"position_encoder": "rotary"}, {}, "has rotary.* within attention, this one none"),
         (
             {"position_encoder": "rotary"},
             {"base_positions": "rotary", "rotary_base": 500.0},
-            "rotary_base 10000.0.* this one rotary, rotary_base 500.0",
+            "--rotary-base 10000.0.* this one rotary, --rotary-base 500.0",
         ),
-        (ALIBI, {"base_positions": "alibi"}, "alibi_form symmetric .*alibi_form nonsymmetric"),
+        (ALIBI, {"base_positions": "alibi"}, "--alibi-form symmetric .*--alibi-form nonsymmetric"),
         (
             {"base_positions": "rotary"},
             {"position_encoder": "rotary"},
