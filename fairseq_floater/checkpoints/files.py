@@ -13,6 +13,7 @@ from fairseq_floater.checkpoints.options import (
     model_options,
     options_of,
     require_literals,
+    require_shared_out,
 )
 from fairseq_floater.errors import DamagedCheckpoint, UserError
 from fairseq_floater.files import written_whole
@@ -33,6 +34,7 @@ def remembering_options(load: Callable[..., Dict[str, Any]]) -> Callable[..., Di
         if not state.get("args") and not state.get("cfg"):
             raise DamagedCheckpoint(path, "it says nothing of the options of its model")
         options = model_options(state)
+        require_shared_out(path, options)
         if "position_encoder" in options:
             require_sound(path, state["model"])
             options_of(path, state)

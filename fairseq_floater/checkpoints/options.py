@@ -19,6 +19,23 @@ def model_options(state: Mapping[str, Any]) -> Dict[str, Any]:
     return dict(model) if isinstance(model, Mapping) else {}
 
 
+def require_shared_out(checkpoint: Union[Path, str], options: Mapping[str, Any]) -> None:
+    """Refuse a Transformer whose heads do not share out its width, as fairseq does without a name.
+
+    Raises:
+        UserError: naming the options.
+    """
+    for stack in ("encoder", "decoder"):
+        width = options.get(f"{stack}_embed_dim")
+        heads = options.get(f"{stack}_attention_heads")
+        if isinstance(width, int) and isinstance(heads, int) and heads > 0 and width % heads:
+            raise UserError(
+                f"checkpoint {checkpoint} is of no model: its --{stack}-embed-dim {width} cannot "
+                f"be shared out over --{stack}-attention-heads {heads}; copy it again, or put an "
+                "earlier one in its place"
+            )
+
+
 def forget_embedding_files(state: Mapping[str, Any]) -> None:
     """Take the files of pre-trained embeddings out of the model's options.
 

@@ -87,6 +87,18 @@ def test_fairseq_evaluates_no_option_of_a_checkpoint(tmp_path, monkeypatch):
         assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize("save", [save_floater, save_stock])
+def test_heads_that_do_not_share_out_the_width(save, tmp_path):
+    path = save(tmp_path / "bad.pt")
+    state = read_checkpoint(str(path))
+    options = state["args"] or state["cfg"]["model"]
+    change = options.__setitem__ if isinstance(options, dict) else vars(options).__setitem__
+    change("encoder_attention_heads", 3)
+    torch.save(state, path)
+    with pytest.raises(UserError, match="bad.pt is of no model: its --encoder-embed-dim 16 cannot"):
+        checkpoint_utils.load_checkpoint_to_cpu(str(path))
+
+
 def test_files_of_pre_trained_embeddings_need_not_be_there(tmp_path):
     """A checkpoint has the embeddings that were read from them, as training left them."""
     path = save_floater(tmp_path / "moved.pt")
