@@ -33,6 +33,23 @@ from fairseq_floater.errors import UserError
 UNLIMITED = 10**9
 
 
+#: the largest limit of the length that can be given, in positions
+MOST_POSITIONS = 1_000_000
+
+
+def require_bounded(name: str, limit: int) -> None:
+    """Refuse a limit of the length for which fairseq could not make its sinusoids.
+
+    Raises:
+        UserError: naming the option, its value and the bound.
+    """
+    if limit > MOST_POSITIONS:
+        raise UserError(
+            f"--{name.replace('_', '-')} must be at most {MOST_POSITIONS:,}, got {limit}: leave it "
+            "out, and there is no limit where positions have none"
+        )
+
+
 class PositionedStack:
     """Mixed into fairseq's stacks.
 

@@ -14,7 +14,12 @@ from fairseq_floater.blocks.layers import (
     wrap_layer,
 )
 from fairseq_floater.blocks.places import Places, distinct_rows, token_numbers
-from fairseq_floater.blocks.positioned import UNLIMITED, PositionedStack, kept_layers
+from fairseq_floater.blocks.positioned import (
+    UNLIMITED,
+    PositionedStack,
+    kept_layers,
+    require_bounded,
+)
 from fairseq_floater.blocks.tracks import CROSS, JOINT, SELF
 
 __all__ = [
@@ -33,6 +38,7 @@ class FloaterEncoderStack(PositionedStack, TransformerEncoderBase):
     causal = False
 
     def __init__(self, cfg: Any, dictionary: Any, embed_tokens: Any, return_fc: bool = False):
+        require_bounded(self.limit_name, cfg.max_source_positions)
         super().__init__(cfg, dictionary, embed_tokens, return_fc)
         self._install_positions(cfg, cfg.encoder, "encoder", (SELF,), cfg.max_source_positions)
 
@@ -71,6 +77,7 @@ class FloaterDecoderStack(PositionedStack, TransformerDecoderBase):
         no_encoder_attn: bool = False,
         output_projection: Optional[nn.Module] = None,
     ):
+        require_bounded(self.limit_name, cfg.max_target_positions)
         super().__init__(cfg, dictionary, embed_tokens, no_encoder_attn, output_projection)
         attentions = decoder_attentions(cfg, no_encoder_attn)
         limit = cfg.max_target_positions

@@ -5,6 +5,7 @@ import ast
 from pathlib import Path
 from typing import Any, Dict, Mapping, MutableMapping, Union
 
+from fairseq_floater.blocks.positioned import require_bounded
 from fairseq_floater.errors import UserError
 from fairseq_floater.models.config import FloaterTransformerConfig, to_config, validate
 from fairseq_floater.models.size import require_size_of
@@ -93,6 +94,8 @@ def options_of(checkpoint: Union[Path, str], state: Mapping[str, Any]) -> Floate
         if "position_encoder" in options:
             validate(config)
         require_size_of(config, state["model"])
+        for name in ("max_source_positions", "max_target_positions"):
+            require_bounded(name, getattr(config, name))
     except UserError as error:
         raise impossible(checkpoint, error) from None
     return config

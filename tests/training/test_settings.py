@@ -58,6 +58,11 @@ def test_what_fairseq_lacks_for_sharding(monkeypatch, capsys):
     assert "use pytorch_ddp or legacy_ddp" in capsys.readouterr().err
 
 
+def test_no_table_of_a_thousand_million_positions():
+    with pytest.raises(UserError, match="--max-target-positions must be at most 1,000,000, got 10"):
+        make_model(max_target_positions=10**9)
+
+
 @pytest.mark.parametrize(
     "option, flag",
     [("encoder_attention_heads", "--encoder-attention-heads must be >= 1, got"),
