@@ -161,6 +161,11 @@ def _validate_sizes(config: FloaterTransformerConfig) -> None:
     for name in ("source", "target"):
         if (value := getattr(config, f"max_{name}_positions")) < 1:
             raise UserError(f"--max-{name}-positions must be >= 1, got {value}")
+    if config.base_layers != 0:  # they ask torch for its processes as soon as a model is built
+        raise UserError(
+            f"--base-layers {config.base_layers} is not supported: its layers live on several GPUs "
+            "at once and have no positions; leave it out"
+        )
 
 
 def _validate_kept_layers(config: FloaterTransformerConfig, stack: str) -> None:

@@ -76,3 +76,8 @@ def test_sizes(option, flag):
         if option != "decoder_layers" or value < 0:
             with pytest.raises(UserError, match=f"{flag} {value}"):
                 make_model(**{option: value})
+
+
+def test_no_base_layers():
+    with pytest.raises(UserError, match="--base-layers 1 is not supported"):
+        make_model(base_layers=1)
