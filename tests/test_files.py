@@ -101,9 +101,11 @@ def test_only_files_are_replaced(kind, tmp_path):
 
 
 WRITER = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from fairseq_floater.files import written_whole
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as does one of nohup's
 with written_whole(Path(sys.argv[1])) as file:
     file.write(b"half")
     file.flush()

@@ -51,9 +51,11 @@ def test_two_at_once_do_not_share(tmp_path):
 
 
 WAITING = """
-import sys, time
+import signal, sys, time
 from stages import report_errors
 from whole import filled, written
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as does one of nohup's
 def wait():
     with written(Path(sys.argv[1]) / "file"), filled(Path(sys.argv[1]) / "folder"):
         print("ready", flush=True)
