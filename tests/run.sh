@@ -11,5 +11,7 @@ mypy
 # (nproc alone takes OMP_NUM_THREADS for the number of cores.)
 # What keeps the allocator's pages for long trainings costs short ones time.
 unset GLIBC_TUNABLES
+# Hundreds of programs import the plugin: it is compiled once.
+unset PYTHONDONTWRITEBYTECODE
 OMP_NUM_THREADS=1 exec python -m pytest tests -n "$(env -u OMP_NUM_THREADS nproc)" \
     --dist loadfile --no-loadscope-reorder "$@"
