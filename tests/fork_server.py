@@ -28,6 +28,7 @@ import socket
 import sys
 import threading
 import types
+import warnings
 import weakref
 from pathlib import Path
 
@@ -36,6 +37,17 @@ IMPORTED = (
     *("torch", "fairseq", "fairseq.trainer", "fairseq.sequence_generator", "hydra"),
     *("torch._dynamo", "matplotlib.figure", "matplotlib.backends.backend_agg", "sacremoses"),
 )
+
+
+def compose():
+    """Make a configuration as fairseq's programs do: hydra takes longest for its first one."""
+    from fairseq import options
+    from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+
+    with warnings.catch_warnings(action="ignore"):  # a program still gives each of them once
+        parser = options.get_training_parser()
+        args = options.parse_args_and_arch(parser, ["data", "--arch", "transformer"])
+        convert_namespace_to_omegaconf(args)
 
 
 class Server:
@@ -146,6 +158,7 @@ if __name__ == "__main__":
     logging.disable()
     for name in IMPORTED:
         importlib.import_module(name)
+    compose()
     logging.disable(logging.NOTSET)
     for finalizer in weakref.finalize._registry:  # of torch's operators, one by one
         finalizer.atexit = False
