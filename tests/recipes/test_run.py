@@ -197,7 +197,7 @@ def test_warm_start_goes_on_from_the_average_of_the_base_model(warm):
 def test_what_is_done_is_not_done_again(warm):
     runs, _ = warm
     before = {path: path.stat().st_mtime_ns for path in runs.rglob("*.log")}
-    options = ["--runs", runs, "--stage", 2, "--train", SHORT]
+    options = ["--runs", runs, "--stage", 2, "--stop-stage", 5, "--train", SHORT]
     again = run("warm_tiny/en-de/floater-all-warm", *options)
     assert again.returncode == 0, again.stderr
     # train and average of the base model; train, average, twice generate, score of the row
