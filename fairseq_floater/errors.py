@@ -33,6 +33,24 @@ class DamagedCheckpoint(UserError):
             f"checkpoint {path} is damaged{where}: {reason}; copy it again, or put an earlier one "
             "in its place"
         )
+        self.reason = f"{what}: {reason}" if what else reason
+
+
+class NoCheckpoint(DamagedCheckpoint):
+    """A file that is not all of a checkpoint; ``said`` is what torch or zipfile say of it."""
+
+    def __init__(self, path: Union[Path, str], said: str):
+        UserError.__init__(
+            self,
+            f"checkpoint {path} cannot be read, it is truncated or not a fairseq checkpoint "
+            f"({said}): copy it again, or put an earlier one in its place",
+        )
+        self.reason = "it is truncated or no checkpoint of a training"
+
+
+def first_line(error: BaseException) -> str:
+    """The kind of an error and what it says first."""
+    return f"{type(error).__name__}: {error}".splitlines()[0][:120]
 
 
 Excepthook = Callable[[Type[BaseException], BaseException, Optional[TracebackType]], Any]

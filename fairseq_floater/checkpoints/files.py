@@ -7,7 +7,6 @@ from typing import Any, Callable, Dict, Mapping
 
 import torch
 
-from fairseq_floater.checkpoints.checks import require_intact
 from fairseq_floater.checkpoints.options import (
     forget_embedding_files,
     model_options,
@@ -15,8 +14,9 @@ from fairseq_floater.checkpoints.options import (
     require_literals,
     require_shared_out,
 )
-from fairseq_floater.errors import DamagedCheckpoint, UserError
+from fairseq_floater.errors import DamagedCheckpoint, UserError, first_line
 from fairseq_floater.files import written_whole
+from fairseq_floater.intact import require_intact, unreadable
 from fairseq_floater.models.soundness import require_sound
 from fairseq_floater.models.warm_start import Weights
 
@@ -84,7 +84,7 @@ def _explaining(load: Callable[..., Dict[str, Any]]) -> Callable[..., Dict[str, 
                     f"checkpoint {path} holds more than plain data and is refused: load only "
                     f"checkpoints that fairseq wrote ({_unsafe_part(error)})"
                 ) from error
-            raise UserError(_UNREADABLE.format(path=path, error=first_line(error))) from error
+            raise unreadable(path, error) from error
 
     return explained
 
@@ -115,21 +115,11 @@ def read_checkpoint(path: str) -> Dict[str, Any]:
 #: how torch says that it found more than plain data, rather than no data
 _REFUSALS = ("GLOBAL", "unrecognized function", "allowlisted via")
 
-_UNREADABLE = (
-    "checkpoint {path} cannot be read, it is truncated or not a fairseq checkpoint ({error}): "
-    "copy it again, or put an earlier one in its place"
-)
-
 
 def write_checkpoint(state: Dict[str, Any], path: Path) -> None:
     """Write all of a checkpoint or, if that fails, nothing."""
     with written_whole(path) as file:
         torch.save(state, file)
-
-
-def first_line(error: BaseException) -> str:
-    """The kind of an error and what it says first."""
-    return f"{type(error).__name__}: {error}".splitlines()[0][:120]
 
 
 def _unsafe_part(error: BaseException) -> str:

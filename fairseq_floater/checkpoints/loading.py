@@ -7,9 +7,9 @@ from typing import Any, Dict, Mapping, NamedTuple, Tuple
 from fairseq.data import Dictionary
 from torch import Tensor
 
-from fairseq_floater.checkpoints.files import first_line, read_checkpoint
+from fairseq_floater.checkpoints.files import read_checkpoint
 from fairseq_floater.checkpoints.options import impossible, model_options, options_of
-from fairseq_floater.errors import UserError
+from fairseq_floater.errors import UserError, first_line
 from fairseq_floater.models.config import FloaterTransformerConfig
 from fairseq_floater.models.floater_transformer import FloaterTransformerModel
 from fairseq_floater.models.soundness import require_sound

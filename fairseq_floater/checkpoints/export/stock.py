@@ -31,11 +31,11 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from fairseq_floater.checkpoints.export import DEFAULT_POSITIONS, Lengths, require_whole_positions
-from fairseq_floater.checkpoints.files import first_line, write_checkpoint
+from fairseq_floater.checkpoints.files import write_checkpoint
 from fairseq_floater.checkpoints.loading import load_model
 from fairseq_floater.checkpoints.options import impossible, model_options
 from fairseq_floater.encoders import WITHIN_ATTENTION, PositionEncoder
-from fairseq_floater.errors import UserError
+from fairseq_floater.errors import UserError, first_line
 from fairseq_floater.files import require_other_file
 from fairseq_floater.models.config import FloaterTransformerConfig
 from fairseq_floater.models.floater_transformer import FloaterTransformerModel

@@ -1,17 +1,24 @@
-"""Whether a file is still what was written: torch takes a flipped bit for a weight."""
+"""Whether a checkpoint is still what was written: torch takes a flipped bit for a weight."""
 
+import errno
 import os
 import zipfile
 from pathlib import Path
-from typing import IO
+from typing import IO, Union
 
-from fairseq_floater.errors import DamagedCheckpoint
+from fairseq_floater.errors import DamagedCheckpoint, NoCheckpoint, UserError, first_line
 
 #: attribute of a folder in an archive; torch would read nothing, and take memory as it is
 FOLDER = 0x10
 
 #: bytes that are read at a time
 BLOCK = 2**20
+
+#: errors of the machine and its disks, which say nothing of a file
+_MACHINE = (errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ETIMEDOUT)
+
+#: how torch says that there is too little memory
+_MEMORY = ("allocate memory", "unable to mmap")
 
 
 def require_intact(path: Path) -> None:
@@ -21,13 +28,32 @@ def require_intact(path: Path) -> None:
 
     Raises:
         DamagedCheckpoint: naming the part of the file that is not as it was written.
-        Exception: of several kinds, if it is no whole archive.
-        OSError: if it cannot be read.
+        UserError: if it cannot be read, through no fault of its own.
+        FileNotFoundError, IsADirectoryError, PermissionError: as ``open`` does.
     """
     with path.open("rb") as file:
-        if file.read(4) == b"PK\3\4":
-            _require_intact_archive(path, file)
-        # else it is in torch's older format, or no checkpoint: torch says which
+        try:
+            if file.read(4) == b"PK\3\4":
+                _require_intact_archive(path, file)
+            # else it is in torch's older format, or no checkpoint: torch says which
+        except UserError:
+            raise
+        except Exception as error:  # zipfile's reasons for a bad archive are of every kind
+            raise unreadable(path, error) from error
+
+
+def unreadable(path: Union[Path, str], error: Exception) -> UserError:
+    """What to tell of an ``error`` in reading a checkpoint: whether the file is damaged.
+
+    It is, unless the machine has too little memory, say, or its disk fails.
+    """
+    of_the_machine = isinstance(error, MemoryError) or getattr(error, "errno", None) in _MACHINE
+    if of_the_machine or any(mark in str(error) for mark in _MEMORY):
+        return UserError(
+            f"checkpoint {path} could not be read, which need not be its fault "
+            f"({first_line(error)}): free some memory, or see to the disk, and run again"
+        )
+    return NoCheckpoint(path, first_line(error))
 
 
 def _require_intact_archive(path: Path, file: IO[bytes]) -> None:
