@@ -1,13 +1,15 @@
 """Files that are written whole or not at all, and never over what they are made from."""
 
 import errno
+import fcntl
 import io
 import os
+import re
 import secrets
 import signal
 import stat
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Iterator, Optional, Set, Tuple
 
@@ -16,27 +18,35 @@ from fairseq_floater.errors import UserError
 #: end of the names of files that are being written; they begin with a dot
 PART = ".part"
 
+#: those names, with that of the file
+_PARTS = re.compile(rf"\.(.+)\.[0-9a-f]{{16}}{re.escape(PART)}", re.DOTALL)
+
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[BinaryIO]:
+def written_whole(path: Path, through_links: bool = True) -> Iterator[BinaryIO]:
     """A file to write that takes the place of ``path`` once it is complete, or leaves no trace.
 
     It is written beside ``path`` under a name that nobody can foresee, and is on the disk before
     it is renamed. An existing file keeps its mode; of a symbolic link, the file that it names is
-    replaced. An error, and a signal that ends the program, remove what has been written so far.
+    replaced, or the link itself. An error, and a signal that ends the program, remove what has been
+    written so far; where a kill left that, the next to write ``path`` removes it.
 
     The file never refuses to be written to: torch's own code aborts the program where it does. A
     full disk is remembered, and raised at the end.
 
+    Args:
+        through_links: replace the file that a symbolic link names, not the link.
+
     Raises:
         OSError: with the name ``path``, if it cannot be written.
     """
-    target = Path(os.path.realpath(path))
+    target = Path(os.path.realpath(path)) if through_links else path
     # The longest name that a folder takes has 255 bytes.
     name = os.fsdecode(os.fsencode(target.name)[:200])
     part = target.with_name(f".{name}.{secrets.token_hex(8)}{PART}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(target.parent, name)
         mode = _mode(target)
         with _removed_in_the_end(part):
             yield from _written(part, mode)
@@ -47,6 +57,22 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
             raise
         # A full disk does not say which file it had no place for.
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
+def remove_leftovers(folder: Path, name: str = "") -> None:
+    """Delete what killed programs were writing to ``folder``, or to the file ``name`` in it.
+
+    Whoever writes such a file holds a lock on it, which ends with the program.
+    """
+    for part in folder.glob(f".*{PART}") if folder.is_dir() else ():
+        found = _PARTS.fullmatch(part.name)
+        if found and found[1] in (name or found[1],) and part.is_file():
+            try:
+                with part.open("rb") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    part.unlink(missing_ok=True)
+            except OSError:  # it is being written, is another user's, or is gone
+                pass
 
 
 def require_other_file(output: Path, *inputs: Path) -> None:
@@ -99,6 +125,8 @@ class _Patient(io.FileIO):
 def _written(part: Path, mode: Optional[int]) -> Iterator[BinaryIO]:
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     number = os.open(part, flags, 0o666 if mode is None else mode)
+    with suppress(OSError):  # some network disks have no locks
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
     raw = _Patient(number, "wb")
     with io.BufferedWriter(raw) as file:
         try:
@@ -129,12 +157,13 @@ def _mode(target: Path) -> Optional[int]:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Have the new name on the disk, too."""
-    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
+    """Have the new name on the disk, too, where the folder may be opened; the file is there."""
+    with suppress(OSError):
+        number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
 
 
 #: files that are being written, each with the process that writes it

@@ -1,5 +1,6 @@
 """What of a save folder is whole: its checkpoints, how far each has come, and what a kill left."""
 
+import filecmp
 import re
 import zipfile
 from pathlib import Path
@@ -7,14 +8,14 @@ from typing import Any, Iterator, List, NamedTuple, Optional, Tuple
 
 import torch
 
-#: the checkpoint that fairseq goes on from
-LAST = "checkpoint_last.pt"
+from fairseq_floater.errors import DamagedCheckpoint, UserError
+from fairseq_floater.intact import require_intact, unreadable
+
+#: the checkpoint that fairseq goes on from, and the one whose score on the validation set is best
+LAST, BEST = "checkpoint_last.pt", "checkpoint_best.pt"
 
 #: all that fairseq saves to go on from; not its ``crash.pt``, the state of a training that failed
 _NAMES = re.compile(r"checkpoint(\d+|_\d+_\d+|_best|_last|\.best_.+)\.pt")
-
-#: what ``files.written_whole`` writes to until a checkpoint is complete
-_LEFTOVERS = re.compile(r"\.(checkpoint.*|crash)\.pt\..+\.part")
 
 
 class Kept(NamedTuple):
@@ -37,41 +38,60 @@ class Broken(NamedTuple):
         return f"{self.path} is broken: {self.reason}"
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Delete the files that a killed training was writing."""
-    for path in folder.glob(".*.part"):
-        if _LEFTOVERS.fullmatch(path.name):
-            path.unlink(missing_ok=True)
-
-
 def newest_whole(folder: Path) -> Tuple[Optional[Kept], List[Broken]]:
     """The checkpoint to go on from, and those that were found to be broken on the way to it.
 
     That is the one with most updates. But a whole ``checkpoint_last.pt`` is left for those only
     that were written after it: whoever puts an earlier checkpoint in its place wants to go back.
+
+    Raises:
+        UserError: if one cannot be read, through no fault of its own.
     """
     broken: List[Broken] = []
     found: List[Kept] = []
-    for path in sorted(folder.glob("checkpoint*.pt")) if folder.is_dir() else ():
-        if _NAMES.fullmatch(path.name):
-            try:
-                found.append(Kept(path, _updates(path)))
-            except _Unreadable as error:
-                broken.append(Broken(path, str(error)))
+    for path in _checkpoints(folder):
+        try:
+            found.append(Kept(path, _updates(path)))
+        except DamagedCheckpoint as error:
+            broken.append(Broken(path, error.reason))
     found.sort(key=lambda kept: (kept.updates, kept.path.name == LAST), reverse=True)
     whole = _whole(found, broken)
     newest = next(whole, None)
     if newest is None or newest.path.name == LAST:
         return newest, broken
     last = next((kept for kept in whole if kept.path.name == LAST), None)
-    if last is not None and last.path.stat().st_mtime_ns > newest.path.stat().st_mtime_ns:
+    if last is not None and _since(last.path) > _since(newest.path):
         return last, broken
     return newest, broken
 
 
+def is_only_copy(path: Path) -> bool:
+    """Whether no other checkpoint of its folder holds the same bytes."""
+    others = (other for other in _checkpoints(path.parent) if other != path)
+    return not any(filecmp.cmp(path, other, shallow=False) for other in others if other.is_file())
+
+
+def should_be_best(newest: Kept) -> bool:
+    """Whether fairseq ended between saving it and copying it to ``checkpoint_best.pt``.
+
+    By then the best score is its own, so that only a better one would be copied there later.
+    """
+    scores = _state(newest.path).get("extra_state")
+    score = scores.get("val_loss") if isinstance(scores, dict) else None
+    if score is None or score != scores.get("best"):
+        return False
+    try:
+        return _updates(newest.path.with_name(BEST)) < newest.updates
+    except DamagedCheckpoint:  # there is none, perhaps
+        return True
+
+
 def what_is_left(folder: Path) -> str:
     """In words, what a training in this folder can go on from."""
-    newest, _ = newest_whole(folder)
+    try:
+        newest, _ = newest_whole(folder)
+    except (UserError, OSError) as error:
+        return f"what is left in {folder} could not be read: {error}"
     if newest is None:
         return f"no checkpoint was saved in {folder} before"
     return f"the newest whole checkpoint is {newest}"
@@ -80,36 +100,45 @@ def what_is_left(folder: Path) -> str:
 def _whole(found: List[Kept], broken: List[Broken]) -> Iterator[Kept]:
     """Those whose every byte is as it was written; the others are added to ``broken``."""
     for kept in found:
-        if reason := _damage(kept.path):
-            broken.append(Broken(kept.path, reason))
+        try:
+            require_intact(kept.path)
+        except DamagedCheckpoint as error:
+            broken.append(Broken(kept.path, error.reason))
         else:
             yield kept
 
 
-class _Unreadable(Exception):
-    """A file is no checkpoint; the message says why."""
+def _checkpoints(folder: Path) -> List[Path]:
+    """All that a training may go on from, by name."""
+    found = folder.glob("checkpoint*.pt") if folder.is_dir() else ()
+    return sorted(path for path in found if _NAMES.fullmatch(path.name))
+
+
+def _since(path: Path) -> int:
+    """When a file came to its place, in nanoseconds; a file that is moved keeps its other times."""
+    return path.lstat().st_ctime_ns
 
 
 def _updates(path: Path) -> int:
-    """After how many updates it was saved. Of a large file only the structure is read."""
+    """After how many updates it was saved; raises as ``_state``."""
+    state = _state(path)
     try:
-        state: Any = torch.load(
-            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
-        )
         return int(state["optimizer_history"][-1]["num_updates"])
+    except Exception as error:  # it may be of any shape
+        raise unreadable(path, error) from error
+
+
+def _state(path: Path) -> Any:
+    """What is in a checkpoint. Of a large file only the structure is read.
+
+    Raises:
+        DamagedCheckpoint: if it is none, or none is there.
+        UserError: if it cannot be read, through no fault of its own.
+    """
+    try:
+        mapped = zipfile.is_zipfile(path)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except PermissionError:
         raise
     except Exception as error:  # torch's reasons for a bad file are of every kind, also EINVAL
-        raise _Unreadable("it is truncated or no checkpoint of a training") from error
-
-
-def _damage(path: Path) -> Optional[str]:
-    """What differs from what was written, by the checksums of a zip file, as torch writes."""
-    if not zipfile.is_zipfile(path):
-        return None  # of an old version of torch, which ``_updates`` has read
-    try:
-        with zipfile.ZipFile(path) as archive:
-            member = archive.testzip()
-    except (zipfile.BadZipFile, EOFError) as error:
-        return str(error)
-    return f"the checksum of {member} is wrong" if member else None
+        raise unreadable(path, error) from error

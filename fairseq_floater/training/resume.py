@@ -10,7 +10,14 @@ from typing import Any, Callable, Dict, Tuple
 import torch
 
 from fairseq_floater.errors import OTHER_OPTIMIZER, UserError
-from fairseq_floater.training.kept import LAST, newest_whole, remove_leftovers
+from fairseq_floater.files import remove_leftovers
+from fairseq_floater.training.kept import (
+    BEST,
+    LAST,
+    is_only_copy,
+    newest_whole,
+    should_be_best,
+)
 from fairseq_floater.training.saving import copy_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -49,10 +56,13 @@ def _end_what_has_ended(trainer: Any) -> None:
 def mend_last(folder: Path) -> None:
     """Make ``checkpoint_last.pt`` the newest whole checkpoint of ``folder``, and log it.
 
-    A broken one is kept beside it, as ``checkpoint_last.pt.broken``.
+    A broken one is kept beside it, as ``checkpoint_last.pt.broken``, and one that is nowhere else
+    as ``checkpoint_last.pt.before``. If the newest has the best score, ``checkpoint_best.pt`` is
+    made of it, too.
 
     Raises:
-        UserError: if there is only a part of one, and nothing else to go on from.
+        UserError: if there is only a part of one, and nothing else to go on from; or if one cannot
+            be read, through no fault of its own.
     """
     last = folder / LAST
     newest, broken = newest_whole(folder)
@@ -61,12 +71,22 @@ def mend_last(folder: Path) -> None:
             f"checkpoint {last} cannot be read, it is truncated or not a fairseq checkpoint, and "
             f"{folder} has no whole one: put one there, or delete it to train anew"
         )
-    if newest is None or newest.path == last:  # fairseq starts anew, or says why it cannot
+    if newest is None:  # fairseq starts anew, or says why it cannot
+        return
+    if should_be_best(newest):
+        copy_checkpoint(newest.path, folder / BEST)
+        logger.warning(f"{BEST} is now {newest}, which has the best score")
+    if newest.path == last:
         return
     why = [str(one) for one in broken]
+    aside = ""
     if any(one.path == last for one in broken):
-        os.replace(last, last.with_name(f"{LAST}.broken"))
-        why.append(f"kept as {LAST}.broken")
+        aside = f"{LAST}.broken"
+    elif last.is_file() and not last.is_symlink() and is_only_copy(last):
+        aside = f"{LAST}.before"
+    if aside:
+        os.replace(last, last.with_name(aside))
+        why.append(f"{LAST} is kept as {aside}")
     copy_checkpoint(newest.path, last)
     because = f" ({', '.join(why)})" if why else ""
     logger.warning(f"going on from the newest whole checkpoint, {newest}{because}")

@@ -1,10 +1,11 @@
 """Checkpoints that are written whole or not at all, whenever a training is killed."""
 
 import functools
+import io
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Iterator, Optional
 
 import torch
 from fairseq.file_io import PathManager
@@ -25,7 +26,8 @@ def saving_whole(save: Callable[..., None]) -> Callable[..., None]:
     def save_whole(obj: Any, filename: Any, async_write: bool = False) -> None:
         if async_write or not _is_local(filename):
             return save(obj, filename, async_write=async_write)
-        with _explaining(filename), written_whole(Path(filename)) as file:
+        # Whoever links checkpoint_last.pt to an earlier one does not want that one replaced.
+        with _explaining(filename), written_whole(Path(filename), through_links=False) as file:
             torch.save(obj, file)
 
     return save_whole
@@ -46,9 +48,21 @@ def copying_whole(copy: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def copy_checkpoint(source: Path, target: Path) -> None:
-    """Copy all of a file or, if that fails, nothing."""
-    with source.open("rb") as whole, written_whole(target) as file:
+    """Copy all of a file or, if that fails, nothing; a link at ``target`` is replaced."""
+    with _Source(source) as whole, written_whole(target, through_links=False) as file:
         shutil.copyfileobj(whole, file, 2**20)
+
+
+class _Source(io.FileIO):
+    """A file that is copied: what fails in reading it is not told of the one that is written."""
+
+    def read(self, size: Optional[int] = -1) -> Any:
+        try:
+            return super().read(-1 if size is None else size)
+        except OSError as error:
+            raise UserError(
+                f"{self.name} cannot be read: {error.strerror}: see to its disk, and run again"
+            ) from error
 
 
 def _is_local(filename: Any) -> bool:

@@ -4,9 +4,10 @@
 
 Each training is killed once, by SIGKILL to its process group: every other one at any time, the
 others a random moment after it has begun to write its n-th checkpoint. Then it is run again until
-it ends, and its parameters and the state of its optimizer must be those of a training that nobody
-killed, bit for bit. A script that is stopped goes on where it was, in the same folder. The exit
-code is 1 if any training differs.
+it ends, and the parameters and the state of the optimizer in its last and its best checkpoint must
+be those of a training that nobody killed, bit for bit. A script that is stopped goes on where it
+was, in the same folder and with the same seed. The exit code is 1 if any training differs or leaves
+a part of a file.
 """
 
 import argparse
@@ -107,9 +108,12 @@ def kill(folder, number, generator, seconds):
 
 
 def same(one, other):
-    one, other = (
-        torch.load(folder / "checkpoint_last.pt", weights_only=True) for folder in (one, other)
-    )
+    names = ("checkpoint_last.pt", "checkpoint_best.pt")
+    return all(same_checkpoint(one / name, other / name) for name in names)
+
+
+def same_checkpoint(one, other):
+    one, other = (torch.load(path, weights_only=True) for path in (one, other))
     return all(equal(one[name], other[name]) for name in ("model", "last_optimizer_state"))
 
 

@@ -19,14 +19,18 @@ FLAGS = [
 
 
 def state(folder):
-    """Parameters and the optimizer's state, by name."""
-    last = torch.load(folder / "checkpoint_last.pt", weights_only=True)
-    moments = last["last_optimizer_state"]["state"]
-    return last["model"] | {
-        f"{number} {name}": torch.as_tensor(value)
-        for number, values in moments.items()
-        for name, value in values.items()
-    }
+    """Parameters and the optimizer's state, by name, of the last and of the best checkpoint."""
+    found = {}
+    for which in ("last", "best"):
+        checkpoint = torch.load(folder / f"checkpoint_{which}.pt", weights_only=True)
+        moments = checkpoint["last_optimizer_state"]["state"]
+        found |= {f"{which} {name}": value for name, value in checkpoint["model"].items()}
+        found |= {
+            f"{which} {number} {name}": torch.as_tensor(value)
+            for number, values in moments.items()
+            for name, value in values.items()
+        }
+    return found
 
 
 @pytest.fixture(scope="module")
