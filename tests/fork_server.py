@@ -1,15 +1,16 @@
 """Python programs in processes that have imported torch and fairseq already.
 
-    python fork_server.py NUMBER
+    python fork_server.py NUMBER BARE
 
-where NUMBER is that of an inherited socket that it listens at.
+where NUMBER is that of an inherited socket that it listens at, and BARE that of another, where a
+second server listens that has imported torch and fairseq alone.
 
-Most of the time of a short training goes into imports. This server imports once what every program
-of fairseq's does, and forks for each program that fork_client.py asks for. The new process leaves
-the server's loop and runs the program at the top level of the interpreter: exit code,
-``sys.excepthook``, ``atexit`` and all else at its end are those of any program. The server imports
-neither fairseq_cli, which sets up logging, nor the plugin. When its standard input ends, it kills
-what it has started and exits.
+Most of the time of a short training goes into imports. This server imports once what the programs
+of fairseq do, and forks for each program that fork_client.py asks for; the bare one is for those
+that are to import by themselves all that they use. The new process leaves the server's loop and
+runs the program at the top level of the interpreter: exit code, ``sys.excepthook``, ``atexit`` and
+all else at its end are those of any program. The servers import neither fairseq_cli, which sets up
+logging, nor the plugin. When their standard input ends, they kill what they have started and exit.
 
 Two things are not as in a fresh interpreter: the seed of hashes is the server's, and what fairseq
 logs while it is imported is not logged again.
@@ -32,11 +33,18 @@ import warnings
 import weakref
 from pathlib import Path
 
-#: by every program, by torch at the first step of an optimizer, and by the commands of ``floater``
-IMPORTED = (
-    *("torch", "fairseq", "fairseq.trainer", "fairseq.sequence_generator", "hydra"),
-    *("torch._dynamo", "matplotlib.figure", "matplotlib.backends.backend_agg", "sacremoses"),
+#: by every program, before anything else
+FIRST = ("torch", "fairseq")
+#: by some, by torch at the first step of an optimizer, and by the commands of ``floater``
+MORE = (
+    *("fairseq.trainer", "fairseq.sequence_generator", "hydra", "torch._dynamo"),
+    *("matplotlib.figure", "matplotlib.backends.backend_agg", "sacremoses"),
 )
+
+
+def import_all(names):
+    for name in names:
+        importlib.import_module(name)
 
 
 def compose():
@@ -154,12 +162,18 @@ def leave(code):
 
 
 if __name__ == "__main__":
-    server = Server(socket.socket(fileno=int(sys.argv[1])))
+    everything, bare = (socket.socket(fileno=int(number)) for number in sys.argv[1:])
     logging.disable()
-    for name in IMPORTED:
-        importlib.import_module(name)
-    compose()
+    import_all(FIRST)
+    if os.fork() == 0:
+        listener, other = bare, everything
+    else:
+        listener, other = everything, bare
+        import_all(MORE)
+        compose()
     logging.disable(logging.NOTSET)
+    other.close()
+    server = Server(listener)
     for finalizer in weakref.finalize._registry:  # of torch's operators, one by one
         finalizer.atexit = False
     gc.freeze()  # what is there is shared with the processes as long as nothing touches it

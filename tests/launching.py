@@ -1,7 +1,8 @@
 """Programs of fairseq's and ours, run as a user runs them.
 
-They run in processes forked by fork_server.py, which imports torch and fairseq once; with
-``fresh=True`` in an interpreter of their own, which takes seconds to start.
+They run in processes forked by fork_server.py, which imports torch, fairseq and what else they use
+once. With ``bare=True`` it has imported torch and fairseq alone; with ``fresh=True`` they run in an
+interpreter of their own, which takes seconds to start.
 """
 
 import atexit
@@ -62,22 +63,30 @@ def environment(**variables):
     }
 
 
+BARE = ".bare"
+
+
 @cache
 def fork_server():
-    """The address of the server: that of the environment, or one that lives as long as we do."""
+    """The address of the server: that of the environment, or one that lives as long as we do.
+
+    With ``BARE`` after it, that of the bare server.
+    """
     if "FORK_SERVER" in os.environ:
         return os.environ["FORK_SERVER"]
     folder = tempfile.mkdtemp(prefix="fork")
     address = f"{folder}/socket"
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(address)
-        listener.listen()
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as bare:
+        for one, path in (listener, address), (bare, address + BARE):
+            one.bind(path)
+            one.listen()
+        numbers = [listener.fileno(), bare.fileno()]
         process = subprocess.Popen(
-            [sys.executable, TESTS / "fork_server.py", str(listener.fileno())],
+            [sys.executable, TESTS / "fork_server.py", *map(str, numbers)],
             env=environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
-            pass_fds=[listener.fileno()],
+            pass_fds=numbers,
         )
 
     def stop():
@@ -92,7 +101,7 @@ def fork_server():
 FORKED = [sys.executable, "-IS", TESTS / "fork_client.py"]
 
 
-def start(program, *arguments, fresh=False, **kwargs):
+def start(program, *arguments, fresh=False, bare=False, **kwargs):
     """Start ``floater``, fairseq-``program``, or a Python script by its path, and return."""
     if not Path(program).is_absolute():
         name = program if program == "floater" else f"fairseq-{program}"
@@ -100,7 +109,7 @@ def start(program, *arguments, fresh=False, **kwargs):
     command = [*([sys.executable] if fresh else FORKED), program, *arguments]
     return subprocess.Popen(
         [str(part) for part in command],
-        env=environment(**({} if fresh else {"FORK_SERVER": fork_server()})),
+        env=environment(**({} if fresh else {"FORK_SERVER": fork_server() + BARE * bare})),
         stdin=kwargs.pop("stdin", subprocess.DEVNULL),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

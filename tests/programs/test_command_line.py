@@ -62,7 +62,7 @@ def test_checkpoints_of_stock_fairseq_are_read(generated):
 def test_validation_and_lengths_beyond_1024(corpus, trained, tmp_path):
     """Long sources and targets pass through every program, with no flag that allows them.
 
-    In fresh interpreters, but for the training: other tests start some.
+    In processes that have imported torch and fairseq alone, but for the training.
     """
     checkpoint = ["--path", trained["floater"][0]]
     words = " ".join(f"a{i % 10}" for i in range(LONG))
@@ -86,8 +86,8 @@ def test_validation_and_lengths_beyond_1024(corpus, trained, tmp_path):
     }
 
     def launch(program, *arguments):
-        fresh = program != "train"
-        return succeed(program, *arguments, input=f"{words}\na1 a2\n", fresh=fresh)
+        bare = program != "train"
+        return succeed(program, *arguments, input=f"{words}\na1 a2\n", bare=bare)
 
     results = together(launch, commands)
     for result in results.values():
@@ -142,7 +142,7 @@ def bad(trained, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def uneven(corpus, tmp_path_factory):
-    """A data folder whose training set has a source sentence too many; of a fresh preprocess."""
+    """A data folder whose training set has a source sentence too many; of a bare preprocess."""
     folder = tmp_path_factory.mktemp("uneven")
     for language, words in (("de", "a1 a2\n"), ("en", "b2 b1\n")):
         (folder / f"train.{language}").write_text(words * (8 if language == "de" else 7))
@@ -151,7 +151,7 @@ def uneven(corpus, tmp_path_factory):
         *"preprocess --source-lang de --target-lang en --workers 1".split(),
         *("--srcdict", corpus / "dict.de.txt", "--joined-dictionary"),
         *("--trainpref", folder / "train", "--validpref", folder / "valid", "--destdir", folder),
-        fresh=True,
+        bare=True,
     )
     return folder
 

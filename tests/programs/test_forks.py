@@ -82,6 +82,14 @@ def test_an_interpreter_that_starts_otherwise_is_fresh(program, tmp_path):
         assert (done.stdout == "a stand-in\n") == stand_in
 
 
+def test_programs_of_the_bare_server_import_by_themselves(tmp_path):
+    """What of the commands, and of torch and fairseq, they do not have from the start."""
+    script, names = tmp_path / "script.py", ("matplotlib", "sacremoses", "torch._dynamo")
+    script.write_text(f"import sys\nprint(*(name for name in {names} if name in sys.modules))")
+    assert succeed(script, bare=True).out.split() == []
+    assert succeed(script).out.split() == list(names)
+
+
 def test_a_training_prints_what_it_does_in_a_fresh_interpreter(corpus, tmp_path):
     """But for numbers, and what fairseq logs while it is imported; the losses are equal too."""
     command = ["train", corpus, *TRAINING, "--arch", "floater_transformer", "--max-update", 2]

@@ -201,13 +201,13 @@ def hydra(corpus, folder, *overrides):
 
 
 def test_hydra_trains(corpus, tmp_path):
-    """Also in bfloat16, which fairseq's own flags take for a TPU. One in a fresh interpreter."""
+    """Also in bfloat16, which fairseq's own flags take for a TPU. One of the bare server."""
     commands = {
         "bfloat16": hydra(corpus, tmp_path / "bfloat16", "common.bf16=true"),
         "bad": hydra(corpus, tmp_path / "bad", "model.position_delta=0"),
     }
     results = together(run, commands)
-    results["single"] = run(*hydra(corpus, tmp_path / "single"), fresh=True)
+    results["single"] = run(*hydra(corpus, tmp_path / "single"), bare=True)
     assert results["bad"].returncode == 1
     assert "--position-delta must be > 0, got 0.0" in results["bad"].err
     assert "Traceback" not in results["bad"].err
