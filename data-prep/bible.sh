@@ -16,6 +16,7 @@
 #
 # The Bibles are Debian's packages sword-text-web and sword-text-sparv: downloaded, not installed.
 set -euo pipefail
+unset CDPATH # by which cd prints, or leads elsewhere
 source "$(dirname "$0")/common.sh"
 
 SOURCE=en TARGET=es OUT="" SUBWORD=sentencepiece SIZE=8000 VERSES=1 TRAIN_MAX_WORDS=0

@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from stages import Parser, UserError, report_errors
+from stages import Parser, UserError, decode, report_errors
 
 
 def count_lines(path: Path) -> int:
@@ -17,13 +17,7 @@ def count_lines(path: Path) -> int:
     number = 0
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
-            try:
-                line.decode()
-            except UnicodeDecodeError as error:
-                place = f"{path}, line {number}, byte {error.start + 1}"
-                raise UserError(
-                    f"{place}: not UTF-8 ({error.reason}): make it so or drop the pair"
-                ) from None
+            decode(line, path, number)
     return number
 
 

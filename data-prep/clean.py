@@ -16,20 +16,12 @@ from itertools import zip_longest
 from pathlib import Path
 
 import regex
-from stages import Parser, UserError, report_errors, within
+from stages import Parser, UserError, decode, report_errors, within
 from whole import written
 
 LONGEST = 1000  # characters of a word
 
 SPACE = regex.compile(r"\s+")  # as Perl's, which re's is not
-
-
-def read(raw: bytes, path: Path, number: int) -> str:
-    try:
-        return raw.decode()
-    except UnicodeDecodeError as error:
-        place = f"{path}, line {number}, byte {error.start + 1}"
-        raise UserError(f"{place}: not UTF-8: make it so or drop the pair") from None
 
 
 def fits(line: str, args: argparse.Namespace) -> bool:
@@ -53,7 +45,7 @@ def clean(args: argparse.Namespace) -> tuple[int, int]:
             if None in raws:
                 names = ", ".join(map(str, args.inputs))
                 raise UserError(f"at line {number:,} not all go on: {names}: make them parallel")
-            lines = [read(raw, path, number) for raw, path in zip(raws[:2], args.inputs)]
+            lines = [decode(raw, path, number) for raw, path in zip(raws[:2], args.inputs)]
             lines = [SPACE.sub(" ", line).strip(" ") for line in lines]
             if keeps(lines, args):
                 kept += 1

@@ -13,6 +13,7 @@ import argparse
 import fcntl
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -24,7 +25,9 @@ from typing import BinaryIO
 
 from download import BLOCK, ELSEWHERE, Missing, check_address, download
 from part import Checksum, Part, open_plain, opened
-from stages import Parser, UserError, one_line, report_errors
+from stages import Parser, UserError, decode, one_line, report_errors
+
+DIGITS = {"sha256": 64, "md5": 32}  # hexadecimal ones
 
 
 class WrongContent(UserError):
@@ -157,12 +160,19 @@ def fetch(url: str, path: Path, checksum: Checksum | None) -> None:
         print(f"{path.name}: {path.stat().st_size / 1e6:,.1f} MB from {origin}")
 
 
+def is_checksum(digits: str, algorithm: str) -> bool:
+    return bool(re.fullmatch(f"[0-9a-fA-F]{{{DIGITS[algorithm]}}}", digits))
+
+
 def pinned(name: str, checksums: Path) -> Checksum:
     """Look a file up in a list as sha256sum makes it in the folder of a mirror."""
-    for line in checksums.read_text().splitlines():
-        digits, _, entry = line.partition("  ")
-        if entry == name:
-            return "sha256", digits
+    for number, raw in enumerate(checksums.read_bytes().splitlines(), 1):
+        digits, _, entry = decode(raw, checksums, number).partition(" ")
+        if entry[:1] in (" ", "*") and entry[1:] == name:
+            if not is_checksum(digits, "sha256"):
+                place = f"{checksums}, line {number}: {one_line(digits)!r} is no sha256, which has"
+                raise UserError(f"{place} 64 hexadecimal digits: make the list with sha256sum")
+            return "sha256", digits.lower()
     raise UserError(f"{checksums} has no line for {name}: add its sha256")
 
 
@@ -176,6 +186,10 @@ def parse_args() -> argparse.Namespace:
     sums.add_argument("--md5", metavar="HEX", type=str.lower, help="of the file")
     sums.add_argument("--checksums", type=Path, help="a list of sha256sum, HOST/PATH for names")
     args = parser.parse_args()
+    for algorithm, digits in DIGITS.items():
+        given = getattr(args, algorithm)
+        if given is not None and not is_checksum(given, algorithm):
+            parser.error(f"--{algorithm} must have {digits} hexadecimal digits, got {given!r}")
     if not args.url.startswith(("http://", "https://", "file://", "apt:")):
         parser.error(f"{args.url!r} is no address: begin it with http, https, file or apt")
     if not args.url.startswith("apt:"):

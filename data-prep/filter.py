@@ -23,11 +23,12 @@ def filter_lines(
     """Write what is kept; returns how many lines that is, and of how many."""
     kept = number = 0
     with ExitStack() as stack:
-        inputs = [stack.enter_context(path.open("rb")) for path in (source, *dict(moves))]
+        paths = [source, *(path for path, _ in moves)]
+        inputs = [stack.enter_context(path.open("rb")) for path in paths]
         outputs = [stack.enter_context(written(target)) for _, target in moves]
         for number, (line, *others) in enumerate(zip_longest(*inputs), 1):
             if line is None or None in others:
-                names = ", ".join(map(str, dict.fromkeys((source, *dict(moves)))))
+                names = ", ".join(map(str, dict.fromkeys(paths)))
                 raise UserError(f"at line {number:,} not all go on: {names}: make them parallel")
             words = len(line.decode(errors="replace").split())
             if words >= least and (most == 0 or words <= most):

@@ -9,12 +9,14 @@
 #   --size N               merges or pieces of both languages together (default: 10000)
 #   --train-max-words N    train on the pairs of up to N German words; 0: on all (default)
 #   --workers N            processes (default: one a core)
-#   --checksums FILE       of what is downloaded, as sha256sum makes it (default: an md5 below)
+#   --checksums FILE       of what is downloaded, as sha256sum makes it, with HOST/PATH for names
+#                          (default: an md5 below)
 #
 # With the defaults, bpe/ and bpe.model are what that script makes of the archive, byte for byte.
 # Pairs are dropped by their words as tokenised, whatever the subwords. raw/ has the same pairs as
 # they were before they were tokenised; in test, typographic apostrophes are plain there already.
 set -euo pipefail
+unset CDPATH # by which cd prints, or leads elsewhere
 source "$(dirname "$0")/common.sh"
 source "$PREP/fairseq.sh"
 

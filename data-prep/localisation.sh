@@ -4,6 +4,7 @@
 #
 #   bash data-prep/localisation.sh --source en --target de --out runs/data/localisation.en-de
 set -euo pipefail
+unset CDPATH # by which cd prints, or leads elsewhere
 source "$(dirname "$0")/common.sh"
 
 SOURCE=en TARGET=de OUT=""

@@ -29,7 +29,7 @@ from typing import BinaryIO
 
 import regex
 from sacremoses import MosesPunctNormalizer, MosesTokenizer
-from stages import Parser, UserError, report_errors, within
+from stages import Parser, decode, report_errors, within
 
 LANGUAGES = ("cs", "de", "en", "es", "fr")  # others have rules that sacremoses lacks
 # Abbreviations with a space after them in Moses's list, which Perl therefore does not recognise.
@@ -137,11 +137,7 @@ def apply_steps(language: str, names: tuple[str, ...], first: int, lines: list[b
     """Apply the steps to lines of UTF-8, the first of which has this number in the input."""
     steps, done = make_steps(language, names), []
     for number, raw in enumerate(lines, first):
-        try:
-            line = raw.decode().removesuffix("\n")
-        except UnicodeDecodeError as error:
-            where = f"line {number} of the input, byte {error.start + 1}"
-            raise UserError(f"{where}: {error.reason}: make it UTF-8 or drop the line") from None
+        line = decode(raw, "standard input", number).removesuffix("\n")
         for step in steps:
             line = step(line)
         done.append(line + "\n")

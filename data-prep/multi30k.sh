@@ -14,6 +14,7 @@
 #
 # Test sets: test2016 and test2017, both of Flickr.
 set -euo pipefail
+unset CDPATH # by which cd prints, or leads elsewhere
 source "$(dirname "$0")/common.sh"
 
 SOURCE=en TARGET=de OUT="" SUBWORD=subword-nmt SIZE=10000 TRAIN_MAX_WORDS=0

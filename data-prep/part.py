@@ -38,11 +38,10 @@ def open_plain(path: Path, flags: int) -> BinaryIO:
         if error.errno in (errno.EISDIR, errno.ENXIO):
             raise UserError(f"{path} is no plain file: delete it and run again") from None
         raise
-    file = open(number, "r+b" if flags & os.O_RDWR else "rb", buffering=0)
     if not stat.S_ISREG(os.fstat(number).st_mode):
-        file.close()
+        os.close(number)
         raise UserError(f"{path} is no plain file: delete it and run again")
-    return file
+    return open(number, "r+b" if flags & os.O_RDWR else "rb", buffering=0)
 
 
 class Part:

@@ -48,11 +48,14 @@ stage() {
     echo "$name: $((SECONDS - start)) s"
 }
 
-# digest PATH...: name and sha256 of each of these files, and of those in these folders.
+# digest PATH...: name and sha256 of each of these files, and of those in these folders; of a link,
+# those of what it names. Nothing of what is not there.
 digest() {
-    local sums
-    [ $# -gt 0 ] || return 0
-    sums=$(find "$@" -type f -print0 2>/dev/null | LC_ALL=C sort -z | xargs -0r sha256sum) || true
+    local path sums there=()
+    for path in "$@"; do [ ! -e "$path" ] || there+=("$path"); done
+    [ ${#there[@]} -gt 0 ] || return 0
+    sums=$(find -L "${there[@]}" -type f -print0 | LC_ALL=C sort -z | xargs -0r sha256sum) ||
+        fail "not all of ${there[*]} can be read, see above: mend that and run again"
     echo "${sums//"$OUT/"/}"
 }
 

@@ -25,6 +25,17 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def decode(line: bytes, name: Path | str, number: int) -> str:
+    """A line of UTF-8; what is none is named with its file, line and byte, counted from 1."""
+    try:
+        return line.decode()
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{name}, line {number}, byte {error.start + 1}: not UTF-8 ({error.reason}): make it "
+            "so or drop the pair"
+        ) from None
+
+
 def join_lines(lines: Iterable[str]) -> bytes:
     return "".join(f"{line}\n" for line in lines).encode()
 
@@ -35,16 +46,26 @@ def write(path: Path, content: bytes) -> None:
         file.write(content)
 
 
+def read_manifest(path: Path) -> dict[str, dict]:
+    """The entries of the stages that are done; none if there is no manifest, or it is damaged."""
+    try:
+        manifest = json.loads(path.read_bytes())
+        whole = all(
+            isinstance(entry["outputs"], dict) and {"inputs", "report"} <= entry.keys()
+            for entry in manifest.values()
+        )
+    except (FileNotFoundError, ValueError, AttributeError, KeyError, TypeError):
+        return {}
+    return manifest if whole else {}
+
+
 def run_stage(program: Path, out: Path, name: str, inputs: dict, make: Callable[[], Made]) -> dict:
     """Run a stage unless its inputs and outputs are as the manifest has them; return its entry.
 
     ``program`` counts as an input: a changed program makes its outputs anew.
     """
     path, inputs = out / "manifest.json", inputs | {"program": sha256_of(program)}
-    try:
-        manifest = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
-        manifest = {}
+    manifest = read_manifest(path)
     entry = manifest.get(name, {"inputs": None, "outputs": {}})
     if entry["inputs"] == inputs and all(
         (out / file).is_file() and sha256_of(out / file) == sha256

@@ -20,13 +20,19 @@ import sys
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
+from typing import BinaryIO
 
-from stages import Parser, UserError, report_errors, within, write
+from stages import Parser, UserError, decode, report_errors, within, write
+
+
+def lines_of(file: BinaryIO, name: Path | str) -> Iterator[str]:
+    for number, line in enumerate(file, 1):
+        yield decode(line, name, number)
 
 
 def read_lines(path: Path) -> Iterator[str]:
-    with path.open(encoding="utf-8", newline="\n") as file:
-        yield from file
+    with path.open("rb") as file:
+        yield from lines_of(file, path)
 
 
 def learn_merges(lines: Iterator[str], size: int, symbols: list[str]) -> bytes:
@@ -48,10 +54,18 @@ def learn_pieces(lines: Iterator[str], size: int, symbols: list[str]) -> bytes:
     """Train sentencepiece with one thread and no paths, so that its bytes are reproducible."""
     import sentencepiece
 
-    model = io.BytesIO()
+    model, failed = io.BytesIO(), []
+
+    def sentences() -> Iterator[str]:
+        try:
+            yield from (" ".join(line.split()) for line in lines)
+        except Exception as error:  # which sentencepiece makes an error of its own of
+            failed.append(error)
+            raise
+
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=(" ".join(line.split()) for line in lines),
+            sentence_iterator=sentences(),
             model_writer=model,
             model_type="unigram",
             vocab_size=size,
@@ -62,6 +76,8 @@ def learn_pieces(lines: Iterator[str], size: int, symbols: list[str]) -> bytes:
             minloglevel=2,
         )
     except RuntimeError as error:
+        if failed:
+            raise failed[0] from None
         why = str(error).strip().rpartition("] ")[2].rstrip(".")
         raise UserError(f"--size {size} does not suit the text: {why}") from None
     return model.getvalue()
@@ -85,6 +101,20 @@ def pieces(model: Path) -> Callable[[str], str]:
 METHODS = {"subword-nmt": (learn_merges, merges), "sentencepiece": (learn_pieces, pieces)}
 
 
+def load_model(path: Path, method: str) -> Callable[[str], str]:
+    """What cuts a line, by a model in a file."""
+    _, load = METHODS[method]
+    if not path.read_bytes():
+        raise UserError(f"{path} is empty: make it with subword.py learn --method {method}")
+    try:
+        with open(os.devnull, "w") as null, contextlib.redirect_stderr(null):
+            return load(path)
+    except (RuntimeError, ValueError, IndexError, SystemExit):  # as the libraries' wish is
+        raise UserError(
+            f"{path} is no model of {method}: make it with subword.py learn --method {method}"
+        ) from None
+
+
 def parse_args() -> argparse.Namespace:
     layout = argparse.RawDescriptionHelpFormatter
     parser = Parser(description=__doc__, formatter_class=layout, allow_abbrev=False)
@@ -104,13 +134,13 @@ def parse_args() -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> None:
-    learn, load = METHODS[args.method]
     if args.command == "learn":
+        learn, _ = METHODS[args.method]
         lines = chain.from_iterable(map(read_lines, args.files))
         write(args.model, learn(lines, args.size, args.symbol))
         return
-    cut = load(args.model)
-    for line in io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", newline="\n"):
+    cut = load_model(args.model, args.method)
+    for line in lines_of(sys.stdin.buffer, "standard input"):
         sys.stdout.buffer.write(cut(line).encode())
 
 

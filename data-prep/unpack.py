@@ -152,6 +152,8 @@ def unpack(file: BinaryIO, name: Path, folder: Path, patterns: list[str], most: 
 
 def run(args: argparse.Namespace) -> None:
     archive, folder = args.archive, args.folder
+    if folder.is_symlink():
+        raise UserError(f"{folder} is a symbolic link: delete it or name another folder")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} is there and not empty: delete it or name another folder")
     most = int(args.most * (1 << 30))

@@ -14,13 +14,15 @@
 #   --train-max-words N    train on the pairs of up to N English words; 0: on all (default). Those of
 #                          the held-out pairs that are longer become a second test set, long
 #   --workers N            processes (default: one a core)
-#   --checksums FILE       of what is downloaded, as sha256sum makes it (default: those below)
+#   --checksums FILE       of what is downloaded, as sha256sum makes it, with HOST/PATH for names
+#                          (default: those below)
 #
 # With the defaults, bpe/ and bpe.model are what those scripts make of the archives, byte for byte.
 # raw/ has the same pairs as they were before they were normalised and tokenised; in test,
 # typographic apostrophes are plain there already. All pairs, before too long and too unequal ones
 # are dropped, stay in uncleaned/. Needs some 10 GB of disk for German, 110 GB for French.
 set -euo pipefail
+unset CDPATH # by which cd prints, or leads elsewhere
 source "$(dirname "$0")/common.sh"
 source "$PREP/fairseq.sh"
 

@@ -5,9 +5,16 @@ import os
 import random
 import subprocess
 import sysconfig
+from argparse import Namespace
+from pathlib import Path
+from types import SimpleNamespace
 
+import filter
 import pytest
+import stages
+import subword
 from corpora import fails, run, sha256, succeeds, tree
+from stages import UserError
 
 # What Python, but not "\n", would take for the end of a line.
 ODD = "one\u2028two\x85three\rfour\x0bfive\x1csix"
@@ -64,6 +71,12 @@ def test_filter_keeps_short_pairs_in_all_files(pair, tmp_path):
     succeeds(keep(pair, 0))
     assert (tmp_path / "en").read_bytes() == pair[0].read_bytes()
     assert (tmp_path / "de").read_bytes() == pair[1].read_bytes()
+
+
+def test_filter_writes_a_file_twice(pair, tmp_path):
+    twice = [(pair[1], tmp_path / "one"), (pair[1], tmp_path / "two")]
+    assert filter.filter_lines(pair[0], twice, 0, 3) == (2, 4)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes() == b"eins\ndrei\n"
 
 
 def test_filter_refuses_files_that_are_not_parallel(pair, tmp_path):
@@ -158,6 +171,49 @@ def test_sizes_that_do_not_suit_the_text(text, tmp_path):
     message = "--size 5 is too high for so little text: lower it"
     fails(learn(tmp_path, "subword-nmt", 5, tmp_path / "model"), message)
     assert not (tmp_path / "model").exists()
+
+
+NO_TEXT = "line 2, byte 4: not UTF-8 (invalid continuation byte): make it so or drop the pair"
+
+
+@pytest.mark.parametrize("method", subword.METHODS)
+def test_subwords_of_what_is_no_text(method, tmp_path, monkeypatch):
+    bad = tmp_path / "text"
+    bad.write_bytes(b"fine\ncaf\xe9\n")
+    args = Namespace(command="learn", method=method, size=9, symbol=[], model=tmp_path / "model")
+    args.files = [bad]
+    with pytest.raises(UserError) as error:
+        subword.run(args)
+    assert str(error.value) == f"{bad}, {NO_TEXT}"
+    assert os.listdir(tmp_path) == ["text"]
+    monkeypatch.setattr(subword, "load_model", lambda path, method: str.upper)
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=bad.open("rb")))
+    args.command = "apply"
+    with pytest.raises(UserError) as error:
+        subword.run(args)
+    assert str(error.value) == f"standard input, {NO_TEXT}"
+
+
+@pytest.mark.parametrize("content", [b"", b"three words here\n", b"#version: x\na b\n", b"\xff"])
+@pytest.mark.parametrize("method", subword.METHODS)
+def test_what_is_no_model_of_subwords(method, content, tmp_path, capfd):
+    model = tmp_path / "model"
+    model.write_bytes(content)
+    with pytest.raises(UserError) as error:
+        subword.load_model(model, method)
+    what = f"no model of {method}" if content else "empty"
+    advice = f"make it with subword.py learn --method {method}"
+    assert str(error.value) == f"{model} is {what}: {advice}"
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("text", ['{"corpus": {}}', "[]", "3", '{"corpus": 1}', '{"corpus": []}'])
+def test_a_manifest_of_another_shape_is_none(text, tmp_path):
+    (tmp_path / "manifest.json").write_text(text)
+    made = {"text": b"made"}, {"lines": 1}
+    for _ in range(2):
+        entry = stages.run_stage(Path(stages.__file__), tmp_path, "corpus", {}, lambda: made)
+        assert entry["report"] == {"lines": 1} and (tmp_path / "text").read_bytes() == b"made"
 
 
 @pytest.fixture

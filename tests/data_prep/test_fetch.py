@@ -12,6 +12,7 @@ import part
 import pytest
 from corpora import environment, fails, run, sha256, succeeds
 from places import PREP
+from stages import UserError
 
 pytest_plugins = ["corpora"]
 
@@ -222,6 +223,46 @@ def test_checksums_from_a_list(site, url, file, tmp_path):
     assert is_there(file)
     wanted = f"{sums} has no line for {host}/none: add its sha256"
     fails(download(site.address + "/none", file, "--checksums", sums), wanted)
+
+
+BAD = "3f786850e387550fdab836ed7e6dc881de23001b"
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--sha256", BAD], f"--sha256 must have 64 hexadecimal digits, got {BAD!r}"),
+        (["--md5", "x" * 32], f"--md5 must have 32 hexadecimal digits, got {'x' * 32!r}"),
+        (["--sha256", ""], "--sha256 must have 64 hexadecimal digits, got ''"),
+    ],
+)
+def test_what_can_be_no_checksum(options, message, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["fetch.py", "https://x/y", "file", *options])
+    with pytest.raises(SystemExit):
+        fetch.parse_args()
+    assert capsys.readouterr().err == f"error: {message}: see --help\n"
+
+
+def test_lists_of_checksums(tmp_path):
+    sums = tmp_path / "sums"
+    sums.write_text(f"{OTHER}  a\n{SHA256.upper()} *b c\n{BAD}  d\n")
+    assert fetch.pinned("a", sums) == ("sha256", OTHER)
+    assert fetch.pinned("b c", sums) == ("sha256", SHA256)
+    with pytest.raises(UserError) as error:
+        fetch.pinned("d", sums)
+    assert str(error.value) == (
+        f"{sums}, line 3: {BAD!r} is no sha256, which has 64 hexadecimal digits: make the list "
+        "with sha256sum"
+    )
+    sums.write_bytes(b"\n\xff")
+    with pytest.raises(UserError, match="sums, line 2, byte 1: not UTF-8"):
+        fetch.pinned("d", sums)
+
+
+def test_a_folder_in_the_place_of_a_file(file):
+    file.mkdir(parents=True)
+    with pytest.raises(UserError, match=f"^{file} is no plain file: delete it and run again"):
+        fetch.fetch("https://host.invalid/x", file, ("sha256", SHA256))
 
 
 def fake_apt(folder, script):

@@ -103,6 +103,21 @@ def test_a_change_redoes_the_stages_it_concerns(toy):
     assert toy.redone("--size", 3) == ["split", "check"]
 
 
+def test_an_input_may_be_a_link(toy):
+    real = toy.text.rename(toy.folder / "real")
+    toy.text.symlink_to(real)
+    assert toy.redone() == ALL
+    assert toy.redone() == []
+    real.write_text("three\n")
+    assert toy.redone() == ALL
+    toy.text.unlink()
+    toy.text.symlink_to("/proc/self/mem")  # which cannot be read
+    done = toy.run()
+    assert done.returncode == 1 and done.stderr.splitlines()[-1] == (
+        f"error: not all of {toy.text} can be read, see above: mend that and run again"
+    )
+
+
 def test_an_output_that_changed_or_went_is_made_again(toy):
     assert toy.redone() == ALL
     (toy.out / "parts/last").write_text("mine")

@@ -202,6 +202,10 @@ def test_other_mistakes_are_one_line(archive):
     (out / "mine").write_text("precious")
     fails(unpack(archive, WHOLE), f"{out} is there and not empty: delete it or name another folder")
     assert tree(out) == ["mine"]
+    link = archive.parent / "link"
+    link.symlink_to("nowhere")
+    message = f"{link} is a symbolic link: delete it or name another folder"
+    fails(run("unpack.py", archive, link), message)
     gone = archive.parent / "none.tgz"
     message = f"{gone}: No such file or directory: check that it can be read and written"
     fails(run("unpack.py", gone, archive.parent / "new"), message)
