@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Build the documentation into site/; open site/index.html. Arguments go to mkdocs.
 set -euo pipefail
+unset CDPATH # by which cd prints, or leads elsewhere
 cd "$(dirname "$0")/.."
 source recipes/common.sh
 setup_environment docs

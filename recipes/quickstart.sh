@@ -8,6 +8,7 @@
 # A second run reuses what is done, an interrupted one goes on. This is the experiment `quickstart`
 # of run.sh; --updates N trains for longer or shorter.
 set -euo pipefail
+unset CDPATH # by which cd prints, or leads elsewhere
 source "$(dirname "$0")/common.sh"
 
 ROWS=(floater) RUNS=$ROOT/runs UPDATES=1400

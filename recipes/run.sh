@@ -20,6 +20,7 @@
 # which has the corpus and the flags of fairseq. Rows are trained once for each protocol, whatever
 # experiments show them. What is done is not done again; what was interrupted goes on.
 set -euo pipefail
+unset CDPATH # by which cd prints, or leads elsewhere
 RECIPES=$(cd "$(dirname "$0")" && pwd)
 source "$RECIPES/common.sh"
 source "$RECIPES/stages.sh"
@@ -37,7 +38,7 @@ while [ $# -gt 0 ]; do
         --jobs) JOBS=$2 ;;
         --launcher) LAUNCHER=$2 ;;
         --train) EXTRA=$2 ;;
-        --runs) RUNS=$(mkdir -p "$2" && cd "$2" && pwd) ;;
+        --runs) RUNS=$(realpath -ms "$2") ;;
         esac
         shift
         ;;

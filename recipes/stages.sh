@@ -14,7 +14,11 @@ run_row() {
     if [ -z "$DRY_RUN" ]; then
         mkdir -p "$RUN"
         exec {lock}>"$RUN/lock" # rows that run side by side may start from the same base
-        flock "$lock"
+        flock --nonblock "$lock" || {
+            echo "$RUN is being worked on by another run, or by what one has left behind:" \
+                "waiting for its end" >&2
+            flock "$lock"
+        }
     fi
     for stage in $(seq "$FIRST" "$LAST"); do
         heading "$EXPERIMENT/$PAIR/$ROW, seed $SEED: ${names[stage - 1]}"
@@ -86,7 +90,7 @@ corpus_id() {
 }
 
 train() {
-    local status=0 command warm=()
+    local status=0 command wanted longest warm=()
     if [ -n "$BASE" ]; then
         (ROW=$BASE FIRST=2 LAST=3 && run_row) || exit 1
         LR=$WARM_LR DURATION=("${WARM_DURATION[@]}") WARMUP=${WARM_WARMUP:-${WARMUP:-}}
@@ -104,12 +108,10 @@ train() {
         return
     fi
     # All but how long: a training may go on for longer than was first wanted.
-    local wanted="${command[*]} # corpus $(corpus_id)" had longest
+    wanted="${command[*]} # corpus $(corpus_id)"
     [ -z "$BASE" ] || wanted+=", base $(sha256sum <"$(run_folder "$BASE")/average.pt" | cut -c 1-16)"
     wanted=$(placeless "${wanted/" ${DURATION[*]}"/}")
-    had=$(placeless "$(cat "$RUN/train.command" 2>/dev/null || echo "$wanted")")
-    [ "$had" = "$wanted" ] || fail "$RUN was trained with another command, corpus or base model" \
-        "(its train.command): choose another --runs folder, or delete it to train anew"
+    require_same_training "$wanted"
     if is_trained; then
         echo "done already: train"
         return
@@ -118,13 +120,24 @@ train() {
     [ "${longest:-0}" -le "$(updates <<<"${DURATION[*]}")" ] || fail "$RUN was trained for up to" \
         "$longest updates, $(updates <<<"${DURATION[*]}") are wanted: choose another --runs folder," \
         "or delete it to train anew"
-    echo "$wanted" >"$RUN/train.command"
+    # Once: on a full disk nothing would be left of what it says.
+    if [ ! -s "$RUN/train.command" ]; then
+        echo "$wanted" >"$RUN/train.command.part" && mv "$RUN/train.command"{.part,} ||
+            fail "$RUN/train.command cannot be written: make room, then run again"
+    fi
     "${command[@]}" 2>&1 | tee -a "$RUN/train.log" | progress || status=$?
     if [ $status -ne 0 ]; then
         tail -n 3 "$RUN/train.log" >&2
         fail "training stopped: see $RUN/train.log, then run again to go on"
     fi
     echo "${DURATION[*]}" >"$RUN/train.done"
+}
+
+# require_same_training WANTED: what is in RUN, if anything is, goes on by this command only.
+require_same_training() {
+    [ ! -s "$RUN/train.command" ] || [ "$(placeless "$(<"$RUN/train.command")")" = "$1" ] ||
+        fail "$RUN was trained with another command, corpus or base model (its train.command):" \
+            "choose another --runs folder, or delete it to train anew"
 }
 
 # The protocol's flags for trajectories that follow learned dynamics; the row's own come after.
@@ -185,7 +198,7 @@ score() {
     local number order tests stack picture
     for number in "${!ROWS[@]}"; do [ "${ROWS[number]}" != "$ROW" ] || order=$number; done
     tests=$(IFS=, && echo "${TESTS[*]}")
-    step "score.$EXPERIMENT" "$RUN/generate.${TESTS[-1]}.done" \
+    step "score.$EXPERIMENT" "$(newest "$RUN"/generate.*.done)" \
         "$RUNS/$EXPERIMENT/$PAIR.$ROW.seed$SEED.json" \
         floater score "$RUN" --data "$DATA" --name "$EXPERIMENT/$PAIR/$ROW" --seed "$SEED" \
         --checkpoint "$RUN/average.pt" --tests "$tests" --order "$order" \

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Set up .venv if need be, check the style, run the tests. Arguments go to pytest.
 set -euo pipefail
+unset CDPATH # by which cd prints, or leads elsewhere
 cd "$(dirname "$0")/.."
 source recipes/common.sh
 setup_environment

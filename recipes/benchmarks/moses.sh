@@ -7,6 +7,7 @@
 # MOSES is a clone of mosesdecoder. Prints a row of Markdown for each file; the columns are the
 # steps of Multi30k, of Multi30k without lower-casing, of IWSLT14 and of WMT14.
 set -euo pipefail
+unset CDPATH # by which cd prints, or leads elsewhere
 source "$(dirname "$0")/../common.sh"
 [ $# -ge 3 ] || fail "give the folder of Moses, a language and files: see the head of $0"
 setup_environment

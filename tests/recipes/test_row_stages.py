@@ -1,0 +1,136 @@
+"""The stages of a row by themselves: what they wait for, what they keep, and what they do again."""
+
+import fcntl
+import os
+import subprocess
+
+import pytest
+from places import ROOT
+
+SETTING = f"""
+set -euo pipefail
+source {ROOT}/recipes/common.sh
+source {ROOT}/recipes/stages.sh
+RUNS=$PWD/runs RUN=$PWD/runs/row ROOT=/nowhere EXPERIMENT=e PAIR=en-de ROW=x SEED=1 DRY_RUN=""
+BASE="" LAUNCHER="" ARCH=a EXTRA="" DYNAMICS="" DATA=$PWD/data PROTOCOL=p FIRST=2 LAST=2
+DURATION=(--max-update 5) SAVE=() TRAIN=(--lr "${{LR:-1}}" --max-update 5) ROWS=(x) TESTS=(a b)
+SCORE=() ON=""
+declare -A ROW_FLAGS=([x]="") ROW_BASE=()
+mkdir -p "$RUN" "$DATA/bin"
+touch "$DATA/bin/dict.en.txt" "$DATA/bin/train.en.idx"
+corpus() {{ :; }}
+training() {{ :; }}
+run_folder() {{ echo "$RUN"; }}
+fairseq-train() {{ echo trained && [ -z "${{FAILS:-}}" ]; }}
+floater() {{
+    echo scored >>"$RUN/scores"
+    mkdir -p "$RUNS/e" && touch "$RUNS/e/en-de.x.seed1.json"
+}}
+"""
+
+
+@pytest.fixture
+def shell(tmp_path):
+    def start(script, **variables):
+        return subprocess.Popen(
+            ["bash", "-c", SETTING + script],
+            cwd=tmp_path,
+            env={**os.environ, **variables},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(script, **variables):
+        with start(script, **variables) as process:
+            out, err = process.communicate()
+        return subprocess.CompletedProcess(script, process.returncode, out, err)
+
+    run.start, run.row = start, tmp_path / "runs/row"
+    return run
+
+
+def test_a_full_disk_leaves_what_a_training_was_begun_with(shell):
+    begun = shell("train", FAILS="1")
+    assert begun.returncode == 1 and "training stopped" in begun.stderr
+    command = (shell.row / "train.command").read_text()
+    full = shell("trap '' XFSZ; ulimit -f 0; train")
+    assert full.returncode != 0 and (shell.row / "train.command").read_text() == command
+    other = shell("train", LR="2")
+    assert other.returncode == 1 and "was trained with another command" in other.stderr
+    assert shell("train").returncode == 0
+
+
+def test_a_full_disk_at_the_start_is_named_and_an_empty_command_is_none(shell):
+    full = shell("trap '' XFSZ; ulimit -f 0; train")
+    assert full.returncode == 1
+    assert full.stderr.splitlines()[-1] == (
+        f"error: {shell.row}/train.command cannot be written: make room, then run again"
+    )
+    (shell.row / "train.command").touch()
+    assert shell("train").returncode == 0
+    assert "--lr 1" in (shell.row / "train.command").read_text()
+
+
+def test_a_row_says_that_it_waits(shell):
+    shell.row.mkdir(parents=True)
+    with (shell.row / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with shell.start("run_row") as process:
+            said = process.stderr.readline()
+            lock.close()
+            assert process.communicate() and process.returncode == 0
+    assert said == (
+        f"{shell.row} is being worked on by another run, or by what one has left behind: waiting "
+        "for its end\n"
+    )
+
+
+@pytest.mark.parametrize("test", ["a", "b"])
+def test_any_new_translation_is_scored_anew(shell, test):
+    script = 'touch -d "2 hours ago" "$RUN"/generate.{a,b}.done && score && '
+    old = 'touch -d "1 hour ago" "$RUN/score.e.done" && score && '
+    done = shell(f'{script}{old} touch "$RUN/generate.{test}.done" && score')
+    assert done.returncode == 0 and done.stdout.count("done already: score.e") == 1, done.stderr
+    assert (shell.row / "scores").read_text() == "scored\n" * 2
+
+
+ENTRIES = [
+    path
+    for path in sorted([*ROOT.glob("*/*.sh"), *ROOT.glob("recipes/*/*.sh"), ROOT / ".ci/run"])
+    if path.read_text().startswith("#!") and not path.is_relative_to(ROOT / "tests/data_prep")
+]
+
+
+@pytest.mark.parametrize("path", ENTRIES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_cd_goes_where_it_is_told(path):
+    """With CDPATH it prints, or goes elsewhere."""
+    before, found, _ = path.read_text().partition("\nunset CDPATH")
+    assert found and "cd " not in before.partition("\nset -")[2]
+
+
+def test_a_cdpath_changes_nothing():
+    listed = [
+        subprocess.run(
+            ["bash", "recipes/run.sh", "--list"],
+            cwd=ROOT,
+            env={**os.environ, **variables},
+            capture_output=True,
+            text=True,
+        )
+        for variables in ({}, {"CDPATH": "."})
+    ]
+    assert listed[0].stdout == listed[1].stdout != ""
+    assert not listed[1].stderr
+
+
+def test_a_dry_run_makes_no_folder(tmp_path):
+    command = ["bash", ROOT / "recipes/run.sh", "table2_tiny/en-de/floater-all", "--dry-run"]
+    done = subprocess.run(
+        [*command, "--runs", "new/runs", "--stage", "3", "--stop-stage", "3"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert f"floater average {tmp_path}/new/runs/" in done.stdout, done.stderr
+    assert not list(tmp_path.iterdir())
