@@ -67,7 +67,7 @@ definition() {
         names=$(grep -oE '[a-z_]+' <<<"$found" | sort -u)
         found=""
         for name in $names; do
-            if declare -F "$name" >/dev/null && ! grep -q "^$name ()" <<<"$text"; then
+            if declare -F "$name" >/dev/null && [[ $text != *$'\n'"$name ()"* ]]; then
                 found+=$'\n'$(declare -f "$name")
             fi
         done
