@@ -109,10 +109,22 @@ def test_the_command(printed):
         assert command in shown
 
 
+BOTH = """
+import runpy, sys
+
+for program, sys.argv in {runs}:
+    print(program)
+    try:
+        runpy.run_path(program, run_name="__main__")
+    except SystemExit as end:
+        assert not end.code
+"""
+
+
 def test_training(installed, package, tmp_path):
     """One update, with the installed plugin as --user-dir, and a look at what it made.
 
-    The corpus is fairseq's own work.
+    The corpus is fairseq's own work; both programs are run by one interpreter.
     """
     generator = random.Random(0)
     for split in ("train", "valid"):
@@ -124,19 +136,15 @@ def test_training(installed, package, tmp_path):
         *("--destdir", "bin"),
         cwd=tmp_path,
     )
-    run(
-        *(
-            installed / "bin/python",
-            "-m",
-            "fairseq_cli.train",
-            "bin",
-            "--user-dir",
-            package,
-            "--cpu",
-        ),
+    train = [
+        *("fairseq-train", "bin", "--user-dir", package, "--cpu"),
         *("--arch", "floater_transformer_tiny", "--optimizer", "adam", "--max-tokens", 200),
         *("--max-update", 1, "--num-workers", 0, "--save-dir", "saved"),
-        folder=tmp_path,
-    )
-    found = run(installed / "bin/floater", "inspect", "saved/checkpoint_last.pt", folder=tmp_path)
-    assert "1 update" in found
+    ]
+    inspect = ["floater", "inspect", "saved/checkpoint_last.pt"]
+    commands = [[str(part) for part in command] for command in (train, inspect)]
+    scripts = (sysconfig.get_path("scripts"), installed / "bin")
+    programs = [f"{folder}/{command[0]}" for folder, command in zip(scripts, commands)]
+    script = BOTH.format(runs=list(zip(programs, commands)))
+    found = run(installed / "bin/python", "-c", script, folder=tmp_path)
+    assert "1 update" in found.rpartition(f"{programs[1]}\n")[2]
