@@ -301,7 +301,7 @@ except AssertionError as error:
 
 
 def test_a_program_runs_without_fairseq(checkpoint, tmp_path):
-    model = make_model(encoder_layers=2, decoder_layers=1, encoder_layerdrop=0.5)
+    model = make_model(encoder_layers=1, decoder_layers=1, encoder_layerdrop=0.5)
     path, out = checkpoint(model), tmp_path / "program.pt2"
     assert cli.main(["export", str(path), str(out), "--to", "torch", "--positions", "50"]) == 0
     batches = [make_batch(*sizes[:2]) for sizes in BATCHES]
