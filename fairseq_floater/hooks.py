@@ -31,7 +31,7 @@ from fairseq_floater.checkpoints.files import (
     remembering_options,
 )
 from fairseq_floater.errors import flush_quietly, showing_one_line
-from fairseq_floater.training.corpus import Sentences, checking_text, refusing_empty
+from fairseq_floater.training.corpus import Sentences, checking_text, refusing_useless
 from fairseq_floater.training.cost import log_cost
 from fairseq_floater.training.divergence import explaining_divergence
 from fairseq_floater.training.levers import (
@@ -109,8 +109,8 @@ def _check_settings() -> None:
     Trainer.__init__ = checking_settings(Trainer.__init__)
 
 
-def _refuse_empty_data() -> None:
-    data_utils.load_indexed_dataset = refusing_empty(data_utils.load_indexed_dataset)
+def _refuse_useless_data() -> None:
+    data_utils.load_indexed_dataset = refusing_useless(data_utils.load_indexed_dataset)
 
 
 def _check_text() -> None:
@@ -183,8 +183,9 @@ HOOKS = (
     ),
     Hook(
         "fairseq.data.data_utils.load_indexed_dataset",
-        "Data without sentences are named; fairseq maps an empty file into memory.",
-        _refuse_empty_data,
+        "Data without sentences, of which a part is missing, or with words that the dictionary "
+        "lacks are named; fairseq fails on them, or only once it reads the part.",
+        _refuse_useless_data,
     ),
     Hook(
         "fairseq_cli.interactive.buffered_read, sys.stdin",

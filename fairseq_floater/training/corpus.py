@@ -1,29 +1,81 @@
 """What is read to train on or to translate: refused where nothing can be made of it."""
 
 import functools
+import struct
 from pathlib import Path
-from typing import Any, BinaryIO, Callable, Iterator
+from typing import Any, BinaryIO, Callable, Iterator, Optional, Type
+
+import numpy as np
+from fairseq.data import Dictionary
+from fairseq.data.indexed_dataset import MMapIndexedDataset, _code_to_dtype
 
 from fairseq_floater.errors import UserError
 
+#: what begins the index of mapped data: a mark, a version, the type of a token, how many sentences
+_HEADER = struct.Struct("<9sQBQ")
 
-def refusing_empty(load: Callable[..., Any]) -> Callable[..., Any]:
-    """fairseq's ``load_indexed_dataset``, which fails on a file without sentences.
+#: of each sentence, its length in tokens and where it begins, in bytes; all lengths come first
+_LENGTH, _BEGIN = struct.Struct("<i"), struct.Struct("<q")
+
+
+def refusing_useless(load: Callable[..., Any]) -> Callable[..., Any]:
+    """fairseq's ``load_indexed_dataset``, which fails on parts of files, or later.
 
     Raises:
-        UserError: naming the file.
+        UserError: naming the files, if there are no sentences, or not all, or words that the
+            dictionary lacks.
     """
 
     @functools.wraps(load)
-    def checked(path: str, *args: Any, **kwargs: Any) -> Any:
-        data = Path(f"{path}.bin")
-        if data.is_file() and data.stat().st_size == 0:
-            raise UserError(
-                f"{data} has no sentences: give fairseq-preprocess a text that has some"
-            )
-        return load(path, *args, **kwargs)
+    def checked(path: str, dictionary: Any = None, *args: Any, **kwargs: Any) -> Any:
+        if Path(f"{path}.bin").is_file() and Path(f"{path}.idx").is_file():
+            require_useful(path, dictionary)
+        return load(path, dictionary, *args, **kwargs)
 
     return checked
+
+
+def require_useful(path: str, dictionary: Optional[Dictionary] = None) -> None:
+    """Raise ``UserError`` unless ``path``.bin has all sentences of ``path``.idx, and some.
+
+    Every token must be in ``dictionary``, if there is one. Data that are not of fairseq's mapped
+    kind, which is the default, need only not be empty.
+    """
+    data, index = Path(f"{path}.bin"), Path(f"{path}.idx")
+    if not data.stat().st_size:
+        raise UserError(f"{data} has no sentences: give fairseq-preprocess a text that has some")
+    with index.open("rb") as file:
+        if not file.read(9) == MMapIndexedDataset.Index._HDR_MAGIC:
+            return
+        file.seek(0)
+        token = _token_type(file, data.stat().st_size)
+    if token is None:
+        raise UserError(
+            f"{data} and {index} do not belong together, or one of them is only a part: copy both "
+            "again, or run fairseq-preprocess again"
+        )
+    most = int(np.memmap(data, token, mode="r").max())
+    if dictionary is not None and most >= len(dictionary):
+        raise UserError(
+            f"{data} has words up to number {most:,}, and its dictionary has {len(dictionary):,}: "
+            f"copy {data.parent}/dict.*.txt again, or run fairseq-preprocess again"
+        )
+
+
+def _token_type(index: BinaryIO, data_size: int) -> Optional[Type[np.generic]]:
+    """The type of the tokens, if the index is whole, and the data are as large as it says."""
+    try:
+        _, _, code, count = _HEADER.unpack(index.read(_HEADER.size))
+        if index.seek(0, 2) != _HEADER.size + count * (_LENGTH.size + _BEGIN.size):
+            return None
+        index.seek(_HEADER.size + (count - 1) * _LENGTH.size)
+        (length,) = _LENGTH.unpack(index.read(_LENGTH.size))
+        index.seek(-_BEGIN.size, 2)
+        (begin,) = _BEGIN.unpack(index.read(_BEGIN.size))
+        token: Type[np.generic] = _code_to_dtype[code]
+    except (struct.error, KeyError):
+        return None
+    return token if data_size == begin + length * token().itemsize else None
 
 
 class Sentences:

@@ -33,8 +33,15 @@ def check_settings(cfg: Any, model: nn.Module) -> None:
     has_positions = any(isinstance(module, PositionEncoder) for module in model.modules())
     if has_positions and backend in ("fully_sharded", "slowmo"):
         raise UserError(SHARDED)
-    for name in ("max_tokens", "batch_size"):
-        value = getattr(cfg.dataset, name)
+    counts = {
+        "max_tokens": cfg.dataset,
+        "batch_size": cfg.dataset,
+        "validate_interval": cfg.dataset,
+        "save_interval": cfg.checkpoint,
+        "log_interval": cfg.common,
+    }
+    for name, part in counts.items():
+        value = getattr(part, name)
         if value is not None and value < 1:
             raise UserError(f"{flag_name(name)} must be >= 1, got {value}")
     if any(frequency < 1 for frequency in cfg.optimization.update_freq):

@@ -18,11 +18,13 @@ def settings(**changed):
         "max_tokens": 9,
         "batch_size": None,
         "update_freq": [1],
+        "validate_interval": 1,
+        "save_interval": 1,
+        "log_interval": 100,
     }
     everything = SimpleNamespace(**{**values, **changed})
-    return SimpleNamespace(
-        dataset=everything, distributed_training=everything, optimization=everything
-    )
+    parts = ("checkpoint", "common", "dataset", "distributed_training", "optimization")
+    return SimpleNamespace(**dict.fromkeys(parts, everything))
 
 
 @pytest.mark.parametrize(
@@ -32,6 +34,9 @@ def settings(**changed):
         ({"ddp_backend": "slowmo"}, "use pytorch_ddp or legacy_ddp"),
         ({"max_tokens": -3}, "--max-tokens must be >= 1, got -3"),
         ({"batch_size": 0}, "--batch-size must be >= 1, got 0"),
+        ({"save_interval": 0}, "--save-interval must be >= 1, got 0"),
+        ({"validate_interval": 0}, "--validate-interval must be >= 1, got 0"),
+        ({"log_interval": 0}, "--log-interval must be >= 1, got 0"),
         ({"update_freq": [2, 0]}, "--update-freq must be >= 1, got 2,0"),
     ],
 )
