@@ -73,20 +73,26 @@ class _Averaged(NamedTuple):
 
 
 def last_checkpoints(folder: Path, count: int) -> List[Path]:
-    """The last ``count`` checkpoints of a training, by epoch, or by update if there are such.
+    """The last ``count`` checkpoints of a training, by update, or by epoch if those are too few.
 
     Raises:
-        UserError: if there are fewer.
+        UserError: if there are fewer of either kind, or two of one update.
     """
-    numbered: Dict[bool, Dict[int, Path]] = {}
-    for path in folder.glob("checkpoint*.pt"):
-        if found := re.fullmatch(r"checkpoint(?:_\d+_)?(\d+)\.pt", path.name):
-            by_update = path.name.startswith("checkpoint_")
-            numbered.setdefault(by_update, {})[int(found[1])] = path
-    available = numbered.get(True) or numbered.get(False) or {}
-    if len(available) < count:
-        raise UserError(
-            f"{folder} has {len(available)} checkpoints to average, {count} are wanted: train "
-            f"longer, keep more (--keep-last-epochs {count}), or average fewer"
-        )
-    return [available[number] for number in sorted(available)[-count:]]
+    by_update: Dict[int, Path] = {}
+    by_epoch: Dict[int, Path] = {}
+    for path in sorted(folder.glob("checkpoint*.pt")):
+        if found := re.fullmatch(r"checkpoint(_\d+_)?(\d+)\.pt", path.name):
+            first = (by_update if found[1] else by_epoch).setdefault(int(found[2]), path)
+            if first != path:
+                raise UserError(
+                    f"{first} and {path.name} are of one update, so one of them is of another "
+                    "training: move it elsewhere"
+                )
+    for available in (by_update, by_epoch):
+        if len(available) >= count:
+            return [available[number] for number in sorted(available)[-count:]]
+    raise UserError(
+        f"{folder} has {len(by_update)} checkpoints by update and {len(by_epoch)} by epoch to "
+        f"average, {count} are wanted: train longer, keep more (--keep-last-epochs {count}), or "
+        "average fewer"
+    )

@@ -5,13 +5,40 @@ import torch
 from saved import save_floater, save_stock
 
 from fairseq_floater import cli
+from fairseq_floater.checkpoints.average import last_checkpoints
 from fairseq_floater.checkpoints.files import read_checkpoint
+from fairseq_floater.errors import UserError
 
 
 def average(capsys, *checkpoints):
     folder = checkpoints[0].parent
     code = cli.main(["average", *map(str, checkpoints), "--out", str(folder / "out.pt")])
     return code, capsys.readouterr().err, folder / "out.pt"
+
+
+def saved(folder, *names):
+    for name in names:
+        (folder / f"checkpoint{name}.pt").touch()
+
+
+def last(folder, count):
+    return [path.stem.removeprefix("checkpoint") for path in last_checkpoints(folder, count)]
+
+
+def test_the_last_of_a_folder(tmp_path):
+    """By update, or by epoch if those are too few."""
+    saved(tmp_path, 8, 9, 10, "_1_500", "_best", "_last", "_mine")
+    assert last(tmp_path, 3) == ["8", "9", "10"]
+    assert last(tmp_path, 1) == ["_1_500"]
+    saved(tmp_path, "_2_900", "_3_1000")
+    assert last(tmp_path, 3) == ["_1_500", "_2_900", "_3_1000"]
+    message = f"{tmp_path} has 3 checkpoints by update and 3 by epoch to average, 4 are wanted"
+    with pytest.raises(UserError, match=f"^{message}: train longer, keep more .--keep-last-epochs"):
+        last(tmp_path, 4)
+    saved(tmp_path, "_2_500")
+    message = f"{tmp_path}/checkpoint_1_500.pt and checkpoint_2_500.pt are of one update, so one"
+    with pytest.raises(UserError, match=message):
+        last(tmp_path, 3)
 
 
 DIFFERENT = {
