@@ -35,6 +35,11 @@ def main(arguments: Optional[List[str]] = None) -> int:
         if not nobody_reads(error):
             show(error)
         return 1
+    except KeyboardInterrupt:
+        if traceback_wanted():
+            raise
+        show("interrupted: what was being written is as it was before")
+        return 130
     return 0
 
 

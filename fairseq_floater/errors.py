@@ -6,7 +6,7 @@ import select
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Callable, Optional, Type, Union
+from typing import Any, Callable, Iterator, Optional, Type, Union
 
 from hydra.errors import CompactHydraException
 
@@ -166,15 +166,18 @@ def _known_complaint(text: str) -> Optional[str]:
     return next((advice for theirs, advice in _COMPLAINTS.items() if theirs in text), None)
 
 
-def _user_error_behind(error: Optional[BaseException]) -> Optional[UserError]:
-    """fairseq wraps errors in its own; the one that says what to correct may be further down."""
+def behind(error: Optional[BaseException]) -> Iterator[BaseException]:
+    """``error``, and those that it was raised from or met on the way, each once."""
     seen = set()
     while error is not None and id(error) not in seen:
-        if isinstance(error, UserError):
-            return error
+        yield error
         seen.add(id(error))
         error = error.__cause__ or error.__context__
-    return None
+
+
+def _user_error_behind(error: BaseException) -> Optional[UserError]:
+    """fairseq wraps errors in its own; the one that says what to correct may be further down."""
+    return next((found for found in behind(error) if isinstance(found, UserError)), None)
 
 
 def _is_fairseqs_complaint(error: BaseException) -> bool:

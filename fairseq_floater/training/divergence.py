@@ -8,7 +8,7 @@ from typing import Any, Callable, Iterator, List, Optional, Tuple
 
 import torch
 
-from fairseq_floater.errors import UserError
+from fairseq_floater.errors import UserError, behind
 from fairseq_floater.training.kept import what_is_left
 
 #: attribute of a trainer that holds what its last step computed, see ``_watched``
@@ -35,7 +35,7 @@ def explaining_divergence(train_step: Callable[..., Any]) -> Callable[..., Any]:
             try:
                 return train_step(trainer, samples, *args, **kwargs)
             except Exception as error:
-                reason = _behind(error)
+                reason = _reason(error, half=trainer.cfg.common.fp16)
                 if reason is None or isinstance(error, UserError):
                     raise
                 told = losses[: len(samples)]  # without those of the second time
@@ -66,12 +66,11 @@ def _mean(losses: Losses) -> Optional[float]:
     return sum(float(loss) for loss, _ in losses) / size / math.log(2) if size else None
 
 
-def _behind(error: Optional[BaseException]) -> Optional[ArithmeticError]:
+def _reason(error: BaseException, half: bool) -> Optional[ArithmeticError]:
     """What fairseq says of numbers that are too large, and raises on the way to ``error``."""
-    while error is not None:
-        if isinstance(error, (FloatingPointError, OverflowError)):
-            return error
-        error = error.__cause__ or error.__context__
+    for found in behind(error):
+        if isinstance(found, FloatingPointError) or (half and isinstance(found, OverflowError)):
+            return found
     return None
 
 
@@ -80,7 +79,9 @@ def _explain(
 ) -> str:
     update = f"update {trainer.get_num_updates() + 1}"
     left = what_is_left(Path(trainer.cfg.checkpoint.save_dir))
-    if isinstance(reason, OverflowError):  # a step that it leaves out, on a GPU only
+    # fairseq leaves out a step whose scaled gradients overflow, but cannot do so on a CPU: there
+    # it fails, as it asks for a tensor on a GPU.
+    if isinstance(reason, OverflowError):
         return (
             f"the gradients of {update} are too large for half precision at --fp16-init-scale "
             f"{trainer.cfg.common.fp16_init_scale}: lower it, or leave out --fp16 ({left})"

@@ -148,3 +148,14 @@ def test_legacy_tasks_keep_no_limit_of_their_own():
     lift_task_limits(task, model.stacks().values())
     assert task.args.max_source_positions == model.max_positions()[0] > 10**6
     assert task.args.max_target_positions == 50
+
+
+def test_a_command_that_is_interrupted(monkeypatch, capsys):
+    def interrupted(args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fairseq_floater.commands.user_dir.run", interrupted)
+    assert cli.main(["user-dir"]) == 130
+    assert capsys.readouterr().err == (
+        "error: interrupted: what was being written is as it was before\n"
+    )

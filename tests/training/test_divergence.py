@@ -1,11 +1,14 @@
 """A training that diverges ends in one line."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
 from commands import TRAINING
 from launching import run, together
+
+from fairseq_floater.training.divergence import explaining_divergence
 
 pytest_plugins = ("commands",)
 
@@ -54,3 +57,29 @@ def test_divergence_ends_in_one_line(diverged, name, message):
         state = torch.load(folder / "checkpoint_last.pt", weights_only=True)
         assert state["optimizer_history"][-1]["num_updates"] == int(found[1])
         assert all(torch.isfinite(value).all() for value in state["model"].values())
+
+
+def failing(error):
+    def train_step(trainer, samples):
+        try:
+            raise error
+        except ArithmeticError as first:
+            raise RuntimeError("what comes of it") from first
+
+    common = SimpleNamespace(fp16=False)
+    trainer = SimpleNamespace(criterion=torch.nn.Identity(), cfg=SimpleNamespace(common=common))
+    explaining_divergence(train_step)(trainer, [])
+
+
+@pytest.mark.parametrize("error", [OverflowError("math range error"), ZeroDivisionError()])
+def test_other_errors_stay_what_they_are(error):
+    """Only in half precision is an overflow one of the gradients."""
+    with pytest.raises(RuntimeError, match="what comes of it"):
+        failing(error)
+
+
+def test_an_error_that_is_its_own_cause():
+    error = RuntimeError("mine")
+    error.__cause__ = error
+    with pytest.raises(RuntimeError, match="mine"):
+        failing(error)
