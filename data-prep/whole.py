@@ -2,6 +2,9 @@
 
 Until they are, they lie beside their place as .NAME.xxxxxxxx.part, a name that nobody can foresee
 and that is not there before. An error removes them, and so do the signals that ask for an end.
+
+The package has its own (fairseq_floater/files.py), for what must be on the disk before a training
+goes on; with it each of these programs would import torch, which takes longer than most of them.
 """
 
 import os

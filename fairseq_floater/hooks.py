@@ -26,7 +26,7 @@ from torch.optim.optimizer import (
 )
 
 from fairseq_floater.checkpoints.files import (
-    broadcast_plain_data,
+    broadcast_pickled,
     remembering_across_processes,
     remembering_options,
 )
@@ -74,7 +74,7 @@ def _go_on() -> None:
 
 def _send_checkpoints() -> None:
     broadcast = distributed_utils.broadcast_object
-    distributed_utils._broadcast_object_slow = broadcast_plain_data
+    distributed_utils._broadcast_object_slow = broadcast_pickled
     distributed_utils.broadcast_object = remembering_across_processes(broadcast)
 
 

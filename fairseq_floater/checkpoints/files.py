@@ -11,8 +11,8 @@ from fairseq_floater.checkpoints.options import (
     forget_embedding_files,
     model_options,
     options_of,
+    require_heads_divide_width,
     require_literals,
-    require_shared_out,
 )
 from fairseq_floater.errors import DamagedCheckpoint, UserError, first_line
 from fairseq_floater.files import written_whole
@@ -26,7 +26,7 @@ def remembering_options(load: Callable[..., Dict[str, Any]]) -> Callable[..., Di
 
     It says in one line why a file is no checkpoint, or another than was written, and what to do.
     """
-    load = _explaining(load)
+    load = _explaining_reads(load)
 
     @functools.wraps(load)
     def remembering(path: str, *args: Any, **kwargs: Any) -> Dict[str, Any]:
@@ -34,7 +34,7 @@ def remembering_options(load: Callable[..., Dict[str, Any]]) -> Callable[..., Di
         if not state.get("args") and not state.get("cfg"):
             raise DamagedCheckpoint(path, "it says nothing of the options of its model")
         options = model_options(state)
-        require_shared_out(path, options)
+        require_heads_divide_width(path, options)
         if "position_encoder" in options:
             require_sound(path, state["model"])
             options_of(path, state)
@@ -45,7 +45,7 @@ def remembering_options(load: Callable[..., Dict[str, Any]]) -> Callable[..., Di
     return remembering
 
 
-def broadcast_plain_data(obj: Any, src_rank: int, group: Any, dist_device: torch.device) -> Any:
+def broadcast_pickled(obj: Any, src_rank: int, group: Any, dist_device: torch.device) -> Any:
     """Send what one process read to all, by a pickle, which is safe between our own processes."""
     box = [obj]
     torch.distributed.broadcast_object_list(box, src=src_rank, group=group, device=dist_device)
@@ -66,7 +66,7 @@ def remembering_across_processes(broadcast: Callable[..., Any]) -> Callable[...,
     return remembering
 
 
-def _explaining(load: Callable[..., Dict[str, Any]]) -> Callable[..., Dict[str, Any]]:
+def _explaining_reads(load: Callable[..., Dict[str, Any]]) -> Callable[..., Dict[str, Any]]:
     @functools.wraps(load)
     def explained(path: str, *args: Any, **kwargs: Any) -> Dict[str, Any]:
         try:
@@ -102,7 +102,7 @@ def _require_parts(state: Any) -> None:
         raise ValueError("its optimizer_history is not of dictionaries")
 
 
-@_explaining
+@_explaining_reads
 def read_checkpoint(path: str) -> Dict[str, Any]:
     """A checkpoint as it was written, on the CPU; fairseq's own reader brings it up to date.
 

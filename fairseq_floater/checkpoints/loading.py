@@ -8,7 +8,7 @@ from fairseq.data import Dictionary
 from torch import Tensor
 
 from fairseq_floater.checkpoints.files import read_checkpoint
-from fairseq_floater.checkpoints.options import impossible, model_options, options_of
+from fairseq_floater.checkpoints.options import model_options, options_error, options_of
 from fairseq_floater.errors import UserError, first_line
 from fairseq_floater.models.config import FloaterTransformerConfig
 from fairseq_floater.models.floater_transformer import FloaterTransformerModel
@@ -74,7 +74,7 @@ def build_model(
     except UserError as error:
         raise UserError(f"{checkpoint}: {error}") from None
     except Exception as error:  # fairseq's and torch's reasons for options are of every kind
-        raise impossible(checkpoint, f"there is no such model ({first_line(error)})") from error
+        raise options_error(checkpoint, f"there is no such model ({first_line(error)})") from error
 
 
 def _dictionary(checkpoint: Path, weights: Mapping[str, Tensor], stack: str) -> Dictionary:

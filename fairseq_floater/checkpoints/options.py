@@ -20,7 +20,7 @@ def model_options(state: Mapping[str, Any]) -> Dict[str, Any]:
     return dict(model) if isinstance(model, Mapping) else {}
 
 
-def require_shared_out(checkpoint: Union[Path, str], options: Mapping[str, Any]) -> None:
+def require_heads_divide_width(checkpoint: Union[Path, str], options: Mapping[str, Any]) -> None:
     """Refuse a Transformer whose heads do not share out its width, as fairseq does without a name.
 
     Raises:
@@ -70,7 +70,7 @@ def require_literals(checkpoint: Union[Path, str], options: Mapping[str, Any]) -
             require_literals(checkpoint, value)
         for end, kinds in EVALUATED.items() if isinstance(value, str) else ():
             if str(name).endswith(end) and not isinstance(_literal(value), kinds):
-                raise impossible(checkpoint, f"{name} is {repr(value)[:60]}, which is no value")
+                raise options_error(checkpoint, f"{name} is {repr(value)[:60]}, which is no value")
 
 
 def _literal(text: str) -> object:
@@ -97,11 +97,11 @@ def options_of(checkpoint: Union[Path, str], state: Mapping[str, Any]) -> Floate
         for name in ("max_source_positions", "max_target_positions"):
             require_bounded(name, getattr(config, name))
     except UserError as error:
-        raise impossible(checkpoint, error) from None
+        raise options_error(checkpoint, error) from None
     return config
 
 
-def impossible(checkpoint: Union[Path, str], reason: object) -> UserError:
+def options_error(checkpoint: Union[Path, str], reason: object) -> UserError:
     """What to raise for options that no model was trained with."""
     return UserError(
         f"checkpoint {checkpoint} has options that cannot be right: {reason}; copy it again, or "

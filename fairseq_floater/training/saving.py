@@ -27,7 +27,8 @@ def saving_whole(save: Callable[..., None]) -> Callable[..., None]:
         if async_write or not _is_local(filename):
             return save(obj, filename, async_write=async_write)
         # Whoever links checkpoint_last.pt to an earlier one does not want that one replaced.
-        with _explaining(filename), written_whole(Path(filename), through_links=False) as file:
+        path = Path(filename)
+        with _explaining_writes(filename), written_whole(path, through_links=False) as file:
             torch.save(obj, file)
 
     return save_whole
@@ -40,7 +41,7 @@ def copying_whole(copy: Callable[..., Any]) -> Callable[..., Any]:
     def copy_whole(src_path: str, dst_path: str, overwrite: bool = False) -> Any:
         if not overwrite or not _is_local(src_path) or not _is_local(dst_path):
             return copy(src_path, dst_path, overwrite=overwrite)
-        with _explaining(dst_path):
+        with _explaining_writes(dst_path):
             copy_checkpoint(Path(src_path), Path(dst_path))
         return dst_path
 
@@ -70,7 +71,7 @@ def _is_local(filename: Any) -> bool:
 
 
 @contextmanager
-def _explaining(filename: str) -> Iterator[None]:
+def _explaining_writes(filename: str) -> Iterator[None]:
     """A full disk, say, in one line with what is left to go on from."""
     try:
         yield

@@ -7,6 +7,7 @@ from argparse import Namespace
 from functools import partial
 
 import torch
+from broken_bytes import flipped, overwritten, truncated
 
 #: what stands in place of a weight, an option, or a part of a checkpoint
 VALUES = (
@@ -26,27 +27,11 @@ class Code:
         return os.mkdir, (str(self.marker),)
 
 
-def truncated(good, chance, marker):
-    return good[: chance.randrange(len(good))]
-
-
-def flipped(good, chance, marker):
-    bad = bytearray(good)
-    for _ in range(chance.choice((1, 1, 1, 4, 30))):
-        bad[chance.randrange(len(bad))] ^= 1 << chance.randrange(8)
-    return bytes(bad)
-
-
 def flipped_in_the_directory(good, chance, marker):
     """Where the archive says what is in it, and where."""
     bad = bytearray(good)
     bad[-1 - chance.randrange(len(bad) // 6)] ^= 1 << chance.randrange(8)
     return bytes(bad)
-
-
-def overwritten(good, chance, marker):
-    start, size = chance.randrange(len(good)), chance.choice((8, 100, 5000))
-    return good[:start] + chance.randbytes(min(size, len(good) - start)) + good[start + size :]
 
 
 def another_kind_of_file(good, chance, marker):

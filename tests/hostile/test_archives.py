@@ -19,6 +19,7 @@ import bounds
 import hostility
 import pytest
 import unpack
+from broken_bytes import flipped, overwritten, truncated
 from corpora import deb
 from hostility import cases
 from hypothesis import given
@@ -133,22 +134,6 @@ WANTED |= {"de-en/same": WANTED["de-en/train.de"], "hard": WANTED["README"]}
 
 def wanted(name):
     return {"train.de": WANTED["README"]} if name == "train.de.gz" else WANTED
-
-
-def truncated(good, chance):
-    return good[: chance.randrange(len(good))]
-
-
-def flipped(good, chance):
-    bad = bytearray(good)
-    for _ in range(chance.choice((1, 1, 1, 4, 30))):
-        bad[chance.randrange(len(bad))] ^= 1 << chance.randrange(8)
-    return bytes(bad)
-
-
-def overwritten(good, chance):
-    start, size = chance.randrange(len(good)), chance.choice((1, 8, 100, 600))
-    return good[:start] + chance.randbytes(min(size, len(good) - start)) + good[start + size :]
 
 
 def zeroed(good, chance):

@@ -33,7 +33,7 @@ from torch import Tensor
 from fairseq_floater.checkpoints.export import DEFAULT_POSITIONS, Lengths, require_whole_positions
 from fairseq_floater.checkpoints.files import write_checkpoint
 from fairseq_floater.checkpoints.loading import load_model
-from fairseq_floater.checkpoints.options import impossible, model_options
+from fairseq_floater.checkpoints.options import model_options, options_error
 from fairseq_floater.encoders import WITHIN_ATTENTION, PositionEncoder
 from fairseq_floater.errors import UserError, first_line
 from fairseq_floater.files import require_other_file
@@ -106,13 +106,15 @@ def _parts(checkpoint: Path, state: Mapping[str, Any]) -> Dict[str, Dict[str, An
         try:
             cfg = _of_arguments(state["args"])
         except Exception as error:  # hydra's and fairseq's reasons are of every kind
-            raise impossible(checkpoint, f"fairseq refuses them ({first_line(error)})") from error
+            raise options_error(
+                checkpoint, f"fairseq refuses them ({first_line(error)})"
+            ) from error
     parts = {name: vars(p) if isinstance(p, Namespace) else p for name, p in cfg.items()}
     for name in ("task", "common"):
         if not isinstance(parts.get(name), Mapping):
-            raise impossible(checkpoint, f"nothing is said of the {name}")
+            raise options_error(checkpoint, f"nothing is said of the {name}")
     if not isinstance(parts["task"].get("_name"), str):
-        raise impossible(checkpoint, "the task has no name")
+        raise options_error(checkpoint, "the task has no name")
     return parts
 
 
