@@ -91,6 +91,19 @@ def test_a_full_disk_is_named_in_the_end(full_disk, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_a_folder_that_may_not_be_read(tmp_path, monkeypatch):
+    """As a drop box: the file is in its place, so that nothing has failed."""
+
+    def refuse(path, flags, *more, opened=os.open):
+        if flags & os.O_DIRECTORY:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, flags, *more)
+
+    monkeypatch.setattr("os.open", refuse)
+    write(tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == b"new"
+
+
 @pytest.mark.parametrize("kind", ["folder", "pipe"])
 def test_only_files_are_replaced(kind, tmp_path):
     path = tmp_path / kind

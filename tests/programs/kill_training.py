@@ -6,7 +6,7 @@ Each training is killed once, by SIGKILL to its process group: every other one a
 others a random moment after it has begun to write its n-th checkpoint. Then it is run again until
 it ends, and the parameters and the state of the optimizer in its last and its best checkpoint must
 be those of a training that nobody killed, bit for bit. A script that is stopped goes on where it
-was, in the same folder and with the same seed. The exit code is 1 if any training differs or leaves
+was, in the same folder for the same seed. The exit code is 1 if any training differs or leaves
 a part of a file.
 """
 
@@ -29,6 +29,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from commands import TRAINING, make_corpus  # noqa: E402
 from launching import FORKED, environment, fork_server, run, succeed  # noqa: E402
+
+from fairseq_floater.commands.arguments import at_least_one  # noqa: E402
 
 FLAGS = [
     *(*TRAINING, "--arch", "floater_transformer", "--dropout", 0.2, "--encoder-layerdrop", 0.2),
@@ -130,12 +132,12 @@ def equal(one, other):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--kills", type=at_least_one, default=50)
     parser.add_argument("--folder", type=Path, default=Path("runs/killed"))
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     seconds = prepare(args.folder.resolve())
-    log = args.folder / "kills.jsonl"
+    log = args.folder / f"kills.{args.seed}.jsonl"
     done = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     for number in range(len(done), args.kills):
         generator = random.Random(f"{args.seed}.{number}")
