@@ -19,10 +19,10 @@ EXAMPLES = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.S | re.M)
     ],
 )
 def test_examples(example, printed, tmp_path):
-    """One of them in a fresh interpreter."""
+    """One of them imports by itself all that it uses, but for torch and fairseq."""
     path = tmp_path / "example.py"
     path.write_text(EXAMPLES[example])
-    done = run(path, fresh=example == 1)
+    done = run(path, bare=example == 1)
     assert re.fullmatch(printed, done.out.strip()), done.out + done.err
 
 

@@ -134,14 +134,14 @@ def data_parallel(corpus, folder, rank, backend):
 
 @pytest.fixture(scope="module")
 def single(corpus, tmp_path_factory):
-    """Parameters after 12 updates of two batches each, in a single process."""
+    """Parameters after 8 updates of two batches each, in a single process."""
     folder = tmp_path_factory.mktemp("single")
-    options = [*TRAINING, *FLOATER, *PLAIN, "--update-freq", 2, "--max-update", 12]
+    options = [*TRAINING, *FLOATER, *PLAIN, "--update-freq", 2, "--max-update", 8]
     succeed(DATA_PARALLEL, corpus, *options, "--save-dir", folder)
     return torch.load(folder / "parameters0.pt", weights_only=True)
 
 
-@pytest.mark.parametrize("backend, stops", [("legacy_ddp", [6, 12]), ("pytorch_ddp", [12])])
+@pytest.mark.parametrize("backend, stops", [("legacy_ddp", [6, 8]), ("pytorch_ddp", [8])])
 def test_two_processes_equal_one(corpus, single, tmp_path, backend, stops):
     """The same batches, one each a process; also continued from within the second epoch."""
     for updates in stops:
@@ -193,9 +193,9 @@ def hydra(corpus, folder, *overrides):
         *("hydra-train", *CONFIG, f"task.data={corpus}", f"common.user_dir={PLUGIN}"),
         *(f"model.{size}=16" for size in sizes),
         *("common.cpu=true", "common.log_interval=1", "dataset.num_workers=0"),
-        *("optimization.max_update=24", "lr_scheduler.warmup_updates=8", f"hydra.run.dir={folder}"),
+        *("optimization.max_update=12", "lr_scheduler.warmup_updates=4", f"hydra.run.dir={folder}"),
         # An update is an epoch here, and nobody looks at what comes before the last one.
-        *("checkpoint.save_interval=24", "dataset.validate_interval=24"),
+        *("checkpoint.save_interval=12", "dataset.validate_interval=12"),
         *overrides,
     ]
 
@@ -214,7 +214,7 @@ def test_hydra_trains(corpus, tmp_path):
     for name in ("single", "bfloat16"):
         assert results[name].returncode == 0, results[name].err
         losses = results[name].losses()
-        assert len(losses) == 24 and losses[-1] < losses[0] and math.isfinite(losses[-1])
+        assert len(losses) == 12 and losses[-1] < losses[0] and math.isfinite(losses[-1])
         (checkpoint,) = tmp_path.glob(f"{name}/**/checkpoint_last.pt")
         values = parameters(checkpoint)
         assert values["decoder.position_encoder.initial"].shape == (4 * 6, 16)
