@@ -7,8 +7,9 @@ from fairseq_floater.encoders.alibi import AlibiEncoder
 from fairseq_floater.encoders.base import PositionEncoder, Wanted
 from fairseq_floater.encoders.build import build_position_encoder
 from fairseq_floater.encoders.departure import FloaterRotation, FloaterScores
+from fairseq_floater.encoders.dynamics import build_dynamics
 from fairseq_floater.encoders.fire import FireEncoder
-from fairseq_floater.encoders.floater import FloaterEncoder, build_dynamics
+from fairseq_floater.encoders.floater import FloaterEncoder
 from fairseq_floater.encoders.fourier import FourierEncoder
 from fairseq_floater.encoders.learned import LearnedEncoder
 from fairseq_floater.encoders.none import NoPositions

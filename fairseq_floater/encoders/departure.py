@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from fairseq_floater.encoders.alibi import alibi_slopes
 from fairseq_floater.encoders.base import Wanted
-from fairseq_floater.encoders.floater import FloaterEncoder, FloaterOptions, build_dynamics
+from fairseq_floater.encoders.dynamics import build_dynamics
+from fairseq_floater.encoders.floater import FloaterEncoder, FloaterOptions
 from fairseq_floater.encoders.rotary import rotary_angles, rotated_pairs
 
 

@@ -1,6 +1,5 @@
 """FLOATER: trajectories of a learned differential equation (Liu et al. 2020)."""
 
-import math
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Dict, List, Optional, Set, Tuple, Type
 
@@ -8,86 +7,22 @@ import torch
 from torch import Tensor, nn
 
 from fairseq_floater.encoders.base import PositionEncoder, Wanted
-from fairseq_floater.encoders.flags import (
-    AT_LEAST_ONE,
-    NON_NEGATIVE,
-    POSITIVE,
-    Range,
-    SharingOptions,
-    TimesOptions,
-    flag,
-)
-from fairseq_floater.encoders.oscillators import SHORTEST_PERIOD, spread_periods
+from fairseq_floater.encoders.dynamics import DynamicsOptions, build_dynamics
+from fairseq_floater.encoders.flags import AT_LEAST_ONE, SharingOptions, TimesOptions, flag
 from fairseq_floater.encoders.rotary import RotaryOptions
 from fairseq_floater.errors import UserError
-from fairseq_floater.ode.dynamics import MLPDynamics
 from fairseq_floater.ode.grid import StepsPerPosition, parse_steps_per_position
 from fairseq_floater.ode.hermite import hermite
-from fairseq_floater.ode.reference import SOLVERS
-from fairseq_floater.ode.runge_kutta import ACTIVATIONS, TABLEAUS
-from fairseq_floater.ode.solver import BACKENDS, solve
+from fairseq_floater.ode.linear import ParallelDynamics
+from fairseq_floater.ode.solver import solve
 
 #: names of the options on when a token stands
 TIMES = {declared.name for declared in fields(TimesOptions)}
 
-#: damping x step beyond which a solver of dp/dt = -damping p no longer shrinks p
-LARGEST_DAMPED_STEP = {"euler": 2.0, "midpoint": 2.0, "rk4": 2.785}
-
 
 @dataclass
-class FloaterOptions(RotaryOptions, SharingOptions):
+class FloaterOptions(DynamicsOptions, RotaryOptions, SharingOptions):
     """The equation, its start and its solver; rotary's where angles depart from it."""
-
-    position_delta: float = flag(0.1, "time between two positions (floater)", range=POSITIVE)
-    dynamics_activation: str = flag(
-        "tanh",
-        "nonlinearity of the dynamics; with unbounded ones such as relu, weights that are random "
-        "or trained can make p grow exponentially with the position (floater)",
-        choices=tuple(sorted(ACTIVATIONS)),
-    )
-    dynamics_hidden_dim: Optional[int] = flag(
-        None,
-        "hidden size of the dynamics; default: the size of the state (floater)",
-        range=AT_LEAST_ONE,
-    )
-    dynamics_init: str = flag(
-        "oscillators",
-        "what h starts as: oscillators, each pair of features going round with a period of its "
-        "own, as sinusoids do, so that trajectories neither grow nor merge; or random (floater)",
-        choices=("oscillators", "random"),
-    )
-    dynamics_init_scale: float = flag(
-        0.3,
-        "oscillators: scale of their nonlinearity, > 0, the smaller the closer to linear; random: "
-        "factor on Xavier weights, with 0 for constant trajectories (floater)",
-        range=NON_NEGATIVE,
-    )
-    dynamics_longest_period: float = flag(
-        1000.0,
-        "period of the slowest oscillator, in positions; that of the fastest is 4 pi (floater)",
-        range=Range("> 4 pi", lambda period: SHORTEST_PERIOD < period < float("inf")),
-    )
-    dynamics_damping: float = flag(
-        0.0,
-        "lambda in dp/dt = h(t, p) - lambda p, which forgets; 0 is the paper's model (floater)",
-        range=NON_NEGATIVE,
-    )
-    ode_solver: str = flag(
-        "rk4",
-        "native: euler, midpoint, rk4; torchdiffeq: any of the list (floater)",
-        choices=SOLVERS,
-    )
-    ode_steps_per_position: str = flag(
-        "1",
-        "solver steps between two positions: a whole number, or 1/m for one step over m "
-        "positions; the paper uses 5 (floater)",
-    )
-    ode_backend: str = flag("native", "our solver, or the reference (floater)", choices=BACKENDS)
-    ode_adjoint: bool = flag(
-        False,
-        "torchdiffeq's continuous adjoint, as in the paper, in place of exact gradients; slow "
-        "(floater, torchdiffeq)",
-    )
 
     position_state_dim: int = flag(
         32,
@@ -100,68 +35,15 @@ class FloaterOptions(RotaryOptions, SharingOptions):
         choices=("alibi", "zero"),
     )
 
-    def check(self) -> None:
-        """Raises ``UserError`` for combinations that have no meaning."""
-        try:
-            steps = float(parse_steps_per_position(self.ode_steps_per_position))
-        except UserError as error:
-            raise UserError(f"--ode-steps-per-position: {error}") from None
-        if not 1e-6 <= self.position_delta <= 1e6:
-            raise UserError(
-                f"--position-delta must be between 1e-6 and 1e6, got {self.position_delta}: "
-                "beyond these, times and rates leave the range of float32"
-            )
-        if self.dynamics_init == "oscillators" and not self.dynamics_init_scale > 0:
-            raise UserError(
-                "--dynamics-init-scale must be > 0 with --dynamics-init oscillators, got "
-                f"{self.dynamics_init_scale}"
-            )
-        if self.ode_backend == "native" and self.ode_solver not in TABLEAUS:
-            raise UserError(
-                f"--ode-backend native has no --ode-solver {self.ode_solver}: choose from "
-                f"{', '.join(TABLEAUS)}, or use --ode-backend torchdiffeq"
-            )
-        if self.ode_backend == "native" and self.ode_adjoint:
-            raise UserError(
-                "--ode-adjoint needs --ode-backend torchdiffeq; the native gradient is exact"
-            )
-        # A step must shrink what is damped, or the solver blows up what the equation forgets.
-        step = self.position_delta / steps
-        largest = LARGEST_DAMPED_STEP.get(self.ode_solver, float("inf"))
-        if self.dynamics_damping * step > largest:
-            raise UserError(
-                f"--dynamics-damping {self.dynamics_damping} is too much for --ode-solver "
-                f"{self.ode_solver} at steps of {step:g}: use at most {largest / step:.4g}, or "
-                "raise --ode-steps-per-position"
-            )
-
     def unread(self) -> Set[str]:
-        """Only oscillators have a longest period; angles and scores have a width of their own."""
+        """Angles and scores have a width of their own, and each a start."""
         injection = getattr(self, "injection", None)
-        unread = TimesOptions.unread(self)
-        if self.dynamics_init == "random":
-            unread |= {"dynamics_longest_period"}
+        unread = DynamicsOptions.unread(self) | TimesOptions.unread(self)
         if injection not in ("rotation", "scores"):
             unread |= {"position_state_dim"}
         if injection != "rotation":
             unread |= {declared.name for declared in fields(RotaryOptions)} - TIMES
         return unread if injection == "scores" else unread | {"scores_start"}
-
-
-def build_dynamics(options: FloaterOptions, dim: int) -> MLPDynamics:
-    """h of FLOATER, from options alone."""
-    frequencies = None
-    if options.dynamics_init == "oscillators":
-        periods = spread_periods(dim // 2, SHORTEST_PERIOD, options.dynamics_longest_period)
-        frequencies = 2 * math.pi / (periods * options.position_delta)
-    return MLPDynamics(
-        dim,
-        options.dynamics_hidden_dim,
-        options.dynamics_activation,
-        damping=options.dynamics_damping,
-        init_scale=options.dynamics_init_scale,
-        frequencies=frequencies,
-    )
 
 
 class FloaterEncoder(PositionEncoder):
@@ -172,16 +54,17 @@ class FloaterEncoder(PositionEncoder):
 
     Args:
         tracks, dim, name: see ``PositionEncoder``.
-        dynamics: the right-hand side, usually ``MLPDynamics``; may be shared between encoders.
+        dynamics: the right-hand side, see ``dynamics``; may be shared between encoders.
         delta: time between two positions, > 0.
         initial_std: standard deviation of the initial values; 0 starts all of them at 0.
-        solver, steps_per_position, backend, adjoint: see ``fairseq_floater.ode.solver.solve``.
+        solver, steps_per_position, backend, adjoint: see ``fairseq_floater.ode.solver.solve``; not
+            read with ``ParallelDynamics``.
     """
 
     kind = "floater"
     Options = FloaterOptions
     injections = ("bias", "additive", "rotation", "scores")
-    defined_by = ("position_delta", "dynamics_activation", "dynamics_damping")
+    defined_by = ("position_delta", "dynamics", "dynamics_activation", "dynamics_damping")
     sequential = True
 
     #: the class that serves an injection, where that is another (see ``departure``)
@@ -221,9 +104,11 @@ class FloaterEncoder(PositionEncoder):
 
     @classmethod
     def defining(cls, options: Any) -> Tuple[str, ...]:
+        unread = DynamicsOptions.unread(options)
         angles = ("rotary_base", "rotary_share", "rotary_layout")
         more = {"rotation": angles, "scores": ("scores_start",)}
-        return cls.defined_by + more.get(options.injection, ())
+        defining = (name for name in cls.defined_by if name not in unread)
+        return (*defining, *more.get(options.injection, ()))
 
     @classmethod
     def departs_from(cls, options: Any) -> Optional[Dict[str, Any]]:
@@ -258,10 +143,14 @@ class FloaterEncoder(PositionEncoder):
         return PositionEncoder.first(self, length, unchanged)
 
     def trajectories(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
+        initial, times = self.initial.to(self.dtype), positions * self.delta
+        if isinstance(self.dynamics, ParallelDynamics):  # their norms stay, so they cannot diverge
+            with torch.autocast(initial.device.type, enabled=False):
+                return self.dynamics.flow(initial, times, start)
         table = solve(
             self.dynamics,
-            (self.initial if start is None else start).to(self.dtype),
-            positions * self.delta,
+            initial if start is None else start.to(self.dtype),
+            times,
             solver=self.solver,
             steps_per_position=self.steps_per_position,
             backend=self.backend,
@@ -279,14 +168,23 @@ class FloaterEncoder(PositionEncoder):
         ends = states[:, whole]  # (tracks, 2, positions, dim)
         learning = torch.is_grad_enabled() and not self.resting
         with torch.autocast(states.device.type, enabled=False), torch.set_grad_enabled(learning):
-            slopes = self.dynamics((whole * self.delta).unsqueeze(-1), ends) * self.delta
+            slopes = self._slopes(whole * self.delta, ends) * self.delta
         fraction = (positions.to("cpu", torch.float64) - before.cpu()).to(states).unsqueeze(-1)
         return hermite(fraction, ends[:, 0], slopes[:, 0], ends[:, 1], slopes[:, 1])
+
+    def _slopes(self, times: Tensor, states: Tensor) -> Tensor:
+        """dp/dt at ``times`` (...) and ``states`` (tracks, ..., dim)."""
+        if isinstance(self.dynamics, ParallelDynamics):
+            return self.dynamics.slopes(self.initial.to(states), times, states)
+        slopes: Tensor = self.dynamics(times.unsqueeze(-1), states)
+        return slopes
 
     def track_parameters(self) -> List[str]:
         return ["initial"]
 
     def output_parameters(self) -> List[str]:
+        if isinstance(self.dynamics, ParallelDynamics):  # 0 stays 0
+            return ["initial"]
         h_at_0 = self.dynamics(self.anchor.new_ones(()), torch.zeros_like(self.initial))
         return ["initial", "dynamics.fc2."] if bool(h_at_0.any()) else ["initial"]
 

@@ -1,0 +1,198 @@
+"""The kinds of FLOATER's dynamics h in dp/dt = h(t, p), and the flags that each reads."""
+
+import math
+from dataclasses import dataclass, fields
+from typing import Callable, Dict, FrozenSet, NamedTuple, Optional, Set
+
+from torch import Tensor, nn
+
+from fairseq_floater.encoders.base import NoOptions
+from fairseq_floater.encoders.flags import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE, Range, flag
+from fairseq_floater.encoders.oscillators import SHORTEST_PERIOD, spread_periods
+from fairseq_floater.errors import UserError
+from fairseq_floater.ode.driven import DrivenDynamics
+from fairseq_floater.ode.dynamics import MLPDynamics
+from fairseq_floater.ode.grid import parse_steps_per_position
+from fairseq_floater.ode.linear import LinearDynamics
+from fairseq_floater.ode.reference import SOLVERS
+from fairseq_floater.ode.runge_kutta import ACTIVATIONS, TABLEAUS
+from fairseq_floater.ode.solver import BACKENDS
+
+#: damping x step beyond which a solver of dp/dt = -damping p no longer shrinks p
+LARGEST_DAMPED_STEP = {"euler": 2.0, "midpoint": 2.0, "rk4": 2.785}
+
+
+class Kind(NamedTuple):
+    """A kind of dynamics.
+
+    Attributes:
+        build: it, from ``DynamicsOptions`` and the size of the state.
+        reads: the fields of ``DynamicsOptions`` that it reads, beside ``position_delta``.
+    """
+
+    build: Callable[["DynamicsOptions", int], nn.Module]
+    reads: FrozenSet[str]
+
+
+def _mlp(options: "DynamicsOptions", dim: int) -> MLPDynamics:
+    return MLPDynamics(
+        dim,
+        options.dynamics_hidden_dim,
+        options.dynamics_activation,
+        damping=options.dynamics_damping,
+        init_scale=options.dynamics_init_scale,
+        frequencies=_frequencies(options, dim) if options.oscillates else None,
+    )
+
+
+def _linear(options: "DynamicsOptions", dim: int) -> LinearDynamics:
+    return LinearDynamics(dim, _frequencies(options, dim))
+
+
+def _driven(options: "DynamicsOptions", dim: int) -> DrivenDynamics:
+    return DrivenDynamics(dim, _frequencies(options, dim), options.dynamics_hidden_dim)
+
+
+def _frequencies(options: "DynamicsOptions", dim: int) -> Tensor:
+    """(dim // 2,) in radians per unit of time."""
+    periods = spread_periods(dim // 2, SHORTEST_PERIOD, options.dynamics_longest_period)
+    return 2 * math.pi / (periods * options.position_delta)
+
+
+#: every kind of dynamics, by its name
+DYNAMICS: Dict[str, Kind] = {
+    "mlp": Kind(
+        _mlp,
+        frozenset(
+            {
+                *("dynamics_activation", "dynamics_hidden_dim", "dynamics_init"),
+                *("dynamics_init_scale", "dynamics_longest_period", "dynamics_damping"),
+                *("ode_solver", "ode_steps_per_position", "ode_backend", "ode_adjoint"),
+            }
+        ),
+    ),
+    "linear": Kind(_linear, frozenset({"dynamics_longest_period"})),
+    "driven": Kind(_driven, frozenset({"dynamics_longest_period", "dynamics_hidden_dim"})),
+}
+
+
+@dataclass
+class DynamicsOptions(NoOptions):
+    """The equation and its solver."""
+
+    position_delta: float = flag(0.1, "time between two positions (floater)", range=POSITIVE)
+    dynamics: str = flag(
+        "mlp",
+        "h in dp/dt = h(t, p): mlp, the paper's perceptron, solved step by step; linear, a learned "
+        "rotation; driven, a rotation whose speeds follow the state. The last two keep the norm of "
+        "p for ever, and are solved at all positions at once (floater)",
+        choices=tuple(DYNAMICS),
+    )
+    dynamics_activation: str = flag(
+        "tanh",
+        "nonlinearity of the dynamics; with unbounded ones such as relu, weights that are random "
+        "or trained can make p grow exponentially with the position (floater, mlp)",
+        choices=tuple(sorted(ACTIVATIONS)),
+    )
+    dynamics_hidden_dim: Optional[int] = flag(
+        None,
+        "hidden size of the dynamics; default: the size of the state (floater, mlp and driven)",
+        range=AT_LEAST_ONE,
+    )
+    dynamics_init: str = flag(
+        "oscillators",
+        "what h starts as: oscillators, each pair of features going round with a period of its "
+        "own, as sinusoids do, so that trajectories neither grow nor merge; or random (floater, "
+        "mlp; the others always start as oscillators)",
+        choices=("oscillators", "random"),
+    )
+    dynamics_init_scale: float = flag(
+        0.3,
+        "oscillators: scale of their nonlinearity, > 0, the smaller the closer to linear; random: "
+        "factor on Xavier weights, with 0 for constant trajectories (floater, mlp)",
+        range=NON_NEGATIVE,
+    )
+    dynamics_longest_period: float = flag(
+        1000.0,
+        "period of the slowest oscillator at the start, in positions; that of the fastest is 4 pi "
+        "(floater)",
+        range=Range("> 4 pi", lambda period: SHORTEST_PERIOD < period < float("inf")),
+    )
+    dynamics_damping: float = flag(
+        0.0,
+        "lambda in dp/dt = h(t, p) - lambda p, which forgets; 0 is the paper's model (floater, "
+        "mlp)",
+        range=NON_NEGATIVE,
+    )
+    ode_solver: str = flag(
+        "rk4",
+        "native: euler, midpoint, rk4; torchdiffeq: any of the list (floater, mlp)",
+        choices=SOLVERS,
+    )
+    ode_steps_per_position: str = flag(
+        "1",
+        "solver steps between two positions: a whole number, or 1/m for one step over m "
+        "positions; the paper uses 5 (floater, mlp)",
+    )
+    ode_backend: str = flag(
+        "native", "our solver, or the reference (floater, mlp)", choices=BACKENDS
+    )
+    ode_adjoint: bool = flag(
+        False,
+        "torchdiffeq's continuous adjoint, as in the paper, in place of exact gradients; slow "
+        "(floater, mlp, torchdiffeq)",
+    )
+
+    @property
+    def oscillates(self) -> bool:
+        """Whether h starts as oscillators."""
+        return self.dynamics != "mlp" or self.dynamics_init == "oscillators"
+
+    def check(self) -> None:
+        """Raises ``UserError`` for combinations that have no meaning."""
+        try:
+            steps = float(parse_steps_per_position(self.ode_steps_per_position))
+        except UserError as error:
+            raise UserError(f"--ode-steps-per-position: {error}") from None
+        if not 1e-6 <= self.position_delta <= 1e6:
+            raise UserError(
+                f"--position-delta must be between 1e-6 and 1e6, got {self.position_delta}: "
+                "beyond these, times and rates leave the range of float32"
+            )
+        if self.dynamics_init == "oscillators" and not self.dynamics_init_scale > 0:
+            raise UserError(
+                "--dynamics-init-scale must be > 0 with --dynamics-init oscillators, got "
+                f"{self.dynamics_init_scale}"
+            )
+        if self.ode_backend == "native" and self.ode_solver not in TABLEAUS:
+            raise UserError(
+                f"--ode-backend native has no --ode-solver {self.ode_solver}: choose from "
+                f"{', '.join(TABLEAUS)}, or use --ode-backend torchdiffeq"
+            )
+        if self.ode_backend == "native" and self.ode_adjoint:
+            raise UserError(
+                "--ode-adjoint needs --ode-backend torchdiffeq; the native gradient is exact"
+            )
+        # A step must shrink what is damped, or the solver blows up what the equation forgets.
+        step = self.position_delta / steps
+        largest = LARGEST_DAMPED_STEP.get(self.ode_solver, float("inf"))
+        if self.dynamics_damping * step > largest:
+            raise UserError(
+                f"--dynamics-damping {self.dynamics_damping} is too much for --ode-solver "
+                f"{self.ode_solver} at steps of {step:g}: use at most {largest / step:.4g}, or "
+                "raise --ode-steps-per-position"
+            )
+
+    def unread(self) -> Set[str]:
+        """What another kind of dynamics reads; and only oscillators have a longest period."""
+        kind = DYNAMICS[self.dynamics]
+        every = {declared.name for declared in fields(DynamicsOptions)}
+        unread = every - kind.reads - {"position_delta", "dynamics"}
+        if self.dynamics == "mlp" and self.dynamics_init == "random":
+            unread |= {"dynamics_longest_period"}
+        return unread
+
+
+def build_dynamics(options: DynamicsOptions, dim: int) -> nn.Module:
+    """h of FLOATER, from options alone, for states of size ``dim``."""
+    return DYNAMICS[options.dynamics].build(options, dim)

@@ -1,0 +1,81 @@
+"""Rotations whose speeds follow the state: nonlinear dynamics, solved at all times at once."""
+
+from typing import Optional
+
+import torch
+from torch import Tensor, nn
+
+from fairseq_floater.errors import UserError
+from fairseq_floater.ode.linear import LinearDynamics
+
+
+class DrivenDynamics(LinearDynamics):
+    """Each pair of coordinates turns at a speed that a free rotation of the same state drives.
+
+    With u the flow of ``LinearDynamics`` from the same initial values,
+
+        du/dt = K u,   dp/dt = Q D(v(u)) Q^T p,   v(u) = rates (1 + tanh(W2 tanh(W1 Q^T u + b1)))
+
+    where D(v) turns pair j at v_j: a perceptron bends the time of each pair, by no more than to
+    twice its speed, and never backwards. At the start W2 = 0, which is ``LinearDynamics``.
+
+    Bounded: Q D(v) Q^T is skew-symmetric for every v, so that d|p|^2/dt = 0 and |p(t)| = |p(0)| at
+    every time, for whatever parameters; so it is of each pair. What is computed are angles, by
+    which p(0) is turned: an error of the quadrature changes where a pair is on its circle, never
+    the circle.
+
+    Parallel: the speeds depend on u alone, which is known in closed form, so the angles are their
+    integral, a cumulative sum over positions (Simpson's rule for each, of fourth order).
+
+    Args:
+        dim, frequencies: see ``LinearDynamics``.
+        hidden_dim: rows of W1; ``dim`` when not given.
+
+    Raises:
+        UserError: for sizes below 1.
+    """
+
+    def __init__(self, dim: int, frequencies: Tensor, hidden_dim: Optional[int] = None):
+        super().__init__(dim, frequencies)
+        hidden_dim = dim if hidden_dim is None else hidden_dim
+        if hidden_dim < 1:
+            raise UserError(f"driven dynamics need hidden_dim >= 1, got {hidden_dim}")
+        self.hidden = nn.Linear(dim, hidden_dim)
+        self.drive = nn.Linear(hidden_dim, self.rates.numel(), bias=False)
+        nn.init.xavier_uniform_(self.hidden.weight)
+        nn.init.zeros_(self.hidden.bias)
+        nn.init.zeros_(self.drive.weight)
+
+    def flow(self, initial: Tensor, times: Tensor, start: Optional[Tensor] = None) -> Tensor:
+        basis = self.basis(initial)
+        free = initial @ basis  # (tracks, dim)
+        ahead = self._ahead(free, times)  # (tracks, positions, pairs)
+        if start is None:
+            return self.turned(free, self.angles(times, initial) + ahead) @ basis.t()
+        angles = self.angles(times - times[0], initial) + ahead
+        return self.turned(start @ basis, angles) @ basis.t()
+
+    def _ahead(self, free: Tensor, times: Tensor) -> Tensor:
+        """The angles by which the pairs are ahead of their free rotation, 0 at ``times[0]``."""
+        gaps = times.diff()  # (positions - 1,)
+        nodes = self._excess(self.turned(free, self.angles(times, free)))
+        middle = self.turned(free, self.angles(times[:-1] + gaps / 2, free))
+        gained = (nodes[:, :-1] + 4 * self._excess(middle) + nodes[:, 1:]) / 6
+        gained = gained * gaps.to(free).unsqueeze(-1)
+        ahead = torch.cumsum(gained.double(), dim=1).to(free)
+        return nn.functional.pad(ahead, (0, 0, 1, 0))
+
+    def _excess(self, coordinates: Tensor) -> Tensor:
+        """v(u) - rates, (..., pairs), of Q^T u, (..., dim)."""
+        weight, bias = self.hidden.weight.to(coordinates), self.hidden.bias.to(coordinates)
+        hidden = torch.tanh(nn.functional.linear(coordinates, weight, bias))
+        drive = nn.functional.linear(hidden, self.drive.weight.to(coordinates))
+        return self.rates.to(coordinates) * torch.tanh(drive)
+
+    def slopes(self, initial: Tensor, times: Tensor, states: Tensor) -> Tensor:
+        basis = self.basis(states)
+        free = initial.to(states) @ basis
+        tracks, dim = free.shape
+        turned = self.turned(free, self.angles(times.flatten(), free))
+        excess = self._excess(turned).view(tracks, *times.shape, -1)
+        return self.quickened(states @ basis, self.rates.to(states) + excess) @ basis.t()

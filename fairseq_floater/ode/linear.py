@@ -1,0 +1,113 @@
+"""Dynamics that are rotations: solved in closed form at all times at once, and bounded for ever."""
+
+import math
+from typing import Optional, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from fairseq_floater.errors import UserError
+
+
+class ParallelDynamics(nn.Module):
+    """Dynamics whose trajectories are a few operations over all positions, however many."""
+
+    def flow(self, initial: Tensor, times: Tensor, start: Optional[Tensor] = None) -> Tensor:
+        """States at ``times``, (tracks, positions, dim), in the dtype of ``initial``.
+
+        Args:
+            initial: (tracks, dim), the states at time 0.
+            times: (positions,) rising, >= 0, float64, in units of time.
+            start: (tracks, dim), the states at ``times[0]``, where that is not 0 and they are
+                known from an earlier call.
+        """
+        raise NotImplementedError
+
+    def slopes(self, initial: Tensor, times: Tensor, states: Tensor) -> Tensor:
+        """dp/dt at ``times`` (...) and at the ``states`` there, (tracks, ..., dim); of their shape.
+
+        ``initial`` (tracks, dim) are the states at time 0.
+        """
+        raise NotImplementedError
+
+
+class LinearDynamics(ParallelDynamics):
+    """dp/dt = K p with a learned skew-symmetric K, whose flow p(t) = exp(K t) p(0) is a rotation.
+
+    K = Q D Q^T: Q is orthogonal, the Cayley map (I + S)^-1 (I - S) of a learned skew-symmetric S,
+    and D turns each pair of coordinates at a learned rate. Every skew-symmetric K is of this form.
+    At the start Q = I, so that a trajectory is a row of sinusoids, with an amplitude and a phase
+    for each pair of features that its initial values say (Vaswani et al. 2017 are among these).
+
+    Bounded: K^T = -K gives d|p|^2/dt = 2 p^T K p = 0, so that |p(t)| = |p(0)| at every time, for
+    whatever parameters. The flow is evaluated in closed form, so this holds for what is computed,
+    to rounding, and no solver adds an error.
+
+    Args:
+        dim: size of the state p, at least 2. Of an odd one, one coordinate stands still.
+        frequencies: (dim // 2,) rates at the start, in radians per unit of time.
+
+    Raises:
+        UserError: for a ``dim`` below 2.
+    """
+
+    def __init__(self, dim: int, frequencies: Tensor):
+        super().__init__()
+        if dim < 2:
+            raise UserError(f"linear dynamics turn pairs of features: dim must be >= 2, got {dim}")
+        self.dim = dim
+        self.rates = nn.Parameter(frequencies.float().clone())
+        self.skew = nn.Parameter(torch.zeros(dim, dim))
+
+    def basis(self, like: Tensor) -> Tensor:
+        """Q, (dim, dim), in the dtype of ``like``."""
+        skew = (self.skew - self.skew.t()).to(like)
+        identity = torch.eye(self.dim, dtype=like.dtype, device=like.device)
+        return torch.linalg.solve(identity + skew, identity - skew)
+
+    def flow(self, initial: Tensor, times: Tensor, start: Optional[Tensor] = None) -> Tensor:
+        basis = self.basis(initial)
+        return self.turned(initial @ basis, self.angles(times, initial)) @ basis.t()
+
+    def angles(self, times: Tensor, like: Tensor) -> Tensor:
+        """By how much each pair has turned at ``times``, (..., pairs), from 0 to 2 pi.
+
+        In float64, since far positions have many turns.
+        """
+        turned = times.to(like.device, torch.float64).unsqueeze(-1) * self.rates.double()
+        return torch.remainder(turned, 2 * math.pi).to(like)
+
+    def turned(self, coordinates: Tensor, angles: Tensor) -> Tensor:
+        """``coordinates`` (tracks, dim) turned by ``angles``: (tracks, positions, dim).
+
+        ``angles`` are (positions, pairs), or (tracks, positions, pairs).
+        """
+        x, y, rest = self._pairs(coordinates.unsqueeze(1))
+        cosine, sine = angles.cos(), angles.sin()
+        turned = torch.stack([x * cosine - y * sine, x * sine + y * cosine], dim=-1).flatten(-2)
+        return self._with(turned, rest)
+
+    def slopes(self, initial: Tensor, times: Tensor, states: Tensor) -> Tensor:
+        basis = self.basis(states)
+        return self.quickened(states @ basis, self.rates.to(states)) @ basis.t()
+
+    def quickened(self, coordinates: Tensor, rates: Tensor) -> Tensor:
+        """The slopes of ``coordinates`` (..., dim) whose pairs turn at ``rates`` (..., pairs)."""
+        x, y, rest = self._pairs(coordinates)
+        slopes = torch.stack([-y * rates, x * rates], dim=-1).flatten(-2)
+        return self._with(slopes, torch.zeros_like(rest))
+
+    def _pairs(self, coordinates: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+        """The two coordinates of each pair, (..., pairs), and what is left of an odd ``dim``."""
+        pairs = self.rates.numel()
+        x, y = coordinates[..., : 2 * pairs].unflatten(-1, (pairs, 2)).unbind(-1)
+        return x, y, coordinates[..., 2 * pairs :]
+
+    @staticmethod
+    def _with(turned: Tensor, rest: Tensor) -> Tensor:
+        if not rest.size(-1):
+            return turned
+        return torch.cat([turned, rest.expand(*turned.shape[:-1], 1)], dim=-1)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}"
