@@ -15,6 +15,8 @@ row alibi --position-encoder alibi
 row alibi-symmetric --position-encoder alibi --alibi-form symmetric
 row fire --position-encoder fire --fire-length "$LENGTH"
 row fourier --position-encoder fourier
+row floater-linear $FLOATER --dynamics linear
+row floater-driven $FLOATER --dynamics driven
 row floater-rotation $FLOATER --position-injection rotation
 row floater-scores $FLOATER --position-injection scores
 row floater-cross $FLOATER --position-attention cross
