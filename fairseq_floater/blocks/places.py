@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fairseq_floater import devices
 from fairseq_floater.encoders import PositionEncoder
 
 #: the largest feature of a vector in float16, which ends at 65,504. Trajectories of a trained model
@@ -62,12 +63,11 @@ class Rows(NamedTuple):
 def distinct_rows(padding_mask: Tensor) -> Tensor:
     """``padding_mask`` (batch, length), or its first row where no token is a pad.
 
-    All rows have the same positions then, and tables are looked up once for all. Only on a CPU:
-    elsewhere to look at the tokens is to wait for the device, and a program cannot.
+    All rows have the same positions then, and tables are looked up once for all.
     """
-    if padding_mask.device.type != "cpu" or torch.compiler.is_exporting():
+    if not devices.free_to_read(padding_mask) or bool(padding_mask.any()):
         return padding_mask
-    return padding_mask if bool(padding_mask.any()) else padding_mask[:1]
+    return padding_mask[:1]
 
 
 def token_numbers(padding_mask: Tensor) -> Tensor:
@@ -174,8 +174,7 @@ class Reading(NamedTuple):
             return keys[:, -1:], keys
         numbers = self.places.numbers
         keys = torch.arange(numbers.size(1), device=numbers.device)[None]
-        # A program cannot look at the tokens.
-        if torch.compiler.is_exporting() or bool((numbers[:, :1] < 0).any()):
+        if not devices.free_to_read(numbers) or bool((numbers[:, :1] < 0).any()):
             first = (numbers.cummax(dim=1).values < 0).sum(dim=1, keepdim=True)
             keys = (keys - first).clamp(min=0)
         return keys[:, -1:] if self.last_only else keys, keys

@@ -6,6 +6,7 @@ import torch
 from fairseq.models.transformer import TransformerDecoderBase, TransformerEncoderBase
 from torch import Tensor, nn
 
+from fairseq_floater import devices
 from fairseq_floater.blocks.layers import (
     PositionedDecoderLayer,
     PositionedEncoderLayer,
@@ -69,6 +70,9 @@ class FloaterDecoderStack(PositionedStack, TransformerDecoderBase):
     limit_name = "max_target_positions"
     causal = True
 
+    #: whether pads precede the tokens of targets, where the task says so
+    left_pad_target: Optional[bool] = None
+
     def __init__(
         self,
         cfg: Any,
@@ -104,12 +108,22 @@ class FloaterDecoderStack(PositionedStack, TransformerDecoderBase):
         **kwargs: Any,
     ) -> Tuple[Tensor, Dict[str, Any]]:
         pads = prev_output_tokens.eq(self.padding_idx)
-        if incremental_state is None and bool((pads[:, :-1] & ~pads[:, 1:]).any()):
+        if incremental_state is None and self._left_padded(pads):
             return self._extract_left_padded(prev_output_tokens, encoder_out, None, *args, **kwargs)
         places = self._target_places(prev_output_tokens, pads, encoder_out, incremental_state)
         with self.opened(places, incremental_state):
             arguments = (prev_output_tokens, encoder_out, incremental_state, *args)
             return super().extract_features(*arguments, **kwargs)
+
+    def _left_padded(self, pads: Tensor) -> bool:
+        """Whether a pad precedes a token in ``pads`` (batch, length).
+
+        To read them a GPU must wait, so in training, where it would at every update, batches are
+        taken to be as the task says.
+        """
+        if self.training and self.left_pad_target is False and not devices.free_to_read(pads):
+            return False
+        return bool((pads[:, :-1] & ~pads[:, 1:]).any())
 
     def _target_places(
         self,

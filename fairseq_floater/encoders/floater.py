@@ -6,12 +6,13 @@ from typing import Any, ClassVar, Dict, List, Optional, Set, Tuple, Type
 import torch
 from torch import Tensor, nn
 
+from fairseq_floater import devices
 from fairseq_floater.encoders.base import PositionEncoder, Wanted
 from fairseq_floater.encoders.dynamics import DynamicsOptions, build_dynamics
 from fairseq_floater.encoders.flags import AT_LEAST_ONE, SharingOptions, TimesOptions, flag
 from fairseq_floater.encoders.rotary import RotaryOptions
 from fairseq_floater.errors import UserError
-from fairseq_floater.ode.grid import StepsPerPosition, parse_steps_per_position
+from fairseq_floater.ode.grid import StepGrid, StepsPerPosition, parse_steps_per_position
 from fairseq_floater.ode.hermite import hermite
 from fairseq_floater.ode.linear import ParallelDynamics
 from fairseq_floater.ode.solver import solve
@@ -156,9 +157,19 @@ class FloaterEncoder(PositionEncoder):
             backend=self.backend,
             adjoint=self.adjoint,
         )
-        if not bool(torch.isfinite(table[:, -1]).all()):
+        # In training elsewhere than on a CPU the loss, which fairseq reads, tells as much.
+        read = devices.free_to_read(table) or not table.requires_grad
+        if read and not bool(torch.isfinite(table[:, -1]).all()):
             self._raise_diverged(table, positions)
         return table
+
+    def exact(self, positions: Tensor, start: Tensor) -> Tensor:
+        """As ``trajectories``, with 20 steps of a solver, or of a quadrature, per position."""
+        times = positions * self.delta
+        if isinstance(self.dynamics, ParallelDynamics):
+            finer = StepGrid.build(times, 20).nodes
+            return self.dynamics.flow(self.initial.to(start), finer, start)[:, ::20]
+        return solve(self.dynamics, start, times, steps_per_position=20)
 
     def at(self, positions: Tensor, unchanged: bool = False) -> Tensor:
         """Between whole positions, the cubic that has the states and slopes of both."""

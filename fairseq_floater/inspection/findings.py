@@ -17,7 +17,9 @@ from fairseq_floater.inspection.spectrum import Spectrum, spread
 from fairseq_floater.inspection.tables import REACHES, axes_of, encoding_table
 from fairseq_floater.models.baked import baked_lengths
 from fairseq_floater.models.config import FloaterTransformerConfig
+from fairseq_floater.ode.driven import DrivenDynamics
 from fairseq_floater.ode.dynamics import MLPDynamics
+from fairseq_floater.ode.linear import LinearDynamics
 from fairseq_floater.training.levers import LEVERS
 
 
@@ -28,23 +30,32 @@ class Equation:
     Attributes:
         hidden_dim: size of the hidden layer of h.
         solver_error: see ``inspection.encoders.solver_errors``; over the training length.
-        state_norm: spectral norm of W1 without its column for the time.
-        hidden_norm: spectral norm of W2 without its column for the time.
+        state_norm: of ``MLPDynamics``, spectral norm of W1 without its column for the time.
+        hidden_norm: of ``MLPDynamics``, spectral norm of W2 without its column for the time.
         stiffness: delta x both norms, which bounds the rate of the fastest motion, per position
             (where the activation's slope is at most 1). Times the positions of a solver's step
             far above 1, that solver need not follow the equation.
+        shortest_period, longest_period: of rotations, in positions; of those that the state
+            drives, without it.
     """
 
-    hidden_dim: int
+    hidden_dim: Optional[int]
     solver_error: float
-    state_norm: float
-    hidden_norm: float
-    stiffness: float
+    state_norm: Optional[float] = None
+    hidden_norm: Optional[float] = None
+    stiffness: Optional[float] = None
+    shortest_period: Optional[float] = None
+    longest_period: Optional[float] = None
 
     @classmethod
     def of(cls, encoder: FloaterEncoder, length: int) -> "Equation":
-        dynamics = encoder.dynamics
-        assert isinstance(dynamics, MLPDynamics)  # as every checkpoint has
+        dynamics, error = encoder.dynamics, solver_error(encoder, length)
+        if isinstance(dynamics, LinearDynamics):
+            periods = dynamics.periods().div(encoder.delta)
+            hidden = dynamics.hidden.out_features if isinstance(dynamics, DrivenDynamics) else None
+            shortest, longest = float(periods.min()), float(periods.max())
+            return cls(hidden, error, shortest_period=shortest, longest_period=longest)
+        assert isinstance(dynamics, MLPDynamics)  # there is no other
         state_norm, hidden_norm = (
             float(torch.linalg.matrix_norm(weight.detach().double(), 2))
             for weight in (
@@ -52,7 +63,6 @@ class Equation:
                 dynamics.fc2.weight[:, : dynamics.hidden_dim],
             )
         )
-        error = solver_error(encoder, length)
         stiffness = encoder.delta * state_norm * hidden_norm
         return cls(dynamics.hidden_dim, error, state_norm, hidden_norm, stiffness)
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import List, Optional, Tuple
 
-from fairseq_floater.inspection.findings import Findings, StackFindings
+from fairseq_floater.inspection.findings import Equation, Findings, StackFindings
 from fairseq_floater.inspection.spectrum import DIRECTIONS, Spectrum
 
 Row = Tuple[str, str]
@@ -60,13 +60,7 @@ def _of_stack(stack: StackFindings) -> List[Row]:
     if stack.baked_positions is not None:
         rows.append(("positions baked in", f"{stack.baked_positions:,}"))
     if stack.equation is not None:
-        rows += [
-            ("hidden size", f"{stack.equation.hidden_dim:,}"),
-            ("spectral norm of W1, state", f"{stack.equation.state_norm:.2f}"),
-            ("spectral norm of W2, hidden", f"{stack.equation.hidden_norm:.2f}"),
-            ("delta x W1 x W2", f"{stack.equation.stiffness:.2f}"),
-            ("solver's relative error", f"{stack.equation.solver_error:.1e}"),
-        ]
+        rows += _of_equation(stack.equation)
     rows += [
         (f"norm, {stack.rows} {i:,}", _three_digits(value)) for i, value in stack.norms.items()
     ]
@@ -77,6 +71,21 @@ def _of_stack(stack: StackFindings) -> List[Row]:
     for count, spectrum in stack.spectra.items():
         rows += _of_spectrum(count, spectrum)
     return rows
+
+
+def _of_equation(equation: Equation) -> List[Row]:
+    found = {
+        "hidden size": (equation.hidden_dim, ","),
+        "spectral norm of W1, state": (equation.state_norm, ".2f"),
+        "spectral norm of W2, hidden": (equation.hidden_norm, ".2f"),
+        "delta x W1 x W2": (equation.stiffness, ".2f"),
+        "shortest period, positions": (equation.shortest_period, ",.1f"),
+        "longest period, positions": (equation.longest_period, ",.1f"),
+        "solver's relative error": (equation.solver_error, ".1e"),
+    }
+    return [
+        (name, format(value, form)) for name, (value, form) in found.items() if value is not None
+    ]
 
 
 def _of_spectrum(count: int, spectrum: Spectrum) -> List[Row]:

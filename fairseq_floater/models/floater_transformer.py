@@ -40,6 +40,8 @@ class FloaterTransformerModel(PositionedModel, TransformerModelBase):
         validate(config)
         model = super().build_model(config.nested(), task)
         model.prepare(config, task)
+        cfg = getattr(task, "cfg", None)
+        model.stacks()["decoder"].left_pad_target = getattr(cfg, "left_pad_target", None)
         return model
 
     @classmethod

@@ -48,7 +48,7 @@ def least_parameters(config: FloaterTransformerConfig, tables: bool = False) -> 
         total += blocks * width * (4 * attentions * width + 2 * inner)
         if config.has_dynamics:
             hidden = max(0, config.dynamics_hidden_dim or width)
-            total += hidden * (hidden + width)
+            total += hidden * width
         if tables or getattr(config, f"{stack}_learned_pos"):
             total += width * max(0, limit)
     return total + _size(config, "decoder_output_dim") + _size(config, "decoder_input_dim")

@@ -65,6 +65,10 @@ class LinearDynamics(ParallelDynamics):
         identity = torch.eye(self.dim, dtype=like.dtype, device=like.device)
         return torch.linalg.solve(identity + skew, identity - skew)
 
+    def periods(self) -> Tensor:
+        """(pairs,) in units of time, float64; infinite where a pair stands still."""
+        return 2 * math.pi / self.rates.detach().double().abs()
+
     def flow(self, initial: Tensor, times: Tensor, start: Optional[Tensor] = None) -> Tensor:
         basis = self.basis(initial)
         return self.turned(initial @ basis, self.angles(times, initial)) @ basis.t()

@@ -3,7 +3,7 @@
 import statistics
 from argparse import Namespace
 from types import SimpleNamespace
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 import torch
 from fairseq.data import Dictionary
@@ -13,6 +13,10 @@ import fairseq_floater  # noqa: F401  registers the models
 
 SIZES = {"tiny": "floater_transformer_tiny", "base": "floater_transformer"}
 
+#: fairseq's own model, which has no position options
+STOCK = "fairseq's transformer"
+STOCK_SIZES = {"tiny": "transformer_tiny", "base": "transformer"}
+
 
 def dictionary(words: int) -> Dictionary:
     words_only = Dictionary()
@@ -21,11 +25,14 @@ def dictionary(words: int) -> Dictionary:
     return words_only
 
 
-def build(size: str, options: Dict[str, Any], words: Dictionary) -> torch.nn.Module:
-    args = Namespace(arch=SIZES[size], share_all_embeddings=True, **options)
+def build(size: str, options: Optional[Dict[str, Any]], words: Dictionary) -> torch.nn.Module:
+    """A model with these position options; fairseq's own without any."""
+    arch = STOCK_SIZES[size] if options is None else SIZES[size]
+    args = Namespace(arch=arch, share_all_embeddings=True, **(options or {}))
     ARCH_CONFIG_REGISTRY[args.arch](args)
     torch.manual_seed(1)
-    task = SimpleNamespace(source_dictionary=words, target_dictionary=words)
+    cfg = SimpleNamespace(left_pad_target=False)
+    task = SimpleNamespace(source_dictionary=words, target_dictionary=words, cfg=cfg)
     model = ARCH_MODEL_REGISTRY[args.arch].build_model(args, task)
     with torch.no_grad():
         for name, parameter in model.named_parameters():

@@ -1,0 +1,164 @@
+"""What an update launches and waits for, with each position encoder: what a GPU's speed hangs on.
+
+A small operation costs a GPU a launch of 5 to 10 microseconds, whatever it computes, and a value
+that the program reads back makes it wait until all that was launched is done. Both are counted here
+as they reach torch's kernels, forward and backward, without any GPU. Views launch nothing and are
+not counted, and neither is what only reads tensors that stay on the host, such as times.
+
+    python recipes/benchmarks/launches.py > launches.md
+"""
+
+import argparse
+import sys
+from collections import Counter
+from contextlib import contextmanager
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional
+from unittest.mock import patch
+
+import torch
+from models import SIZES, STOCK, build, dictionary
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from fairseq_floater import devices
+from fairseq_floater.progress import Progress
+
+VARIANTS: Dict[str, Optional[Dict[str, Any]]] = {
+    STOCK: None,
+    "sinusoidal, input": {"position_encoder": "sinusoidal", "position_blocks": "input"},
+    "floater, mlp": {"position_encoder": "floater", "dynamics": "mlp"},
+    "floater, linear": {"position_encoder": "floater", "dynamics": "linear"},
+    "floater, driven": {"position_encoder": "floater", "dynamics": "driven"},
+    "floater, rotation, linear": {
+        **{"position_encoder": "floater", "dynamics": "linear"},
+        "position_injection": "rotation",
+    },
+    "floater, scores, linear": {
+        **{"position_encoder": "floater", "dynamics": "linear"},
+        "position_injection": "scores",
+    },
+    "fourier": {"position_encoder": "fourier"},
+    "learned": {"position_encoder": "learned"},
+    "rotary": {"position_encoder": "rotary"},
+    "relative-bias": {"position_encoder": "relative-bias"},
+    "alibi": {"position_encoder": "alibi"},
+    "shaw": {"position_encoder": "shaw"},
+    "fire": {"position_encoder": "fire"},
+    "none": {"position_encoder": "none"},
+}
+
+#: operations whose result the program reads: it waits for them
+READ_BACK = ("_local_scalar_dense", "equal", "is_nonzero", "nonzero", "masked_select", "unique")
+#: operations that launch no kernel though they are no views
+FREE = ("empty", "detach", "alias", "_unsafe_view", "lift_fresh", "_reshape_alias")
+
+
+class Counts(NamedTuple):
+    """Of one update: launches forward and backward, and waits for the device."""
+
+    forward: int
+    backward: int
+    waits: int
+
+    @property
+    def launches(self) -> int:
+        return self.forward + self.backward
+
+
+class Counting(TorchDispatchMode):
+    """Counts operations by name while it is entered.
+
+    Args:
+        device: tensors that would be on the device; so would all that is computed from them. None
+            for all there are.
+    """
+
+    def __init__(self, device: Optional[Iterable[Tensor]] = None) -> None:
+        super().__init__()
+        self.seen: Counter = Counter()
+        self.waits: Counter = Counter()
+        self.device = None if device is None else WeakTensorKeyDictionary({t: 1 for t in device})
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore
+        result = function(*args, **(kwargs or {}))
+        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        if self.device is not None and not any(tensor in self.device for tensor in tensors):
+            return result
+        for leaf in tree_leaves(result) if self.device is not None else ():
+            if isinstance(leaf, Tensor):
+                self.device[leaf] = 1
+        name = function.overloadpacket.__name__
+        if name.startswith(READ_BACK):
+            self.waits[name] += 1
+        elif not function.is_view and not name.startswith(FREE):
+            self.seen[name] += 1
+        return result
+
+
+@contextmanager
+def as_on_a_device() -> Iterator[None]:
+    """Have the package take values for ones that it would wait for."""
+    with patch.object(devices, "free_to_read", lambda tensor: False):
+        yield
+
+
+def count(model: torch.nn.Module, words: int, positions: int, sentences: int = 2) -> Counts:
+    """Those of an update of ``model`` on sentences of so many positions, once tables are warm."""
+    source, target = torch.randint(4, words, (2, sentences, positions))
+    lengths = torch.full((sentences,), positions)
+    there = [source, target, lengths, *model.parameters(), *model.buffers()]
+    for _ in range(2):  # the second time tables are there
+        model.zero_grad()
+        with as_on_a_device(), Counting(there) as forward:
+            logits, _ = model(source, lengths, target)
+            loss = logits.float().log_softmax(-1)[..., 0].sum()
+        with Counting() as backward:
+            loss.backward()
+    waits = forward.waits.total() + backward.waits.total()
+    return Counts(forward.seen.total(), backward.seen.total(), waits)
+
+
+def table(size: str, lengths: List[int], variants: List[str]) -> Dict[str, Dict[int, Counts]]:
+    """Counts by variant and number of positions."""
+    words = dictionary(1000)
+    progress = Progress(f"launches, {size}: model", len(variants))
+    rows = {}
+    for number, variant in enumerate(variants):
+        progress.reached(number)
+        model = build(size, VARIANTS[variant], words).train()
+        rows[variant] = {length: count(model, len(words), length) for length in lengths}
+    return rows
+
+
+def markdown(size: str, rows: Dict[str, Dict[int, Counts]]) -> str:
+    """The table, with the ratio to the first row."""
+    first = next(iter(rows.values()))
+    heads = " | ".join(f"{length} positions" for length in first)
+    lines = [f"## {size}", "", f"| | {heads} | waits |", "|---" * (len(first) + 2) + "|"]
+    for variant, counts in rows.items():
+        cells = [
+            f"{c.launches:,} ({c.launches / first[n].launches:.2f})" for n, c in counts.items()
+        ]
+        waits = max(c.waits for c in counts.values())
+        lines.append(f"| {variant} | {' | '.join(cells)} | {waits} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=list(SIZES))
+    parser.add_argument("--positions", nargs="+", type=int, default=[32, 128, 1024])
+    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
+    args = parser.parse_args()
+    print("# Launches of an update, and waits for the device\n")
+    print("In brackets, relative to the first row. Forward, loss and backward, without Adam.")
+    for size in args.sizes:
+        variants = [STOCK, *(name for name in args.variants if name != STOCK)]
+        print("\n" + markdown(size, table(size, args.positions, variants)))
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
