@@ -15,7 +15,6 @@ SIZES = {"tiny": "floater_transformer_tiny", "base": "floater_transformer"}
 
 #: fairseq's own model, which has no position options
 STOCK = "fairseq's transformer"
-STOCK_SIZES = {"tiny": "transformer_tiny", "base": "transformer"}
 
 
 def dictionary(words: int) -> Dictionary:
@@ -26,14 +25,14 @@ def dictionary(words: int) -> Dictionary:
 
 
 def build(size: str, options: Optional[Dict[str, Any]], words: Dictionary) -> torch.nn.Module:
-    """A model with these position options; fairseq's own without any."""
-    arch = STOCK_SIZES[size] if options is None else SIZES[size]
-    args = Namespace(arch=arch, share_all_embeddings=True, **(options or {}))
+    """A model with these position options; fairseq's own, of the same size, without any."""
+    args = Namespace(arch=SIZES[size], share_all_embeddings=True, **(options or {}))
     ARCH_CONFIG_REGISTRY[args.arch](args)
+    arch = "transformer" if options is None else args.arch
     torch.manual_seed(1)
     cfg = SimpleNamespace(left_pad_target=False)
     task = SimpleNamespace(source_dictionary=words, target_dictionary=words, cfg=cfg)
-    model = ARCH_MODEL_REGISTRY[args.arch].build_model(args, task)
+    model = ARCH_MODEL_REGISTRY[arch].build_model(args, task)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith("position_encoder.initial"):

@@ -40,12 +40,20 @@ ATTENTIONS = [
     {**JOINT, **TIMES},
 ]
 
+#: dynamics that are solved at all positions at once
+ROTATIONS = [
+    {"dynamics": "linear"},
+    {"dynamics": "driven", **TIMES},
+    {"dynamics": "linear", "position_injection": "rotation", "position_state_dim": 4},
+    {"dynamics": "driven", "position_injection": "scores", "position_state_dim": 4},
+]
+
 
 @pytest.fixture(
     params=[(c, {}) for c in COMBINATIONS]
     + [(c, TIMES) for c in TIMED]
     + [(BIAS, attentions) for attentions in ATTENTIONS]
-    + [(None, options) for options in [*WITHIN.values(), *TIMED_WITHIN]],
+    + [(None, options) for options in [*WITHIN.values(), *TIMED_WITHIN, *ROTATIONS]],
     ids=str,
 )
 def combination(request):
