@@ -14,6 +14,9 @@ GAUSS = (
     torch.tensor([5 / 18, 4 / 9, 5 / 18], dtype=torch.float64),
 )
 
+#: factor on the Xavier weights of W2 at the start
+START = 0.1
+
 
 class DrivenDynamics(LinearDynamics):
     """Each pair of coordinates turns at a speed that a free rotation of the same state drives.
@@ -23,7 +26,8 @@ class DrivenDynamics(LinearDynamics):
         du/dt = K u,   dp/dt = Q D(v(u)) Q^T p,   v(u) = rates (1 + tanh(W2 tanh(W1 Q^T u + b1)))
 
     where D(v) turns pair j at v_j: a perceptron bends the time of each pair, by no more than to
-    twice its speed, and never backwards. At the start W2 = 0, which is ``LinearDynamics``.
+    twice its speed, and never backwards. At the start b1 = 0 and W2 is small, which is close to
+    ``LinearDynamics``, and equal to it where p = 0.
 
     Bounded: Q D(v) Q^T is skew-symmetric for every v, so that d|p|^2/dt = 0 and |p(t)| = |p(0)| at
     every time, for whatever parameters; so it is of each pair. What is computed are angles, by
@@ -51,7 +55,7 @@ class DrivenDynamics(LinearDynamics):
         self.drive = nn.Linear(hidden_dim, self.rates.numel(), bias=False)
         nn.init.xavier_uniform_(self.hidden.weight)
         nn.init.zeros_(self.hidden.bias)
-        nn.init.zeros_(self.drive.weight)
+        nn.init.xavier_uniform_(self.drive.weight, gain=START)
 
     def flow(self, initial: Tensor, times: Tensor, start: Optional[Tensor] = None) -> Tensor:
         basis = self.basis(initial)

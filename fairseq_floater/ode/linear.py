@@ -63,7 +63,8 @@ class LinearDynamics(ParallelDynamics):
         """Q, (dim, dim), in the dtype of ``like``."""
         skew = (self.skew - self.skew.t()).to(like)
         identity = torch.eye(self.dim, dtype=like.dtype, device=like.device)
-        return torch.linalg.solve(identity + skew, identity - skew)
+        # I + S is never singular; to check for that means to wait for the device.
+        return torch.linalg.solve_ex(identity + skew, identity - skew).result
 
     def periods(self) -> Tensor:
         """(pairs,) in units of time, float64; infinite where a pair stands still."""

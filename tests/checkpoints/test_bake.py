@@ -26,6 +26,8 @@ SEQUENTIAL = {
     "rnn": {"position_encoder": "rnn", "position_injection": "bias"},
     "angles": {"position_injection": "rotation"},
     "scores": {"position_injection": "scores"},
+    "linear": {"dynamics": "linear"},
+    "driven": {"dynamics": "driven", "position_injection": "additive"},
 }
 
 

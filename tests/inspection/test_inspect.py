@@ -186,6 +186,21 @@ def test_the_numbers_are_those_of_the_model(checkpoint):
     assert equation.stiffness == pytest.approx(product)
 
 
+@pytest.mark.parametrize("kind", ["linear", "driven"])
+def test_the_equation_of_rotations(checkpoint, kind):
+    found = inspect_checkpoint(checkpoint(dynamics=kind), 6)
+    equation = found.stacks["decoder"].equation
+    rates = make_model(dynamics=kind).decoder.position_encoder.dynamics.rates.detach()
+    periods = sorted((20 * math.pi / rates.abs()).tolist())
+    assert [equation.shortest_period, equation.longest_period] == pytest.approx(
+        [periods[0], periods[-1]]
+    )
+    assert equation.hidden_dim == {"linear": None, "driven": 16}[kind]
+    assert 0 < equation.solver_error < 1e-3
+    assert f"{periods[0]:.1f}" in as_text(found) and "W1" not in as_text(found)
+    assert found.settings["dynamics"] == kind and "ode_solver" not in found.settings
+
+
 def test_known_encodings_have_known_spectra(checkpoint):
     """Every track of this learned table is one circle of period 8, around a point."""
 

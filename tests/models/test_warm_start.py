@@ -25,6 +25,8 @@ ADDITIVE = {"position_injection": "additive"}
 STARTS = {
     "floater": ({}, FLOATER),
     "random, damped": ({}, {**FLOATER, "dynamics_init": "random", "dynamics_damping": 0.5}),
+    "linear": ({}, {**FLOATER, "dynamics": "linear"}),
+    "driven, shared": ({}, {**FLOATER, "dynamics": "driven", "share_dynamics": "all"}),
     "shared": ({}, {**FLOATER, "share_dynamics": "all"}),
     "at the input": ({}, {**FLOATER, "position_blocks": "input"}),
     "learned base": (LEARNED_BASE, {**FLOATER, **LEARNED_BASE}),
