@@ -16,6 +16,7 @@ FLOORS = [
     ["ode"],
     ["encoders"],
     ["training"],
+    ["criterions"],
     ["options"],
     ["blocks"],
     ["models"],

@@ -74,7 +74,7 @@ def test_quadrature_is_of_sixth_order():
         encoder.delta = DELTA / finer
         states = encoder(20 * finer + 1)[:, ::finer]
         finest = states if finest is None else finest
-        errors.append(float((states - finest).norm() / finest.norm()))
+        errors.append(((states - finest).norm() / finest.norm()).item())
     assert math.log2(errors[1] / errors[2]) > 5.0, errors
 
 
