@@ -1,6 +1,5 @@
 """The stages of a row by themselves: what they wait for, what they keep, and what they do again."""
 
-import fcntl
 import os
 import subprocess
 
@@ -31,22 +30,16 @@ floater() {{
 
 @pytest.fixture
 def shell(tmp_path):
-    def start(script, **variables):
-        return subprocess.Popen(
+    def run(script, **variables):
+        return subprocess.run(
             ["bash", "-c", SETTING + script],
             cwd=tmp_path,
             env={**os.environ, **variables},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
         )
 
-    def run(script, **variables):
-        with start(script, **variables) as process:
-            out, err = process.communicate()
-        return subprocess.CompletedProcess(script, process.returncode, out, err)
-
-    run.start, run.row = start, tmp_path / "runs/row"
+    run.row = tmp_path / "runs/row"
     return run
 
 
@@ -73,14 +66,8 @@ def test_a_full_disk_at_the_start_is_named_and_an_empty_command_is_none(shell):
 
 
 def test_a_row_says_that_it_waits(shell):
-    shell.row.mkdir(parents=True)
-    with (shell.row / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with shell.start("run_row") as process:
-            said = process.stderr.readline()
-            lock.close()
-            assert process.communicate() and process.returncode == 0
-    assert said == (
+    done = shell('flock() { [ "$1" != --nonblock ]; }; run_row')
+    assert done.returncode == 0 and done.stderr == (
         f"{shell.row} is being worked on by another run, or by what one has left behind: waiting "
         "for its end\n"
     )
