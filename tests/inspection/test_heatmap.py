@@ -38,7 +38,7 @@ def save_checkpoint(path, **options):
 def test_heatmap_of_every_encoder(combination, stack, tmp_path, capsys):
     """The encoder read back alone gives the model's own vectors, and the picture is drawn."""
     checkpoint, picture = tmp_path / "checkpoint.pt", tmp_path / "new" / "picture.png"
-    model = save_checkpoint(checkpoint, **combination, encoder_layers=2)
+    model = save_checkpoint(checkpoint, **combination, encoder_layers=2, decoder_layers=1)
     code = cli.main(["heatmap", str(checkpoint), str(picture), "--stack", stack, "--positions=30"])
     if combination["position_encoder"] == "none":
         assert code == 1 and "nothing to show" in capsys.readouterr().err
