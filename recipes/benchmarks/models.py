@@ -24,9 +24,11 @@ def dictionary(words: int) -> Dictionary:
     return words_only
 
 
-def build(size: str, options: Optional[Dict[str, Any]], words: Dictionary) -> torch.nn.Module:
+def build(
+    size: str, options: Optional[Dict[str, Any]], words: Dictionary, **more: Any
+) -> torch.nn.Module:
     """A model with these position options; fairseq's own, of the same size, without any."""
-    args = Namespace(arch=SIZES[size], share_all_embeddings=True, **(options or {}))
+    args = Namespace(arch=SIZES[size], share_all_embeddings=True, **(options or {}), **more)
     ARCH_CONFIG_REGISTRY[args.arch](args)
     arch = "transformer" if options is None else args.arch
     torch.manual_seed(1)

@@ -1,4 +1,4 @@
-"""Training speed with FLOATER, and with each of its levers, against the sinusoidal baseline.
+"""Training speed with FLOATER, and with each of its levers, against fairseq's own Transformer.
 
 Models that differ in their positions only are trained on the same batch in turn, in one run. A
 round is as many updates as --position-encoder-update-interval needs to come round once. Models are
@@ -7,41 +7,54 @@ cent.
 
     source recipes/common.sh && python recipes/benchmarks/training.py > training.md
 
-common.sh makes the allocator keep its pages, as in every recipe.
+common.sh makes the allocator keep its pages, as in every recipe. ``against_stock.py`` says what
+that and the one-pass loss make of a training together.
 """
 
 import argparse
+import json
 import statistics
 import sys
 import time
+from types import SimpleNamespace
 from typing import Callable, Dict, List
 
 import torch
-from fairseq.criterions.label_smoothed_cross_entropy import label_smoothed_nll_loss
+from fairseq.criterions import CRITERION_REGISTRY
 from fairseq.data import Dictionary
-from models import build, dictionary, ratio
+from models import STOCK, build, dictionary, ratio
 
 INTERVAL = 4
-BASELINE = "sinusoidal, input"
-FLOATER = {"position_encoder": "floater"}
+FLOATER = {"position_encoder": "floater", "dynamics": "mlp"}
+LINEAR = {**FLOATER, "dynamics": "linear"}
+STOCK_LOSS, OUR_LOSS = "label_smoothed_cross_entropy", "floater_cross_entropy"
+#: options of each, none of fairseq's own model, and the criterion
 VARIANTS = {
-    BASELINE: {"position_encoder": "sinusoidal", "position_blocks": "input"},
+    STOCK: (None, STOCK_LOSS),
+    "sinusoidal, input": {"position_encoder": "sinusoidal", "position_blocks": "input"},
     "learned, all blocks": {"position_encoder": "learned"},
-    "floater, all blocks": FLOATER,
-    "floater, additive": {**FLOATER, "position_injection": "additive"},
-    "floater, `--ode-steps-per-position 5`": {**FLOATER, "ode_steps_per_position": "5"},
-    "floater, 5 steps by torchdiffeq's adjoint": {
+    "floater, linear": LINEAR,
+    f"floater, linear, `{OUR_LOSS}`": (LINEAR, OUR_LOSS),
+    "floater, linear, additive": {**LINEAR, "position_injection": "additive"},
+    "floater, driven": {**FLOATER, "dynamics": "driven"},
+    "floater, mlp": FLOATER,
+    "floater, mlp, `--ode-steps-per-position 5`": {**FLOATER, "ode_steps_per_position": "5"},
+    "floater, mlp, 5 steps by torchdiffeq's adjoint": {
         **FLOATER,
         "ode_steps_per_position": "5",
         "ode_backend": "torchdiffeq",
         "ode_adjoint": True,
     },
-    f"floater, `--position-encoder-update-interval {INTERVAL}`": {
+    f"floater, mlp, `--position-encoder-update-interval {INTERVAL}`": {
         **FLOATER,
         "position_encoder_update_interval": INTERVAL,
     },
-    "floater, `--freeze-position-encoder`": {**FLOATER, "freeze_position_encoder": True},
-    "floater, `--freeze-base`": {**FLOATER, "freeze_base": True},
+    "floater, mlp, `--freeze-position-encoder`": {**FLOATER, "freeze_position_encoder": True},
+    "floater, mlp, `--freeze-base`": {**FLOATER, "freeze_base": True},
+}
+VARIANTS = {
+    name: found if isinstance(found, tuple) else (found, STOCK_LOSS)
+    for name, found in VARIANTS.items()
 }
 
 
@@ -55,11 +68,18 @@ def batch(words: Dictionary, tokens: int, length: int) -> Dict[str, torch.Tensor
             "prev_output_tokens": target.roll(1, dims=1),
         },
         "target": target,
+        "ntokens": target.numel(),
     }
 
 
-def trainer(model: torch.nn.Module, sample: Dict) -> Callable[[int], float]:
+def trainer(
+    size: str, variant: str, words: Dictionary, sample: Dict, dropout: float = 0.3
+) -> Callable[[int], float]:
     """A function that makes so many updates, and says how many seconds each took."""
+    options, loss_name = VARIANTS[variant]
+    model = build(size, options, words, dropout=dropout)
+    task = SimpleNamespace(target_dictionary=words)
+    criterion = CRITERION_REGISTRY[loss_name](task, False, 0.1)
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(learned, lr=1e-4, betas=(0.9, 0.98))
     model.train()
@@ -71,10 +91,7 @@ def trainer(model: torch.nn.Module, sample: Dict) -> Callable[[int], float]:
         for _ in range(updates):
             model.set_num_updates(made)
             optimizer.zero_grad()
-            scores = model.get_normalized_probs(model(**sample["net_input"]), log_probs=True)
-            loss, _ = label_smoothed_nll_loss(
-                scores.flatten(0, 1), sample["target"].flatten(), epsilon=0.1
-            )
+            loss, _, _ = criterion(model, sample)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(learned, 1.0)
             optimizer.step()
@@ -88,16 +105,13 @@ def measure(size: str, args: argparse.Namespace) -> Dict[str, List[float]]:
     """Seconds an update with each build, the median of its rounds, by variant."""
     words = dictionary(args.words)
     sample = batch(words, args.tokens, args.length)
-    found: Dict[str, List[float]] = {name: [] for name in VARIANTS}
+    found: Dict[str, List[float]] = {name: [] for name in args.variants}
     for current in range(args.builds):
-        trainers = {
-            name: trainer(build(size, {"dropout": 0.3, **options}, words), sample)
-            for name, options in VARIANTS.items()
-        }
-        names = list(VARIANTS)[:: 1 if current % 2 else -1]
+        trainers = {name: trainer(size, name, words, sample) for name in args.variants}
+        names = args.variants[:: 1 if current % 2 else -1]
         for name in names:
             trainers[name](INTERVAL)  # warms up
-        taken = {name: [] for name in VARIANTS}
+        taken = {name: [] for name in args.variants}
         for _ in range(args.rounds):
             for name in names:
                 taken[name].append(trainers[name](INTERVAL))
@@ -118,23 +132,29 @@ def main() -> int:
     add("--words", type=int, default=10_000, help="in the vocabulary; default: %(default)s")
     add("--builds", type=int, default=4, help="of every model; default: %(default)s")
     add("--rounds", type=int, default=2, help="with every build; default: %(default)s")
+    add("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS), metavar="NAME")
+    add("--json", action="store_true", help="print the seconds of each build alone")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    print("# Training speed with FLOATER against the sinusoidal baseline\n")
+    if args.json:
+        print(json.dumps({size: measure(size, args) for size in args.sizes.split(",")}))
+        return 0
+    print("# Training speed with FLOATER against fairseq's own Transformer\n")
     print(
         f"Batches of {args.tokens:,} tokens in sentences of {args.length}, {args.words:,} words, "
         f"Adam, one thread, torch {torch.__version__}.\nSeconds of processor time an update: the "
         f"median over {args.builds} builds of every model, {args.rounds} rounds of {INTERVAL} "
-        "updates\neach. Against the baseline: the mean over builds of the baseline's time over its "
-        "own, with two\nstandard errors.\n"
+        "updates\neach. Speed: the mean over builds of the first model's time over its own, with "
+        "two standard\nerrors.\n"
     )
-    print("| model | positions | s an update | speed against the baseline |")
+    print("| model | positions | seconds per update | speed relative to the first |")
     print("|---|---|---|---|")
     for size in args.sizes.split(","):
         found = measure(size, args)
+        first = next(iter(found.values()))
         for name, times in found.items():
             seconds = statistics.median(times)
-            print(f"| {size} | {name} | {seconds:.3f} | {ratio(found[BASELINE], times)} |")
+            print(f"| {size} | {name} | {seconds:.3f} | {ratio(first, times)} |")
     return 0
 
 

@@ -1,0 +1,71 @@
+"""What training costs on a CPU in our recipes, against fairseq as it is installed.
+
+fairseq's own Transformer with its label-smoothed loss, in a plain environment, against FLOATER with
+the one-pass loss and the allocator's settings of ``recipes/common.sh``, and what each step between
+them gives. Each is a process of its own, in turn, several times.
+
+    python recipes/benchmarks/against_stock.py > against_stock.md
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Dict, List
+
+from models import STOCK, ratio
+from training import OUR_LOSS
+
+HERE = Path(__file__).resolve().parent
+COMMON = HERE.parent / "common.sh"
+OURS = f"floater, linear, `{OUR_LOSS}`"
+
+#: what is trained, and whether with the allocator's settings
+STEPS = {
+    "fairseq's Transformer, plain": (STOCK, False),
+    "with the allocator's settings": (STOCK, True),
+    "and FLOATER (linear)": ("floater, linear", True),
+    "and the one-pass loss": (OURS, True),
+}
+
+
+def seconds(variant: str, settings: bool, args: argparse.Namespace) -> float:
+    """Of processor time per update, in a process of its own."""
+    python = [sys.executable, str(HERE / "training.py"), "--json", "--builds", "1"]
+    more = ["--sizes", args.size, "--words", str(args.words), "--variants", variant]
+    environment = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}
+    command = [*python, *more]
+    if settings:
+        command = ["bash", "-c", f'source "{COMMON}"; exec "$@"', "bash", *command]
+    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    (times,) = json.loads(done.stdout.splitlines()[-1])[args.size].values()
+    return float(times[0])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--size", default="tiny", help="default: %(default)s")
+    parser.add_argument("--words", type=int, default=10_000, help="default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=4, help="default: %(default)s")
+    args = parser.parse_args()
+    found: Dict[str, List[float]] = {name: [] for name in STEPS}
+    for number in range(args.rounds):
+        for name, (variant, settings) in STEPS.items():
+            found[name].append(seconds(variant, settings, args))
+        print(f"round {number + 1} of {args.rounds}", file=sys.stderr)
+    print("# Training on a CPU, against fairseq as it is installed\n")
+    print(
+        f"Size {args.size}, {args.words:,} words, one thread; {args.rounds} rounds, each of a "
+        "process for every row."
+    )
+    print("\n| | seconds per update | speed |\n|---|---|---|")
+    first = next(iter(found.values()))
+    for name, times in found.items():
+        print(f"| {name} | {statistics.median(times):.3f} | {ratio(first, times)} |")
+
+
+if __name__ == "__main__":
+    main()
