@@ -108,6 +108,10 @@ class PositionEncoder(nn.Module):
     #: encoder has a method ``pairs``
     by_pair: ClassVar[bool] = False
 
+    #: whether as ``rotation`` it turns by the same angle from any position to the next, so that in
+    #: self-attention distances alone count
+    even_rotation: ClassVar[bool] = False
+
     #: whether it has parameters
     learns: ClassVar[bool] = True
 

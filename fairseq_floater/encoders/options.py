@@ -59,6 +59,13 @@ class Use(NamedTuple):
     blocks: str
     attention: str
 
+    @property
+    def absolute(self) -> bool:
+        """Whether anything changes where all positions are moved alike."""
+        if self.injection == "rotation":
+            return not self.kind.even_rotation or self.attention != "self"
+        return self.injection in ("bias", "additive")
+
 
 @dataclass
 class EncoderOptions(
@@ -224,8 +231,7 @@ def check_combinations(options: EncoderOptions) -> None:
     _check_injection(options)
     _check_base(options)
     _check_times(options)
-    injections = {use.injection for use in options.uses.values()}
-    absolute = options.keeps_input or injections & {"bias", "additive", "rotation"}
+    absolute = options.keeps_input or any(use.absolute for use in options.uses.values())
     if options.position_shift and not absolute:
         raise UserError(
             f"--position-shift {options.position_shift} moves positions, but those of "

@@ -73,6 +73,7 @@ class RotaryEncoder(PositionEncoder):
 
     kind = "rotary"
     Options = RotaryOptions
+    even_rotation = True
     injections = ("rotation",)
     learns = False
     defined_by = ("rotary_base", "rotary_share", "rotary_layout")

@@ -173,6 +173,7 @@ def test_parameter_counts(name):
             "--base-positions sinusoidal says what is at the input",
         ),
         ({"position_encoder": "alibi", "position_shift": 5}, "--position-shift 5 moves positions"),
+        ({"position_encoder": "rotary", "position_shift": 5}, "--position-shift 5 moves positions"),
         (
             {"base_positions": "rotary", "encoder_learned_pos": True},
             "bias keeps, but --base-positions rotary replaces it",
