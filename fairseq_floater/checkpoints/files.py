@@ -96,8 +96,9 @@ def _require_parts(state: Any) -> None:
     for part, kind in (("task_state", dict), ("extra_state", dict), ("optimizer_history", list)):
         if not isinstance(state.get(part), (kind, type(None))):
             raise ValueError(f"its {part} is no {kind.__name__}, but {type(state[part]).__name__}")
-    if isinstance(cfg := state.get("cfg"), Mapping) and cfg and "model" not in cfg:
-        raise ValueError("its cfg says nothing of the model")
+    if cfg := state.get("cfg"):
+        if not isinstance(cfg, Mapping) or "model" not in cfg:
+            raise ValueError("its cfg says nothing of the model")
     if not all(isinstance(entry, dict) for entry in state.get("optimizer_history") or ()):
         raise ValueError("its optimizer_history is not of dictionaries")
 

@@ -178,3 +178,11 @@ def test_a_part_that_says_it_is_a_folder(good, tmp_path):
     (tmp_path / "bad.pt").write_bytes(content)
     with pytest.raises(DamagedCheckpoint, match=r"/data/3\d*: it says that it is a folder"):
         read_checkpoint(str(tmp_path / "bad.pt"))
+
+
+@pytest.mark.parametrize("cfg", [[1], (1, 2), "x", {"a": 1}], ids=str)
+def test_options_that_are_none(cfg, good, tmp_path):
+    state = torch.load(good, weights_only=False)
+    torch.save({**state, "args": None, "cfg": cfg}, tmp_path / "bad.pt")
+    with pytest.raises(DamagedCheckpoint, match="its cfg says nothing of the model"):
+        read_by_fairseq(tmp_path / "bad.pt")
