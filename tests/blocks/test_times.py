@@ -7,7 +7,7 @@ import torch
 from conftest import make_batch, make_model, make_task
 
 from fairseq_floater.blocks.places import as_rows, sentence_times
-from fairseq_floater.encoders import floater
+from fairseq_floater.encoders import dynamics
 from fairseq_floater.encoders.build import build_position_encoder
 from fairseq_floater.errors import UserError
 from fairseq_floater.ode.solver import solve
@@ -80,7 +80,7 @@ def build_encoder(**options):
 def test_between_positions_it_follows_the_equation(shortest_period, options, error, monkeypatch):
     """Against a fine solve in float64 at the very times."""
     if shortest_period is not None:
-        monkeypatch.setattr(floater, "SHORTEST_PERIOD", shortest_period)
+        monkeypatch.setattr(dynamics, "SHORTEST_PERIOD", shortest_period)
     encoder = build_encoder(ode_steps_per_position="8", **options).double()
     positions = torch.tensor([0.0, 0.25, 3.7, 4.0, 11.01, 40.5]).double()
     with torch.no_grad():
