@@ -98,6 +98,8 @@ class FloaterEncoder(PositionEncoder):
         # The table is continued from a node of the solver's grid.
         stride = self.steps_per_position.denominator
         self.growth = -(-PositionEncoder.growth // stride) * stride
+        if isinstance(dynamics, ParallelDynamics):  # every piece takes their basis anew
+            self.growth = 4 * PositionEncoder.growth
 
     @classmethod
     def from_options(cls, options: FloaterOptions, wanted: Wanted) -> "FloaterEncoder":

@@ -17,18 +17,17 @@ from pathlib import Path
 from typing import Dict, List
 
 from models import STOCK, ratio
-from training import OUR_LOSS
+from training import ONE_PASS
 
 HERE = Path(__file__).resolve().parent
 COMMON = HERE.parent / "common.sh"
-OURS = f"floater, linear, `{OUR_LOSS}`"
 
 #: what is trained, and whether with the allocator's settings
 STEPS = {
     "fairseq's Transformer, plain": (STOCK, False),
     "with the allocator's settings": (STOCK, True),
     "and FLOATER (linear)": ("floater, linear", True),
-    "and the one-pass loss": (OURS, True),
+    "and the one-pass loss": (ONE_PASS, True),
 }
 
 

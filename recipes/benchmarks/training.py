@@ -28,13 +28,14 @@ INTERVAL = 4
 FLOATER = {"position_encoder": "floater", "dynamics": "mlp"}
 LINEAR = {**FLOATER, "dynamics": "linear"}
 STOCK_LOSS, OUR_LOSS = "label_smoothed_cross_entropy", "floater_cross_entropy"
-#: options of each, none of fairseq's own model, and the criterion
+ONE_PASS = f"floater, linear, `{OUR_LOSS}`"
+#: options of each; fairseq's own model has none
 VARIANTS = {
-    STOCK: (None, STOCK_LOSS),
+    STOCK: None,
     "sinusoidal, input": {"position_encoder": "sinusoidal", "position_blocks": "input"},
     "learned, all blocks": {"position_encoder": "learned"},
     "floater, linear": LINEAR,
-    f"floater, linear, `{OUR_LOSS}`": (LINEAR, OUR_LOSS),
+    ONE_PASS: LINEAR,
     "floater, linear, additive": {**LINEAR, "position_injection": "additive"},
     "floater, driven": {**FLOATER, "dynamics": "driven"},
     "floater, mlp": FLOATER,
@@ -51,10 +52,6 @@ VARIANTS = {
     },
     "floater, mlp, `--freeze-position-encoder`": {**FLOATER, "freeze_position_encoder": True},
     "floater, mlp, `--freeze-base`": {**FLOATER, "freeze_base": True},
-}
-VARIANTS = {
-    name: found if isinstance(found, tuple) else (found, STOCK_LOSS)
-    for name, found in VARIANTS.items()
 }
 
 
@@ -76,10 +73,10 @@ def trainer(
     size: str, variant: str, words: Dictionary, sample: Dict, dropout: float = 0.3
 ) -> Callable[[int], float]:
     """A function that makes so many updates, and says how many seconds each took."""
-    options, loss_name = VARIANTS[variant]
-    model = build(size, options, words, dropout=dropout)
+    model = build(size, VARIANTS[variant], words, dropout=dropout)
     task = SimpleNamespace(target_dictionary=words)
-    criterion = CRITERION_REGISTRY[loss_name](task, False, 0.1)
+    loss = OUR_LOSS if variant == ONE_PASS else STOCK_LOSS
+    criterion = CRITERION_REGISTRY[loss](task, False, 0.1)
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(learned, lr=1e-4, betas=(0.9, 0.98))
     model.train()
