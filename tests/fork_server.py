@@ -1,23 +1,23 @@
 """Python programs in processes that have imported torch and fairseq already.
 
-    python fork_server.py NUMBER BARE
+    python fork_server.py BARE FAIRSEQ PLUGIN
 
-where NUMBER is that of an inherited socket that it listens at, and BARE that of another, where a
-second server listens that has imported torch and fairseq alone.
-
-Most of the time of a short training goes into imports. This server imports once what the programs
-of fairseq do, and forks for each program that fork_client.py asks for; the bare one is for those
-that are to import by themselves all that they use. The new process leaves the server's loop and
+where each is the number of an inherited socket. Most of the time of a short training goes into
+imports. A server listens at each socket, has imported once what the programs of fairseq do, and
+forks for each program that fork_client.py asks for: at BARE it has imported torch and fairseq
+alone, for programs that are to import by themselves all that they use; at FAIRSEQ what fairseq's
+programs import; at PLUGIN the plugin besides. The new process leaves the server's loop and
 runs the program at the top level of the interpreter: exit code, ``sys.excepthook``, ``atexit`` and
-all else at its end are those of any program. The servers import neither fairseq_cli, which sets up
-logging, nor the plugin. When their standard input ends, they kill what they have started and exit.
+all else at its end are those of any program. The servers do not import fairseq_cli, which sets up
+logging. When their standard input ends, they kill what they have started and exit.
 
-Two things are not as in a fresh interpreter: the seed of hashes is the server's, and what fairseq
-logs while it is imported is not logged again.
+Three things are not as in a fresh interpreter: the seed of hashes is the server's, what fairseq
+logs while it is imported is not logged again, and hydra remembers what it has parsed.
 """
 
 import atexit
 import contextlib
+import copy
 import gc
 import importlib
 import logging
@@ -33,29 +33,59 @@ import warnings
 import weakref
 from pathlib import Path
 
-#: by every program, before anything else
-FIRST = ("torch", "fairseq")
-#: by some, by torch at the first step of an optimizer, and by the commands of ``floater``
-MORE = (
-    *("fairseq.trainer", "fairseq.sequence_generator", "hydra", "torch._dynamo"),
-    *("matplotlib.figure", "matplotlib.backends.backend_agg", "sacremoses"),
-)
+ROOT = Path(__file__).resolve().parents[1]
 
 
-def import_all(names):
+def import_all(*names):
     for name in names:
         importlib.import_module(name)
 
 
-def compose():
+def import_fairseq():
+    """What some of its programs import, torch at an optimizer's first step, and ``floater``."""
+    import_all("fairseq.trainer", "fairseq.sequence_generator", "hydra", "torch._dynamo")
+    import_all("matplotlib.figure", "matplotlib.backends.backend_agg", "sacremoses")
+    remember()
+    compose("transformer")
+
+
+def import_plugin():
+    """As ``--user-dir`` does, which then finds that it has been done."""
+    from fairseq.utils import import_user_module
+
+    import_all("fairseq_floater.cli")
+    import_user_module.memo = {str(ROOT / "fairseq_floater")}
+    compose("floater_transformer")
+
+
+def remember():
+    """Spare hydra what it does again for every configuration: to parse and copy all defaults."""
+    from hydra.core.config_store import ConfigStore
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    def parse_rule(self, *rule):
+        if rule not in parsed:
+            parsed[rule] = parse(self, *rule)
+        return copy.copy(parsed[rule])
+
+    parsed, parse = {}, OverridesParser.parse_rule
+    OverridesParser.parse_rule = parse_rule
+    ConfigStore.__deepcopy__ = lambda self, memo: self  # what is loaded from it is copied then
+
+
+def compose(arch):
     """Make a configuration as fairseq's programs do: hydra takes longest for its first one."""
     from fairseq import options
     from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
     with warnings.catch_warnings(action="ignore"):  # a program still gives each of them once
         parser = options.get_training_parser()
-        args = options.parse_args_and_arch(parser, ["data", "--arch", "transformer"])
+        args = options.parse_args_and_arch(parser, ["data", "--arch", arch])
         convert_namespace_to_omegaconf(args)
+
+
+#: what each server imports, beside what those before it have
+LEVELS = (lambda: import_all("torch", "fairseq"), import_fairseq, import_plugin)
 
 
 class Server:
@@ -161,18 +191,22 @@ def leave(code):
     sys.exit(code)
 
 
+def listen(sockets):
+    """In a process for each socket, import what belongs to it: the one that listens at it."""
+    for index, import_level in enumerate(LEVELS):
+        import_level()
+        if index == len(LEVELS) - 1 or os.fork() == 0:
+            break
+    listener = sockets.pop(index)
+    for other in sockets:
+        other.close()
+    return listener
+
+
 if __name__ == "__main__":
-    everything, bare = (socket.socket(fileno=int(number)) for number in sys.argv[1:])
     logging.disable()
-    import_all(FIRST)
-    if os.fork() == 0:
-        listener, other = bare, everything
-    else:
-        listener, other = everything, bare
-        import_all(MORE)
-        compose()
+    listener = listen([socket.socket(fileno=int(number)) for number in sys.argv[1:]])
     logging.disable(logging.NOTSET)
-    other.close()
     server = Server(listener)
     for finalizer in weakref.finalize._registry:  # of torch's operators, one by one
         finalizer.atexit = False

@@ -6,6 +6,7 @@ interpreter of their own, which takes seconds to start.
 """
 
 import atexit
+import contextlib
 import os
 import re
 import shutil
@@ -63,24 +64,22 @@ def environment(**variables):
     }
 
 
-BARE = ".bare"
-
-
 @cache
 def fork_server():
-    """The address of the server: that of the environment, or one that lives as long as we do.
+    """The folder of the servers' sockets: that of the environment, or one that lives as long as we.
 
-    With ``BARE`` after it, that of the bare server.
+    See fork_server.py for what each of them is for.
     """
     if "FORK_SERVER" in os.environ:
         return os.environ["FORK_SERVER"]
     folder = tempfile.mkdtemp(prefix="fork")
-    address = f"{folder}/socket"
-    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as bare:
-        for one, path in (listener, address), (bare, address + BARE):
-            one.bind(path)
-            one.listen()
-        numbers = [listener.fileno(), bare.fileno()]
+    with contextlib.ExitStack() as stack:
+        numbers = []
+        for name in ("bare", "fairseq", "plugin"):
+            listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+            listener.bind(f"{folder}/{name}")
+            listener.listen()
+            numbers.append(listener.fileno())
         process = subprocess.Popen(
             [sys.executable, TESTS / "fork_server.py", *map(str, numbers)],
             env=environment(),
@@ -95,7 +94,7 @@ def fork_server():
         shutil.rmtree(folder)
 
     atexit.register(stop)
-    return address
+    return folder
 
 
 FORKED = [sys.executable, "-IS", TESTS / "fork_client.py"]
@@ -107,9 +106,10 @@ def start(program, *arguments, fresh=False, bare=False, **kwargs):
         name = program if program == "floater" else f"fairseq-{program}"
         program = Path(sysconfig.get_path("scripts")) / name
     command = [*([sys.executable] if fresh else FORKED), program, *arguments]
+    variables = {} if fresh else {"FORK_SERVER": fork_server(), "FORK_LEVEL": "bare" * bare}
     return subprocess.Popen(
         [str(part) for part in command],
-        env=environment(**({} if fresh else {"FORK_SERVER": fork_server() + BARE * bare})),
+        env=environment(**variables),
         stdin=kwargs.pop("stdin", subprocess.DEVNULL),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
