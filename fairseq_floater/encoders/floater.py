@@ -12,10 +12,9 @@ from fairseq_floater.encoders.dynamics import DynamicsOptions, build_dynamics
 from fairseq_floater.encoders.flags import AT_LEAST_ONE, SharingOptions, TimesOptions, flag
 from fairseq_floater.encoders.rotary import RotaryOptions
 from fairseq_floater.errors import UserError
-from fairseq_floater.ode.grid import StepGrid, StepsPerPosition, parse_steps_per_position
+from fairseq_floater.ode.equation import Equation, ParallelDynamics, Stepwise
+from fairseq_floater.ode.grid import StepsPerPosition, parse_steps_per_position
 from fairseq_floater.ode.hermite import hermite
-from fairseq_floater.ode.linear import ParallelDynamics
-from fairseq_floater.ode.solver import solve
 
 #: names of the options on when a token stands
 TIMES = {declared.name for declared in fields(TimesOptions)}
@@ -95,11 +94,16 @@ class FloaterEncoder(PositionEncoder):
         self.steps_per_position = parse_steps_per_position(steps_per_position)
         self.backend = backend
         self.adjoint = adjoint
-        # The table is continued from a node of the solver's grid.
-        stride = self.steps_per_position.denominator
-        self.growth = -(-PositionEncoder.growth // stride) * stride
-        if isinstance(dynamics, ParallelDynamics):  # every piece takes their basis anew
-            self.growth = 4 * PositionEncoder.growth
+        self.growth = self.equation.growth(PositionEncoder.growth)
+
+    @property
+    def equation(self) -> Equation:
+        """The dynamics, and how they are solved."""
+        if isinstance(self.dynamics, ParallelDynamics):
+            return self.dynamics
+        return Stepwise(
+            self.dynamics, self.solver, self.steps_per_position, self.backend, self.adjoint
+        )
 
     @classmethod
     def from_options(cls, options: FloaterOptions, wanted: Wanted) -> "FloaterEncoder":
@@ -146,19 +150,9 @@ class FloaterEncoder(PositionEncoder):
         return PositionEncoder.first(self, length, unchanged)
 
     def trajectories(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
-        initial, times = self.initial.to(self.dtype), positions * self.delta
-        if isinstance(self.dynamics, ParallelDynamics):  # their norms stay, so they cannot diverge
-            with torch.autocast(initial.device.type, enabled=False):
-                return self.dynamics.flow(initial, times, start)
-        table = solve(
-            self.dynamics,
-            initial if start is None else start.to(self.dtype),
-            times,
-            solver=self.solver,
-            steps_per_position=self.steps_per_position,
-            backend=self.backend,
-            adjoint=self.adjoint,
-        )
+        initial = self.initial.to(self.dtype)
+        with torch.autocast(initial.device.type, enabled=False):
+            table = self.equation.flow(initial, positions * self.delta, start)
         # In training elsewhere than on a CPU the loss, which fairseq reads, tells as much.
         read = devices.free_to_read(table) or not table.requires_grad
         if read and not bool(torch.isfinite(table[:, -1]).all()):
@@ -166,12 +160,8 @@ class FloaterEncoder(PositionEncoder):
         return table
 
     def exact(self, positions: Tensor, start: Tensor) -> Tensor:
-        """As ``trajectories``, with 20 steps of a solver, or of a quadrature, per position."""
-        times = positions * self.delta
-        if isinstance(self.dynamics, ParallelDynamics):
-            finer = StepGrid.build(times, 20).nodes
-            return self.dynamics.flow(self.initial.to(start), finer, start)[:, ::20]
-        return solve(self.dynamics, start, times, steps_per_position=20)
+        """As ``trajectories``, from the states ``start`` at the first of them, by finer steps."""
+        return self.equation.exact(self.initial, positions * self.delta, start)
 
     def at(self, positions: Tensor, unchanged: bool = False) -> Tensor:
         """Between whole positions, the cubic that has the states and slopes of both."""
@@ -181,24 +171,17 @@ class FloaterEncoder(PositionEncoder):
         ends = states[:, whole]  # (tracks, 2, positions, dim)
         learning = torch.is_grad_enabled() and not self.resting
         with torch.autocast(states.device.type, enabled=False), torch.set_grad_enabled(learning):
-            slopes = self._slopes(whole * self.delta, ends) * self.delta
+            initial, times = self.initial.to(ends), whole * self.delta
+            slopes = self.equation.slopes(initial, times, ends) * self.delta
         fraction = (positions.to("cpu", torch.float64) - before.cpu()).to(states).unsqueeze(-1)
         return hermite(fraction, ends[:, 0], slopes[:, 0], ends[:, 1], slopes[:, 1])
-
-    def _slopes(self, times: Tensor, states: Tensor) -> Tensor:
-        """dp/dt at ``times`` (...) and ``states`` (tracks, ..., dim)."""
-        if isinstance(self.dynamics, ParallelDynamics):
-            return self.dynamics.slopes(self.initial.to(states), times, states)
-        slopes: Tensor = self.dynamics(times.unsqueeze(-1), states)
-        return slopes
 
     def track_parameters(self) -> List[str]:
         return ["initial"]
 
     def output_parameters(self) -> List[str]:
-        if isinstance(self.dynamics, ParallelDynamics):  # 0 stays 0
-            return ["initial"]
-        h_at_0 = self.dynamics(self.anchor.new_ones(()), torch.zeros_like(self.initial))
+        zero = torch.zeros_like(self.initial)
+        h_at_0 = self.equation.slopes(zero, zero.new_zeros(()), zero)
         return ["initial", "dynamics.fc2."] if bool(h_at_0.any()) else ["initial"]
 
     def _raise_diverged(self, table: Tensor, positions: Tensor) -> None:

@@ -7,28 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fairseq_floater.errors import UserError
-
-
-class ParallelDynamics(nn.Module):
-    """Dynamics whose trajectories are a few operations over all positions, however many."""
-
-    def flow(self, initial: Tensor, times: Tensor, start: Optional[Tensor] = None) -> Tensor:
-        """States at ``times``, (tracks, positions, dim), in the dtype of ``initial``.
-
-        Args:
-            initial: (tracks, dim), the states at time 0.
-            times: (positions,) rising, >= 0, float64, in units of time.
-            start: (tracks, dim), the states at ``times[0]``, where that is not 0 and they are
-                known from an earlier call.
-        """
-        raise NotImplementedError
-
-    def slopes(self, initial: Tensor, times: Tensor, states: Tensor) -> Tensor:
-        """dp/dt at ``times`` (...) and at the ``states`` there, (tracks, ..., dim); of their shape.
-
-        ``initial`` (tracks, dim) are the states at time 0.
-        """
-        raise NotImplementedError
+from fairseq_floater.ode.equation import ParallelDynamics
 
 
 class LinearDynamics(ParallelDynamics):

@@ -1,0 +1,93 @@
+"""What an encoder asks of its equation, whether a solver follows it or a formula solves it."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Optional, Protocol
+
+from torch import Tensor, nn
+
+from fairseq_floater.ode.dynamics import Dynamics
+from fairseq_floater.ode.grid import StepGrid
+from fairseq_floater.ode.solver import solve
+
+#: steps of a solver, or of a quadrature, per position, for what counts as exact
+FINE = 20
+
+
+class Equation(Protocol):
+    """dp/dt = h(t, p) from states at time 0, ``initial`` (tracks, dim).
+
+    Times are float64, in units of time; states are (tracks, positions, dim), of the dtype of
+    ``initial``.
+    """
+
+    def flow(self, initial: Tensor, times: Tensor, start: Optional[Tensor] = None) -> Tensor:
+        """States at ``times``, (positions,) rising, >= 0.
+
+        ``start`` (tracks, dim) are the states at ``times[0]``, where that is not 0 and they are
+        known from an earlier call.
+        """
+
+    def exact(self, initial: Tensor, times: Tensor, start: Tensor) -> Tensor:
+        """As ``flow``, with ``FINE`` steps per position."""
+
+    def slopes(self, initial: Tensor, times: Tensor, states: Tensor) -> Tensor:
+        """dp/dt at ``times`` (...) and the ``states`` there, (tracks, ..., dim); of their shape."""
+
+    def growth(self, least: int) -> int:
+        """By how many positions, at least this many, a kept table grows at a time."""
+
+
+@dataclass(frozen=True)
+class Stepwise:
+    """An ``Equation`` that a solver follows from position to position.
+
+    Args:
+        h: dp/dt; all others see ``solver.solve``.
+    """
+
+    h: Dynamics
+    solver: str
+    steps_per_position: Fraction
+    backend: Optional[str]
+    adjoint: bool
+
+    def flow(self, initial: Tensor, times: Tensor, start: Optional[Tensor] = None) -> Tensor:
+        return solve(
+            self.h,
+            initial if start is None else start.to(initial.dtype),
+            times,
+            solver=self.solver,
+            steps_per_position=self.steps_per_position,
+            backend=self.backend,
+            adjoint=self.adjoint,
+        )
+
+    def exact(self, initial: Tensor, times: Tensor, start: Tensor) -> Tensor:
+        return solve(self.h, start, times, steps_per_position=FINE)
+
+    def slopes(self, initial: Tensor, times: Tensor, states: Tensor) -> Tensor:
+        return self.h(times.unsqueeze(-1), states)
+
+    def growth(self, least: int) -> int:
+        """A table is continued from a node of the solver's grid."""
+        stride = self.steps_per_position.denominator
+        return -(-least // stride) * stride
+
+
+class ParallelDynamics(nn.Module):
+    """An ``Equation`` whose ``flow`` is a few operations over all positions, however many."""
+
+    def flow(self, initial: Tensor, times: Tensor, start: Optional[Tensor] = None) -> Tensor:
+        raise NotImplementedError
+
+    def slopes(self, initial: Tensor, times: Tensor, states: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def exact(self, initial: Tensor, times: Tensor, start: Tensor) -> Tensor:
+        finer = StepGrid.build(times, FINE).nodes
+        return self.flow(initial.to(start), finer, start)[:, ::FINE]
+
+    def growth(self, least: int) -> int:
+        """Every ``flow`` makes the basis anew, which takes as long as 64 positions do."""
+        return 4 * least
