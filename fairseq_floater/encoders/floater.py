@@ -181,7 +181,7 @@ class FloaterEncoder(PositionEncoder):
 
     def output_parameters(self) -> List[str]:
         zero = torch.zeros_like(self.initial)
-        h_at_0 = self.equation.slopes(zero, zero.new_zeros(()), zero)
+        h_at_0 = self.equation.slopes(zero, zero.new_ones(()), zero)  # it sees the time, too
         return ["initial", "dynamics.fc2."] if bool(h_at_0.any()) else ["initial"]
 
     def _raise_diverged(self, table: Tensor, positions: Tensor) -> None:

@@ -363,7 +363,7 @@ def test_generation_solves_nothing_after_the_first_batch(monkeypatch):
     """And beam search ends up with the same hypotheses for a sentence, whatever its batch."""
     from fairseq.sequence_generator import SequenceGenerator
 
-    from fairseq_floater.encoders import floater
+    from fairseq_floater.ode import equation
 
     solved = []
 
@@ -371,8 +371,8 @@ def test_generation_solves_nothing_after_the_first_batch(monkeypatch):
         solved.append(1)
         return solve(*args, **kwargs)
 
-    solve = floater.solve
-    monkeypatch.setattr(floater, "solve", counted)
+    solve = equation.solve
+    monkeypatch.setattr(equation, "solve", counted)
     task = make_task()
     model = make_model(task)
     generator = SequenceGenerator([model], task.target_dictionary, beam_size=3, max_len_b=12)
