@@ -8,11 +8,12 @@ setup_environment
 ruff check .
 ruff format --check .
 mypy
-# A process for each core, with one thread each; tests of a file share what they have trained.
+# A process for each core, with one thread each, and one more, since some tests wait for others'
+# processes; tests of a file share what they have trained.
 # (nproc alone takes OMP_NUM_THREADS for the number of cores.)
 # What keeps the allocator's pages for long trainings costs short ones time.
 unset GLIBC_TUNABLES
 # Hundreds of programs import the plugin: it is compiled once.
 unset PYTHONDONTWRITEBYTECODE
-OMP_NUM_THREADS=1 exec python -m pytest tests -n "$(env -u OMP_NUM_THREADS nproc)" \
+OMP_NUM_THREADS=1 exec python -m pytest tests -n "$(($(env -u OMP_NUM_THREADS nproc) + 1))" \
     --dist loadfile --no-loadscope-reorder "$@"

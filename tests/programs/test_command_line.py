@@ -167,7 +167,7 @@ def refused(corpus, trained, bad, uneven):
         "no time between positions": [*train, "--position-delta", 0],
         "combination": [*train, "--position-encoder", "rnn", "--encoder-learned-pos"],
         "heads": [*train, "--encoder-attention-heads", 3],
-        "uneven corpus": ["train", uneven, *options, "--save-dir", bad / "fresh"],
+        "uneven corpus": ["train", uneven, *options, "--save-dir", bad / "uneven"],
         "no data": ["train", bad / "nowhere", *options, "--save-dir", bad / "fresh"],
         "half": generate(corpus, bad / "half.pt"),
         "sliver": generate(corpus, bad / "sliver.pt"),
