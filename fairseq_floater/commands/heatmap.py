@@ -18,7 +18,11 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         help="of a floater_transformer: one to see all its tracks, several to compare the first",
     )
     add("picture", type=Path, help="file to write, such as encodings.png")
-    add("--stack", help="such as encoder or decoder; default: the first with positions")
+    add(
+        "--stack",
+        help="such as encoder, or encoder-base for what its biases stand beside (--base-positions);"
+        " default: the first with positions",
+    )
     add("--positions", type=at_least_one, default=252, help="how many; default: %(default)s")
 
 

@@ -2,8 +2,8 @@
 
 from fairseq_floater.inspection.encoders import (
     count_parameters,
+    load_part,
     load_position_encoder,
-    load_stack,
     solver_errors,
 )
 from fairseq_floater.inspection.findings import Findings, inspect_checkpoint
@@ -12,7 +12,7 @@ __all__ = [
     "Findings",
     "count_parameters",
     "inspect_checkpoint",
+    "load_part",
     "load_position_encoder",
-    "load_stack",
     "solver_errors",
 ]

@@ -9,6 +9,7 @@ from fairseq_floater.blocks.stacks import PositionedStack
 from fairseq_floater.checkpoints.loading import load_model
 from fairseq_floater.encoders import FloaterEncoder, PositionEncoder
 from fairseq_floater.errors import UserError
+from fairseq_floater.inspection.tables import Part, parts_of
 from fairseq_floater.models.config import FloaterTransformerConfig
 from fairseq_floater.models.positioned import PositionedModel
 from fairseq_floater.progress import Progress
@@ -17,40 +18,37 @@ from fairseq_floater.progress import Progress
 PIECE = 64
 
 
-def load_stack(
-    checkpoint: Path, stack: Optional[str] = None
-) -> Tuple[PositionedStack, PositionEncoder, FloaterTransformerConfig]:
-    """One stack of a ``floater_transformer`` checkpoint, its position encoder and its options.
+def load_part(
+    checkpoint: Path, name: Optional[str] = None
+) -> Tuple[Part, FloaterTransformerConfig]:
+    """The positions of one stack of a ``floater_transformer`` checkpoint, and its options.
 
     Args:
         checkpoint: to read.
-        stack: its name; by default the first that has positions of its own.
+        name: see ``Part``; by default the first.
 
     Raises:
-        UserError: if the checkpoint has no such stack or no positions, or is no checkpoint.
+        UserError: if the checkpoint has no such positions, or is no checkpoint.
     """
     _, config, model = load_model(checkpoint)
-    stacks = model.stacks()
-    able = {name: s for name, s in stacks.items() if s.position_encoder is not None}
-    if not able:
+    parts = parts_of(model)
+    if not parts:
         raise UserError(
             f"{checkpoint} has --position-encoder {config.position_encoder}: there is nothing to "
             "show"
         )
-    name = stack or next(iter(able))
-    if name not in able:
-        raise UserError(f"{checkpoint} has no positions in {name}: choose from {', '.join(able)}")
-    encoder = able[name].position_encoder
-    assert encoder is not None
-    return able[name], encoder, config
+    name = name or next(iter(parts))
+    if name not in parts:
+        raise UserError(f"{checkpoint} has no positions in {name}: choose from {', '.join(parts)}")
+    return parts[name], config
 
 
 def load_position_encoder(
-    checkpoint: Path, stack: Optional[str] = None
+    checkpoint: Path, name: Optional[str] = None
 ) -> Tuple[PositionEncoder, FloaterTransformerConfig]:
-    """The position encoder of one stack, and the options; raises as ``load_stack``."""
-    _, encoder, config = load_stack(checkpoint, stack)
-    return encoder, config
+    """The encoder of ``load_part``, and the options; raises as it does."""
+    part, config = load_part(checkpoint, name)
+    return part.encoder, config
 
 
 def count_parameters(model: PositionedModel) -> Dict[str, int]:

@@ -14,7 +14,7 @@ from fairseq_floater.encoders.room import require_room
 from fairseq_floater.errors import UserError
 from fairseq_floater.inspection.encoders import count_parameters, solver_error
 from fairseq_floater.inspection.spectrum import Spectrum, spread
-from fairseq_floater.inspection.tables import REACHES, axes_of, encoding_table
+from fairseq_floater.inspection.tables import REACHES, Part, axes_of, encoding_table, parts_of
 from fairseq_floater.models.baked import baked_lengths
 from fairseq_floater.models.config import FloaterTransformerConfig
 from fairseq_floater.ode.driven import DrivenDynamics
@@ -69,7 +69,7 @@ class Equation:
 
 @dataclass
 class StackFindings:
-    """The encodings of one stack.
+    """The encodings of one ``Part``: of a stack, or of what its biases stand beside.
 
     Attributes:
         blocks: how many have encodings of their own.
@@ -132,24 +132,22 @@ def inspect_checkpoint(checkpoint: Path, length: int = 64) -> Findings:
     if length < 2:
         raise UserError(f"--length must be >= 2 positions, got {length}")
     state, config, model = load_model(checkpoint)
-    for stack in model.stacks().values():
-        if stack.position_encoder is not None:
-            reach = REACHES[-1] * length + 1
-            require_room(stack.position_encoder, reach, f"--length {length} (times 16)")
+    parts = parts_of(model)
+    for part in parts.values():
+        require_room(part.encoder, REACHES[-1] * length + 1, f"--length {length} (times 16)")
     history = state.get("optimizer_history") or [{}]
     baked = baked_lengths(state["model"])
-    stacks = {n: s for n, s in model.stacks().items() if s.position_encoder is not None}
     return Findings(
         checkpoint=str(checkpoint),
         updates=history[-1].get("num_updates"),
         position_encoder=config.position_encoder,
         position_blocks=config.position_blocks,
         position_injection=config.injection,
-        settings=_settings(config, stacks),
+        settings=_settings(config, model.stacks()),
         position_parameters=count_parameters(model),
         model_parameters=sum(weight.numel() for weight in model.parameters()),
         length=length,
-        stacks={name: _of_stack(s, length, baked.get(name)) for name, s in stacks.items()},
+        stacks={name: _of_part(part, length, baked.get(name)) for name, part in parts.items()},
     )
 
 
@@ -165,17 +163,16 @@ def _settings(
     return settings
 
 
-def _of_stack(stack: PositionedStack, length: int, baked: Optional[int]) -> StackFindings:
-    encoder, tracks = stack.position_encoder, stack.tracks
-    assert encoder is not None
-    table, limit = encoding_table(stack, encoder, length)
+def _of_part(part: Part, length: int, baked: Optional[int]) -> StackFindings:
+    encoder, tracks = part.encoder, part.tracks
+    table, limit = encoding_table(part, length)
     last = table.size(1) - 1
     shown = sorted({0, *(min(reach * length, last) for reach in REACHES)})
     norms, spreads = table.norm(dim=2).mean(dim=0), spread(table)
     return StackFindings(
         blocks=encoder.tracks // len(tracks),
         tracks=tracks,
-        rows=axes_of(stack).rows,
+        rows=axes_of(part).rows,
         dim=table.size(2),
         positions=table.size(1),
         limit=limit,

@@ -12,7 +12,7 @@ from torch import Tensor
 from fairseq_floater.encoders.room import require_room
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import require_other_file, save_picture
-from fairseq_floater.inspection.encoders import load_stack
+from fairseq_floater.inspection.encoders import load_part
 from fairseq_floater.inspection.tables import TableAxes, axes_of, shown_table
 
 
@@ -24,7 +24,8 @@ def draw_heatmap(
     Args:
         checkpoint: of a ``floater_transformer``.
         picture: the file to write; its ending chooses the format.
-        stack: such as ``encoder`` or ``decoder``; by default the first that has positions.
+        stack: such as ``encoder``, or ``encoder-base`` for what its biases stand beside; by default
+            the first that has positions.
         positions: how many; the default is that of the authors' article.
 
     Raises:
@@ -85,13 +86,13 @@ class Shown(NamedTuple):
 
 
 def _shown(checkpoint: Path, name: Optional[str], positions: int) -> Shown:
-    stack, encoder, config = load_stack(checkpoint, name)
-    require_room(encoder, positions, f"--positions {positions}")
-    if encoder.max_positions is not None:
-        positions = min(positions, encoder.max_positions)
-    table, axes = shown_table(stack, encoder, positions), axes_of(stack)
+    part, _ = load_part(checkpoint, name)
+    require_room(part.encoder, positions, f"--positions {positions}")
+    if part.encoder.max_positions is not None:
+        positions = min(positions, part.encoder.max_positions)
+    table, axes = shown_table(part, positions), axes_of(part)
     what = {"angle": "cosines of angles", "head": "scores"}.get(axes.columns, "encodings")
-    return Shown(table, stack.tracks, axes, f"{config.position_encoder} {what}, {stack.name}")
+    return Shown(table, part.tracks, axes, f"{part.use.kind.kind} {what}, {part.name}")
 
 
 def _style(table: Tensor) -> Dict[str, Any]:

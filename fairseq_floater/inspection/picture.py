@@ -14,7 +14,7 @@ from fairseq_floater.encoders import PositionEncoder
 from fairseq_floater.encoders.room import NUMBERS
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import require_other_file, save_picture
-from fairseq_floater.inspection.encoders import load_stack
+from fairseq_floater.inspection.encoders import load_part
 from fairseq_floater.inspection.findings import ranges
 from fairseq_floater.inspection.heatmap import draw_heatmap, track_axes
 from fairseq_floater.inspection.spectrum import similarity, variance_shares
@@ -34,16 +34,17 @@ def draw_inspection(checkpoint: Path, folder: Path, stack: str, length: int = 64
     Args:
         checkpoint: of a ``floater_transformer`` with positions.
         folder: made if need be.
-        stack: such as ``encoder`` or ``decoder``.
+        stack: such as ``encoder`` or ``encoder-base``, see ``tables.Part``.
         length: of the longest training sentences, in positions, >= 2.
     """
     pictures = [folder / f"{stack}.heatmap.png", folder / f"{stack}.png"]
     require_other_file(pictures[1], checkpoint)
-    shown, encoder, config = load_stack(checkpoint, stack)
-    _require_room(encoder, length)
+    part, _ = load_part(checkpoint, stack)
+    _require_room(part.encoder, length)
     draw_heatmap(checkpoint, pictures[0], stack, length)
-    table, _ = encoding_table(shown, encoder, length)
-    draw(table, shown.tracks, length, pictures[1], f"{config.position_encoder} encodings, {stack}")
+    table, _ = encoding_table(part, length)
+    title = f"{part.use.kind.kind} encodings, {stack}"
+    draw(table, part.tracks, length, pictures[1], title)
     return pictures
 
 

@@ -1,16 +1,45 @@
 """The tables of a stack as they are shown: vectors by position, angles, scores by distance."""
 
-from typing import NamedTuple, Optional, Tuple
+from typing import Dict, NamedTuple, Optional, Tuple
 
 import torch
 from torch import Tensor
 
-from fairseq_floater.blocks.stacks import PositionedStack
 from fairseq_floater.encoders import PositionEncoder
+from fairseq_floater.encoders.options import Use
 from fairseq_floater.errors import UserError
+from fairseq_floater.models.positioned import PositionedModel
 
 #: encodings are looked at up to these multiples of the training length
 REACHES = (1, 2, 4, 8, 16)
+
+
+class Part(NamedTuple):
+    """The positions of one kind in a stack, as they are shown.
+
+    Attributes:
+        name: that of the stack, with ``-base`` for the base positions within its attention.
+        encoder: of the positions.
+        use: what the model makes of it.
+        tracks: names of the tracks of one block.
+    """
+
+    name: str
+    encoder: PositionEncoder
+    use: Use
+    tracks: Tuple[str, ...]
+
+
+def parts_of(model: PositionedModel) -> Dict[str, Part]:
+    """All positions of a model that can be shown, by name."""
+    found = {}
+    for stack in model.stacks().values():
+        for ending, part in (("", "position_encoder"), ("-base", "base_encoder")):
+            encoder, use = getattr(stack, part), stack.options.uses.get(part)
+            if encoder is not None:
+                name = f"{stack.name}{ending}"
+                found[name] = Part(name, encoder, use, stack.track_names(use))
+    return found
 
 
 class TableAxes(NamedTuple):
@@ -27,27 +56,25 @@ AXES = {
 }
 
 
-def axes_of(stack: PositionedStack) -> TableAxes:
-    """What the rows and columns of a stack's tables are."""
-    return AXES.get(str(stack.options.injection), TableAxes("position", "feature"))
+def axes_of(part: Part) -> TableAxes:
+    """What the rows and columns of its tables are."""
+    return AXES.get(part.use.injection, TableAxes("position", "feature"))
 
 
-def shown_table(stack: PositionedStack, encoder: PositionEncoder, count: int) -> Tensor:
+def shown_table(part: Part, count: int) -> Tensor:
     """The first ``count`` rows (tracks, rows, columns), float32, as a picture has them.
 
     Of angles the cosines; of scores NaN where a head sees nothing; of vectors by clipped distance
     all there are.
     """
     with torch.no_grad():
-        table = encoder(count).detach()
-    if stack.options.injection == "rotation":
+        table = part.encoder(count).detach()
+    if part.use.injection == "rotation":
         return table.cos()
     return table.masked_fill(table.isneginf(), float("nan"))
 
 
-def encoding_table(
-    stack: PositionedStack, encoder: PositionEncoder, length: int
-) -> Tuple[Tensor, Optional[str]]:
+def encoding_table(part: Part, length: int) -> Tuple[Tensor, Optional[str]]:
     """What to measure (tracks, rows, columns), float64, at 0 .. 16 x ``length``, if it goes so far.
 
     Of angles these are cosines and sines; scores of what a head cannot see are left at 0. With them
@@ -57,25 +84,26 @@ def encoding_table(
     Raises:
         UserError: if they are not finite up to ``length``.
     """
-    if encoder.max_positions is not None and encoder.max_positions <= REACHES[-1] * length:
-        return _encodings(stack, encoder, encoder.max_positions), "end of the table"
+    most = part.encoder.max_positions
+    if most is not None and most <= REACHES[-1] * length:
+        return _encodings(part, most), "end of the table"
     limit = None
     for reach in reversed(REACHES[1:]):
         try:
-            table = _encodings(stack, encoder, reach * length + 1)
+            table = _encodings(part, reach * length + 1)
         except UserError:
             limit = f"not finite up to {reach * length:,}"
         else:
             return table, limit if table.size(1) > reach * length else "end of the table"
-    return _encodings(stack, encoder, length + 1), limit
+    return _encodings(part, length + 1), limit
 
 
-def _encodings(stack: PositionedStack, encoder: PositionEncoder, count: int) -> Tensor:
+def _encodings(part: Part, count: int) -> Tensor:
     with torch.no_grad():
-        table = encoder(count).double()
-    if stack.options.injection == "rotation":
+        table = part.encoder(count).double()
+    if part.use.injection == "rotation":
         table = torch.cat([table.cos(), table.sin()], dim=2)
-    if stack.options.injection == "scores":
+    if part.use.injection == "scores":
         table = table.masked_fill(table.isneginf(), 0.0)
     if not bool(torch.isfinite(table).all()):
         raise UserError(f"the position encodings are not finite at the first {count} positions")

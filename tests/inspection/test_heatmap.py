@@ -9,7 +9,7 @@ from fairseq.models import ARCH_CONFIG_REGISTRY
 
 from fairseq_floater import cli
 from fairseq_floater.errors import UserError
-from fairseq_floater.inspection.encoders import load_position_encoder
+from fairseq_floater.inspection.encoders import load_part, load_position_encoder
 from fairseq_floater.inspection.tables import shown_table
 from fairseq_floater.models.config import to_config
 
@@ -88,13 +88,40 @@ def test_positions_within_attention_are_drawn_and_described(name, tmp_path, caps
     assert f"norm, {rows} 0" in out
     with torch.no_grad():
         table = model.decoder.position_encoder(30)
-    shown = shown_table(model.decoder, load_position_encoder(checkpoint, stack)[0], 30)
+    shown = shown_table(load_part(checkpoint, stack)[0], 30)
     assert torch.equal(shown, table.cos() if injection == "rotation" else table)
 
 
 def test_what_a_head_does_not_see_is_left_blank(tmp_path):
-    model = save_checkpoint(tmp_path / "checkpoint.pt", position_encoder="alibi")
-    encoder, _ = load_position_encoder(tmp_path / "checkpoint.pt", "encoder")
-    before, after = shown_table(model.encoder, encoder, 5)[:2]
+    save_checkpoint(tmp_path / "checkpoint.pt", position_encoder="alibi")
+    before, after = shown_table(load_part(tmp_path / "checkpoint.pt", "encoder")[0], 5)[:2]
     assert before.isnan().tolist() == [[False, False]] + 4 * [[False, True]]
     assert after.isnan().tolist() == 5 * [[True, False]]
+
+
+@pytest.mark.parametrize(
+    "options, rows",
+    [
+        (WITHIN["floater on rotary"], "position"),
+        (WITHIN["floater in cross-attention on relative bias"], "distance"),
+        (WITHIN["recurrent on shaw"], "row of the table"),
+    ],
+    ids=["rotary", "relative-bias", "shaw"],
+)
+def test_what_biases_stand_beside_is_shown_too(options, rows, tmp_path, capsys):
+    """Under a name of its own, as its own kind, and whether or not the stack has biases."""
+    checkpoint, picture = tmp_path / "checkpoint.pt", tmp_path / "picture.png"
+    model = save_checkpoint(checkpoint, **options)
+    part, _ = load_part(checkpoint, "encoder-base")
+    assert part.use.kind.kind == options["base_positions"]
+    with torch.no_grad():
+        assert torch.equal(part.encoder(30), model.encoder.base_encoder(30))
+    arguments = [str(checkpoint), str(picture), "--stack", "encoder-base", "--positions", "30"]
+    assert cli.main(["heatmap", *arguments]) == 0 and picture.exists()
+    assert cli.main(["inspect", str(checkpoint), "--length", "8", "--out", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    cross = options.get("position_attention") == "cross"
+    assert ("encoder tracks" not in out) == cross and "encoder-base tracks" in out
+    assert f"norm, {rows} 0" in out and (tmp_path / "decoder-base.png").exists()
+    assert cli.main(["heatmap", str(checkpoint), str(picture), "--stack", "base"]) == 1
+    assert "has no positions in base: choose from" in capsys.readouterr().err
