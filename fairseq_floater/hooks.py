@@ -160,7 +160,8 @@ HOOKS = (
     Hook(
         "fairseq.optim.fp16_optimizer, build_fp32_params",
         "In half precision the optimizer steps on float32 copies of the parameters, which must "
-        "take the same share of a step (--dynamics-lr-scale) and rest at the same updates.",
+        "take the same share of a step (--dynamics-lr-scale, --initial-lr-scale) and rest at the "
+        "same updates.",
         _copy_shares,
     ),
     Hook(

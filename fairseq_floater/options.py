@@ -45,11 +45,12 @@ class PositionOptions(EncoderOptions, LeverOptions, FairseqDataclass):
                 f"{self.levers_in_use()[0]} needs a learned position encoder, but "
                 f"--position-encoder is {self.position_encoder}: leave it out"
             )
-        if self.dynamics_lr_scale != 1.0 and not self.has_dynamics:
-            raise UserError(
-                "--dynamics-lr-scale needs dynamics, but --position-encoder is "
-                f"{self.position_encoder}: leave it out"
-            )
+        for name in ("dynamics_lr_scale", "initial_lr_scale"):
+            if getattr(self, name) != 1.0 and not self.has_dynamics:
+                raise UserError(
+                    f"{flag_name(name)} needs dynamics, but --position-encoder is "
+                    f"{self.position_encoder}: leave it out"
+                )
         return self
 
 

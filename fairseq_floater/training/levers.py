@@ -26,6 +26,13 @@ class LeverOptions:
         "larger one (floater, rnn)",
         range=POSITIVE,
     )
+    initial_lr_scale: float = flag(
+        1.0,
+        "learning rate of the vectors at position 0, as a multiple of that of all else; they are "
+        "one for each trajectory, and how large they are says how sharply attention tells "
+        "positions apart (floater, rnn)",
+        range=POSITIVE,
+    )
     position_encoder_update_interval: int = flag(
         1,
         "update the position encoder at every k-th update only, and solve only then; in "
@@ -111,8 +118,9 @@ def apply_levers(
             parameter.requires_grad_(False)
     for encoder in encoders:
         encoder.update_interval = options.position_encoder_update_interval
+        scales = {"dynamics": options.dynamics_lr_scale, "initial": options.initial_lr_scale}
         for name, parameter in encoder.named_parameters():
-            scale = options.dynamics_lr_scale if name.startswith("dynamics.") else 1.0
+            scale = scales.get(name.split(".")[0], 1.0)
             if scale != 1.0 or encoder.update_interval > 1:
                 setattr(parameter, SHARE, StepShare(encoder, scale))
 
@@ -121,8 +129,8 @@ def require_none_shared(parameters: Iterable[Tensor]) -> None:
     """Raise ``UserError`` if any has a ``StepShare``: one flat row of all of them loses it."""
     if any(hasattr(parameter, SHARE) for parameter in parameters):
         raise UserError(
-            "--dynamics-lr-scale and --position-encoder-update-interval cannot tell the "
-            "parameters of this optimizer apart, which are one flat row: add "
+            "--dynamics-lr-scale, --initial-lr-scale and --position-encoder-update-interval cannot "
+            "tell the parameters of this optimizer apart, which are one flat row: add "
             "--fp16-no-flatten-grads"
         )
 

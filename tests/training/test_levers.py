@@ -48,11 +48,15 @@ def is_position(name):
     return ".position_encoder." in name
 
 
-def test_dynamics_take_their_share_of_a_step():
-    plain, scaled = make_model(seed=2), make_model(seed=2, dynamics_lr_scale=0.25)
+@pytest.mark.parametrize("encoder", ["floater", "rnn"])
+def test_dynamics_and_initial_values_take_their_shares_of_a_step(encoder):
+    """Less than a whole step, and more."""
+    scales = {"dynamics_lr_scale": 0.25, "initial_lr_scale": 4.0}
+    plain = make_model(seed=2, position_encoder=encoder)
+    scaled = make_model(seed=2, position_encoder=encoder, **scales)
     (before, whole), (_, share) = train(plain, 1), train(scaled, 1)
     for name in before:
-        wanted = 0.25 if ".dynamics." in name else 1.0
+        wanted = 4.0 if name.endswith(".initial") else 0.25 if ".dynamics." in name else 1.0
         moved = wanted * (whole[name] - before[name])
         rounding = 2e-7 * max(1.0, before[name].abs().max())
         assert torch.allclose(share[name] - before[name], moved, atol=rounding), name
@@ -170,6 +174,11 @@ MISTAKES = {
         "leaves nothing to learn between the updates of --position-encoder-update-interval 2",
     ),
     "scale": ({"dynamics_lr_scale": 0.0}, "--dynamics-lr-scale must be > 0, got 0.0"),
+    "initial scale": ({"initial_lr_scale": -1.0}, "--initial-lr-scale must be > 0, got -1.0"),
+    "no initial values": (
+        {"position_encoder": "fourier", "initial_lr_scale": 4.0},
+        "--initial-lr-scale needs dynamics, but --position-encoder is fourier",
+    ),
     "two names": (
         {"dynamics_update_interval": 4, "position_encoder_update_interval": 2},
         "--dynamics-update-interval 4 is the old name of --position-encoder-update-interval, which",
