@@ -13,7 +13,7 @@ from fairseq_floater.checkpoints.loading import build_model, read_existing
 from fairseq_floater.checkpoints.options import model_options, options_of
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import require_other_file
-from fairseq_floater.models.config import to_config
+from fairseq_floater.models.config import FloaterTransformerConfig
 from fairseq_floater.models.renamed import new_name
 from fairseq_floater.models.warm_start import Weights, different_options
 from fairseq_floater.options import PositionOptions
@@ -63,7 +63,7 @@ def convert(
     options = PositionOptions(**chosen)
     if not options.keeps_input or options.base_positions in ("sinusoidal", "learned", "none"):
         chosen |= dict.fromkeys(BASE_ENCODING, False)  # it is replaced, or said otherwise
-    config = to_config({**there, **chosen})
+    config = FloaterTransformerConfig.of({**there, **chosen})
     torch.manual_seed(seed)
     model = build_model(base, config, state["model"])
     model.load_state_dict(Weights.of(state["model"], str(base), there))

@@ -7,7 +7,7 @@ from typing import Any, Dict, Mapping, MutableMapping, Union
 
 from fairseq_floater.blocks.positioned import require_bounded
 from fairseq_floater.errors import UserError
-from fairseq_floater.models.config import FloaterTransformerConfig, to_config, validate
+from fairseq_floater.models.config import FloaterTransformerConfig, validate
 from fairseq_floater.models.size import require_size_of
 
 
@@ -90,7 +90,7 @@ def options_of(checkpoint: Union[Path, str], state: Mapping[str, Any]) -> Floate
     """
     try:
         options = model_options(state)
-        config = to_config(options)
+        config = FloaterTransformerConfig.of(options)
         if "position_encoder" in options:
             validate(config)
         require_size_of(config, state["model"])

@@ -1,12 +1,15 @@
 """Named architectures: each but ``_tiny`` is fairseq's of that name but for the positions."""
 
-from typing import Any, Callable
+from typing import Any, Callable, Dict, Tuple, Type
 
 from fairseq.models import ARCH_CONFIG_REGISTRY, register_model_architecture
+from fairseq.models.roberta import model as roberta
 from fairseq.models.transformer import transformer_legacy as stock
 
+import fairseq_floater.models.floater_roberta  # noqa: F401  registers the model
 import fairseq_floater.models.floater_transformer  # noqa: F401  registers the model
-from fairseq_floater.models.config import to_config, validate
+from fairseq_floater.models.config import FloaterTransformerConfig, ModelConfig, validate
+from fairseq_floater.models.roberta_config import FloaterRobertaConfig
 
 
 def tiny_architecture(args: Any) -> None:
@@ -20,27 +23,56 @@ def tiny_architecture(args: Any) -> None:
     stock.base_architecture(args)
 
 
-_ARCHITECTURES = {
-    "floater_transformer_tiny": tiny_architecture,
-    "floater_transformer_iwslt_de_en": stock.transformer_iwslt_de_en,
-    "floater_transformer_wmt_en_de": stock.transformer_wmt_en_de,
-    "floater_transformer_wmt_en_de_big": stock.transformer_wmt_en_de_big,
-    "floater_transformer_vaswani_wmt_en_de_big": stock.transformer_vaswani_wmt_en_de_big,
-    "floater_transformer_vaswani_wmt_en_fr_big": stock.transformer_vaswani_wmt_en_fr_big,
+def minilm_architecture(args: Any) -> None:
+    """The sizes of MiniLM and its kin: 6 blocks, width 384."""
+    args.encoder_layers = getattr(args, "encoder_layers", 6)
+    args.encoder_embed_dim = getattr(args, "encoder_embed_dim", 384)
+    args.encoder_ffn_embed_dim = getattr(args, "encoder_ffn_embed_dim", 1536)
+    args.encoder_attention_heads = getattr(args, "encoder_attention_heads", 12)
+    roberta.base_architecture(args)
+
+
+#: by model: what checks its options, and what fills in each architecture, the model's own first
+_ARCHITECTURES: Dict[str, Tuple[Type[ModelConfig], Dict[str, Callable[[Any], None]]]] = {
+    "floater_transformer": (
+        FloaterTransformerConfig,
+        {
+            "floater_transformer": stock.base_architecture,
+            "floater_transformer_tiny": tiny_architecture,
+            "floater_transformer_iwslt_de_en": stock.transformer_iwslt_de_en,
+            "floater_transformer_wmt_en_de": stock.transformer_wmt_en_de,
+            "floater_transformer_wmt_en_de_big": stock.transformer_wmt_en_de_big,
+            "floater_transformer_vaswani_wmt_en_de_big": stock.transformer_vaswani_wmt_en_de_big,
+            "floater_transformer_vaswani_wmt_en_fr_big": stock.transformer_vaswani_wmt_en_fr_big,
+        },
+    ),
+    "floater_roberta": (
+        FloaterRobertaConfig,
+        {
+            "floater_roberta": roberta.base_architecture,
+            "floater_roberta_base": roberta.roberta_base_architecture,
+            "floater_roberta_large": roberta.roberta_large_architecture,
+            "floater_roberta_minilm": minilm_architecture,
+        },
+    ),
 }
 
 
-def _checked(architecture: Callable[[Any], None]) -> Callable[[Any], None]:
+def _checked(
+    architecture: Callable[[Any], None], config: Type[ModelConfig]
+) -> Callable[[Any], None]:
     """Fill in the architecture, then refuse bad options before any work is done."""
 
     def fill(args: Any) -> None:
         architecture(args)
-        validate(to_config(args))
+        validate(config.of(args))
 
     return fill
 
 
-# ``register_model`` gave the model's own name an architecture that fills in nothing.
-ARCH_CONFIG_REGISTRY["floater_transformer"] = _checked(stock.base_architecture)
-for _name, _architecture in _ARCHITECTURES.items():
-    register_model_architecture("floater_transformer", _name)(_checked(_architecture))
+for _model, (_config, _named) in _ARCHITECTURES.items():
+    for _name, _architecture in _named.items():
+        if _name == _model:  # ``register_model`` gave it an architecture that fills in nothing
+            ARCH_CONFIG_REGISTRY[_name] = _checked(_architecture, _config)
+        else:
+            register_model_architecture(_model, _name)(_checked(_architecture, _config))

@@ -1,4 +1,4 @@
-"""The model's configuration: fairseq's Transformer options and the position options, flat.
+"""A model's configuration: fairseq's Transformer options and the position options, flat.
 
 fairseq's own ``transformer`` still takes its options from a bare argparse namespace, since its
 nested dataclass does not survive the way from command line to configuration. The same options,
@@ -8,7 +8,7 @@ line, hydra and checkpoints all read it.
 
 from argparse import Namespace
 from dataclasses import MISSING, dataclass, field, fields, make_dataclass
-from typing import Any, List, Tuple
+from typing import Any, ClassVar, Dict, List, Optional, Tuple, Type, TypeVar, Union
 
 from fairseq.dataclass import FairseqDataclass
 from fairseq.models.transformer import TransformerConfig
@@ -23,8 +23,7 @@ from fairseq_floater.options import PositionOptions, take_over_old_names
 from fairseq_floater.training.levers import LeverOptions
 
 _NESTED = ("encoder", "decoder", "quant_noise")
-_STACKS = ("encoder", "decoder")
-_POSITION_FIELDS = tuple(f.name for f in fields(PositionOptions) if f.name != "_name")
+POSITION_FIELDS = tuple(f.name for f in fields(PositionOptions) if f.name != "_name")
 
 
 def _flat_fields(config: Any, prefix: str = "") -> List[Tuple[str, Any, Any]]:
@@ -47,51 +46,73 @@ def _flat_fields(config: Any, prefix: str = "") -> List[Tuple[str, Any, Any]]:
 _Flat: Any = make_dataclass("_Flat", _flat_fields(TransformerConfig), bases=(FairseqDataclass,))
 
 
+Config = TypeVar("Config", bound="ModelConfig")
+
+
+class ModelConfig(PositionOptions):
+    """Options of a model, whatever stacks it has.
+
+    Attributes:
+        sides: what the options of each stack begin with.
+    """
+
+    sides: ClassVar[Tuple[str, ...]] = ("encoder", "decoder")
+
+    @classmethod
+    def of(cls: Type[Config], cfg: Any) -> Config:
+        """From any form fairseq hands over (hydra's, a namespace, a dict); gaps get defaults.
+
+        Raises:
+            UserError: naming options that are of another type than they are declared with.
+        """
+        if isinstance(cfg, cls):
+            return cfg
+        if isinstance(cfg, DictConfig):
+            values = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
+        else:
+            values = cfg if isinstance(cfg, dict) else vars(cfg)
+        if wrong := wrong_types(values, cls):
+            raise UserError("; ".join(wrong))
+        known = {f.name for f in fields(cls)} - {"_name"}
+        config = cls(**{k: v for k, v in values.items() if k in known})
+        take_over_old_names(config)
+        for name in ("decoder_input_dim", "decoder_output_dim"):
+            if str(getattr(config, name, "")).startswith("${"):  # a gap, whose default is the width
+                setattr(config, name, config.decoder_embed_dim)
+        return config
+
+    def by_name(self) -> Dict[str, Any]:
+        """All options of the model, those included that have no flag."""
+        return dict(vars(self))
+
+
+def kept_as_text(kept: Union[None, str, List[int]]) -> Optional[str]:
+    """``--encoder-layers-to-keep`` as fairseq takes it; from the command line it is a list."""
+    return ",".join(map(str, kept_layers(kept))) or None
+
+
 @dataclass
-class FloaterTransformerConfig(PositionOptions, _Flat):
+class FloaterTransformerConfig(ModelConfig, _Flat):
     """All options of ``floater_transformer``."""
 
     def nested(self) -> TransformerConfig:
         """fairseq's own nested form, with ``position_options`` on top."""
         flat = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "_name"}
-        for stack in _STACKS:  # a list from the command line; fairseq wants text
-            kept = f"{stack}_layers_to_keep"
-            flat[kept] = ",".join(map(str, kept_layers(flat[kept]))) or None
+        for side in self.sides:
+            kept = f"{side}_layers_to_keep"
+            flat[kept] = kept_as_text(flat[kept])
         if flat["base_positions"] is not None and not self.base:
             learned = flat["base_positions"] == "learned"
             flat |= {"encoder_learned_pos": learned, "decoder_learned_pos": learned}
             flat["no_token_positional_embeddings"] = flat["base_positions"] == "none"
-        positions = {name: flat.pop(name) for name in _POSITION_FIELDS}
+        positions = {name: flat.pop(name) for name in POSITION_FIELDS}
         config = TransformerConfig.from_namespace(Namespace(**flat))
         config.position_options = PositionOptions(**positions)
         return config
 
 
-def to_config(cfg: Any) -> FloaterTransformerConfig:
-    """Any form fairseq hands over (hydra's, a namespace, a dict, ours); gaps get defaults.
-
-    Raises:
-        UserError: naming options that are of another type than they are declared with.
-    """
-    if isinstance(cfg, FloaterTransformerConfig):
-        return cfg
-    if isinstance(cfg, DictConfig):
-        values = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
-    else:
-        values = cfg if isinstance(cfg, dict) else vars(cfg)
-    if wrong := wrong_types(values, FloaterTransformerConfig):
-        raise UserError("; ".join(wrong))
-    known = {f.name for f in fields(FloaterTransformerConfig)} - {"_name"}
-    config = FloaterTransformerConfig(**{k: v for k, v in values.items() if k in known})
-    take_over_old_names(config)
-    for name in ("decoder_input_dim", "decoder_output_dim"):
-        if str(getattr(config, name)).startswith("${"):  # a gap, whose default is the width
-            setattr(config, name, config.decoder_embed_dim)
-    return config
-
-
-def validate(config: FloaterTransformerConfig) -> None:
-    """Check the options, alone and together with the Transformer's.
+def validate(config: ModelConfig) -> None:
+    """Check the options, alone and together with fairseq's own.
 
     Raises:
         UserError: naming the flags and the fix.
@@ -101,18 +122,14 @@ def validate(config: FloaterTransformerConfig) -> None:
     _validate_base(config)
     if config.attention_log_scale is not None or config.injection not in (None, "additive"):
         _validate_attention(config)
-    for stack in _STACKS:
-        _validate_kept_layers(config, stack)
+    for side in config.sides:
+        _validate_kept_layers(config, side)
+    widths = {side: int(getattr(config, f"{side}_embed_dim")) for side in config.sides}
     wide = config.injection in ("bias", "additive")  # as wide as the blocks
-    if (
-        config.shares_dynamics
-        and wide
-        and config.encoder_embed_dim != int(config.decoder_embed_dim)
-    ):
+    if config.shares_dynamics and wide and len(set(widths.values())) > 1:
+        got = " and ".join(f"--{side}-embed-dim {width}" for side, width in widths.items())
         raise UserError(
-            f"--share-dynamics all needs equal widths, got --encoder-embed-dim "
-            f"{config.encoder_embed_dim} and --decoder-embed-dim {config.decoder_embed_dim}: "
-            "use --share-dynamics stack"
+            f"--share-dynamics all needs equal widths, got {got}: use --share-dynamics stack"
         )
 
 
@@ -149,26 +166,28 @@ def different_computation(
     ]
 
 
-def _validate_sizes(config: FloaterTransformerConfig) -> None:
+def _validate_sizes(config: ModelConfig) -> None:
     """fairseq divides by some of its sizes, and takes others as they are."""
-    for stack in _STACKS:
+    for side in config.sides:
         at_least = {"embed_dim": 1, "ffn_embed_dim": 1, "attention_heads": 1, "layers": 0}
         for name, least in at_least.items():
-            value = int(getattr(config, f"{stack}_{name}"))
+            value = int(getattr(config, f"{side}_{name}"))
             if value < least:
-                flag = f"--{stack}-{name.replace('_', '-')}"
+                flag = f"--{side}-{name.replace('_', '-')}"
                 raise UserError(f"{flag} must be >= {least}, got {value}")
-    for name in ("source", "target"):
-        if (value := getattr(config, f"max_{name}_positions")) < 1:
-            raise UserError(f"--max-{name}-positions must be >= 1, got {value}")
-    if config.base_layers != 0:  # they ask torch for its processes as soon as a model is built
+    for name in ("max_source_positions", "max_target_positions", "max_positions"):
+        limit = getattr(config, name, None)
+        if limit is not None and limit < 1:
+            raise UserError(f"{flag_name(name)} must be >= 1, got {limit}")
+    base_layers = getattr(config, "base_layers", 0)
+    if base_layers != 0:  # they ask torch for its processes as soon as a model is built
         raise UserError(
-            f"--base-layers {config.base_layers} is not supported: its layers live on several GPUs "
+            f"--base-layers {base_layers} is not supported: its layers live on several GPUs "
             "at once and have no positions; leave it out"
         )
 
 
-def _validate_kept_layers(config: FloaterTransformerConfig, stack: str) -> None:
+def _validate_kept_layers(config: ModelConfig, stack: str) -> None:
     """Only layers that are there can be kept, and where only one has biases it must be kept."""
     given, layers = getattr(config, f"{stack}_layers_to_keep"), getattr(config, f"{stack}_layers")
     kept = kept_layers(given)
@@ -186,16 +205,17 @@ def _validate_kept_layers(config: FloaterTransformerConfig, stack: str) -> None:
         )
 
 
-def _validate_base(config: FloaterTransformerConfig) -> None:
+def _validate_base(config: ModelConfig) -> None:
     """fairseq's own options on positions must not contradict ours."""
     encoder, base = config.position_encoder, config.base_positions
-    learned = config.encoder_learned_pos or config.decoder_learned_pos
-    if base is not None and not config.base and (learned or config.no_token_positional_embeddings):
+    learned = any(getattr(config, f"{side}_learned_pos", False) for side in config.sides)
+    bare = getattr(config, "no_token_positional_embeddings", False)
+    if base is not None and not config.base and (learned or bare):
         raise UserError(
             f"--base-positions {base} says what is at the input: leave out --encoder-learned-pos, "
             "--decoder-learned-pos and --no-token-positional-embeddings"
         )
-    if config.keep_input_positions and config.no_token_positional_embeddings:
+    if config.keep_input_positions and bare:
         raise UserError(
             "--keep-input-positions contradicts --no-token-positional-embeddings: give one of them"
         )
@@ -206,19 +226,24 @@ def _validate_base(config: FloaterTransformerConfig) -> None:
             f"--position-injection bias keeps, but {replacing} replaces it: leave them out, or use "
             "--position-encoder learned"
         )
-    if config.no_token_positional_embeddings and config.injection == "additive":
+    if bare and config.injection == "additive":
         raise UserError(
             f"--no-token-positional-embeddings contradicts --position-encoder {encoder}: "
             "leave it out, or use --position-encoder none"
         )
 
 
-def _validate_attention(config: FloaterTransformerConfig) -> None:
+def _validate_attention(config: ModelConfig) -> None:
     """Positions within attention need an attention that takes them."""
-    if config.encoder_xformers_att_config or config.decoder_xformers_att_config:
+    if any(getattr(config, f"{side}_xformers_att_config", None) for side in config.sides):
         raise UserError(
             "positions within attention work on torch's own: leave out "
             "--encoder-xformers-att-config and --decoder-xformers-att-config"
+        )
+    if config.attention == "cross" and "decoder" not in config.sides:
+        raise UserError(
+            "--position-attention cross has no attention to act in without a decoder: use "
+            "--position-attention self"
         )
     if config.attention == "cross" and config.no_cross_attention:
         raise UserError(
@@ -226,7 +251,7 @@ def _validate_attention(config: FloaterTransformerConfig) -> None:
             "--position-attention self"
         )
     others = [use for use in config.uses.values() if use.injection in WITHIN_ATTENTION]
-    if config.cross_self_attention and others:
+    if getattr(config, "cross_self_attention", False) and others:
         raise UserError(
             f"--cross-self-attention reads source and target together, where {others[0].kind.kind} "
             f"positions as {others[0].injection} have no meaning: leave it out, or use biases"

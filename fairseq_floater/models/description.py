@@ -54,7 +54,9 @@ def _stock_input(options: Mapping[str, Any], stack: str) -> Optional[str]:
     """What fairseq's own options add to the input of a stack."""
     if options.get("no_token_positional_embeddings"):
         return None
-    return "learned" if options.get(f"{stack}_learned_pos") else "sinusoidal"
+    roberta = "roberta" in str(options.get("arch") or options.get("_name"))
+    learned = options.get(f"{stack}_learned_pos", roberta)  # fairseq fills it in when it builds one
+    return "learned" if learned else "sinusoidal"
 
 
 def described(use: Use, options: EncoderOptions) -> str:

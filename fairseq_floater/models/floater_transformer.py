@@ -7,7 +7,7 @@ from fairseq.models import register_model
 from fairseq.models.transformer import TransformerModelBase
 
 from fairseq_floater.blocks.stacks import FloaterDecoderStack, FloaterEncoderStack, PositionedStack
-from fairseq_floater.models.config import FloaterTransformerConfig, to_config, validate
+from fairseq_floater.models.config import FloaterTransformerConfig, validate
 from fairseq_floater.models.positioned import PositionedModel
 from fairseq_floater.options import add_flags
 
@@ -36,7 +36,7 @@ class FloaterTransformerModel(PositionedModel, TransformerModelBase):
         Raises:
             UserError: for option values or combinations that have no meaning.
         """
-        config = to_config(cfg)
+        config = FloaterTransformerConfig.of(cfg)
         validate(config)
         model = super().build_model(config.nested(), task)
         model.prepare(config, task)

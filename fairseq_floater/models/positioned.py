@@ -8,12 +8,12 @@ from torch import Tensor
 from fairseq_floater.blocks.stacks import PositionedStack
 from fairseq_floater.encoders import PositionEncoder
 from fairseq_floater.models.baked import take_baked
+from fairseq_floater.models.config import ModelConfig
 from fairseq_floater.models.limits import lift_task_limits
 from fairseq_floater.models.pruning import prune
 from fairseq_floater.models.renamed import with_new_names
 from fairseq_floater.models.soundness import require_sound
 from fairseq_floater.models.warm_start import Weights, fit
-from fairseq_floater.options import PositionOptions
 from fairseq_floater.training.levers import apply_levers
 
 
@@ -41,13 +41,13 @@ class PositionedModel:
         for encoder in others:
             encoder.dynamics = first.dynamics
 
-    def prepare(self, options: PositionOptions, task: Any) -> None:
+    def prepare(self, options: ModelConfig, task: Any) -> None:
         """What follows once a model is built: its options, what of it learns, limits of the task.
 
         Raises:
             UserError: if ``options`` leave nothing to learn.
         """
-        self.options = vars(options)
+        self.options = options.by_name()
         apply_levers(self, self.position_encoders(), options)  # type: ignore[arg-type]  # a mixin
         lift_task_limits(task, self.stacks().values())
 

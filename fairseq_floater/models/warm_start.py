@@ -150,8 +150,8 @@ def _start_positions(
     | at the input, or none  | a peer, or biases on one      | the peer starts anew        |
     | all else               |                               | refused                     |
     """
-    here = positions_of(options_here, name)
-    there = _positions_there(name, weights, options_there, here)
+    here = positions_of(options_here, stack.name)
+    there = _positions_there(stack, name, weights, options_there, here)
     prefix = f"{name}.position_encoder."
     if there.within is not None and there.biases is None and here.biases is not None:
         _move(weights, prefix, f"{name}.base_encoder.")  # what was all is now the base
@@ -168,13 +168,17 @@ def _start_positions(
     elif stack.additive and encoder is not None and not has_own:
         start = encoder.starting_at(_base_table(stack, encoder, name, there.at_input, weights))
     if start is None:
-        return [_other(name, there.at_input, here.at_input, "at the input")]
+        return [_other(stack.name, there.at_input, here.at_input, "at the input")]
     weights.update({f"{prefix}{key}": value for key, value in start.items()})
     return []
 
 
 def _positions_there(
-    name: str, weights: Mapping[str, Tensor], options: Mapping[str, Any], here: Positions
+    stack: PositionedStack,
+    name: str,
+    weights: Mapping[str, Tensor],
+    options: Mapping[str, Any],
+    here: Positions,
 ) -> Positions:
     """What a stack of the checkpoint has, as far as its weights and options say."""
     ours = (f"{name}.position_encoder.", f"{name}.base_encoder.")
@@ -183,7 +187,7 @@ def _positions_there(
         return here
     learned = not has_own and f"{name}.embed_positions.weight" in weights
     if options:
-        there = positions_of(options, name)
+        there = positions_of(options, stack.name)
         return replace(there, at_input="learned") if learned else there
     return Positions("learned" if learned else here.at_input, None, None)
 
@@ -201,11 +205,11 @@ def _start_within(
     """
     new = departed_from(stack.options) == there.within
     if there.biases is not None or not (new or there.within is None):
-        return [_other(name, there.within, here.within, "within attention")]
+        return [_other(stack.name, there.within, here.within, "within attention")]
     if there.at_input not in (here.at_input, "sinusoidal", "learned") or (
         here.at_input not in (None, there.at_input)
     ):
-        return [_other(name, there.at_input, here.at_input, "at the input")]
+        return [_other(stack.name, there.at_input, here.at_input, "at the input")]
     for key in [key for key in weights if key.startswith(f"{name}.position_encoder.")]:
         del weights[key]
     for part in ("position_encoder", "base_encoder"):
@@ -222,7 +226,8 @@ def _start_within(
     if there.within is None:
         fate = "dropped" if dropped else "kept"
         at_input = f"; those at the input ({there.at_input}) are {fate}" if there.at_input else ""
-        logger.warning(f"the {name} starts with {here.within} positions within attention{at_input}")
+        started = f"the {stack.name} starts with {here.within} positions within attention"
+        logger.warning(f"{started}{at_input}")
     return []
 
 

@@ -11,7 +11,7 @@ from fairseq_floater import cli
 from fairseq_floater.errors import UserError
 from fairseq_floater.inspection.encoders import load_part, load_position_encoder
 from fairseq_floater.inspection.tables import shown_table
-from fairseq_floater.models.config import to_config
+from fairseq_floater.models.config import FloaterTransformerConfig
 
 
 def save_checkpoint(path, **options):
@@ -19,7 +19,9 @@ def save_checkpoint(path, **options):
     model = make_model(**options)
     args = Namespace(**{**SMALL, **options})
     ARCH_CONFIG_REGISTRY["floater_transformer"](args)
-    config = {k: v for k, v in vars(to_config(args)).items() if not k.startswith("_")}
+    config = {
+        k: v for k, v in vars(FloaterTransformerConfig.of(args)).items() if not k.startswith("_")
+    }
     torch.save(
         {
             "args": None,

@@ -24,7 +24,7 @@ from fairseq_floater.inspection.spectrum import (
     variance_shares,
 )
 from fairseq_floater.inspection.text import as_text
-from fairseq_floater.models.config import to_config
+from fairseq_floater.models.config import FloaterTransformerConfig
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -127,7 +127,7 @@ def checkpoint(tmp_path):
         ARCH_CONFIG_REGISTRY["floater_transformer"](args)
         weights = make_model(**options).state_dict()
         change(weights)
-        state = {"model": weights, "cfg": {"model": vars(to_config(args))}}
+        state = {"model": weights, "cfg": {"model": vars(FloaterTransformerConfig.of(args))}}
         state["optimizer_history"] = [{"num_updates": updates}] if updates else []
         torch.save(state, tmp_path / "checkpoint.pt")
         return tmp_path / "checkpoint.pt"

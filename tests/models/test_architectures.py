@@ -9,7 +9,7 @@ from fairseq.dataclass.utils import convert_namespace_to_omegaconf, gen_parser_f
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY, MODEL_DATACLASS_REGISTRY
 from fairseq.models.transformer import TransformerConfig
 
-from fairseq_floater.models.config import FloaterTransformerConfig, to_config
+from fairseq_floater.models.config import FloaterTransformerConfig
 from fairseq_floater.options import PositionOptions
 
 SUFFIXES = [
@@ -40,13 +40,13 @@ def test_architectures_equal_fairseqs(suffix, given):
     ARCH_CONFIG_REGISTRY["transformer" + suffix](stock)
     ARCH_CONFIG_REGISTRY["floater_transformer" + suffix](ours)
     expected = as_dict(TransformerConfig.from_namespace(stock))
-    assert as_dict(to_config(ours).nested()) == expected
+    assert as_dict(FloaterTransformerConfig.of(ours).nested()) == expected
 
 
 def test_tiny_is_what_it_says():
     args = Namespace()
     ARCH_CONFIG_REGISTRY["floater_transformer_tiny"](args)
-    config = to_config(args).nested()
+    config = FloaterTransformerConfig.of(args).nested()
     for side in (config.encoder, config.decoder):
         assert (side.layers, side.embed_dim, side.ffn_embed_dim, side.attention_heads) == (
             4,

@@ -12,7 +12,7 @@ from launching import run, start, succeed, together
 from omegaconf import OmegaConf
 from places import PLUGIN, ROOT, TESTS
 
-from fairseq_floater.models.config import FloaterTransformerConfig, to_config
+from fairseq_floater.models.config import FloaterTransformerConfig
 
 pytest_plugins = ("commands",)
 
@@ -227,4 +227,4 @@ def test_hydra_configuration_is_the_tiny_architecture():
     args = Namespace(dynamics_lr_scale=0.1)  # goes with the learning rate, not with the sizes
     ARCH_CONFIG_REGISTRY["floater_transformer_tiny"](args)
     whole = OmegaConf.create({"model": OmegaConf.merge(FloaterTransformerConfig, given)})
-    assert to_config(whole.model) == to_config(args)
+    assert FloaterTransformerConfig.of(whole.model) == FloaterTransformerConfig.of(args)

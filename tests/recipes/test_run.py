@@ -14,7 +14,7 @@ from fairseq import options
 from launching import bash
 from places import ROOT
 
-from fairseq_floater.models.config import to_config, validate
+from fairseq_floater.models.config import FloaterTransformerConfig, validate
 
 STAGES = ["prepare", "train", "average", "generate", "score", "report"]
 
@@ -78,7 +78,7 @@ def test_every_row_can_be_shown_and_is_what_fairseq_takes(experiment):
         assert "--required-batch-size-multiple" in typed
         if args.position_encoder not in ("floater", "rnn"):
             assert "--dynamics-lr-scale" not in typed
-        validate(to_config(args))
+        validate(FloaterTransformerConfig.of(args))
     assert count >= len(rows)
 
 

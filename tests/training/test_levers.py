@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from fairseq_floater.checkpoints.files import read_checkpoint
 from fairseq_floater.encoders import FloaterEncoder
 from fairseq_floater.errors import UserError
-from fairseq_floater.models.config import to_config
+from fairseq_floater.models.config import FloaterTransformerConfig
 
 pytest_plugins = ["commands"]
 
@@ -218,7 +218,7 @@ def test_on_the_command_line(corpus, trained, tmp_path):
 
 def test_old_names_are_taken_over_wherever_options_are_read():
     """Also where nothing validates them, as in the records of results."""
-    config = to_config({"freeze_dynamics": True, "dynamics_update_interval": 4})
+    config = FloaterTransformerConfig.of({"freeze_dynamics": True, "dynamics_update_interval": 4})
     assert config.freeze_position_encoder and config.position_encoder_update_interval == 4
     assert not config.freeze_dynamics and config.dynamics_update_interval == 1
     in_force = config.in_force()

@@ -1,0 +1,89 @@
+"""``floater_roberta``: fairseq's RoBERTa with a choice of positions (paper, section 4.2)."""
+
+import argparse
+from argparse import Namespace
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator
+
+import torch
+from fairseq.models import register_model
+from fairseq.models.roberta.model import RobertaEncoder, RobertaModel
+from fairseq.modules.transformer_sentence_encoder import init_bert_params
+from torch import nn
+
+from fairseq_floater.blocks.stacks import FloaterEncoderStack, PositionedStack
+from fairseq_floater.models.config import validate
+from fairseq_floater.models.positioned import PositionedModel
+from fairseq_floater.models.roberta_config import FloaterRobertaConfig
+from fairseq_floater.options import add_flags
+
+#: standard deviation of BERT's weights, and of its table of positions, at the start
+BERT_STD = 0.02
+
+
+class FloaterRobertaEncoder(RobertaEncoder):
+    """fairseq's encoder and masked-LM head over a stack with positions."""
+
+    def build_encoder(self, args: Namespace, dictionary: Any, embed_tokens: Any) -> nn.Module:
+        cfg = FloaterRobertaConfig.nested(args)
+        stack = FloaterEncoderStack(cfg, dictionary, embed_tokens)
+        with as_they_start(stack):
+            stack.apply(init_bert_params)
+        if stack.input_encoder is not None and stack.input_encoder.learns:
+            nn.init.normal_(stack.input_encoder.table, std=BERT_STD)  # type: ignore[arg-type]
+        return stack
+
+
+@register_model("floater_roberta", dataclass=FloaterRobertaConfig)
+class FloaterRobertaModel(PositionedModel, RobertaModel):
+    """RoBERTa (Liu, Y. et al. 2019) with FLOATER (Liu, X. et al. 2020)."""
+
+    def __init__(self, args: Namespace, encoder: FloaterRobertaEncoder):
+        with as_they_start(encoder.sentence_encoder):
+            super().__init__(args, encoder)
+
+    def stacks(self) -> Dict[str, PositionedStack]:
+        return {"encoder.sentence_encoder": self.encoder.sentence_encoder}
+
+    @staticmethod
+    def add_args(parser: argparse.ArgumentParser) -> None:
+        """Flags without defaults, so that those of the architecture can come in."""
+        add_flags(parser, FloaterRobertaConfig())
+        for action in parser._actions:
+            if action.dest == "layernorm_embedding":  # on by default; fairseq's flag turns it on
+                action.const = True
+
+    @classmethod
+    def build_model(cls, cfg: Any, task: Any) -> "FloaterRobertaModel":
+        """Build from any form of configuration.
+
+        Raises:
+            UserError: for option values or combinations that have no meaning.
+        """
+        config = FloaterRobertaConfig.of(cfg)
+        validate(config)
+        if config.max_positions is None:
+            config.max_positions = _positions_of(task)
+        args = config.as_fairseqs()
+        model = cls(args, FloaterRobertaEncoder(args, task.source_dictionary))
+        model.prepare(config, task)
+        return model
+
+
+def _positions_of(task: Any) -> int:
+    """The longest input that a task has, in positions."""
+    cfg = getattr(task, "cfg", None) or getattr(task, "args", None)
+    length = getattr(cfg, "tokens_per_sample", None) or getattr(cfg, "max_positions", None)
+    return int(length or 512)
+
+
+@contextmanager
+def as_they_start(stack: PositionedStack) -> Iterator[None]:
+    """Keep the position encoders of a stack from an initialisation that is meant for all else."""
+    encoders = [e for e in (stack.position_encoder, stack.base_encoder, stack.input_encoder) if e]
+    weights = [weight for encoder in encoders for weight in encoder.parameters()]
+    starts = [weight.detach().clone() for weight in weights]
+    yield
+    with torch.no_grad():
+        for weight, start in zip(weights, starts):
+            weight.copy_(start)

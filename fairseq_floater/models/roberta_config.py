@@ -1,0 +1,73 @@
+"""The configuration of ``floater_roberta``: fairseq's options of RoBERTa and the position options.
+
+fairseq declares those of RoBERTa as flags only, and their defaults in a function. Both are read
+here, so that one typed dataclass serves command line, hydra and checkpoints.
+"""
+
+import argparse
+from argparse import Namespace
+from dataclasses import dataclass, field, fields, make_dataclass
+from typing import Any, ClassVar, Dict, List, Optional, Tuple
+
+from fairseq.dataclass import FairseqDataclass
+from fairseq.models.roberta.model import RobertaModel, base_architecture
+from fairseq.models.transformer import TransformerConfig
+
+from fairseq_floater.models.config import POSITION_FIELDS, ModelConfig, kept_as_text
+from fairseq_floater.options import PositionOptions
+
+
+def defaults() -> Dict[str, Any]:
+    """What fairseq fills in where an option of RoBERTa is not given."""
+    args = Namespace()
+    base_architecture(args)
+    return vars(args)
+
+
+def _roberta_fields() -> List[Tuple[str, Any, Any]]:
+    """(name, type, field) of every flag of fairseq's ``roberta``."""
+    parser, filled = argparse.ArgumentParser(add_help=False), defaults()
+    RobertaModel.add_args(parser)
+    found = []
+    for action in parser._actions:
+        default = filled.get(action.dest, action.default)
+        kind = bool if action.nargs == 0 else action.type or str
+        declared = kind if default is not None else Optional[kind]
+        metadata = {"help": action.help}
+        found.append((action.dest, declared, field(default=default, metadata=metadata)))
+    return found
+
+
+_Flags: Any = make_dataclass("_Flags", _roberta_fields(), bases=(FairseqDataclass,))
+
+
+@dataclass
+class FloaterRobertaConfig(ModelConfig, _Flags):
+    """All options of ``floater_roberta``."""
+
+    sides: ClassVar[Tuple[str, ...]] = ("encoder",)
+
+    def as_fairseqs(self) -> Namespace:
+        """What fairseq's ``roberta`` takes, with ``position_options`` on top."""
+        given = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "_name"}
+        positions = {name: given.pop(name) for name in POSITION_FIELDS}
+        given["encoder_layers_to_keep"] = kept_as_text(given["encoder_layers_to_keep"])
+        if given["max_positions"] is None:
+            del given["max_positions"]
+        if self.base_positions is not None and not self.base:
+            given["encoder_learned_pos"] = self.base_positions == "learned"
+            given["no_token_positional_embeddings"] = self.base_positions == "none"
+        args = Namespace(**given)
+        base_architecture(args)
+        args.position_options = PositionOptions(**positions)
+        return args
+
+    def by_name(self) -> Dict[str, Any]:
+        return {**vars(self), **vars(self.as_fairseqs())}
+
+    @staticmethod
+    def nested(args: Namespace) -> TransformerConfig:
+        """What fairseq's Transformer takes for the one stack of a ``roberta``."""
+        config = TransformerConfig.from_namespace(args)
+        config.position_options = args.position_options
+        return config
