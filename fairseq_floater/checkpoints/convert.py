@@ -9,7 +9,11 @@ import torch
 from fairseq.models import ARCH_CONFIG_REGISTRY
 
 from fairseq_floater.checkpoints.files import write_checkpoint
-from fairseq_floater.checkpoints.loading import build_model, read_existing
+from fairseq_floater.checkpoints.loading import (
+    build_model,
+    read_existing,
+    require_translation,
+)
 from fairseq_floater.checkpoints.options import model_options, options_of
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import require_other_file
@@ -55,7 +59,7 @@ def convert(
             f"{base} has learned positions already, of --position-encoder "
             f"{there.get('position_encoder')}: train it on with --finetune-from-model {base}"
         )
-    options_of(base, state)
+    require_translation(base, options_of(base, state))
     if arch is not None:
         _check_shape(base, there, arch)
     kept = {name: there[name] for name in KEPT if name in there}

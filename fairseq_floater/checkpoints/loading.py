@@ -10,8 +10,8 @@ from torch import Tensor
 from fairseq_floater.checkpoints.files import read_checkpoint
 from fairseq_floater.checkpoints.options import model_options, options_error, options_of
 from fairseq_floater.errors import UserError, first_line
-from fairseq_floater.models.config import FloaterTransformerConfig
-from fairseq_floater.models.floater_transformer import FloaterTransformerModel
+from fairseq_floater.models.config import ModelConfig
+from fairseq_floater.models.kinds import TRANSFORMER, kind_with
 from fairseq_floater.models.soundness import require_sound
 from fairseq_floater.models.warm_start import Weights
 
@@ -20,24 +20,40 @@ class Loaded(NamedTuple):
     """A checkpoint as it was written, its options, and its model, in evaluation mode."""
 
     state: Dict[str, Any]
-    config: FloaterTransformerConfig
-    model: FloaterTransformerModel
+    config: Any
+    model: Any
 
 
 def load_model(checkpoint: Path) -> Loaded:
-    """Read a ``floater_transformer`` checkpoint. Its vocabulary has the right size, but no words.
+    """Read a checkpoint of a model of the plugin. Its vocabulary has the right size, but no words.
 
     Raises:
-        UserError: if there is no such file, or it is no checkpoint of a ``floater_transformer``.
+        UserError: if there is no such file, or it is of no model of the plugin.
     """
     state, config = load_options(checkpoint)
     model = build_model(checkpoint, config, state["model"])
-    model.load_state_dict(Weights.of(state["model"], str(checkpoint), vars(config)))
+    model.load_state_dict(Weights.of(state["model"], str(checkpoint), config.by_name()))
     return Loaded(state, config, model.eval())
 
 
-def load_options(checkpoint: Path) -> Tuple[Dict[str, Any], FloaterTransformerConfig]:
-    """State and options of a ``floater_transformer`` checkpoint; raises as ``load_model``."""
+def load_translation_model(checkpoint: Path) -> Loaded:
+    """As ``load_model``, of a ``floater_transformer`` alone; raises as it does."""
+    loaded = load_model(checkpoint)
+    require_translation(checkpoint, loaded.config)
+    return loaded
+
+
+def require_translation(checkpoint: Path, config: ModelConfig) -> None:
+    """Raise a ``UserError`` for a model of another kind, which has no decoder."""
+    if (name := kind_with(config).name) != TRANSFORMER.name:
+        raise UserError(
+            f"{checkpoint} holds a {name}, and this is for a {TRANSFORMER.name}: give a checkpoint "
+            "of one"
+        )
+
+
+def load_options(checkpoint: Path) -> Tuple[Dict[str, Any], ModelConfig]:
+    """State and options of a checkpoint of ours; raises as ``load_model``."""
     state = read_existing(checkpoint)
     if "position_encoder" not in model_options(state):
         raise UserError(f"{checkpoint} does not hold a floater_transformer model")
@@ -57,28 +73,26 @@ def read_existing(checkpoint: Path) -> Dict[str, Any]:
     return state
 
 
-def build_model(
-    checkpoint: Path, config: FloaterTransformerConfig, weights: Mapping[str, Tensor]
-) -> FloaterTransformerModel:
+def build_model(checkpoint: Path, config: ModelConfig, weights: Mapping[str, Tensor]) -> Any:
     """A model with fresh weights, for a vocabulary as large as that of ``weights``.
 
     Raises:
         UserError: if there is no model of these options, which are those in ``checkpoint``.
     """
-    source = _dictionary(checkpoint, weights, "encoder")
-    shared = config.share_all_embeddings
-    target = source if shared else _dictionary(checkpoint, weights, "decoder")
-    task = SimpleNamespace(source_dictionary=source, target_dictionary=target)
+    kind, task = kind_with(config), SimpleNamespace()
+    shared = getattr(config, "share_all_embeddings", False)
+    for name, table in kind.words.items():
+        first = getattr(task, "source_dictionary", None) if shared else None
+        setattr(task, name, first or _dictionary(checkpoint, weights, table))
     try:
-        return FloaterTransformerModel.build_model(config, task)
+        return kind.model.build_model(config, task)
     except UserError as error:
         raise UserError(f"{checkpoint}: {error}") from None
     except Exception as error:  # fairseq's and torch's reasons for options are of every kind
         raise options_error(checkpoint, f"there is no such model ({first_line(error)})") from error
 
 
-def _dictionary(checkpoint: Path, weights: Mapping[str, Tensor], stack: str) -> Dictionary:
-    name = f"{stack}.embed_tokens.weight"
+def _dictionary(checkpoint: Path, weights: Mapping[str, Tensor], name: str) -> Dictionary:
     if name not in weights:
         raise UserError(
             f"checkpoint {checkpoint} has no {name}: only plain token embeddings are supported"

@@ -7,7 +7,8 @@ from typing import Any, Dict, Mapping, MutableMapping, Union
 
 from fairseq_floater.blocks.positioned import require_bounded
 from fairseq_floater.errors import UserError
-from fairseq_floater.models.config import FloaterTransformerConfig, validate
+from fairseq_floater.models.config import ModelConfig, validate
+from fairseq_floater.models.kinds import kind_of
 from fairseq_floater.models.size import require_size_of
 
 
@@ -81,7 +82,7 @@ def _literal(text: str) -> object:
         return None
 
 
-def options_of(checkpoint: Union[Path, str], state: Mapping[str, Any]) -> FloaterTransformerConfig:
+def options_of(checkpoint: Union[Path, str], state: Mapping[str, Any]) -> ModelConfig:
     """The options in a checkpoint, of our model or of fairseq's, with defaults for the others.
 
     Raises:
@@ -90,12 +91,12 @@ def options_of(checkpoint: Union[Path, str], state: Mapping[str, Any]) -> Floate
     """
     try:
         options = model_options(state)
-        config = FloaterTransformerConfig.of(options)
+        config = kind_of(options).config.of(options)
         if "position_encoder" in options:
             validate(config)
         require_size_of(config, state["model"])
-        for name in ("max_source_positions", "max_target_positions"):
-            require_bounded(name, getattr(config, name))
+        for name in ("max_source_positions", "max_target_positions", "max_positions"):
+            require_bounded(name, getattr(config, name, None) or 0)
     except UserError as error:
         raise options_error(checkpoint, error) from None
     return config

@@ -54,9 +54,14 @@ def _stock_input(options: Mapping[str, Any], stack: str) -> Optional[str]:
     """What fairseq's own options add to the input of a stack."""
     if options.get("no_token_positional_embeddings"):
         return None
-    roberta = "roberta" in str(options.get("arch") or options.get("_name"))
-    learned = options.get(f"{stack}_learned_pos", roberta)  # fairseq fills it in when it builds one
+    # fairseq fills it in for a RoBERTa, when it builds one.
+    learned = options.get(f"{stack}_learned_pos", names_roberta(options))
     return "learned" if learned else "sinusoidal"
+
+
+def names_roberta(options: Mapping[str, Any]) -> bool:
+    """Whether the architecture in ``options`` is one of RoBERTa's, fairseq's or ours."""
+    return any("roberta" in str(options.get(name)) for name in ("_name", "arch"))
 
 
 def described(use: Use, options: EncoderOptions) -> str:

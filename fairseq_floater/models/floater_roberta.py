@@ -62,8 +62,8 @@ class FloaterRobertaModel(PositionedModel, RobertaModel):
         """
         config = FloaterRobertaConfig.of(cfg)
         validate(config)
-        if config.max_positions is None:
-            config.max_positions = _positions_of(task)
+        if config.max_positions is None:  # from here on a checkpoint says so
+            config.max_positions = cfg.max_positions = _positions_of(task)
         args = config.as_fairseqs()
         model = cls(args, FloaterRobertaEncoder(args, task.source_dictionary))
         model.prepare(config, task)

@@ -7,7 +7,7 @@ here, so that one typed dataclass serves command line, hydra and checkpoints.
 import argparse
 from argparse import Namespace
 from dataclasses import dataclass, field, fields, make_dataclass
-from typing import Any, ClassVar, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from fairseq.dataclass import FairseqDataclass
 from fairseq.models.roberta.model import RobertaModel, base_architecture
@@ -45,7 +45,7 @@ _Flags: Any = make_dataclass("_Flags", _roberta_fields(), bases=(FairseqDataclas
 class FloaterRobertaConfig(ModelConfig, _Flags):
     """All options of ``floater_roberta``."""
 
-    sides: ClassVar[Tuple[str, ...]] = ("encoder",)
+    sides = ("encoder",)  # without a type, by which fairseq would take it for an option
 
     def as_fairseqs(self) -> Namespace:
         """What fairseq's ``roberta`` takes, with ``position_options`` on top."""

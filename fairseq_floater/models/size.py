@@ -7,13 +7,13 @@ from torch import Tensor
 
 from fairseq_floater.blocks.stacks import kept_layers
 from fairseq_floater.errors import UserError
-from fairseq_floater.models.config import FloaterTransformerConfig
+from fairseq_floater.models.config import ModelConfig
 
 #: parameters, 64 MB, that no options are refused for
 SMALL = 2**24
 
 
-def require_size_of(config: FloaterTransformerConfig, weights: Mapping[str, Tensor]) -> None:
+def require_size_of(config: ModelConfig, weights: Mapping[str, Tensor]) -> None:
     """Refuse options that describe a model far larger than the weights that come with them.
 
     Raises:
@@ -29,7 +29,7 @@ def require_size_of(config: FloaterTransformerConfig, weights: Mapping[str, Tens
         )
 
 
-def least_parameters(config: FloaterTransformerConfig, tables: bool = False) -> int:
+def least_parameters(config: ModelConfig, tables: bool = False) -> int:
     """A number of parameters that a model of these options has at least.
 
     Args:
@@ -38,10 +38,9 @@ def least_parameters(config: FloaterTransformerConfig, tables: bool = False) -> 
     """
     sizes = [getattr(config, declared.name) for declared in fields(config.kind.Options)]
     total = sum(size for size in sizes if isinstance(size, int) and size > SMALL)
-    for stack, attentions, limit in (
-        ("encoder", 1, config.max_source_positions),
-        ("decoder", 2, config.max_target_positions),
-    ):
+    tables = tables or "max_source_positions" not in vars(config)  # RoBERTa's are learned
+    for stack in config.sides:
+        attentions = 2 if stack == "decoder" else 1
         width, inner = _size(config, f"{stack}_embed_dim"), _size(config, f"{stack}_ffn_embed_dim")
         blocks = len(kept_layers(getattr(config, f"{stack}_layers_to_keep")))
         blocks = blocks or _size(config, f"{stack}_layers")
@@ -50,9 +49,17 @@ def least_parameters(config: FloaterTransformerConfig, tables: bool = False) -> 
             hidden = max(0, config.dynamics_hidden_dim or width)
             total += hidden * width
         if tables or getattr(config, f"{stack}_learned_pos"):
-            total += width * max(0, limit)
+            total += width * max(0, _limit(config, stack))
     return total + _size(config, "decoder_output_dim") + _size(config, "decoder_input_dim")
 
 
-def _size(config: FloaterTransformerConfig, name: str) -> int:
-    return max(0, int(getattr(config, name)))
+def _limit(config: ModelConfig, stack: str) -> int:
+    """The length of a learned table of positions."""
+    side = "target" if stack == "decoder" else "source"
+    return int(
+        getattr(config, f"max_{side}_positions", getattr(config, "max_positions", None) or 0)
+    )
+
+
+def _size(config: ModelConfig, name: str) -> int:
+    return max(0, int(getattr(config, name, 0)))

@@ -30,7 +30,7 @@ from torch.export import Dim, ExportedProgram
 
 from fairseq_floater.blocks.stacks import FloaterDecoderStack, FloaterEncoderStack, PositionedStack
 from fairseq_floater.checkpoints.export import Lengths, require_whole_positions
-from fairseq_floater.checkpoints.loading import load_model
+from fairseq_floater.checkpoints.loading import load_translation_model
 from fairseq_floater.encoders import PositionEncoder
 from fairseq_floater.encoders.flags import flag_name
 from fairseq_floater.errors import UserError
@@ -58,7 +58,7 @@ def export_program(checkpoint: Path, output: Path, positions: Optional[int] = No
             or there is no such checkpoint.
     """
     require_other_file(output, checkpoint)
-    _, config, model = load_model(checkpoint)
+    _, config, model = load_translation_model(checkpoint)
     require_whole_positions(checkpoint, config)
     _require_exportable(checkpoint, config)
     whole = WholeModel(model, positions)

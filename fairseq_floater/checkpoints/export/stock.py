@@ -32,7 +32,7 @@ from torch import Tensor
 
 from fairseq_floater.checkpoints.export import DEFAULT_POSITIONS, Lengths, require_whole_positions
 from fairseq_floater.checkpoints.files import write_checkpoint
-from fairseq_floater.checkpoints.loading import load_model
+from fairseq_floater.checkpoints.loading import load_translation_model
 from fairseq_floater.checkpoints.options import model_options, options_error
 from fairseq_floater.encoders import WITHIN_ATTENTION, PositionEncoder
 from fairseq_floater.errors import UserError, first_line
@@ -56,7 +56,7 @@ def export_stock(checkpoint: Path, output: Path, positions: Optional[int] = None
             than ``positions``, or there is no such checkpoint.
     """
     require_other_file(output, checkpoint)
-    state, config, model = load_model(checkpoint)
+    state, config, model = load_translation_model(checkpoint)
     require_whole_positions(checkpoint, config)
     _require_input_only(checkpoint, config)
     lengths = Lengths.of(model, positions)

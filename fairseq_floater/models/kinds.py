@@ -1,0 +1,52 @@
+"""The models of the plugin, and which of them a checkpoint's options describe."""
+
+from typing import Any, Dict, Mapping, NamedTuple, Type
+
+from fairseq_floater.models.config import FloaterTransformerConfig, ModelConfig
+from fairseq_floater.models.description import names_roberta
+from fairseq_floater.models.floater_roberta import FloaterRobertaModel
+from fairseq_floater.models.floater_transformer import FloaterTransformerModel
+from fairseq_floater.models.roberta_config import FloaterRobertaConfig
+
+
+class ModelKind(NamedTuple):
+    """A model of the plugin, which stands for fairseq's own of the same make, too.
+
+    Attributes:
+        name: by which fairseq knows it.
+        config: the class of its options.
+        model: its class.
+        words: the names of its tables of words, by what the task calls their dictionaries.
+    """
+
+    name: str
+    config: Type[ModelConfig]
+    model: Type[Any]
+    words: Dict[str, str]
+
+
+TRANSFORMER = ModelKind(
+    "floater_transformer",
+    FloaterTransformerConfig,
+    FloaterTransformerModel,
+    {
+        "source_dictionary": "encoder.embed_tokens.weight",
+        "target_dictionary": "decoder.embed_tokens.weight",
+    },
+)
+ROBERTA = ModelKind(
+    "floater_roberta",
+    FloaterRobertaConfig,
+    FloaterRobertaModel,
+    {"source_dictionary": "encoder.sentence_encoder.embed_tokens.weight"},
+)
+
+
+def kind_of(options: Mapping[str, Any]) -> ModelKind:
+    """The kind of a model with these options, of the plugin or of fairseq."""
+    return ROBERTA if names_roberta(options) else TRANSFORMER
+
+
+def kind_with(config: ModelConfig) -> ModelKind:
+    """The kind of model that ``config`` is of."""
+    return ROBERTA if isinstance(config, ROBERTA.config) else TRANSFORMER

@@ -1,0 +1,218 @@
+"""RoBERTa with positions: what it starts from, what it equals, and what it refuses."""
+
+from argparse import Namespace
+
+import pytest
+import torch
+from commands import COMMON
+from conftest import make_task
+from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
+from fairseq.models.roberta import RobertaModel
+from launching import run, succeed
+
+from fairseq_floater.encoders import build_dynamics
+from fairseq_floater.errors import UserError
+from fairseq_floater.models.floater_roberta import FloaterRobertaModel
+from fairseq_floater.models.warm_start import Weights
+from fairseq_floater.options import PositionOptions
+
+pytest_plugins = ["commands"]
+
+SIZES = {
+    "encoder_layers": 2,
+    "encoder_embed_dim": 16,
+    "encoder_ffn_embed_dim": 32,
+    "encoder_attention_heads": 2,
+    "max_positions": 20,
+}
+
+#: positions that leave the features of a trained model as they are
+EXACT = [
+    {},
+    {"position_blocks": "input"},
+    {"dynamics": "linear"},
+    {"position_encoder": "fourier"},
+    {"position_encoder": "rnn", "position_injection": "bias"},
+    {"position_encoder": "learned", "position_injection": "bias"},
+    {"position_encoder": "learned", "position_blocks": "input"},
+]
+
+
+def make_roberta(arch="floater_roberta", seed=0, **options):
+    """A small model, with its dropout off."""
+    args = Namespace(arch=arch, **{**SIZES, **options})
+    ARCH_CONFIG_REGISTRY[arch](args)
+    torch.manual_seed(seed)
+    return ARCH_MODEL_REGISTRY[arch].build_model(args, make_task()).eval()
+
+
+@pytest.fixture(scope="module")
+def stock():
+    """fairseq's own, whose every weight is of consequence."""
+    model = make_roberta("roberta")
+    model.register_classification_head("topics", num_classes=3)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.2 * torch.randn_like(weight))
+    return model.eval()
+
+
+def tokens():
+    """Two rows, of which the second has pads."""
+    rows = torch.randint(4, 27, (2, 9), generator=torch.Generator().manual_seed(3))
+    rows[1, 6:] = 1
+    return rows
+
+
+@pytest.mark.parametrize("options", EXACT, ids=str)
+def test_starts_with_the_features_of_a_trained_model(options, stock):
+    """Features, the masked-LM head and the classes of a head alike; and everything can learn."""
+    ours = make_roberta(seed=1, **options)
+    ours.register_classification_head("topics", num_classes=3)
+    ours.load_state_dict(stock.state_dict())
+    ours.eval()
+    rows = tokens()
+    for asked in ({}, {"features_only": True}, {"classification_head_name": "topics"}):
+        assert torch.allclose(ours(rows, **asked)[0], stock(rows, **asked)[0], atol=1e-5)
+    ours(rows)[0].square().sum().backward()
+    learning = [name for name, p in ours.named_parameters() if "position" in name]
+    assert learning and any(p.grad.any() for n, p in ours.named_parameters() if n in learning)
+
+
+def test_old_names_of_weights_and_heads(stock):
+    """Those of published checkpoints: ``decoder`` and ``emb_layer_norm``; a head is left out."""
+    old = {
+        name.replace("encoder.", "decoder.", 1).replace("layernorm_embedding", "emb_layer_norm"): w
+        for name, w in stock.state_dict().items()
+    }
+    ours = make_roberta(seed=1)
+    ours.load_state_dict(old)
+    assert torch.allclose(ours(tokens())[0], stock(tokens())[0], atol=1e-5)
+    assert not ours.classification_heads
+
+
+def test_bert_initialises_all_but_the_positions():
+    """The oscillators stay as they start, and the table at the input is BERT's."""
+    ours = make_roberta(max_positions=2000)
+    encoder = ours.encoder.sentence_encoder.position_encoder
+    expected = build_dynamics(PositionOptions(), SIZES["encoder_embed_dim"]).state_dict()
+    for name, weight in encoder.dynamics.state_dict().items():
+        assert torch.equal(weight, expected[name]), name
+    assert not encoder.initial.any()
+    table = ours.encoder.sentence_encoder.input_encoder.table
+    assert 0.019 < float(table.detach().std()) < 0.021
+    assert 0.015 < float(ours.encoder.sentence_encoder.layers[0].fc1.weight.detach().std()) < 0.025
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"position_encoder": "rotary"}, {"position_injection": "scores"}], ids=str
+)
+def test_neither_pads_nor_other_rows_matter(options):
+    ours = make_roberta(**options)
+    with torch.no_grad():
+        for weight in ours.parameters():
+            weight.add_(0.3 * torch.randn_like(weight))
+    rows = tokens()
+    together = ours(rows, features_only=True)[0]
+    for row, features in zip(rows, together):
+        alone = ours(row[row.ne(1)].unsqueeze(0), features_only=True)[0][0]
+        assert torch.allclose(features[: len(alone)], alone, atol=1e-5)
+    swapped = rows[:, [1, 0, *range(2, 9)]]
+    assert (ours(swapped, features_only=True)[0] - together)[:, 2:].abs().max() > 1e-3
+
+
+def test_what_does_not_fit_is_named(stock):
+    weights = Weights.of(stock.state_dict(), "roberta.pt", {"arch": "roberta", **SIZES})
+    ours = make_roberta(base_positions="sinusoidal")
+    with pytest.raises(UserError, match="roberta.pt does not fit .* encoder has learned positions"):
+        ours.load_state_dict(weights)
+    for options, message in (
+        ({"position_attention": "cross"}, "--position-attention cross has no attention to act in"),
+        ({"max_positions": 0}, "--max-positions must be >= 1, got 0"),
+        ({"encoder_layers_to_keep": "0,2"}, "--encoder-layers-to-keep is 0,2, but the encoder has"),
+        ({"encoder_attention_heads": 0}, "--encoder-attention-heads must be >= 1, got 0"),
+    ):
+        with pytest.raises(UserError, match=message):
+            make_roberta(**options)
+
+
+@pytest.mark.parametrize(
+    "arch, sizes", [("minilm", (6, 384, 1536, 12)), ("large", (24, 1024, 4096, 16))]
+)
+def test_architectures(arch, sizes):
+    args = Namespace()
+    ARCH_CONFIG_REGISTRY[f"floater_roberta_{arch}"](args)
+    names = ("layers", "embed_dim", "ffn_embed_dim", "attention_heads")
+    assert tuple(getattr(args, f"encoder_{name}") for name in names) == sizes
+    assert args.layernorm_embedding and args.activation_fn == "gelu"
+
+
+SHAPE = "--encoder-layers 2 --encoder-embed-dim 16 --encoder-ffn-embed-dim 32".split()
+TRAIN = [
+    *COMMON,
+    *SHAPE,
+    *"--encoder-attention-heads 2 --optimizer adam --lr 0.001 --batch-size 8".split(),
+    *"--no-epoch-checkpoints --log-interval 1 --required-batch-size-multiple 1".split(),
+]
+
+
+def text(folder, lines):
+    """A data folder of fairseq's for masked LM."""
+    folder.mkdir()
+    for split in ("train", "valid"):
+        (folder / split).write_text("".join(f"{line}\n" for line in lines))
+    data = folder / "bin"
+    succeed(
+        *("preprocess", "--only-source", "--destdir", data),
+        *("--trainpref", folder / "train", "--validpref", folder / "valid"),
+    )
+    return data
+
+
+@pytest.fixture(scope="module")
+def masked(tmp_path_factory):
+    """Data of 40 lines, and fairseq's own RoBERTa trained on it for four updates."""
+    folder = tmp_path_factory.mktemp("masked")
+    generator = torch.Generator().manual_seed(0)
+    lines = [
+        " ".join(f"w{n}" for n in torch.randint(0, 10, (8,), generator=generator).tolist())
+        for _ in range(40)
+    ]
+    data, saved = text(folder / "text", lines), folder / "stock"
+    stock = [part for part in TRAIN if part not in COMMON[:2]]  # without the plugin
+    lm = ["--task", "masked_lm", "--criterion", "masked_lm", "--tokens-per-sample", 24]
+    command = ["train", data, *stock, *lm, "--arch", "roberta"]
+    succeed(*command, "--max-update", 4, "--save-dir", saved)
+    return data, lm, saved / "checkpoint_last.pt"
+
+
+def test_masked_lm_goes_on_from_fairseqs_own(masked, tmp_path):
+    """On the command line, positions alone; then the hub interface reads it."""
+    data, lm, stock = masked
+    command = ["train", data, *TRAIN, *lm, "--arch", "floater_roberta", "--max-positions", 24]
+    done = succeed(
+        *(*command, "--finetune-from-model", stock, "--freeze-base", "--max-update", 4),
+        *("--save-dir", tmp_path),
+    )
+    assert len(done.losses()) == 4
+    before = torch.load(stock, weights_only=True)["model"]
+    after = torch.load(tmp_path / "checkpoint_last.pt", weights_only=True)["model"]
+    changed = [name for name in before if name in after and not before[name].equal(after[name])]
+    assert changed == [] and after["encoder.sentence_encoder.position_encoder.initial"].any()
+    described = succeed("floater", "inspect", tmp_path / "checkpoint_last.pt", "--length", 24).out
+    assert "encoder tracks" in described and "solver's relative error" in described
+    refused = run("floater", "convert", tmp_path / "checkpoint_last.pt", tmp_path / "other.pt")
+    assert refused.returncode == 1 and refused.last_error_line.startswith("error: ")
+    hub = FloaterRobertaModel.from_pretrained(
+        str(tmp_path), "checkpoint_last.pt", str(data), bpe="characters"
+    )
+    row = torch.tensor([[0, 5, 6, 7, 2]])
+    assert hub.extract_features(row).shape == (1, 5, 16)
+    assert isinstance(hub.model, FloaterRobertaModel) and isinstance(hub.model, RobertaModel)
+
+
+def test_too_long_for_the_table(masked, tmp_path):
+    data, lm, stock = masked
+    command = ["train", data, *TRAIN, *lm, "--arch", "floater_roberta", "--max-positions", 30]
+    done = run(*command, "--finetune-from-model", stock, "--save-dir", tmp_path)
+    assert done.returncode == 1 and "does not fit this model" in done.last_error_line
