@@ -13,7 +13,7 @@ from fairseq_floater.checkpoints.options import model_options, options_of
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import require_other_file
 from fairseq_floater.models.baked import drop_baked
-from fairseq_floater.models.config import FloaterTransformerConfig, different_computation
+from fairseq_floater.models.config import ModelConfig, different_computation
 from fairseq_floater.models.renamed import with_new_names
 from fairseq_floater.models.warm_start import different_weights, first_named
 
@@ -54,7 +54,7 @@ class _Averaged(NamedTuple):
 
     path: Path
     weights: Mapping[str, Tensor]
-    options: Optional[FloaterTransformerConfig]
+    options: Optional[ModelConfig]
 
     def require_same(self, other: "_Averaged") -> None:
         """Raise a ``UserError`` if the mean of both is of no model of the two."""

@@ -45,10 +45,11 @@ def load_translation_model(checkpoint: Path) -> Loaded:
 
 def require_translation(checkpoint: Path, config: ModelConfig) -> None:
     """Raise a ``UserError`` for a model of another kind, which has no decoder."""
-    if (name := kind_with(config).name) != TRANSFORMER.name:
+    kind = kind_with(config)
+    if kind is not TRANSFORMER:
+        name, wanted = (k.name.removeprefix("floater_") for k in (kind, TRANSFORMER))
         raise UserError(
-            f"{checkpoint} holds a {name}, and this is for a {TRANSFORMER.name}: give a checkpoint "
-            "of one"
+            f"{checkpoint} holds a {name}, and this is for a {wanted}: give a checkpoint of one"
         )
 
 

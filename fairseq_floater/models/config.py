@@ -139,23 +139,24 @@ TRAINING = {
     *("encoder_layerdrop", "decoder_layerdrop", "adaptive_softmax_dropout"),
     *("quant_noise_pq", "quant_noise_pq_block_size", "quant_noise_scalar"),
     *("checkpoint_activations", "offload_activations", "min_params_to_wrap", "export"),
+    *("pooler_dropout", "load_checkpoint_heads", "mha_reg_scale_factor", "ffn_reg_scale_factor"),
     *("encoder_embed_path", "decoder_embed_path", "_name"),
     *("dynamics_init", "dynamics_init_scale", "dynamics_longest_period", "ode_adjoint"),
     *(declared.name for declared in fields(LeverOptions)),
 }
 
 
-def different_computation(
-    there: FloaterTransformerConfig, here: FloaterTransformerConfig
-) -> List[str]:
+def different_computation(there: ModelConfig, here: ModelConfig) -> List[str]:
     """The options by which equal weights compute something else there than here, a sentence each.
 
     A limit of the length is no computation: where it is that of a table, the weights differ. So
     they do where the dynamics have another size.
     """
-    shown = {"max_source_positions", "max_target_positions", "dynamics_hidden_dim"}
+    if type(there) is not type(here):
+        return [f"it is a {type(there).__name__} there, a {type(here).__name__} here"]
+    shown = {"max_source_positions", "max_target_positions", "max_positions", "dynamics_hidden_dim"}
     passed_over = TRAINING | shown | {"position_injection", "position_attention"}
-    names = [f.name for f in fields(FloaterTransformerConfig) if f.name not in passed_over]
+    names = [f.name for f in fields(here) if f.name not in passed_over]
     values = [(name, getattr(there, name), getattr(here, name)) for name in names]
     values.append(("position_injection", there.injection, here.injection))
     values.append(("position_attention", there.attention, here.attention))

@@ -136,6 +136,14 @@ def test_what_does_not_fit_is_named(stock):
             make_roberta(**options)
 
 
+def test_only_the_table_at_the_input_ends():
+    long = torch.randint(4, 27, (1, 30))
+    with pytest.raises(UserError, match="encoder: .* 20"):
+        make_roberta()(long)
+    for options in ({"position_encoder": "rotary"}, {"base_positions": "sinusoidal"}):
+        assert make_roberta(**options)(long, features_only=True)[0].shape == (1, 30, 16)
+
+
 @pytest.mark.parametrize(
     "arch, sizes", [("minilm", (6, 384, 1536, 12)), ("large", (24, 1024, 4096, 16))]
 )
@@ -201,8 +209,14 @@ def test_masked_lm_goes_on_from_fairseqs_own(masked, tmp_path):
     assert changed == [] and after["encoder.sentence_encoder.position_encoder.initial"].any()
     described = succeed("floater", "inspect", tmp_path / "checkpoint_last.pt", "--length", 24).out
     assert "encoder tracks" in described and "solver's relative error" in described
-    refused = run("floater", "convert", tmp_path / "checkpoint_last.pt", tmp_path / "other.pt")
-    assert refused.returncode == 1 and refused.last_error_line.startswith("error: ")
+    last, other = tmp_path / "checkpoint_last.pt", tmp_path / "other.pt"
+    for command in (["convert", stock, other], ["export", last, other, "--to", "torch"]):
+        refused = run("floater", *command)
+        assert refused.returncode == 1 and "this is for a transformer" in refused.last_error_line
+    assert "of the encoder" in succeed("floater", "bake", last, "--out", other).out
+    succeed("floater", "average", last, other, "--out", tmp_path / "mean.pt")
+    mean = torch.load(tmp_path / "mean.pt", weights_only=True)["model"]
+    assert all(torch.allclose(mean[name], weight) for name, weight in after.items())
     hub = FloaterRobertaModel.from_pretrained(
         str(tmp_path), "checkpoint_last.pt", str(data), bpe="characters"
     )
@@ -216,3 +230,55 @@ def test_too_long_for_the_table(masked, tmp_path):
     command = ["train", data, *TRAIN, *lm, "--arch", "floater_roberta", "--max-positions", 30]
     done = run(*command, "--finetune-from-model", stock, "--save-dir", tmp_path)
     assert done.returncode == 1 and "does not fit this model" in done.last_error_line
+
+
+@pytest.fixture(scope="module")
+def topics(masked, tmp_path_factory):
+    """Sentences of the words of ``masked``, and whether they begin with a small number."""
+    folder = tmp_path_factory.mktemp("topics")
+    generator = torch.Generator().manual_seed(1)
+    rows = torch.randint(0, 10, (40, 6), generator=generator).tolist()
+    lines = {
+        "input0": [" ".join(f"w{n}" for n in row) for row in rows],
+        "label": ["small" if row[0] < 5 else "large" for row in rows],
+    }
+    for name, texts in lines.items():
+        for split in ("train", "valid"):
+            (folder / f"{split}.{name}").write_text("".join(f"{line}\n" for line in texts))
+        words = ["--srcdict", masked[0] / "dict.txt"] if name == "input0" else []
+        succeed(
+            *("preprocess", "--only-source", "--destdir", folder / "bin" / name, *words),
+            *("--trainpref", folder / f"train.{name}", "--validpref", folder / f"valid.{name}"),
+        )
+    return folder / "bin"
+
+
+@pytest.mark.parametrize("positions", [[], ["--position-encoder", "rotary"]], ids=str)
+def test_fine_tuning(positions, masked, topics, tmp_path):
+    """From a stock model, a head and all, until the position that decides is found."""
+    task = "--task sentence_prediction --criterion sentence_prediction --num-classes 2 --init-token"
+    command = ["train", topics, *TRAIN, *task.split(), 0, "--separator-token", 2]
+    command += ["--arch", "floater_roberta", "--max-positions", 24, *positions]
+    command[command.index("--lr") + 1] = 0.01
+    done = succeed(
+        *(*command, "--finetune-from-model", masked[2], "--max-epoch", 12, "--seed", 2),
+        *("--best-checkpoint-metric", "accuracy", "--maximize-best-checkpoint-metric"),
+        *("--save-dir", tmp_path),
+    )
+    losses = done.losses("valid")
+    assert losses[-1] < 0.6 * losses[0]
+    hub = FloaterRobertaModel.from_pretrained(
+        str(tmp_path), "checkpoint_best.pt", str(topics), bpe="characters"
+    )
+    hub.eval()
+    source = hub.task.source_dictionary
+    labels = hub.task.label_dictionary
+    right = 0
+    for line, wanted in zip(
+        (topics.parent / "valid.input0").read_text().splitlines(),
+        (topics.parent / "valid.label").read_text().split(),
+    ):
+        row = source.encode_line(f"<s> {line}", add_if_not_exist=False).long()
+        found = int(hub.predict("sentence_classification_head", row).argmax())
+        right += labels.symbols[found + labels.nspecial] == wanted
+    assert right >= 30
