@@ -119,6 +119,11 @@ class EncoderOptions(
         "otherwise take their place (rotary, relative-bias, alibi, shaw, fire, and floater as "
         "rotation or scores)",
     )
+    extend_base_positions: bool = flag(
+        False,
+        "where a trained model has a learned table of positions at the input that is shorter than "
+        "this model's, go on with its last row: what is beyond is told apart by biases",
+    )
     position_shift: int = flag(
         0,
         "K of SHAPE: in training each sentence's positions start at a random one of 0..K, source "

@@ -142,6 +142,7 @@ TRAINING = {
     *("pooler_dropout", "load_checkpoint_heads", "mha_reg_scale_factor", "ffn_reg_scale_factor"),
     *("encoder_embed_path", "decoder_embed_path", "_name"),
     *("dynamics_init", "dynamics_init_scale", "dynamics_longest_period", "ode_adjoint"),
+    "extend_base_positions",
     *(declared.name for declared in fields(LeverOptions)),
 }
 

@@ -88,7 +88,8 @@ def fit(model: Any, weights: Mapping[str, Tensor]) -> Dict[str, Tensor]:
         path = getattr(weights, "path", Weights.path)
         raise UserError(f"{path} does not fit this model, nothing is loaded: {error}") from error
     here = model.state_dict()
-    different = different_weights(fitting, here) + _untied(fitting, here)
+    shorter = _extend_base(model, fitting, here)
+    different = different_weights(fitting, here) + _untied(fitting, here) + shorter
     if misfits and different:
         misfits.append(f"{len(different)} weights differ in name or shape")
     elif different:
@@ -100,6 +101,25 @@ def fit(model: Any, weights: Mapping[str, Tensor]) -> Dict[str, Tensor]:
             "(give the options that its model has)"
         )
     return fitting
+
+
+def _extend_base(model: Any, weights: Dict[str, Tensor], here: Mapping[str, Tensor]) -> List[str]:
+    """Go on with the last row of learned tables at the input that end too early.
+
+    Says what to do where the options do not ask for it.
+    """
+    said = []
+    for name, stack in model.stacks().items():
+        name = f"{name}.embed_positions.encoder.table"
+        table, wanted = weights.get(name), here.get(name)
+        if table is None or wanted is None or table.dim() != 3 or not table.size(1):
+            continue
+        more = wanted.size(1) - table.size(1)
+        if more > 0 and stack.options.extend_base_positions:
+            weights[name] = torch.cat([table, table[:, -1:].expand(-1, more, -1)], dim=1)
+        elif more > 0:
+            said.append("--extend-base-positions goes on where that table ends")
+    return said
 
 
 def different_options(there: Mapping[str, Any], here: Mapping[str, Any]) -> List[str]:

@@ -1,6 +1,7 @@
 # What a user would choose instead of FLOATER, and FLOATER in the same forms and on top of them.
 # Hyperparameters are those of the papers, but for lengths, which follow from the longest training
-# sentences: LENGTH, in subwords, of the experiment. None is tuned. The order is that of interest.
+# sentences: LENGTH, in subwords, of the experiment. The order is that of interest. None is tuned but
+# --initial-lr-scale in the rows named so, on validation losses (recipes/results/initial_lr.md).
 BASELINE=sinusoidal-input
 FLOATER="--position-encoder floater --position-blocks all"
 T5="--relative-buckets 32 --relative-max-distance $LENGTH"
@@ -17,6 +18,10 @@ row fire --position-encoder fire --fire-length "$LENGTH"
 row fourier --position-encoder fourier
 row floater-linear $FLOATER --dynamics linear
 row floater-driven $FLOATER --dynamics driven
+row floater-linear-initial16 $FLOATER --dynamics linear --initial-lr-scale 16
+row floater-initial16 $FLOATER --initial-lr-scale 16
+row floater-cross-on-rotary-initial16 $FLOATER --base-positions rotary --position-attention cross \
+    --initial-lr-scale 16
 row floater-rotation $FLOATER --position-injection rotation
 row floater-scores $FLOATER --position-injection scores
 row floater-cross $FLOATER --position-attention cross

@@ -225,11 +225,21 @@ def test_masked_lm_goes_on_from_fairseqs_own(masked, tmp_path):
     assert isinstance(hub.model, FloaterRobertaModel) and isinstance(hub.model, RobertaModel)
 
 
-def test_too_long_for_the_table(masked, tmp_path):
-    data, lm, stock = masked
+def test_a_longer_table_than_that_of_the_base_model(masked, stock, tmp_path):
+    """Refused, and with the flag gone on with: as far as the base model reads, nothing changes."""
+    data, lm, checkpoint = masked
     command = ["train", data, *TRAIN, *lm, "--arch", "floater_roberta", "--max-positions", 30]
-    done = run(*command, "--finetune-from-model", stock, "--save-dir", tmp_path)
-    assert done.returncode == 1 and "does not fit this model" in done.last_error_line
+    command += ["--finetune-from-model", checkpoint, "--save-dir", tmp_path, "--max-update", 1]
+    done = run(*command)
+    assert done.returncode == 1 and "--extend-base-positions goes on where" in done.last_error_line
+    assert "is 1 x 24 x 16 there, 1 x 30 x 16 here" in done.last_error_line
+    succeed(*command, "--extend-base-positions")
+
+    ours = make_roberta(max_positions=30, extend_base_positions=True)
+    ours.load_state_dict(stock.state_dict())
+    assert torch.allclose(ours(tokens())[0], stock(tokens())[0], atol=1e-5)
+    table = ours.encoder.sentence_encoder.input_encoder.table[0]
+    assert torch.equal(table[20:], table[19:20].expand(10, -1))
 
 
 @pytest.fixture(scope="module")
