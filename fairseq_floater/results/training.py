@@ -38,6 +38,13 @@ def read_training(log: Path) -> Dict[str, Any]:
     return found
 
 
+def validation_losses(log: Path) -> Dict[int, float]:
+    """Losses on the validation set, in bits a token, by the number of updates before them."""
+    text = "\n".join(read_lines(log))
+    found = re.findall(r"valid on 'valid' subset.*? num_updates \d+", text)
+    return {int(line.split()[-1]): _loss(line) for line in found}
+
+
 def _loss(line: str) -> float:
     """Of the references themselves where the criterion smooths labels, in bits a token."""
     return float((re.findall(r"nll_loss (\S+)", line) or re.findall(r"loss (\S+)", line))[0])

@@ -1,0 +1,75 @@
+"""Validation losses of trainings at the same numbers of updates, as a table and a picture.
+
+    python recipes/curves.py rotary=RUNS/.../train.log floater=RUNS/.../train.log --out curves
+
+writes curves.md and curves.png; also of trainings that have not ended yet.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Dict
+
+import matplotlib
+
+from fairseq_floater.errors import UserError, show
+from fairseq_floater.files import save_picture, write_text
+from fairseq_floater.results.report import markdown
+from fairseq_floater.results.training import validation_losses
+
+Curves = Dict[str, Dict[int, float]]
+
+
+def table(curves: Curves) -> str:
+    """Perplexity by updates (rows) and training (columns); empty where there is none."""
+    updates = sorted({update for curve in curves.values() for update in curve})
+    rows = [
+        [f"{update:,}", *(f"{2 ** c[update]:.2f}" if update in c else "" for c in curves.values())]
+        for update in updates
+    ]
+    return markdown(["updates", *curves], rows)
+
+
+def draw(curves: Curves, picture: Path) -> None:
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axis = pyplot.subplots(figsize=(6.4, 4.0), layout="constrained")
+    for name, curve in curves.items():
+        axis.plot(list(curve), [2**loss for loss in curve.values()], label=name, linewidth=1.4)
+    axis.set_yscale("log")
+    axis.set_xlabel("updates")
+    axis.set_ylabel("validation perplexity")
+    axis.grid(alpha=0.3, which="both")
+    axis.legend(fontsize=8)
+    save_picture(figure, picture, dpi=110)
+    pyplot.close(figure)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument(
+        "logs", nargs="+", metavar="NAME=LOG", help="what to call it, its train.log"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="without an ending")
+    args = parser.parse_args()
+    try:
+        curves = {}
+        for given in args.logs:
+            name, equals, log = given.partition("=")
+            if not equals:
+                raise UserError(f"{given} has no name: write NAME={given}")
+            curves[name] = validation_losses(Path(log))
+            if not curves[name]:
+                raise UserError(f"{log} has no validation yet: wait, or leave it out")
+        write_text(args.out.with_name(args.out.name + ".md"), table(curves) + "\n")
+        draw(curves, args.out.with_name(args.out.name + ".png"))
+    except (UserError, OSError) as error:
+        show(error)
+        return 1
+    print(table(curves))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
