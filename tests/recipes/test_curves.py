@@ -40,7 +40,7 @@ def test_by_updates(logs):
     [
         ("one", "has no name: write NAME="),
         ("x=empty", "has no validation yet"),
-        ("x=no", "No such"),
+        ("x=no", "no is missing"),
     ],
 )
 def test_mistakes(given, message, logs):
