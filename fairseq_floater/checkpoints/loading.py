@@ -10,8 +10,10 @@ from torch import Tensor
 from fairseq_floater.checkpoints.files import read_checkpoint
 from fairseq_floater.checkpoints.options import model_options, options_error, options_of
 from fairseq_floater.errors import UserError, first_line
-from fairseq_floater.models.config import ModelConfig
+from fairseq_floater.models.config import FloaterTransformerConfig, ModelConfig
+from fairseq_floater.models.floater_transformer import FloaterTransformerModel
 from fairseq_floater.models.kinds import TRANSFORMER, kind_with
+from fairseq_floater.models.positioned import PositionedModel
 from fairseq_floater.models.soundness import require_sound
 from fairseq_floater.models.warm_start import Weights
 
@@ -20,8 +22,16 @@ class Loaded(NamedTuple):
     """A checkpoint as it was written, its options, and its model, in evaluation mode."""
 
     state: Dict[str, Any]
-    config: Any
-    model: Any
+    config: ModelConfig
+    model: PositionedModel
+
+
+class LoadedTranslation(NamedTuple):
+    """``Loaded``, of a ``floater_transformer``."""
+
+    state: Dict[str, Any]
+    config: FloaterTransformerConfig
+    model: FloaterTransformerModel
 
 
 def load_model(checkpoint: Path) -> Loaded:
@@ -31,16 +41,26 @@ def load_model(checkpoint: Path) -> Loaded:
         UserError: if there is no such file, or it is of no model of the plugin.
     """
     state, config = load_options(checkpoint)
+    return Loaded(state, config, _with_weights(checkpoint, state, config))
+
+
+def load_translation_model(checkpoint: Path) -> LoadedTranslation:
+    """As ``load_model``, of a ``floater_transformer`` alone; raises as it does."""
+    state, config = load_options(checkpoint)
+    require_translation(checkpoint, config)
+    model = _with_weights(checkpoint, state, config)
+    assert isinstance(config, FloaterTransformerConfig)
+    assert isinstance(model, FloaterTransformerModel)
+    return LoadedTranslation(state, config, model)
+
+
+def _with_weights(
+    checkpoint: Path, state: Mapping[str, Any], config: ModelConfig
+) -> PositionedModel:
     model = build_model(checkpoint, config, state["model"])
     model.load_state_dict(Weights.of(state["model"], str(checkpoint), config.by_name()))
-    return Loaded(state, config, model.eval())
-
-
-def load_translation_model(checkpoint: Path) -> Loaded:
-    """As ``load_model``, of a ``floater_transformer`` alone; raises as it does."""
-    loaded = load_model(checkpoint)
-    require_translation(checkpoint, loaded.config)
-    return loaded
+    model.eval()
+    return model
 
 
 def require_translation(checkpoint: Path, config: ModelConfig) -> None:
@@ -57,7 +77,9 @@ def load_options(checkpoint: Path) -> Tuple[Dict[str, Any], ModelConfig]:
     """State and options of a checkpoint of ours; raises as ``load_model``."""
     state = read_existing(checkpoint)
     if "position_encoder" not in model_options(state):
-        raise UserError(f"{checkpoint} does not hold a floater_transformer model")
+        raise UserError(
+            f"{checkpoint} does not hold a floater_transformer or floater_roberta model"
+        )
     return state, options_of(checkpoint, state)
 
 
@@ -74,7 +96,9 @@ def read_existing(checkpoint: Path) -> Dict[str, Any]:
     return state
 
 
-def build_model(checkpoint: Path, config: ModelConfig, weights: Mapping[str, Tensor]) -> Any:
+def build_model(
+    checkpoint: Path, config: ModelConfig, weights: Mapping[str, Tensor]
+) -> PositionedModel:
     """A model with fresh weights, for a vocabulary as large as that of ``weights``.
 
     Raises:
@@ -86,7 +110,7 @@ def build_model(checkpoint: Path, config: ModelConfig, weights: Mapping[str, Ten
         first = getattr(task, "source_dictionary", None) if shared else None
         setattr(task, name, first or _dictionary(checkpoint, weights, table))
     try:
-        return kind.model.build_model(config, task)
+        return kind.model.build_model(config, task)  # type: ignore[attr-defined]  # a mixin
     except UserError as error:
         raise UserError(f"{checkpoint}: {error}") from None
     except Exception as error:  # fairseq's and torch's reasons for options are of every kind

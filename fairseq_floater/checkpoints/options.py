@@ -91,12 +91,12 @@ def options_of(checkpoint: Union[Path, str], state: Mapping[str, Any]) -> ModelC
     """
     try:
         options = model_options(state)
-        config = kind_of(options).config.of(options)
+        config = kind_of(options).model.Config.of(options)
         if "position_encoder" in options:
             validate(config)
         require_size_of(config, state["model"])
-        for name in ("max_source_positions", "max_target_positions", "max_positions"):
-            require_bounded(name, getattr(config, name, None) or 0)
+        for name in config.limits.values():
+            require_bounded(name, getattr(config, name) or 0)
     except UserError as error:
         raise options_error(checkpoint, error) from None
     return config

@@ -150,9 +150,11 @@ class FloaterEncoder(PositionEncoder):
         return PositionEncoder.first(self, length, unchanged)
 
     def trajectories(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
-        initial = self.initial.to(self.dtype)
+        equation, initial = self.equation, self.initial.to(self.dtype)
         with torch.autocast(initial.device.type, enabled=False):
-            table = self.equation.flow(initial, positions * self.delta, start)
+            table = equation.flow(initial, positions * self.delta, start)
+        if equation.bounded:
+            return table
         # In training elsewhere than on a CPU the loss, which fairseq reads, tells as much.
         read = devices.free_to_read(table) or not table.requires_grad
         if read and not bool(torch.isfinite(table[:, -1]).all()):

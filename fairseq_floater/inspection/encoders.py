@@ -10,7 +10,7 @@ from fairseq_floater.checkpoints.loading import load_model
 from fairseq_floater.encoders import FloaterEncoder, PositionEncoder
 from fairseq_floater.errors import UserError
 from fairseq_floater.inspection.tables import Part, parts_of
-from fairseq_floater.models.config import FloaterTransformerConfig
+from fairseq_floater.models.config import ModelConfig
 from fairseq_floater.models.positioned import PositionedModel
 from fairseq_floater.progress import Progress
 
@@ -18,10 +18,8 @@ from fairseq_floater.progress import Progress
 PIECE = 64
 
 
-def load_part(
-    checkpoint: Path, name: Optional[str] = None
-) -> Tuple[Part, FloaterTransformerConfig]:
-    """The positions of one stack of a ``floater_transformer`` checkpoint, and its options.
+def load_part(checkpoint: Path, name: Optional[str] = None) -> Tuple[Part, ModelConfig]:
+    """The positions of one stack of a checkpoint, and its options.
 
     Args:
         checkpoint: to read.
@@ -45,7 +43,7 @@ def load_part(
 
 def load_position_encoder(
     checkpoint: Path, name: Optional[str] = None
-) -> Tuple[PositionEncoder, FloaterTransformerConfig]:
+) -> Tuple[PositionEncoder, ModelConfig]:
     """The encoder of ``load_part``, and the options; raises as it does."""
     part, config = load_part(checkpoint, name)
     return part.encoder, config

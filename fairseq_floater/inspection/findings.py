@@ -16,7 +16,7 @@ from fairseq_floater.inspection.encoders import count_parameters, solver_error
 from fairseq_floater.inspection.spectrum import Spectrum, spread
 from fairseq_floater.inspection.tables import REACHES, Part, axes_of, encoding_table, parts_of
 from fairseq_floater.models.baked import baked_lengths
-from fairseq_floater.models.config import FloaterTransformerConfig
+from fairseq_floater.models.config import ModelConfig
 from fairseq_floater.ode.driven import DrivenDynamics
 from fairseq_floater.ode.dynamics import MLPDynamics
 from fairseq_floater.ode.linear import LinearDynamics
@@ -136,7 +136,8 @@ def inspect_checkpoint(checkpoint: Path, length: int = 64) -> Findings:
     for part in parts.values():
         require_room(part.encoder, REACHES[-1] * length + 1, f"--length {length} (times 16)")
     history = state.get("optimizer_history") or [{}]
-    baked = baked_lengths(state["model"])
+    lengths = baked_lengths(state["model"])
+    baked = {stack.name: lengths.get(prefix) for prefix, stack in model.stacks().items()}
     return Findings(
         checkpoint=str(checkpoint),
         updates=history[-1].get("num_updates"),
@@ -151,9 +152,7 @@ def inspect_checkpoint(checkpoint: Path, length: int = 64) -> Findings:
     )
 
 
-def _settings(
-    config: FloaterTransformerConfig, stacks: Dict[str, PositionedStack]
-) -> Dict[str, Any]:
+def _settings(config: ModelConfig, stacks: Dict[str, PositionedStack]) -> Dict[str, Any]:
     """The options that say what the encodings are, beside those that findings name."""
     named = ("position_encoder", "position_blocks", "position_injection", *LEVERS)
     settings = {n: v for n, v in config.in_force().items() if n not in named and v is not None}

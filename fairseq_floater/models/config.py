@@ -53,10 +53,18 @@ class ModelConfig(PositionOptions):
     """Options of a model, whatever stacks it has.
 
     Attributes:
-        sides: what the options of each stack begin with.
+        limits: what the options of each stack begin with, and the option that limits its length.
     """
 
-    sides: ClassVar[Tuple[str, ...]] = ("encoder", "decoder")
+    limits: ClassVar[Dict[str, str]] = {
+        "encoder": "max_source_positions",
+        "decoder": "max_target_positions",
+    }
+
+    @property
+    def sides(self) -> Tuple[str, ...]:
+        """What the options of each stack begin with."""
+        return tuple(self.limits)
 
     @classmethod
     def of(cls: Type[Config], cfg: Any) -> Config:
@@ -155,7 +163,7 @@ def different_computation(there: ModelConfig, here: ModelConfig) -> List[str]:
     """
     if type(there) is not type(here):
         return [f"it is a {type(there).__name__} there, a {type(here).__name__} here"]
-    shown = {"max_source_positions", "max_target_positions", "max_positions", "dynamics_hidden_dim"}
+    shown = {*here.limits.values(), "dynamics_hidden_dim"}
     passed_over = TRAINING | shown | {"position_injection", "position_attention"}
     names = [f.name for f in fields(here) if f.name not in passed_over]
     values = [(name, getattr(there, name), getattr(here, name)) for name in names]
@@ -177,8 +185,8 @@ def _validate_sizes(config: ModelConfig) -> None:
             if value < least:
                 flag = f"--{side}-{name.replace('_', '-')}"
                 raise UserError(f"{flag} must be >= {least}, got {value}")
-    for name in ("max_source_positions", "max_target_positions", "max_positions"):
-        limit = getattr(config, name, None)
+    for name in config.limits.values():
+        limit = getattr(config, name)
         if limit is not None and limit < 1:
             raise UserError(f"{flag_name(name)} must be >= 1, got {limit}")
     base_layers = getattr(config, "base_layers", 0)

@@ -15,7 +15,6 @@ from fairseq_floater.blocks.stacks import FloaterEncoderStack, PositionedStack
 from fairseq_floater.models.config import validate
 from fairseq_floater.models.positioned import PositionedModel
 from fairseq_floater.models.roberta_config import FloaterRobertaConfig
-from fairseq_floater.options import add_flags
 
 #: standard deviation of BERT's weights, and of its table of positions, at the start
 BERT_STD = 0.02
@@ -38,6 +37,8 @@ class FloaterRobertaEncoder(RobertaEncoder):
 class FloaterRobertaModel(PositionedModel, RobertaModel):
     """RoBERTa (Liu, Y. et al. 2019) with FLOATER (Liu, X. et al. 2020)."""
 
+    Config = FloaterRobertaConfig
+
     def __init__(self, args: Namespace, encoder: FloaterRobertaEncoder):
         with as_they_start(encoder.sentence_encoder):
             super().__init__(args, encoder)
@@ -45,10 +46,9 @@ class FloaterRobertaModel(PositionedModel, RobertaModel):
     def stacks(self) -> Dict[str, PositionedStack]:
         return {"encoder.sentence_encoder": self.encoder.sentence_encoder}
 
-    @staticmethod
-    def add_args(parser: argparse.ArgumentParser) -> None:
-        """Flags without defaults, so that those of the architecture can come in."""
-        add_flags(parser, FloaterRobertaConfig())
+    @classmethod
+    def add_args(cls, parser: argparse.ArgumentParser) -> None:
+        super().add_args(parser)
         for action in parser._actions:
             if action.dest == "layernorm_embedding":  # on by default; fairseq's flag turns it on
                 action.const = True

@@ -1,6 +1,5 @@
 """``floater_transformer``: fairseq's Transformer with a choice of position encodings."""
 
-import argparse
 from typing import Any, Dict
 
 from fairseq.models import register_model
@@ -9,12 +8,13 @@ from fairseq.models.transformer import TransformerModelBase
 from fairseq_floater.blocks.stacks import FloaterDecoderStack, FloaterEncoderStack, PositionedStack
 from fairseq_floater.models.config import FloaterTransformerConfig, validate
 from fairseq_floater.models.positioned import PositionedModel
-from fairseq_floater.options import add_flags
 
 
 @register_model("floater_transformer", dataclass=FloaterTransformerConfig)
 class FloaterTransformerModel(PositionedModel, TransformerModelBase):
     """Encoder-decoder Transformer (Vaswani et al. 2017) with FLOATER (Liu et al. 2020)."""
+
+    Config = FloaterTransformerConfig
 
     def __init__(self, cfg: Any, encoder: FloaterEncoderStack, decoder: FloaterDecoderStack):
         super().__init__(cfg, encoder, decoder)
@@ -23,11 +23,6 @@ class FloaterTransformerModel(PositionedModel, TransformerModelBase):
 
     def stacks(self) -> Dict[str, PositionedStack]:
         return {"encoder": self.encoder, "decoder": self.decoder}
-
-    @staticmethod
-    def add_args(parser: argparse.ArgumentParser) -> None:
-        """Flags without defaults, so that those of the architecture can come in."""
-        add_flags(parser, FloaterTransformerConfig())
 
     @classmethod
     def build_model(cls, cfg: Any, task: Any) -> "FloaterTransformerModel":

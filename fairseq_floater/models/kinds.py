@@ -2,11 +2,11 @@
 
 from typing import Any, Dict, Mapping, NamedTuple, Type
 
-from fairseq_floater.models.config import FloaterTransformerConfig, ModelConfig
+from fairseq_floater.models.config import ModelConfig
 from fairseq_floater.models.description import names_roberta
 from fairseq_floater.models.floater_roberta import FloaterRobertaModel
 from fairseq_floater.models.floater_transformer import FloaterTransformerModel
-from fairseq_floater.models.roberta_config import FloaterRobertaConfig
+from fairseq_floater.models.positioned import PositionedModel
 
 
 class ModelKind(NamedTuple):
@@ -14,20 +14,17 @@ class ModelKind(NamedTuple):
 
     Attributes:
         name: by which fairseq knows it.
-        config: the class of its options.
         model: its class.
         words: the names of its tables of words, by what the task calls their dictionaries.
     """
 
     name: str
-    config: Type[ModelConfig]
-    model: Type[Any]
+    model: Type[PositionedModel]
     words: Dict[str, str]
 
 
 TRANSFORMER = ModelKind(
     "floater_transformer",
-    FloaterTransformerConfig,
     FloaterTransformerModel,
     {
         "source_dictionary": "encoder.embed_tokens.weight",
@@ -36,7 +33,6 @@ TRANSFORMER = ModelKind(
 )
 ROBERTA = ModelKind(
     "floater_roberta",
-    FloaterRobertaConfig,
     FloaterRobertaModel,
     {"source_dictionary": "encoder.sentence_encoder.embed_tokens.weight"},
 )
@@ -49,4 +45,4 @@ def kind_of(options: Mapping[str, Any]) -> ModelKind:
 
 def kind_with(config: ModelConfig) -> ModelKind:
     """The kind of model that ``config`` is of."""
-    return ROBERTA if isinstance(config, ROBERTA.config) else TRANSFORMER
+    return ROBERTA if isinstance(config, ROBERTA.model.Config) else TRANSFORMER

@@ -1,9 +1,20 @@
 """What every model with positioned stacks can do, whatever stacks it has."""
 
+import argparse
 import copy
-from typing import Any, Dict, List, Mapping, MutableMapping
+from typing import (
+    Any,
+    Callable,
+    ClassVar,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    MutableMapping,
+    Type,
+)
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from fairseq_floater.blocks.stacks import PositionedStack
 from fairseq_floater.encoders import PositionEncoder
@@ -14,6 +25,7 @@ from fairseq_floater.models.pruning import prune
 from fairseq_floater.models.renamed import with_new_names
 from fairseq_floater.models.soundness import require_sound
 from fairseq_floater.models.warm_start import Weights, fit
+from fairseq_floater.options import add_flags
 from fairseq_floater.training.levers import apply_levers
 
 
@@ -25,6 +37,19 @@ class PositionedModel:
     """
 
     options: Mapping[str, Any]
+
+    #: the class of its options
+    Config: ClassVar[Type[ModelConfig]]
+
+    # What fairseq's classes bring.
+    parameters: Callable[[], Iterator[nn.Parameter]]
+    eval: Callable[[], Any]
+    to: Callable[..., Any]
+
+    @classmethod
+    def add_args(cls, parser: argparse.ArgumentParser) -> None:
+        """Flags without defaults, so that those of the architecture can come in."""
+        add_flags(parser, cls.Config())
 
     def stacks(self) -> Dict[str, PositionedStack]:
         """Every stack of blocks by the beginning of its weights' names, in order."""

@@ -45,7 +45,8 @@ _Flags: Any = make_dataclass("_Flags", _roberta_fields(), bases=(FairseqDataclas
 class FloaterRobertaConfig(ModelConfig, _Flags):
     """All options of ``floater_roberta``."""
 
-    sides = ("encoder",)  # without a type, by which fairseq would take it for an option
+    # Without a type, by which fairseq would take it for an option.
+    limits = {"encoder": "max_positions"}
 
     def as_fairseqs(self) -> Namespace:
         """What fairseq's ``roberta`` takes, with ``position_options`` on top."""

@@ -38,7 +38,6 @@ def least_parameters(config: ModelConfig, tables: bool = False) -> int:
     """
     sizes = [getattr(config, declared.name) for declared in fields(config.kind.Options)]
     total = sum(size for size in sizes if isinstance(size, int) and size > SMALL)
-    tables = tables or "max_source_positions" not in vars(config)  # RoBERTa's are learned
     for stack in config.sides:
         attentions = 2 if stack == "decoder" else 1
         width, inner = _size(config, f"{stack}_embed_dim"), _size(config, f"{stack}_ffn_embed_dim")
@@ -48,17 +47,9 @@ def least_parameters(config: ModelConfig, tables: bool = False) -> int:
         if config.has_dynamics:
             hidden = max(0, config.dynamics_hidden_dim or width)
             total += hidden * width
-        if tables or getattr(config, f"{stack}_learned_pos"):
-            total += width * max(0, _limit(config, stack))
+        if tables or getattr(config, f"{stack}_learned_pos", True):  # RoBERTa's has no flag
+            total += width * max(0, getattr(config, config.limits[stack]) or 0)
     return total + _size(config, "decoder_output_dim") + _size(config, "decoder_input_dim")
-
-
-def _limit(config: ModelConfig, stack: str) -> int:
-    """The length of a learned table of positions."""
-    side = "target" if stack == "decoder" else "source"
-    return int(
-        getattr(config, f"max_{side}_positions", getattr(config, "max_positions", None) or 0)
-    )
 
 
 def _size(config: ModelConfig, name: str) -> int:

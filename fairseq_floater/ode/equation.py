@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Optional, Protocol
+from typing import ClassVar, Optional, Protocol
 
 from torch import Tensor, nn
 
@@ -19,7 +19,12 @@ class Equation(Protocol):
 
     Times are float64, in units of time; states are (tracks, positions, dim), of the dtype of
     ``initial``.
+
+    Attributes:
+        bounded: whether no trajectory can diverge.
     """
+
+    bounded: ClassVar[bool]
 
     def flow(self, initial: Tensor, times: Tensor, start: Optional[Tensor] = None) -> Tensor:
         """States at ``times``, (positions,) rising, >= 0.
@@ -45,6 +50,8 @@ class Stepwise:
     Args:
         h: dp/dt; all others see ``solver.solve``.
     """
+
+    bounded: ClassVar[bool] = False
 
     h: Dynamics
     solver: str
@@ -77,6 +84,8 @@ class Stepwise:
 
 class ParallelDynamics(nn.Module):
     """An ``Equation`` whose ``flow`` is a few operations over all positions, however many."""
+
+    bounded: ClassVar[bool] = True
 
     def flow(self, initial: Tensor, times: Tensor, start: Optional[Tensor] = None) -> Tensor:
         raise NotImplementedError

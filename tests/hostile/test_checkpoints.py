@@ -147,7 +147,7 @@ def same(found, wanted):
     )
 
 
-@cases(100)
+@cases(150)
 @given(
     kind=st.sampled_from(sorted(KINDS)),
     tool=st.sampled_from([*TOOLS, "load"]),

@@ -214,6 +214,7 @@ def test_masked_lm_goes_on_from_fairseqs_own(masked, tmp_path):
         refused = run("floater", *command)
         assert refused.returncode == 1 and "this is for a transformer" in refused.last_error_line
     assert "of the encoder" in succeed("floater", "bake", last, "--out", other).out
+    assert "positions baked in" in succeed("floater", "inspect", other, "--length", 24).out
     succeed("floater", "average", last, other, "--out", tmp_path / "mean.pt")
     mean = torch.load(tmp_path / "mean.pt", weights_only=True)["model"]
     assert all(torch.allclose(mean[name], weight) for name, weight in after.items())
