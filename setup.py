@@ -39,7 +39,7 @@ setup(
     ],
     packages=find_packages(include=["fairseq_floater", "fairseq_floater.*"]),
     package_data={"fairseq_floater": ["py.typed"]},
-    python_requires=">=3.11,<3.13",
+    python_requires=">=3.11.4,<3.13",
     install_requires=[
         # fairseq's own release does not install on Python 3.11; this build of its main branch
         # does, where it has wheels. Elsewhere install fairseq from source.

@@ -19,17 +19,18 @@ heading() {
     printf '\n[%3d s] %s\n' "$SECONDS" "$*"
 }
 
-# A Python that the pinned versions have wheels for; PYTHON=... chooses one.
+# A Python that the pinned versions have wheels for, and whose tarfile refuses what leads out of a
+# folder, as it does from 3.11.4 on; PYTHON=... chooses one.
 find_python() {
     local candidate candidates="python3.11 python3.12 python3 python"
     for candidate in ${PYTHON:-$candidates}; do
-        if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' \
+        if "$candidate" -c 'import sys; sys.exit(not (3, 11, 4) <= sys.version_info < (3, 13))' \
             2>/dev/null; then
             echo "$candidate"
             return
         fi
     done
-    fail "no Python 3.11 or 3.12 found (tried ${PYTHON:-$candidates}):" \
+    fail "no Python 3.11.4 to 3.12 found (tried ${PYTHON:-$candidates}):" \
         "install one, or name it with PYTHON=/path/to/python"
 }
 

@@ -100,7 +100,7 @@ def modules(package):
 def test_metadata(printed):
     author, python, licence = printed[1:4]
     assert author == "The fairseq-floater authors" and licence == "LICENSE"
-    assert set(python.split(",")) == {">=3.11", "<3.13"}
+    assert set(python.split(",")) == {">=3.11.4", "<3.13"}
 
 
 def test_the_command(printed):

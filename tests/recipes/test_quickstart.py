@@ -76,7 +76,7 @@ def test_setup_needs_a_fitting_python(tmp_path):
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 1 and "no Python 3.11 or 3.12 found" in done.stderr
+    assert done.returncode == 1 and "no Python 3.11.4 to 3.12 found" in done.stderr
 
 
 STAND_IN = """#!/bin/sh
