@@ -14,6 +14,7 @@ WRONG = {
     "a list for a number": ("decoder_ffn_embed_dim", [1], "not a whole number"),
     "a fraction": ("encoder_attention_heads", 2.5, "not a whole number"),
     "nothing": ("decoder_layers", None, "--decoder-layers is None (NoneType)"),
+    "no width": ("encoder_embed_dim", None, "--encoder-embed-dim is None (NoneType)"),
     "not a number": ("position_delta", float("nan"), "--position-delta must be > 0, got nan"),
     "a number for a switch": ("share_all_embeddings", 3, "not true or false"),
     "a list for a text": ("dynamics_activation", ["tanh"], "not a text"),
