@@ -53,8 +53,4 @@ def least_parameters(config: ModelConfig, tables: bool = False) -> int:
 
 
 def _size(config: ModelConfig, name: str) -> int:
-    """0 if this kind of model has no such option; fairseq declares that a width may be None."""
-    size = getattr(config, name, 0)
-    if size is None:
-        raise UserError(f"--{name.replace('_', '-')} is None (NoneType), not a whole number")
-    return max(0, int(size))
+    return max(0, int(getattr(config, name, 0)))

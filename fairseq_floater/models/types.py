@@ -30,7 +30,7 @@ def wrong_types(options: Mapping[str, Any], declared: Type[Any]) -> List[str]:
 
 def _fits(value: Any, option: "Field[Any]") -> bool:
     if value is None:
-        return option.default is None or type(None) in get_args(option.type)
+        return option.default is None  # fairseq's widths may be None by their type alone
     if _is_list(option):  # fairseq takes a text of numbers and commas as well
         if isinstance(value, str):
             return re.fullmatch(r"[\d, ]*", value) is not None
