@@ -1,5 +1,6 @@
 """The one exception for input that a user can correct, shown as one line on the command line."""
 
+import contextlib
 import os
 import re
 import select
@@ -46,6 +47,15 @@ class NoCheckpoint(DamagedCheckpoint):
             f"({said}): copy it again, or put an earlier one in its place",
         )
         self.reason = "it is truncated or no checkpoint of a training"
+
+
+@contextlib.contextmanager
+def naming(checkpoint: Union[Path, str]) -> Iterator[None]:
+    """Within it, what is wrong with a model says first which checkpoint the model was read from."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{checkpoint}: {error}") from None
 
 
 def first_line(error: BaseException) -> str:

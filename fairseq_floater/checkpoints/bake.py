@@ -6,7 +6,7 @@ from typing import Dict
 
 from fairseq_floater.checkpoints.files import write_checkpoint
 from fairseq_floater.checkpoints.loading import load_model
-from fairseq_floater.errors import UserError
+from fairseq_floater.errors import UserError, naming
 from fairseq_floater.models.baked import bake_tables, baked_lengths, drop_baked
 from fairseq_floater.models.renamed import with_new_names
 
@@ -20,7 +20,8 @@ def bake(checkpoint: Path, output: Path, positions: int) -> Dict[str, int]:
         UserError: if it is no ``floater_transformer``, or has nothing to bake.
     """
     state, config, model = load_model(checkpoint)
-    tables = bake_tables(model.stacks(), positions)
+    with naming(checkpoint):
+        tables = bake_tables(model.stacks(), positions)
     if not tables:
         raise UserError(
             f"{checkpoint} has --position-encoder {config.position_encoder}, whose encodings "

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fairseq_floater.checkpoints.files import read_checkpoint
 from fairseq_floater.checkpoints.options import model_options, options_error, options_of
-from fairseq_floater.errors import UserError, first_line
+from fairseq_floater.errors import UserError, first_line, naming
 from fairseq_floater.models.config import FloaterTransformerConfig, ModelConfig
 from fairseq_floater.models.floater_transformer import FloaterTransformerModel
 from fairseq_floater.models.kinds import TRANSFORMER, kind_with
@@ -110,9 +110,10 @@ def build_model(
         first = getattr(task, "source_dictionary", None) if shared else None
         setattr(task, name, first or _dictionary(checkpoint, weights, table))
     try:
-        return kind.model.build_model(config, task)  # type: ignore[attr-defined]  # a mixin
-    except UserError as error:
-        raise UserError(f"{checkpoint}: {error}") from None
+        with naming(checkpoint):
+            return kind.model.build_model(config, task)  # type: ignore[attr-defined]  # a mixin
+    except UserError:
+        raise
     except Exception as error:  # fairseq's and torch's reasons for options are of every kind
         raise options_error(checkpoint, f"there is no such model ({first_line(error)})") from error
 

@@ -11,7 +11,7 @@ from fairseq_floater.blocks.stacks import PositionedStack
 from fairseq_floater.checkpoints.loading import load_model
 from fairseq_floater.encoders import FloaterEncoder
 from fairseq_floater.encoders.room import require_room
-from fairseq_floater.errors import UserError
+from fairseq_floater.errors import UserError, naming
 from fairseq_floater.inspection.encoders import count_parameters, solver_error
 from fairseq_floater.inspection.spectrum import Spectrum, spread
 from fairseq_floater.inspection.tables import REACHES, Part, axes_of, encoding_table, parts_of
@@ -138,6 +138,8 @@ def inspect_checkpoint(checkpoint: Path, length: int = 64) -> Findings:
     history = state.get("optimizer_history") or [{}]
     lengths = baked_lengths(state["model"])
     baked = {stack.name: lengths.get(prefix) for prefix, stack in model.stacks().items()}
+    with naming(checkpoint):
+        stacks = {name: _of_part(part, length, baked.get(name)) for name, part in parts.items()}
     return Findings(
         checkpoint=str(checkpoint),
         updates=history[-1].get("num_updates"),
@@ -148,7 +150,7 @@ def inspect_checkpoint(checkpoint: Path, length: int = 64) -> Findings:
         position_parameters=count_parameters(model),
         model_parameters=sum(weight.numel() for weight in model.parameters()),
         length=length,
-        stacks={name: _of_part(part, length, baked.get(name)) for name, part in parts.items()},
+        stacks=stacks,
     )
 
 

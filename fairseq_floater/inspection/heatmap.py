@@ -10,7 +10,7 @@ from matplotlib.figure import Figure, FigureBase
 from torch import Tensor
 
 from fairseq_floater.encoders.room import require_room
-from fairseq_floater.errors import UserError
+from fairseq_floater.errors import UserError, naming
 from fairseq_floater.files import require_other_file, save_picture
 from fairseq_floater.inspection.encoders import load_part
 from fairseq_floater.inspection.tables import TableAxes, axes_of, shown_table
@@ -90,7 +90,8 @@ def _shown(checkpoint: Path, name: Optional[str], positions: int) -> Shown:
     require_room(part.encoder, positions, f"--positions {positions}")
     if part.encoder.max_positions is not None:
         positions = min(positions, part.encoder.max_positions)
-    table, axes = shown_table(part, positions), axes_of(part)
+    with naming(checkpoint):
+        table, axes = shown_table(part, positions), axes_of(part)
     what = {"angle": "cosines of angles", "head": "scores"}.get(axes.columns, "encodings")
     return Shown(table, part.tracks, axes, f"{part.use.kind.kind} {what}, {part.name}")
 

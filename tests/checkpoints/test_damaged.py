@@ -1,6 +1,7 @@
 """A checkpoint with a flipped bit, or with what can be no weight, is named and not used."""
 
 import io
+import os
 import random
 import zipfile
 
@@ -141,6 +142,28 @@ def test_a_model_without_weights(command, good, tmp_path, capsys):
     arguments = [command, tmp_path / "empty.pt", *more.get(command, [])]
     assert cli.main([str(argument) for argument in arguments]) == 1
     assert "empty.pt is damaged: its model has no weights" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [TOOLS[tool] for tool in ("inspect", "heatmap", "bake", "export")]
+    + [["export", "{bad}", "{out}", "--to", "fairseq"]],
+    ids=lambda arguments: "-".join(arguments[::3]),
+)
+def test_trajectories_that_outgrow_all_numbers_are_those_of_a_file(arguments, tmp_path, capsys):
+    """Each weight is a number, and after a few positions nothing is."""
+
+    def grown(state):
+        for name in ("dynamics.fc1.weight", "dynamics.fc2.weight"):
+            state["model"][f"encoder.position_encoder.{name}"].mul_(1e12)
+
+    options = {"position_blocks": "input", "position_injection": "additive"}
+    bad = save_floater(tmp_path / "bad.pt", change=grown, dynamics_activation="relu", **options)
+    out = tmp_path / "out"
+    assert cli.main([part.format(bad=bad, out=out) for part in arguments]) == 1
+    error = capsys.readouterr().err
+    assert "bad.pt: " in error and "not finite" in error and error.count("\n") == 1
+    assert os.listdir(tmp_path) == ["bad.pt"]
 
 
 def test_fairseq_is_told_too():

@@ -33,7 +33,7 @@ from fairseq_floater.checkpoints.export import Lengths, require_whole_positions
 from fairseq_floater.checkpoints.loading import load_translation_model
 from fairseq_floater.encoders import PositionEncoder
 from fairseq_floater.encoders.flags import flag_name
-from fairseq_floater.errors import UserError
+from fairseq_floater.errors import UserError, naming
 from fairseq_floater.files import require_other_file, written_whole
 from fairseq_floater.models.config import FloaterTransformerConfig
 from fairseq_floater.models.floater_transformer import FloaterTransformerModel
@@ -61,8 +61,9 @@ def export_program(checkpoint: Path, output: Path, positions: Optional[int] = No
     _, config, model = load_translation_model(checkpoint)
     require_whole_positions(checkpoint, config)
     _require_exportable(checkpoint, config)
-    whole = WholeModel(model, positions)
-    program = trace(whole)
+    with naming(checkpoint):
+        whole = WholeModel(model, positions)
+        program = trace(whole)
     with written_whole(output) as file:  # of a path, torch wants it to end in .pt2
         torch.export.save(program, file)
     return whole.lengths

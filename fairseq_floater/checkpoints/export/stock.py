@@ -35,7 +35,7 @@ from fairseq_floater.checkpoints.files import write_checkpoint
 from fairseq_floater.checkpoints.loading import load_translation_model
 from fairseq_floater.checkpoints.options import model_options, options_error
 from fairseq_floater.encoders import WITHIN_ATTENTION, PositionEncoder
-from fairseq_floater.errors import UserError, first_line
+from fairseq_floater.errors import UserError, first_line, naming
 from fairseq_floater.files import require_other_file
 from fairseq_floater.models.config import FloaterTransformerConfig
 from fairseq_floater.models.floater_transformer import FloaterTransformerModel
@@ -63,7 +63,8 @@ def export_stock(checkpoint: Path, output: Path, positions: Optional[int] = None
     cfg = _parts(checkpoint, state)
     options = {**model_options(state), **_stock_positions(config, lengths)}
     state["cfg"], state["args"] = _configuration(cfg, options, lengths), None
-    state["model"] = _weights(state["model"], model, lengths)
+    with naming(checkpoint):
+        state["model"] = _weights(state["model"], model, lengths)
     state["last_optimizer_state"] = None
     write_checkpoint(state, output)
     return lengths
