@@ -5,12 +5,14 @@ torch and fairseq are imported where they are used.
 """
 
 import os
+import shlex
 from argparse import Namespace
 from types import SimpleNamespace
 
 import hostility
 import launching
 import pytest
+from places import TESTS
 
 SMALL = {
     "encoder_embed_dim": 16,
@@ -178,10 +180,12 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    """One fork server for all processes, of the one that shares out the tests."""
+    """One fork server for all processes, which are forked from it as well."""
     hostility.wanted = config.getoption("--hostile")
-    if getattr(config.option, "numprocesses", None):
+    if processes := getattr(config.option, "numprocesses", None):
         os.environ["FORK_SERVER"] = launching.fork_server()
+        worker = shlex.join(str(part) for part in (*launching.FORKED, TESTS / "pytest_worker.py"))
+        config.option.tx = [f"popen//python={worker}"] * processes
 
 
 def pytest_collection_modifyitems(items):

@@ -42,16 +42,18 @@ def test_all_experiments_are_there():
 
 
 def trainings(text):
-    """Every command that trains, as fairseq's own parser takes it, with all flags in force."""
-    for command in re.findall(r"^fairseq-train .*", words(text), re.MULTILINE):
-        yield parsed(
-            re.sub(r"(?<=seed)( ?)\d+", r"\g<1>1", command)
-        )  # seeds differ in nothing else
+    """Every command that trains, as fairseq's own parser takes it, with all flags in force.
+
+    Those that differ in seeds and folders alone are parsed once.
+    """
+    for command in re.findall(r"^fairseq-train \S+(.*)", words(text), re.MULTILINE):
+        command = re.sub(r"(?<=--seed )\d+", "1", command)
+        yield parsed(re.sub(r"(?<=--save-dir |from-model )\S+", "folder", command))
 
 
 @cache
 def parsed(command):
-    typed = shlex.split(command)[1:]
+    typed = ["data", *shlex.split(command)]
     place = typed.index("--user-dir")
     assert typed[place + 1] == "fairseq_floater"
     del typed[place : place + 2]  # it is imported already
