@@ -12,6 +12,7 @@ from fairseq_floater.checkpoints.options import (
     model_options,
     options_of,
     require_heads_divide_width,
+    require_known,
     require_literals,
 )
 from fairseq_floater.errors import DamagedCheckpoint, UserError, first_line
@@ -37,6 +38,7 @@ def remembering_options(load: Callable[..., Dict[str, Any]]) -> Callable[..., Di
         require_heads_divide_width(path, options)
         if "position_encoder" in options:
             require_sound(path, state["model"])
+            require_known(path, options)
             options_of(path, state)
             forget_embedding_files(state)
         state["model"] = Weights.of(state["model"], path, options)

@@ -5,6 +5,8 @@ import ast
 from pathlib import Path
 from typing import Any, Dict, Mapping, MutableMapping, Union
 
+from fairseq.models import ARCH_MODEL_REGISTRY, MODEL_DATACLASS_REGISTRY
+
 from fairseq_floater.blocks.positioned import require_bounded
 from fairseq_floater.errors import UserError
 from fairseq_floater.models.config import ModelConfig, validate
@@ -36,6 +38,17 @@ def require_heads_divide_width(checkpoint: Union[Path, str], options: Mapping[st
                 f"be shared out over --{stack}-attention-heads {heads}; copy it again, or put an "
                 "earlier one in its place"
             )
+
+
+def require_known(checkpoint: Union[Path, str], options: Mapping[str, Any]) -> None:
+    """Refuse options that name no model of fairseq's or ours, which fairseq cannot tell of.
+
+    Raises:
+        UserError: naming it.
+    """
+    name = options.get("_name") or options.get("arch")
+    if str(name) not in {*ARCH_MODEL_REGISTRY, *MODEL_DATACLASS_REGISTRY}:
+        raise options_error(checkpoint, f"its model is {repr(name)[:60]}, which there is not")
 
 
 def forget_embedding_files(state: Mapping[str, Any]) -> None:

@@ -100,6 +100,16 @@ def test_heads_that_do_not_share_out_the_width(save, tmp_path):
         checkpoint_utils.load_checkpoint_to_cpu(str(path))
 
 
+@pytest.mark.parametrize("name", [1e300, "other", None, ["floater_transformer"]])
+def test_a_name_of_no_model(name, tmp_path):
+    path = save_floater(tmp_path / "bad.pt")
+    state = read_checkpoint(str(path))
+    cfg = {"model": {**vars(state["args"]), "_name": name, "arch": None}}
+    torch.save({**state, "args": None, "cfg": cfg}, path)
+    with pytest.raises(UserError, match=r"bad.pt has options .* its model is .*, which there is"):
+        checkpoint_utils.load_checkpoint_to_cpu(str(path))
+
+
 def test_files_of_pre_trained_embeddings_need_not_be_there(tmp_path):
     """A checkpoint has the embeddings that were read from them, as training left them."""
     path = save_floater(tmp_path / "moved.pt")
