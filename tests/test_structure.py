@@ -16,7 +16,7 @@ FLOORS = [
     ["ode"],
     ["encoders"],
     ["training"],
-    ["criterions"],
+    ["criterions", "data"],
     ["options"],
     ["blocks"],
     ["models"],

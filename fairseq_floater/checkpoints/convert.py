@@ -9,15 +9,12 @@ import torch
 from fairseq.models import ARCH_CONFIG_REGISTRY
 
 from fairseq_floater.checkpoints.files import write_checkpoint
-from fairseq_floater.checkpoints.loading import (
-    build_model,
-    read_existing,
-    require_translation,
-)
+from fairseq_floater.checkpoints.huggingface import Converted, read_huggingface
+from fairseq_floater.checkpoints.loading import build_model, read_existing
 from fairseq_floater.checkpoints.options import model_options, options_of
 from fairseq_floater.errors import UserError
-from fairseq_floater.files import require_other_file
-from fairseq_floater.models.config import FloaterTransformerConfig
+from fairseq_floater.files import require_other_file, write_text
+from fairseq_floater.models.kinds import ModelKind, kind_of
 from fairseq_floater.models.renamed import new_name
 from fairseq_floater.models.warm_start import Weights, different_options
 from fairseq_floater.options import PositionOptions
@@ -39,7 +36,8 @@ def convert(
     """Write ``base`` with learned positions that start at nothing, without an optimizer's state.
 
     Args:
-        base: checkpoint of fairseq's ``transformer``, or of ours without learned positions.
+        base: checkpoint of fairseq's ``transformer`` or ``roberta``, or of ours without learned
+            positions.
         output: checkpoint to write.
         positions: fields of ``PositionOptions`` that are not at their defaults.
         arch: an architecture whose shape the base model must have; any shape when not given.
@@ -50,7 +48,57 @@ def convert(
             ``base``.
     """
     require_other_file(output, base)
-    state = read_existing(base)
+    state = with_positions(base, read_existing(base), positions, arch, seed)
+    write_checkpoint(state, output)
+
+
+def convert_huggingface(
+    folder: Path,
+    output: Path,
+    positions: Mapping[str, Any],
+    arch: Optional[str] = None,
+    seed: int = 1,
+) -> Converted:
+    """``convert`` of a BERT or RoBERTa of Hugging Face's, with what fairseq reads beside it.
+
+    Those are its dictionary, ``dict.txt``, and its ``tokenizer.json``, which go where ``output``
+    goes.
+
+    Args:
+        folder: with ``config.json``, ``model.safetensors`` and ``tokenizer.json``.
+        output, positions, arch, seed: as for ``convert``.
+
+    Raises:
+        UserError: as ``convert`` and ``read_huggingface``, or if a dictionary or a tokenizer of
+            another model is there.
+    """
+    converted = read_huggingface(folder, seed)
+    texts = {
+        "dict.txt": "".join(f"{piece} 1\n" for piece in converted.dictionary),
+        "tokenizer.json": (folder / "tokenizer.json").read_text("utf-8"),
+    }
+    for name, text in texts.items():
+        beside = output.parent / name
+        if beside.exists() and beside.read_text("utf-8", errors="replace") != text:
+            raise UserError(
+                f"{beside} is there, of another model, and {output.name} would need its own: write "
+                "to another folder"
+            )
+    state = with_positions(folder, converted.state, positions, arch, seed)
+    for name, text in texts.items():
+        write_text(output.parent / name, text)
+    write_checkpoint(state, output)
+    return converted
+
+
+def with_positions(
+    base: Path,
+    state: Dict[str, Any],
+    positions: Mapping[str, Any],
+    arch: Optional[str] = None,
+    seed: int = 1,
+) -> Dict[str, Any]:
+    """``convert`` of a state that was read, which is used up; ``base`` is the name of its file."""
     there = model_options(state)
     if not there:
         raise UserError(f"{base} does not say what model it is of: train it with fairseq-train")
@@ -59,31 +107,32 @@ def convert(
             f"{base} has learned positions already, of --position-encoder "
             f"{there.get('position_encoder')}: train it on with --finetune-from-model {base}"
         )
-    require_translation(base, options_of(base, state))
+    options_of(base, state)
+    kind = kind_of(there)
     if arch is not None:
-        _check_shape(base, there, arch)
+        _check_shape(base, there, kind, arch)
     kept = {name: there[name] for name in KEPT if name in there}
     chosen = {**vars(PositionOptions()), **kept, **positions}
     options = PositionOptions(**chosen)
     if not options.keeps_input or options.base_positions in ("sinusoidal", "learned", "none"):
         chosen |= dict.fromkeys(BASE_ENCODING, False)  # it is replaced, or said otherwise
-    config = FloaterTransformerConfig.of({**there, **chosen})
+    config = kind.model.Config.of({**there, **chosen})
     torch.manual_seed(seed)
     model = build_model(base, config, state["model"])
     model.load_state_dict(Weights.of(state["model"], str(base), there))
-    precision = state["model"]["encoder.embed_tokens.weight"].dtype
+    precision = state["model"][kind.words["source_dictionary"]].dtype
     state["model"] = OrderedDict(model.to(precision).state_dict())
     state["last_optimizer_state"] = None
-    name = arch or "floater_transformer"
+    name = arch or kind.name
     if isinstance(state.get("cfg"), Mapping):
         state["cfg"] = {**state["cfg"], "model": {**vars(config), "_name": name}}
     else:
         state["args"] = Namespace(**{**vars(state["args"]), **chosen, "arch": name})
-    write_checkpoint(state, output)
+    return state
 
 
-def _check_shape(base: Path, there: Dict[str, Any], arch: str) -> None:
-    known = sorted(name for name in ARCH_CONFIG_REGISTRY if name.startswith("floater_transformer"))
+def _check_shape(base: Path, there: Dict[str, Any], kind: ModelKind, arch: str) -> None:
+    known = sorted(name for name in ARCH_CONFIG_REGISTRY if name.startswith(kind.name))
     if arch not in known:
         raise UserError(f"no architecture {arch}: choose from {', '.join(known)}")
     args = Namespace(arch=arch)

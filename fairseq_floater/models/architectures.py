@@ -29,6 +29,7 @@ def minilm_architecture(args: Any) -> None:
     args.encoder_embed_dim = getattr(args, "encoder_embed_dim", 384)
     args.encoder_ffn_embed_dim = getattr(args, "encoder_ffn_embed_dim", 1536)
     args.encoder_attention_heads = getattr(args, "encoder_attention_heads", 12)
+    args.layer_norm_eps = getattr(args, "layer_norm_eps", 1e-12)
     roberta.base_architecture(args)
 
 

@@ -66,6 +66,9 @@ class FloaterRobertaModel(PositionedModel, RobertaModel):
             config.max_positions = cfg.max_positions = _positions_of(task)
         args = config.as_fairseqs()
         model = cls(args, FloaterRobertaEncoder(args, task.source_dictionary))
+        for module in model.modules():
+            if isinstance(module, nn.LayerNorm):
+                module.eps = config.layer_norm_eps
         model.prepare(config, task)
         return model
 

@@ -13,6 +13,7 @@ from fairseq.dataclass import FairseqDataclass
 from fairseq.models.roberta.model import RobertaModel, base_architecture
 from fairseq.models.transformer import TransformerConfig
 
+from fairseq_floater.encoders.flags import POSITIVE, flag
 from fairseq_floater.models.config import POSITION_FIELDS, ModelConfig, kept_as_text
 from fairseq_floater.options import PositionOptions
 
@@ -44,6 +45,13 @@ _Flags: Any = make_dataclass("_Flags", _roberta_fields(), bases=(FairseqDataclas
 @dataclass
 class FloaterRobertaConfig(ModelConfig, _Flags):
     """All options of ``floater_roberta``."""
+
+    layer_norm_eps: float = flag(
+        1e-5,
+        "what layer normalisation adds to a variance: 1e-12 in BERT's models, where fairseq's own "
+        "roberta always has 1e-5",
+        range=POSITIVE,
+    )
 
     # Without a type, by which fairseq would take it for an option.
     limits = {"encoder": "max_positions"}

@@ -41,7 +41,11 @@ COMPARED = tuple(
     "no_cross_attention",
     "cross_self_attention",
     "attention_log_scale",
+    "layer_norm_eps",
 )
+
+#: what fairseq's own models have where ours have an option
+_FAIRSEQS = {"layer_norm_eps": 1e-5}
 
 #: so many weights that do not fit are named, the others counted
 NAMED = 4
@@ -128,14 +132,14 @@ def different_options(there: Mapping[str, Any], here: Mapping[str, Any]) -> List
     Of the same kind of position encoder those count, too, without which its trajectories would be
     others; when tokens stand, and how closely an equation is followed, may change.
     """
-    names = COMPARED
+    names, there = COMPARED, {**_FAIRSEQS, **there}
     ours, theirs = position_options(here), position_options(there)
     if ours is not None and theirs is not None and ours.kind is theirs.kind:
         names += ours.kind.defining(ours)
     different = [
         f"{flag_name(name)} is {there[name]} there, {here[name]} here"
         for name in names
-        if name in there and str(there[name]) != str(here[name])
+        if name in there and name in here and str(there[name]) != str(here[name])
     ]
     if ours is not None and theirs is not None and ours.kind is theirs.kind and ours.kind.learns:
         # In force, whether or not they are given.

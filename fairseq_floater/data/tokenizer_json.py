@@ -1,0 +1,137 @@
+"""The tokenizer of a Hugging Face model, in one file ``tokenizer.json``, as a BPE of fairseq's.
+
+WordPiece of BERT's kin, byte-level BPE of RoBERTa's and SentencePiece's unigrams alike: the file
+says all of it, and the library ``tokenizers`` runs it.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, List, NamedTuple, Optional, Union
+
+from fairseq.data.encoders import register_bpe
+from fairseq.dataclass import FairseqDataclass
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
+
+from fairseq_floater.encoders.flags import flag
+from fairseq_floater.errors import UserError, first_line
+
+#: fairseq's name of each special piece, in the order of its dictionary, and what others call it
+SPECIAL = {
+    "<s>": ("[CLS]", "<s>"),
+    "<pad>": ("[PAD]", "<pad>"),
+    "</s>": ("[SEP]", "</s>"),
+    "<unk>": ("[UNK]", "<unk>"),
+    "<mask>": ("[MASK]", "<mask>"),
+}
+
+#: how WordPiece marks pieces that go on with a word, and others those that begin one
+_GOES_ON, _BEGINS = "##", ("\u0120", "\u2581")
+
+
+class Piece(NamedTuple):
+    """A piece of a text: its name in fairseq's dictionary, and its first and last+1 character."""
+
+    name: str
+    begin: int
+    end: int
+
+
+class PieceTokenizer:
+    """Texts to pieces as a ``tokenizer.json`` says, without special pieces around them.
+
+    Args:
+        path: of the file.
+
+    Attributes:
+        special: fairseq's names of special pieces by those in the file.
+
+    Raises:
+        UserError: if there is no such file, it is none, or it lacks a special piece.
+    """
+
+    def __init__(self, path: Union[Path, str]):
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise UserError(f"no tokenizer at {path}: give the path of a tokenizer.json")
+        try:
+            self._tokenizer: Tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises nothing more exact
+            raise UserError(
+                f"tokenizer {path} cannot be read ({first_line(error)}): copy it again"
+            ) from None
+        self._tokenizer.no_truncation()  # sentence encoders come with both
+        self._tokenizer.no_padding()
+        there = self._tokenizer.get_vocab(with_added_tokens=True)
+        self.special: Dict[str, str] = {}
+        for ours, names in SPECIAL.items():
+            name = next((name for name in names if name in there), None)
+            if name is None:
+                raise UserError(
+                    f"tokenizer {path} has no {' or '.join(dict.fromkeys(names))}, which fairseq "
+                    f"needs as its {ours}: take that of a BERT or a RoBERTa"
+                )
+            self.special[name] = ours
+
+    def vocabulary(self) -> List[str]:
+        """The names of all pieces in the order of the file's numbers, special ones by fairseq's.
+
+        Raises:
+            UserError: if a number is missing, or two pieces would have one name.
+        """
+        by_number = {n: p for p, n in self._tokenizer.get_vocab(with_added_tokens=True).items()}
+        if sorted(by_number) != list(range(len(by_number))):
+            raise UserError(f"tokenizer {self.path} has gaps in its numbers: copy it again")
+        names = [self._name(by_number[number]) for number in range(len(by_number))]
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise UserError(f"tokenizer {self.path} has the piece {twice} twice: copy it again")
+        return names
+
+    def pieces(self, text: str) -> List[Piece]:
+        """All pieces of a text with their characters in it, whatever its length."""
+        found = self._tokenizer.encode(text, add_special_tokens=False)
+        return [Piece(self._name(p), *ends) for p, ends in zip(found.tokens, found.offsets)]
+
+    def text(self, names: List[str]) -> str:
+        """A text of these pieces; exact where the tokenizer keeps case and spaces."""
+        back = {ours: name for name, ours in self.special.items()}
+        pieces = [back.get(name, name) for name in names]
+        return str(self._tokenizer.decoder.decode(pieces))
+
+    def begins_word(self, name: str) -> bool:
+        """Whether a piece begins a word, as special pieces do."""
+        if isinstance(self._tokenizer.model, WordPiece):
+            return not name.startswith(_GOES_ON)
+        return name.startswith(_BEGINS) or name in SPECIAL
+
+    def _name(self, piece: str) -> str:
+        return self.special.get(piece, piece)
+
+
+@dataclass
+class TokenizerJsonOptions(FairseqDataclass):
+    """Options of ``--bpe tokenizer_json``."""
+
+    tokenizer_json: Optional[str] = flag(
+        None, "the tokenizer.json that stands beside a converted model (--bpe tokenizer_json)"
+    )
+
+
+@register_bpe("tokenizer_json", dataclass=TokenizerJsonOptions)
+class TokenizerJson:
+    """``--bpe tokenizer_json --tokenizer-json FILE``: text to pieces with spaces between them."""
+
+    def __init__(self, cfg: TokenizerJsonOptions):
+        if not cfg.tokenizer_json:
+            raise UserError("--bpe tokenizer_json needs a file: give --tokenizer-json FILE")
+        self.tokenizer = PieceTokenizer(cfg.tokenizer_json)
+
+    def encode(self, x: str) -> str:
+        return " ".join(piece.name for piece in self.tokenizer.pieces(x))
+
+    def decode(self, x: str) -> str:
+        return self.tokenizer.text(x.split())
+
+    def is_beginning_of_word(self, x: str) -> bool:
+        return self.tokenizer.begins_word(x)
