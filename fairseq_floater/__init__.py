@@ -26,9 +26,9 @@ def _require_fairseq() -> None:
 
 _require_fairseq()
 
-from fairseq_floater import criterions, data, hooks, models  # noqa: E402, F401  registers what is new
+from fairseq_floater import criterions, data, hooks, models, tasks  # noqa: E402, F401  registers what is new
 
 hooks.install()
 
 # What each part offers is in the ``__all__`` of its folder.
-__all__ = ["__version__", "criterions", "data", "hooks", "models"]
+__all__ = ["__version__", "criterions", "data", "hooks", "models", "tasks"]

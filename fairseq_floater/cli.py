@@ -18,6 +18,8 @@ COMMANDS = (
     "heatmap",
     "inspect",
     "score",
+    "predict",
+    "score-labels",
     "report",
 )
 

@@ -23,6 +23,7 @@ FLOORS = [
     ["checkpoints"],
     ["inspection"],
     ["results"],
+    ["labels", "tasks"],
     ["hooks"],
     ["commands"],
     ["cli"],

@@ -30,9 +30,7 @@ def report(folder: Path, out: Path, baseline: Optional[str] = None, title: str =
     from fairseq_floater.results import picture  # matplotlib is slow to import
 
     records = read_records(folder)
-    if baseline and baseline not in {r.row for r in records}:
-        names = ", ".join(dict.fromkeys(r.row for r in records))
-        raise UserError(f"--baseline {baseline} is not among the results: choose from {names}")
+    require_row(records, baseline)
     pairs = {pair: _rows(records, pair) for pair in dict.fromkeys(r.pair for r in records)}
     parts = [f"# {title or records[0].experiment}", f"![Scores]({out.name}.png)", _summary(pairs)]
     for pair, rows in pairs.items():
@@ -44,6 +42,13 @@ def report(folder: Path, out: Path, baseline: Optional[str] = None, title: str =
     parts.append(_notes(records, compared="p bootstrap" in "".join(parts)))
     write_text(out.with_name(out.name + ".md"), "\n\n".join(parts) + "\n")
     picture.draw(pairs, out.with_name(out.name + ".png"))
+
+
+def require_row(records: Sequence[Record], baseline: Optional[str]) -> None:
+    """Raise a ``UserError`` if a baseline is named that none of the records is of."""
+    if baseline and baseline not in {r.row for r in records}:
+        names = ", ".join(dict.fromkeys(r.row for r in records))
+        raise UserError(f"--baseline {baseline} is not among the results: choose from {names}")
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -1,0 +1,25 @@
+"""``floater predict``: the classes or scores that a fine-tuned model gives."""
+
+import argparse
+from pathlib import Path
+
+from fairseq_floater.commands.arguments import at_least_one
+
+SUMMARY = "write what a fine-tuned model predicts for every row of a data set"
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("checkpoint", type=Path, help="of a training of --task floater_sentence_prediction")
+    add("data", type=Path, help="binarised, as it was trained on")
+    add("--subset", default="valid", help="of the data; default: %(default)s")
+    add("--out", type=Path, required=True, help="file to write: index, prediction, label")
+    add("--factor", type=float, default=1.0, help="of scores: 5 for STS-B; default: %(default)s")
+    add("--max-tokens", type=at_least_one, default=4096, help="of a batch; default: %(default)s")
+
+
+def run(args: argparse.Namespace) -> None:
+    from fairseq_floater.labels.predict import predict
+
+    found = predict(args.checkpoint, args.data, args.subset, args.out, args.max_tokens, args.factor)
+    print(f"{args.out}: {len(found.predictions):,} rows")

@@ -1,0 +1,36 @@
+"""``floater score-labels``: what a fine-tuned model's predictions are worth."""
+
+import argparse
+from pathlib import Path
+
+SUMMARY = "score the predictions of a fine-tuned model into one JSON file"
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("run", type=Path, help="folder with train.log and predict.TEST.tsv")
+    add("--name", required=True, help="EXPERIMENT/TASK/ROW")
+    add("--checkpoint", type=Path, required=True, help="what was predicted with")
+    add("--tests", required=True, help="data sets, such as valid,valid1")
+    add("--metrics", required=True, help="such as accuracy,f1; also matthews, pearson, spearman")
+    add("--order", type=int, default=0, help="of the row in its table; default: %(default)s")
+    add("--seed", type=int, default=1, help="of the training; default: %(default)s")
+    add("--out", type=Path, required=True, help="folder of results; one JSON file a run")
+
+
+def run(args: argparse.Namespace) -> None:
+    from fairseq_floater.labels.run import score_labels
+
+    record = score_labels(
+        args.run,
+        args.out,
+        args.name,
+        args.checkpoint,
+        args.tests.split(","),
+        args.metrics.split(","),
+        args.order,
+        args.seed,
+    )
+    for test, scores in record.tests.items():
+        shown = ", ".join(f"{name} {value:.1f}" for name, value in scores.items() if name != "rows")
+        print(f"{test}: {shown} of {scores['rows']:,} rows")

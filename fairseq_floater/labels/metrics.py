@@ -1,0 +1,67 @@
+"""The metrics of GLUE (Wang et al. 2019, table 1), times 100, as published figures are."""
+
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
+
+from scipy.stats import pearsonr, spearmanr
+from sklearn.metrics import f1_score, matthews_corrcoef
+
+from fairseq_floater.errors import UserError
+
+
+class Labelled(NamedTuple):
+    """What was predicted and what is right, row by row; texts of classes, or of scores."""
+
+    predictions: List[str]
+    labels: Optional[List[str]]
+
+
+def _accuracy(predictions: Sequence[str], labels: Sequence[str]) -> float:
+    return sum(p == label for p, label in zip(predictions, labels)) / len(labels)
+
+
+def _f1(predictions: Sequence[str], labels: Sequence[str]) -> float:
+    return float(f1_score(labels, predictions, pos_label="1", zero_division=0.0))
+
+
+def _matthews(predictions: Sequence[str], labels: Sequence[str]) -> float:
+    return float(matthews_corrcoef(labels, predictions))
+
+
+def _pearson(predictions: Sequence[str], labels: Sequence[str]) -> float:
+    return _correlation(pearsonr, predictions, labels)
+
+
+def _spearman(predictions: Sequence[str], labels: Sequence[str]) -> float:
+    return _correlation(spearmanr, predictions, labels)
+
+
+def _correlation(
+    correlate: Callable[..., Sequence[float]], predictions: Sequence[str], labels: Sequence[str]
+) -> float:
+    found = [float(text) for text in predictions]
+    if len(set(found)) == 1:  # of what is everywhere the same there is none
+        return 0.0
+    return float(correlate(found, [float(text) for text in labels])[0])
+
+
+METRICS: Dict[str, Callable[[Sequence[str], Sequence[str]], float]] = {
+    "accuracy": _accuracy,
+    "f1": _f1,
+    "matthews": _matthews,
+    "pearson": _pearson,
+    "spearman": _spearman,
+}
+
+
+def measure(found: Labelled, names: Sequence[str]) -> Dict[str, float]:
+    """Metrics by name, times 100.
+
+    Raises:
+        UserError: if there are no labels, no rows, or a metric has another name.
+    """
+    if not found.labels:
+        raise UserError("without labels there is nothing to measure: predict a labelled set")
+    unknown = [name for name in names if name not in METRICS]
+    if unknown:
+        raise UserError(f"no metric {unknown[0]}: choose from {', '.join(METRICS)}")
+    return {name: 100 * METRICS[name](found.predictions, found.labels) for name in names}

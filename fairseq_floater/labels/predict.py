@@ -1,0 +1,118 @@
+"""The classes or scores that a fine-tuned model gives to every row of a data set."""
+
+from pathlib import Path
+from typing import Any, Iterator, List, Optional, Tuple
+
+import torch
+from fairseq import checkpoint_utils, utils
+
+from fairseq_floater.errors import UserError
+from fairseq_floater.files import write_text
+from fairseq_floater.labels.metrics import Labelled
+
+
+def predict(
+    checkpoint: Path,
+    data: Path,
+    subset: str,
+    out: Path,
+    max_tokens: int = 4096,
+    factor: float = 1.0,
+) -> Labelled:
+    """Write a table with the columns index, prediction and, where there are labels, label.
+
+    Without labels that is what GLUE takes as a submission. Classes have the names of the label
+    dictionary, whose order is that of their frequency in training.
+
+    Args:
+        checkpoint: of a model with a classification head.
+        data: binarised, as it was trained on.
+        subset: such as ``valid``.
+        out: file to write.
+        max_tokens: of a batch.
+        factor: of scores; 5 for STS-B, whose targets are a fifth of those published.
+
+    Raises:
+        UserError: if the checkpoint is of another task, or there is no such subset.
+    """
+    if not checkpoint.is_file():
+        raise UserError(f"no checkpoint at {checkpoint}: give the path of a checkpoint*.pt")
+    state = checkpoint_utils.load_checkpoint_to_cpu(str(checkpoint))
+    name = state["cfg"]["task"]["_name"]
+    if not str(name).endswith("sentence_prediction"):
+        raise UserError(f"{checkpoint} is of --task {name}, which has no classes")
+    if not (data / "input0" / f"{subset}.idx").is_file():
+        raise UserError(f"{data} has no {subset}: choose the name of a file in its input0")
+    (model,), _, task = checkpoint_utils.load_model_ensemble_and_task(
+        [str(checkpoint)], arg_overrides={"data": str(data)}, state=state
+    )
+    head = task.cfg.classification_head_name
+    task.load_dataset(subset)
+    on_gpu = torch.cuda.is_available()
+    model = model.eval().to("cuda" if on_gpu else "cpu")
+    found: List[Tuple[int, str, Optional[str]]] = []
+    for sample in _batches(task, subset, max_tokens):
+        sample = utils.move_to_cuda(sample) if on_gpu else sample
+        with torch.no_grad():
+            logits, _ = model(
+                **sample["net_input"], features_only=True, classification_head_name=head
+            )
+        target = sample.get("target")
+        predictions = _texts(task, logits, factor)
+        labels = [None] * len(logits) if target is None else _labels(task, target, factor)
+        found += zip(sample["id"].tolist(), predictions, labels)
+    found.sort()
+    return _write(out, found)
+
+
+def _batches(task: Any, subset: str, max_tokens: int) -> Iterator[Any]:
+    dataset = task.dataset(subset)
+    return task.get_batch_iterator(
+        dataset,
+        max_tokens=max_tokens,
+        max_positions=None,
+        required_batch_size_multiple=1,
+        disable_iterator_cache=True,
+    ).next_epoch_itr(shuffle=False)
+
+
+def _texts(task: Any, logits: torch.Tensor, factor: float) -> List[str]:
+    if task.cfg.regression_target:
+        return [f"{factor * score:.7g}" for score in logits.view(-1).tolist()]
+    return _names(task, logits.argmax(dim=1))
+
+
+def _labels(task: Any, target: torch.Tensor, factor: float) -> List[str]:
+    if task.cfg.regression_target:
+        return [f"{factor * score:.7g}" for score in target.view(-1).tolist()]
+    return _names(task, target.view(-1))
+
+
+def _names(task: Any, classes: torch.Tensor) -> List[str]:
+    dictionary = task.label_dictionary
+    return [dictionary[int(number) + dictionary.nspecial] for number in classes]
+
+
+def _write(out: Path, found: List[Tuple[int, str, Optional[str]]]) -> Labelled:
+    labelled = bool(found) and found[0][2] is not None
+    lines = ["index\tprediction" + "\tlabel" * labelled]
+    lines += ["\t".join(str(part) for part in row[: 2 + labelled]) for row in found]
+    write_text(out, "".join(f"{line}\n" for line in lines))
+    predictions = [prediction for _, prediction, _ in found]
+    return Labelled(predictions, [str(label) for *_, label in found] if labelled else None)
+
+
+def read_predictions(path: Path) -> Labelled:
+    """What ``predict`` wrote.
+
+    Raises:
+        UserError: if it is not there, or not such a table.
+    """
+    if not path.is_file():
+        raise UserError(f"no predictions at {path}: run floater predict first")
+    lines = path.read_text("utf-8").splitlines() or [""]
+    header, *rows = (line.split("\t") for line in lines)
+    if header[:2] != ["index", "prediction"] or any(len(row) != len(header) for row in rows):
+        raise UserError(f"{path} is no table of floater predict: delete it and predict again")
+    labels = [row[2] for row in rows] if header[2:] == ["label"] else None
+    return Labelled([row[1] for row in rows], labels)

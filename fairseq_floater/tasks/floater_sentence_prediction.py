@@ -1,0 +1,51 @@
+"""``--task floater_sentence_prediction``: fairseq's, with sentences of like length in a batch.
+
+fairseq's own only shuffles, so that a batch is as long as its longest sentence: on RTE that makes
+2.3 times as many tokens as there are.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from fairseq.data import BaseWrapperDataset, SortDataset
+from fairseq.tasks import register_task
+from fairseq.tasks.sentence_prediction import SentencePredictionConfig, SentencePredictionTask
+
+from fairseq_floater.errors import UserError
+
+
+@dataclass
+class FloaterSentencePredictionConfig(SentencePredictionConfig):
+    """Options of the task: fairseq's own."""
+
+
+@register_task("floater_sentence_prediction", dataclass=FloaterSentencePredictionConfig)
+class FloaterSentencePredictionTask(SentencePredictionTask):
+    """Classes of sentences or pairs, or scores of them; batches are shuffled, not what is in them.
+
+    Raises:
+        UserError: if a label of the data is not among those of the training set.
+    """
+
+    def load_dataset(self, split: str, combine: bool = False, **kwargs: Any) -> BaseWrapperDataset:
+        dataset = super().load_dataset(split, combine, **kwargs)
+        rows = dataset.dataset if isinstance(dataset, SortDataset) else dataset
+        self._require_known_labels(split, rows)
+        if isinstance(dataset, SortDataset):
+            # The last key counts most: by length, and in shuffled order where that is equal.
+            dataset = SortDataset(rows, sort_order=[*dataset.sort_order, rows.sizes[0]])
+        self.datasets[split] = dataset
+        return dataset
+
+    def _require_known_labels(self, split: str, rows: Any) -> None:
+        if self.cfg.regression_target or "target" not in rows.defn:
+            return
+        targets = rows.defn["target"]
+        for number in range(len(targets)):
+            label = int(targets[number])
+            if not 0 <= label < self.cfg.num_classes:
+                raise UserError(
+                    f"row {number + 1} of {split} in {self.cfg.data} has a label that is none of "
+                    f"the --num-classes {self.cfg.num_classes} of the training set: prepare the "
+                    "data anew"
+                )
