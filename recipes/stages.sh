@@ -90,7 +90,7 @@ corpus_id() {
 }
 
 train() {
-    local status=0 command wanted longest warm=()
+    local status=0 command wanted longest most warm=()
     if [ -n "$BASE" ]; then
         (ROW=$BASE FIRST=2 LAST=3 && run_row) || exit 1
         LR=$WARM_LR DURATION=("${WARM_DURATION[@]}") WARMUP=${WARM_WARMUP:-${WARMUP:-}}
@@ -117,9 +117,9 @@ train() {
         return
     fi
     longest=$({ cat "$RUN/train.done" 2>/dev/null || true; } | updates)
-    [ "${longest:-0}" -le "$(updates <<<"${DURATION[*]}")" ] || fail "$RUN was trained for up to" \
-        "$longest updates, $(updates <<<"${DURATION[*]}") are wanted: choose another --runs folder," \
-        "or delete it to train anew"
+    most=$(updates <<<"${DURATION[*]}") # nothing where epochs are what is wanted
+    [ "${longest:-0}" -le "${most:-${longest:-0}}" ] || fail "$RUN was trained for up to $longest" \
+        "updates, $most are wanted: choose another --runs folder, or delete it to train anew"
     # Once: on a full disk nothing would be left of what it says.
     if [ ! -s "$RUN/train.command" ]; then
         echo "$wanted" >"$RUN/train.command.part" && mv "$RUN/train.command"{.part,} ||

@@ -22,6 +22,8 @@ row floater-linear-initial16 $FLOATER --dynamics linear --initial-lr-scale 16
 row floater-initial16 $FLOATER --initial-lr-scale 16
 row floater-cross-on-rotary-initial16 $FLOATER --base-positions rotary --position-attention cross \
     --initial-lr-scale 16
+row floater-linear-cross-on-rotary-initial16 $FLOATER --base-positions rotary \
+    --position-attention cross --dynamics linear --initial-lr-scale 16
 row floater-rotation $FLOATER --position-injection rotation
 row floater-scores $FLOATER --position-injection scores
 row floater-cross $FLOATER --position-attention cross

@@ -1,0 +1,51 @@
+# The stages of a row that fine-tunes a pre-trained model; sourced by a protocol, after stages.sh,
+# whose stages prepare, train and report it takes. There is no average: the last checkpoint is the
+# row's, and none is chosen by the set it is scored on. Of a protocol these read, beside what
+# train does: MODEL, a folder of models; PREPARE_MODEL, the command that makes it; METRICS, and
+# FACTOR of scores.
+
+prepare() {
+    if [ -n "$DRY_RUN" ]; then
+        show "${PREPARE_MODEL[@]}"
+        show "${PREPARE[@]}"
+    else
+        mkdir -p "$(dirname "$DATA")" "$(dirname "$MODEL")"
+        (cd "$ROOT" && flock "$MODEL.lock" "${PREPARE_MODEL[@]}" && flock "$DATA.lock" "${PREPARE[@]}")
+    fi
+}
+
+# What the corpus and the model are, in a line.
+corpus_id() {
+    cat "$DATA"/bin/*/dict.txt "$DATA"/bin/*/train.* "$MODEL/base/model.pt" | sha256sum | cut -c 1-16
+}
+
+# By update, accuracy or whatever the criterion reports.
+progress() {
+    sed -un -e "s/.*train_inner.* loss=\([0-9.]*\),.*num_updates=\([0-9]*\),.*/  $ROW: update \2, loss \1/p" \
+        -e "s/.*valid on '\([a-z0-9]*\)' subset | \(.*\) | wps .*num_updates \([0-9]*\).*/  $ROW: \1 at update \3: \2/p"
+}
+
+average() {
+    echo "no average: the last checkpoint is the row's"
+}
+
+generate() {
+    local test
+    for test in "${TESTS[@]}"; do
+        step "predict.$test" "$RUN/train.done" "$RUN/predict.$test.tsv" \
+            floater predict "$RUN/checkpoint_last.pt" "$DATA/bin" --subset "$test" \
+            --factor "${FACTOR:-1}" --out "$RUN/predict.$test.tsv"
+    done
+}
+
+score() {
+    local number order tests
+    for number in "${!ROWS[@]}"; do [ "${ROWS[number]}" != "$ROW" ] || order=$number; done
+    tests=$(IFS=, && echo "${TESTS[*]}")
+    step "score.$EXPERIMENT" "$(newest "$RUN"/predict.*.done)" \
+        "$RUNS/$EXPERIMENT/$PAIR.$ROW.seed$SEED.json" \
+        floater score-labels "$RUN" --name "$EXPERIMENT/$PAIR/$ROW" --seed "$SEED" \
+        --checkpoint "$RUN/checkpoint_last.pt" --tests "$tests" --metrics "$METRICS" \
+        --order "$order" --out "$RUNS/$EXPERIMENT"
+    [ -n "$DRY_RUN" ] || cat "$RUN/score.$EXPERIMENT.log"
+}

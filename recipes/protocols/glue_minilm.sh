@@ -1,0 +1,36 @@
+# GLUE with a small pre-trained model: MiniLM, as data-prep/minilm.sh gets it. Optimizer, weight
+# decay, batch and warm-up share are those of fairseq's own configurations for RoBERTa; the learning
+# rate is that for models of this size (Wang et al. 2020), and five epochs are half of fairseq's.
+source "$RECIPES/finetuning.sh"
+ARCH=floater_roberta_minilm
+MODEL=$RUNS/models/minilm
+PREPARE_MODEL=(bash data-prep/minilm.sh --out "$MODEL")
+LR=5e-5 EPOCHS=5
+corpus() {
+    DATA=$RUNS/data/glue.$PAIR
+    PREPARE=(bash data-prep/glue.sh --task "$PAIR" --model "$MODEL/base" --out "$DATA")
+    TESTS=(valid) CLASSES=2 BATCH=16 FACTOR=1
+    case $PAIR in # training rows, metrics and, in the criterion, what they are called
+    cola) ROWS_OF_TASK=8551 METRICS=matthews REPORT=--report-mcc ;;
+    mrpc) ROWS_OF_TASK=3668 METRICS=accuracy,f1 REPORT=--report-acc-and-f1 ;;
+    rte) ROWS_OF_TASK=2490 METRICS=accuracy REPORT="" ;;
+    sts-b) ROWS_OF_TASK=5749 METRICS=pearson,spearman CLASSES=1 FACTOR=5 ;;
+    sst-2) ROWS_OF_TASK=67349 METRICS=accuracy BATCH=32 REPORT="" ;;
+    esac
+    [ "$PAIR" != sts-b ] || REPORT="--regression-target --report-pearson-and-spearman"
+    UPDATES=$(((ROWS_OF_TASK + BATCH - 1) / BATCH * EPOCHS))
+    DURATION=(--max-update "$UPDATES")
+}
+training() {
+    TRAIN=(
+        --task floater_sentence_prediction --criterion sentence_prediction $REPORT
+        --num-classes "$CLASSES" --init-token 0 --separator-token 2 --max-positions 512
+        --finetune-from-model "$MODEL/base/model.pt"
+        --dropout 0.1 --attention-dropout 0.1
+        --optimizer adam --adam-betas '(0.9, 0.98)' --adam-eps 1e-06 --weight-decay 0.1
+        --lr "$LR" --lr-scheduler polynomial_decay --total-num-update "$UPDATES"
+        --warmup-updates $((UPDATES * 6 / 100)) --batch-size "$BATCH" --max-tokens 4400
+        "${DURATION[@]}"
+    )
+}
+SAVE=(--no-epoch-checkpoints)

@@ -1,0 +1,7 @@
+# A pre-trained model with its own table of positions, and with FLOATER beside it (paper, 4.2).
+BASELINE=base
+row base --position-encoder learned --position-blocks input
+row floater --position-encoder floater --position-blocks all
+row floater-frozen --position-encoder floater --position-blocks all --freeze-position-encoder
+row floater-linear --position-encoder floater --position-blocks all --dynamics linear
+row rotary --position-encoder rotary --keep-input-positions
