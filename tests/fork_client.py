@@ -18,6 +18,7 @@ import sys
 
 TESTS = os.path.dirname(os.path.realpath(__file__))
 PLUGIN = os.path.join(os.path.dirname(TESTS), "fairseq_floater")
+OURS = ("floater", "pieces.py", "pytest_worker.py")
 
 
 def level(program, *arguments):
@@ -26,7 +27,7 @@ def level(program, *arguments):
     given = dict(zip(arguments, arguments[1:])).get("--user-dir", "")
     # fairseq-interactive reads what is typed through the plugin, which finds it running.
     ours = given and os.path.abspath(given) == PLUGIN and name != "fairseq-interactive"
-    return "plugin" if ours or name in ("floater", "pytest_worker.py") else "fairseq"
+    return "plugin" if ours or name in OURS else "fairseq"
 
 
 def ask(connection):

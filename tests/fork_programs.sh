@@ -10,10 +10,10 @@ fairseq-train() { forked fairseq-train "$@"; }
 fairseq-generate() { forked fairseq-generate "$@"; }
 floater() { forked floater "$@"; }
 
-# The scripts that import fairseq or sacremoses.
+# The scripts that import fairseq, the plugin or sacremoses.
 python() {
     case $1 in
-    */recipes/samples.py | */data-prep/moses.py) "$FORK_PYTHON" -IS "$FORK_CLIENT" "$@" ;;
+    */recipes/samples.py | */data-prep/moses.py | */data-prep/pieces.py) "$FORK_PYTHON" -IS "$FORK_CLIENT" "$@" ;;
     *) command python "$@" ;;
     esac
 }

@@ -20,6 +20,7 @@ import contextlib
 import copy
 import gc
 import importlib
+import inspect
 import logging
 import marshal
 import os
@@ -31,6 +32,7 @@ import threading
 import types
 import warnings
 import weakref
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,7 +61,11 @@ def import_plugin():
 
 
 def remember():
-    """Spare hydra what it does again for every configuration: to parse and copy all defaults."""
+    """Spare hydra what it does again for every configuration: to parse and copy all defaults.
+
+    And to read the source of whoever calls it.
+    """
+    from hydra._internal import utils
     from hydra.core.config_store import ConfigStore
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -68,6 +74,8 @@ def remember():
             parsed[rule] = parse(self, *rule)
         return copy.copy(parsed[rule])
 
+    # To see who calls, it needs no lines of source around each call, which are slow to find.
+    utils.inspect = types.SimpleNamespace(**{**vars(inspect), "stack": partial(inspect.stack, 0)})
     parsed, parse = {}, OverridesParser.parse_rule
     OverridesParser.parse_rule = parse_rule
     ConfigStore.__deepcopy__ = lambda self, memo: self  # what is loaded from it is copied then

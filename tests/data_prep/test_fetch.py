@@ -296,7 +296,7 @@ def test_packages_that_cannot_be_had(file, tmp_path):
 
 
 def test_mistakes_are_one_line(url, file, tmp_path):
-    wanted = "'ftp://x' is no address: begin it with http, https, file or apt: see --help"
+    wanted = "'ftp://x' is no address: begin it with http, https, file, apt or pip: see --help"
     fails(download("ftp://x", file), wanted, code=2)
     (tmp_path / "download").write_text("")
     message = f"{file.parent}: File exists: check that it can be read and written"
