@@ -131,7 +131,7 @@ class PositionedLayer:
                 continue
             if step_weights is not None and argument == "position_tracks":
                 for attention, weight in step_weights.items():
-                    bias = table[slices[attention]][: len(weight)]
+                    bias = table[slices[attention]].flatten()[: len(weight)]
                     acting[attention] = StepBiases(weight, bias)
                 continue
             parts = {attention: table[part] for attention, part in slices.items()}

@@ -19,8 +19,8 @@ class StepBiases(AttentionPositions):
     """Projects queries, keys and values at once, or queries alone.
 
     Args:
-        weight: (3, dim, dim), or (1, dim, dim) where keys and values are those of an earlier step.
-        bias: (3, dim), or (1, dim), with the projections' own biases added.
+        weight: (3 dim, dim), or (dim, dim) where keys and values are those of an earlier step.
+        bias: (3 dim,), or (dim,), with the projections' own biases added.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor):
@@ -34,11 +34,10 @@ class StepBiases(AttentionPositions):
         key: Optional[Tensor],
         value: Optional[Tensor],
     ) -> Tuple[Tensor, Optional[Tensor], Optional[Tensor]]:
+        joined = F.linear(query, self.weight, self.bias)  # (1, batch, 3 dim or dim)
         if key is None:
-            return F.linear(query, self.weight[0], self.bias[0]), None, None
-        # (1, batch, dim) by (3, dim, dim): each of the three in one piece.
-        joined = torch.baddbmm(self.bias.unsqueeze(1), query.expand(3, -1, -1), self.weight.mT)
-        q, k, v = joined.split(1)
+            return joined, None, None
+        q, k, v = joined.chunk(3, dim=2)
         return q, k, v
 
 
@@ -59,7 +58,7 @@ class DecodingSteps:
         self, blocks: Sequence[Dict[str, List[nn.Linear]]], projections: Sequence[nn.Linear]
     ):
         self.weights = [
-            {kind: torch.stack([p.weight for p in joined]) for kind, joined in block.items()}
+            {kind: torch.cat([p.weight for p in joined]) for kind, joined in block.items()}
             for block in blocks
         ]
         self.biases = torch.stack([projection.bias for projection in projections])
