@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Prepare a task of GLUE (Wang et al. 2019) for fine-tuning a pre-trained model.
 #
-#   bash data-prep/glue.sh --task rte --model runs/models/minilm
+#   bash data-prep/glue.sh --task rte --model runs/models/minilm/base
 #
 #   --task NAME        cola, sst-2, mrpc, qqp, sts-b, mnli, qnli or rte
 #   --model FOLDER     with the model's dict.txt and tokenizer.json, as floater convert leaves them

@@ -3,13 +3,10 @@
 from pathlib import Path
 from typing import Sequence
 
-from fairseq_floater.checkpoints.loading import load_model
-from fairseq_floater.errors import UserError
-from fairseq_floater.inspection.encoders import count_parameters
 from fairseq_floater.labels.metrics import measure
 from fairseq_floater.labels.predict import read_predictions
 from fairseq_floater.results.record import Record
-from fairseq_floater.results.training import read_training
+from fairseq_floater.results.run import unscored
 
 
 def score_labels(
@@ -37,25 +34,7 @@ def score_labels(
     Raises:
         UserError: if something is missing or does not fit.
     """
-    if name.count("/") != 2:
-        raise UserError(f"--name is {name!r}: give it as EXPERIMENT/TASK/ROW")
-    experiment, task, row = name.split("/")
-    training = read_training(run / "train.log")
-    _, config, model = load_model(checkpoint)
-    machine = training.pop("machine", "")
-    record = Record(
-        experiment=experiment,
-        pair=task,
-        row=row,
-        order=order,
-        seed=seed,
-        options=config.in_force(),
-        tests={},
-        signatures={},
-        training=training,
-        position_parameters=count_parameters(model),
-        machine=machine,
-    )
+    record, _ = unscored(run, name, checkpoint, order, seed)
     for test in tests:
         found = read_predictions(run / f"predict.{test}.tsv")
         record.tests[test] = {**measure(found, metrics), "rows": len(found.predictions)}

@@ -2,12 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Sequence, Tuple
 
 from fairseq_floater.checkpoints.loading import load_model
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import write_text
 from fairseq_floater.inspection.encoders import count_parameters, solver_errors
+from fairseq_floater.models.positioned import PositionedModel
 from fairseq_floater.results.generation import read_generation, read_lines
 from fairseq_floater.results.record import Record, references_path
 from fairseq_floater.results.scores import EvaluationSet, score, signatures, without_separator
@@ -43,13 +44,38 @@ def score_run(
     Raises:
         UserError: if something is missing or does not fit.
     """
+    record, model = unscored(run, name, checkpoint, order, seed)
+    corpus = _read_corpus(data)
+    record.signatures = signatures(corpus["lowercase"])
+    record.solver_errors = solver_errors(model)
+    for test in tests:
+        test_set = _read_test_set(data, corpus, test)
+        translations = read_generation(run / f"generate.{test}.log")
+        record.tests[test] = score(translations, test_set, edges, compound_split)
+        reference = references_path(out, record.pair, test)
+        write_text(reference, "".join(f"{line}\n" for line in test_set.reference))
+    record.write(out)
+    return record
+
+
+def unscored(
+    run: Path, name: str, checkpoint: Path, order: int, seed: int
+) -> Tuple[Record, PositionedModel]:
+    """The record of a run without scores, what was trained and what it cost, and its model.
+
+    Args:
+        run: holds ``train.log``.
+        name: EXPERIMENT/PAIR/ROW.
+        checkpoint, order, seed: as for ``score_run``.
+
+    Raises:
+        UserError: if something is missing or does not fit.
+    """
     if name.count("/") != 2:
         raise UserError(f"--name is {name!r}: give it as EXPERIMENT/PAIR/ROW")
     experiment, pair, row = name.split("/")
-    corpus = _read_corpus(data)
     training = read_training(run / "train.log")
     _, config, model = load_model(checkpoint)
-    machine = training.pop("machine", "")
     record = Record(
         experiment=experiment,
         pair=pair,
@@ -58,20 +84,12 @@ def score_run(
         seed=seed,
         options=config.in_force(),
         tests={},
-        signatures=signatures(corpus["lowercase"]),
+        signatures={},
+        machine=training.pop("machine", ""),
         training=training,
-        solver_errors=solver_errors(model),
         position_parameters=count_parameters(model),
-        machine=machine,
     )
-    for test in tests:
-        test_set = _read_test_set(data, corpus, test)
-        translations = read_generation(run / f"generate.{test}.log")
-        record.tests[test] = score(translations, test_set, edges, compound_split)
-        reference = references_path(out, pair, test)
-        write_text(reference, "".join(f"{line}\n" for line in test_set.reference))
-    record.write(out)
-    return record
+    return record, model
 
 
 def parse_edges(text: str) -> List[int]:
