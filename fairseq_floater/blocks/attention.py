@@ -10,6 +10,12 @@ from torch.nn import functional as F
 
 from fairseq_floater.blocks.seam import NEUTRAL, AttentionPositions
 
+#: numbers of float32 in the longest vector of a processor
+VECTOR = 16
+
+#: so many logits that filling up vectors takes less time than it saves
+MANY = 512
+
 
 class PositionedAttention(MultiheadAttention):
     """The same parameters, state keys, cache and results as fairseq's, and positions in between.
@@ -155,7 +161,7 @@ class PositionedAttention(MultiheadAttention):
         logits = self._logits(q, k, mask)
         if logits.dtype in (torch.float16, torch.bfloat16):
             logits = logits.float()
-        weights = logits.softmax(dim=-1)
+        weights = _softmax(logits)
         dropped = weights.to(v.dtype)
         if rate := self._dropout_rate():
             dropped = F.dropout(dropped, rate)
@@ -169,6 +175,19 @@ class PositionedAttention(MultiheadAttention):
 
     def set_beam_size(self, beam_size: int) -> None:
         """Every hypothesis keeps keys of its own; fairseq's BART can share them."""
+
+
+def _softmax(logits: Tensor) -> Tensor:
+    """Over the last dimension of (batch, heads, target, source).
+
+    torch computes rows that do not fill a vector of the processor number by number, which was seen
+    to take five times as long. So the steps of a decoding fill them up.
+    """
+    batch, heads, target, source = logits.shape
+    short = target == 1 and source < VECTOR
+    if not short or logits.device.type != "cpu" or batch * heads * source < MANY:
+        return logits.softmax(dim=-1)
+    return F.pad(logits, (0, VECTOR - source), value=float("-inf")).softmax(dim=-1)[..., :source]
 
 
 def _with_earlier(
@@ -203,7 +222,7 @@ def _merged(
     """One mask, that broadcasts to (batch, heads, target, source): true where hidden, or added."""
     hidden = None
     if key_padding_mask is not None and key_padding_mask.dim() > 0:
-        hidden = key_padding_mask.bool()[:, None, None, :]
+        hidden = key_padding_mask.bool()[:, None, None]
     added = attn_mask if scores is None or attn_mask is None else scores + attn_mask
     added = scores if added is None else added
     if hidden is None or added is None:

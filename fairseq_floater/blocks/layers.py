@@ -15,7 +15,6 @@ from fairseq_floater.blocks.attention import PositionedAttention
 from fairseq_floater.blocks.forms import Form, form_of
 from fairseq_floater.blocks.places import look_up_masked
 from fairseq_floater.blocks.seam import NEUTRAL, AttentionPositions, Together
-from fairseq_floater.blocks.steps import StepBiases
 from fairseq_floater.blocks.tracks import CROSS, JOINT, SELF, track_slices
 from fairseq_floater.encoders import EncoderOptions
 
@@ -94,20 +93,19 @@ class PositionedLayer:
             **kind,
         )
 
-    def biased_projections(self, argument: str = "position_tracks") -> List[nn.Linear]:
-        """The projections that this block's tracks are for, in the order of the tracks."""
-        found: List[nn.Linear] = []
-        for kind in self.forms[argument].slices:
-            attention = self.encoder_attn if kind == CROSS else self.self_attn
-            names = ("k_proj", "v_proj") if kind == JOINT else ("q_proj", "k_proj", "v_proj")
-            found += [getattr(attention, name) for name in names]
-        return found
+    def step_projections(self) -> Dict[str, Tuple[List[nn.Linear], int]]:
+        """By attention: the projections that have biases, in the order of the tracks.
 
-    def step_projections(self) -> Dict[str, List[nn.Linear]]:
-        """The projections that a later step of a decoding makes with biases, by attention."""
-        slices, a = self.forms["position_tracks"].slices, self.self_attn
-        joined = {SELF: [a.q_proj, a.k_proj, a.v_proj]} if SELF in slices else {}
-        return {**joined, CROSS: [self.encoder_attn.q_proj]} if CROSS in slices else joined
+        And how many of them, the first ones, a later step of a decoding makes. Keys and values of
+        the source are kept from the first step.
+        """
+        cross = self.encoder_attn if CROSS in self.attentions else None
+        known = {
+            SELF: (projections(self.self_attn, "qkv"), 3),
+            JOINT: (projections(self.self_attn, "kv"), 0),
+            CROSS: (projections(cross, "qkv"), 1),
+        }
+        return {attention: known[attention] for attention in self.forms["position_tracks"].slices}
 
     def _inject(
         self,
@@ -115,7 +113,7 @@ class PositionedLayer:
         tracks: Mapping[str, Optional[Tensor]],
         rows: Optional[Tensor],
         source_rows: Optional[Tensor],
-        step_weights: Optional[Mapping[str, Tensor]],
+        step_positions: Optional[Mapping[str, AttentionPositions]],
     ) -> Tensor:
         """Have attention use the positions, or add the vectors to ``x`` (length, batch, dim).
 
@@ -124,15 +122,10 @@ class PositionedLayer:
         vectors = tracks["position_tracks"]
         if vectors is not None and "position_tracks" not in self.forms:
             return x + look_up_masked(vectors[0], rows, x)
-        acting: Dict[str, AttentionPositions] = {}
+        acting: Dict[str, AttentionPositions] = dict(step_positions or {})
         for argument, (form, slices) in self.forms.items():
             table = tracks[argument]
             if table is None:
-                continue
-            if step_weights is not None and argument == "position_tracks":
-                for attention, weight in step_weights.items():
-                    bias = table[slices[attention]].flatten()[: len(weight)]
-                    acting[attention] = StepBiases(weight, bias)
                 continue
             parts = {attention: table[part] for attention, part in slices.items()}
             for attention, positions in form.in_attention(parts, rows, source_rows).items():
@@ -210,12 +203,12 @@ class PositionedDecoderLayer(PositionedLayer, TransformerDecoderLayerBase):
         base_tracks: Optional[Tensor] = None,
         rows: Optional[Tensor] = None,
         source_rows: Optional[Tensor] = None,
-        step_weights: Optional[Dict[str, Tensor]] = None,
+        step_positions: Optional[Dict[str, AttentionPositions]] = None,
         **kwargs: Any,
     ) -> Any:
         tracks = {"position_tracks": position_tracks, "base_tracks": base_tracks}
         try:
-            x = self._inject(x, tracks, rows, source_rows, step_weights)
+            x = self._inject(x, tracks, rows, source_rows, step_positions)
             x, *rest = super().forward(x, *args, **kwargs)
         finally:
             self._release()
@@ -226,6 +219,11 @@ class PositionedDecoderLayer(PositionedLayer, TransformerDecoderLayerBase):
             # target is one token long, nothing reads a pad, and zeros do no harm.)
             x = x.masked_fill(pads.t().unsqueeze(-1), 0.0)
         return (x, *rest)
+
+
+def projections(attention: Optional[MultiheadAttention], letters: str) -> List[nn.Linear]:
+    """Some of an attention's projections, by the first letters of their names; none without it."""
+    return [] if attention is None else [getattr(attention, f"{x}_proj") for x in letters]
 
 
 def decoder_attentions(cfg: Any, no_encoder_attn: bool) -> Tuple[str, ...]:

@@ -18,7 +18,7 @@ from fairseq_floater.blocks.places import (
     sentence_times,
     token_numbers,
 )
-from fairseq_floater.blocks.steps import DecodingSteps
+from fairseq_floater.blocks.steps import DecodingSteps, StepBiases
 from fairseq_floater.blocks.tracks import block_tracks
 from fairseq_floater.encoders import (
     LearnedEncoder,
@@ -246,22 +246,20 @@ class PositionedStack:
             else:
                 table = form.read(encoder, reading, unchanged)
             if argument == "position_tracks" and self.biased and reading.rows.own is None:
-                table = self._step_table(table, arguments)
+                for block, positions in zip(arguments, self._step_positions(table[:, 0])):
+                    block["step_positions"] = positions
+                continue
             per_block = len(self.track_names(self.options.uses[part]))
             for block, tracks in zip(arguments, table.split(per_block)):
                 block[argument] = tracks
         return arguments
 
-    def _step_table(self, table: Tensor, arguments: List[Dict[str, Any]]) -> Tensor:
-        """The biases (tracks, dim) of a later step, and to each block the weights they go with."""
+    def _step_positions(self, vectors: Tensor) -> List[Dict[str, StepBiases]]:
+        """Of each block, at the position of a later step, whose vectors are (tracks, dim)."""
         if self._steps is None:
             layers = self._positioned_layers[: len(self.blocks)]
-            projections = [p for layer in layers for p in layer.biased_projections()]
-            joined = [layer.step_projections() for layer in layers]
-            self._steps = DecodingSteps(joined, projections)
-        for block, weights in zip(arguments, self._steps.weights):
-            block["step_weights"] = weights
-        return self._steps.with_own_biases(table[:, 0])
+            self._steps = DecodingSteps([layer.step_projections() for layer in layers])
+        return self._steps.at(vectors)
 
     def _is_later(self, incremental_state: Optional[Dict[str, Any]]) -> bool:
         """Whether this stack has made a step of the decoding already, and kept its keys."""

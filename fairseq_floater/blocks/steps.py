@@ -4,7 +4,7 @@ Biases of the position and those of the projections are then one vector, and que
 values one product: a step costs what it costs without positions.
 """
 
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 from fairseq.modules import MultiheadAttention
@@ -45,24 +45,31 @@ class DecodingSteps:
     """What the steps of one decoding share.
 
     Args:
-        attentions: of each block, by kind: those whose queries, keys and values have biases, or
-            whose queries have, in the order of the tracks.
-        projections: that the tracks are for, in order.
-
-    Attributes:
-        weights: of each block, by attention, see ``StepBiases``.
-        biases: (tracks, dim), of the projections themselves.
+        blocks: of each block, by attention: the projections that its tracks are for, in their
+            order, and how many of them a step makes: all of self-attention's, and of
+            cross-attention's the first, that of the queries.
     """
 
-    def __init__(
-        self, blocks: Sequence[Dict[str, List[nn.Linear]]], projections: Sequence[nn.Linear]
-    ):
-        self.weights = [
-            {kind: torch.cat([p.weight for p in joined]) for kind, joined in block.items()}
-            for block in blocks
-        ]
-        self.biases = torch.stack([projection.bias for projection in projections])
+    def __init__(self, blocks: Sequence[Mapping[str, Tuple[List[nn.Linear], int]]]):
+        found = [joined for block in blocks for joined, _ in block.values()]
+        self.biases = torch.stack([p.bias for joined in found for p in joined])
+        dim = self.biases.size(1)
+        # The biases follow each other; of each attention those that a step makes, then the rest.
+        self._sizes: List[int] = []
+        self._weights: List[Dict[str, Optional[Tensor]]] = []
+        for block in blocks:
+            weights: Dict[str, Optional[Tensor]] = {}
+            for attention, (joined, made) in block.items():
+                self._sizes += [made * dim, (len(joined) - made) * dim]
+                weights[attention] = torch.cat([p.weight for p in joined[:made]]) if made else None
+            self._weights.append(weights)
 
-    def with_own_biases(self, vectors: Tensor) -> Tensor:
-        """The whole biases (tracks, dim), from those of the position (tracks, dim)."""
-        return (self.biases + in_dtype(vectors, self.biases.dtype)).to(self.biases.dtype)
+    def at(self, vectors: Tensor) -> List[Dict[str, StepBiases]]:
+        """The positions of each block, by attention, at a step's vectors (tracks, dim)."""
+        biases = self.biases + in_dtype(vectors, self.biases.dtype)
+        made = iter(biases.flatten().split(self._sizes)[::2])
+        blocks = []
+        for weights in self._weights:
+            pairs = [(attention, weight, next(made)) for attention, weight in weights.items()]
+            blocks.append({a: StepBiases(w, bias) for a, w, bias in pairs if w is not None})
+        return blocks

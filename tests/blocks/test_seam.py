@@ -98,6 +98,22 @@ def test_neutral_cross_attention_is_fairseqs(weights):
                 torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-6)
 
 
+@pytest.mark.parametrize("length", [1, 5, 15, 16, 17])
+def test_a_step_of_many_sentences_is_fairseqs(length):
+    """Rows shorter than a vector of the processor are filled up there."""
+    ours, stock = pair(encoder_decoder_attention=True)
+    source = torch.randn(length, 300, DIM, generator=torch.Generator().manual_seed(1))
+    pads = torch.arange(length) >= torch.arange(300)[:, None] % length + 1
+    x = source.flip(0)[:1]
+    for weights in WEIGHTS:
+        options = {"key_padding_mask": pads, "static_kv": True, **weights}
+        results = [m(x, source, source, incremental_state={}, **options) for m in (ours, stock)]
+        for a, b in zip(*results):
+            assert (a is None) == (b is None)
+            if b is not None:
+                torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-6)
+
+
 def test_neutral_attention_over_given_keys_is_fairseqs():
     """As where self-attention reads source and target together."""
     ours, stock = pair()
