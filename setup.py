@@ -68,6 +68,7 @@ setup(
             "pytest-xdist>=3.8",
             "ruff>=0.6",
             "setuptools>=77",  # builds the wheel that a test installs
+            "torchmetrics>=1.9",
         ],
         "docs": [
             "mkdocs>=1.6,<2",

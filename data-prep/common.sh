@@ -57,6 +57,16 @@ require_whole() {
         fail "$(flag_of "$1") must be a whole number >= $2, got ${!1:-nothing}"
 }
 
+# require_model: MODEL is the folder of a pre-trained model; sets it to an absolute path.
+require_model() {
+    local file
+    [ -n "$MODEL" ] || fail "--model is needed: the folder of a pre-trained model, see --help"
+    for file in dict.txt tokenizer.json; do
+        [ -f "$MODEL/$file" ] || fail "--model $MODEL has no $file: make it with floater convert"
+    done
+    MODEL=$(cd "$MODEL" && pwd)
+}
+
 # open_out FOLDER CORPUS: make the folder, which one run at a time may fill; sets OUT, its absolute
 # path, and DOWNLOAD.
 open_out() {

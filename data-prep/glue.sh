@@ -22,11 +22,7 @@ parse_options TASK MODEL OUT TRAIN_ROWS WORKERS CHECKSUMS -- "$@"
 require_choice TASK cola sst-2 mrpc qqp sts-b mnli qnli rte
 require_whole TRAIN_ROWS 0
 require_whole WORKERS 1
-[ -n "$MODEL" ] || fail "--model is needed: the folder of a pre-trained model, see --help"
-for file in dict.txt tokenizer.json; do
-    [ -f "$MODEL/$file" ] || fail "--model $MODEL has no $file: make it with floater convert"
-done
-MODEL=$(cd "$MODEL" && pwd)
+require_model
 setup_environment
 open_out "${OUT:-$ROOT/runs/data/glue.$TASK}" glue
 

@@ -20,6 +20,8 @@ COMMANDS = (
     "score",
     "predict",
     "score-labels",
+    "answer",
+    "score-answers",
     "report",
 )
 

@@ -1,8 +1,9 @@
 # The stages of a row that fine-tunes a pre-trained model; sourced by a protocol, after stages.sh,
 # whose stages prepare, train and report it takes. There is no average: the last checkpoint is the
 # row's, and none is chosen by the set it is scored on. Of a protocol these read, beside what
-# train does: MODEL, a folder of models; PREPARE_MODEL, the command that makes it; METRICS, and
-# FACTOR of scores.
+# train does: MODEL, a folder of models; PREPARE_MODEL, the command that makes it; the function
+# prediction TEST, which sets the command PREDICTION and MADE, what it writes; and SCORING, a command
+# without what it is told for every row.
 
 prepare() {
     if [ -n "$DRY_RUN" ]; then
@@ -16,7 +17,10 @@ prepare() {
 
 # What the corpus and the model are, in a line.
 corpus_id() {
-    cat "$DATA"/bin/*/dict.txt "$DATA"/bin/*/train.* "$MODEL/base/model.pt" | sha256sum | cut -c 1-16
+    (
+        shopt -s nullglob # inputs may have folders of their own
+        cat "$DATA"/bin/{*/,}dict*.txt "$DATA"/bin/{*/,}train.* "$MODEL/base/model.pt"
+    ) | sha256sum | cut -c 1-16
 }
 
 # By update, accuracy or whatever the criterion reports.
@@ -32,9 +36,8 @@ average() {
 generate() {
     local test
     for test in "${TESTS[@]}"; do
-        step "predict.$test" "$RUN/train.done" "$RUN/predict.$test.tsv" \
-            floater predict "$RUN/checkpoint_last.pt" "$DATA/bin" --subset "$test" \
-            --factor "${FACTOR:-1}" --out "$RUN/predict.$test.tsv"
+        prediction "$test"
+        step "predict.$test" "$RUN/train.done" "$MADE" "${PREDICTION[@]}"
     done
 }
 
@@ -44,8 +47,8 @@ score() {
     tests=$(IFS=, && echo "${TESTS[*]}")
     step "score.$EXPERIMENT" "$(newest "$RUN"/predict.*.done)" \
         "$RUNS/$EXPERIMENT/$PAIR.$ROW.seed$SEED.json" \
-        floater score-labels "$RUN" --name "$EXPERIMENT/$PAIR/$ROW" --seed "$SEED" \
-        --checkpoint "$RUN/checkpoint_last.pt" --tests "$tests" --metrics "$METRICS" \
-        --order "$order" --out "$RUNS/$EXPERIMENT"
+        "${SCORING[@]}" --name "$EXPERIMENT/$PAIR/$ROW" --seed "$SEED" \
+        --checkpoint "$RUN/checkpoint_last.pt" --tests "$tests" --order "$order" \
+        --out "$RUNS/$EXPERIMENT"
     [ -n "$DRY_RUN" ] || cat "$RUN/score.$EXPERIMENT.log"
 }

@@ -23,7 +23,7 @@ FLOORS = [
     ["checkpoints"],
     ["inspection"],
     ["results"],
-    ["labels", "tasks"],
+    ["understanding", "tasks"],
     ["hooks"],
     ["commands"],
     ["cli"],

@@ -19,7 +19,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from fairseq_floater.labels.predict import predict
+    from fairseq_floater.understanding.classes import predict
 
     found = predict(args.checkpoint, args.data, args.subset, args.out, args.max_tokens, args.factor)
     print(f"{args.out}: {len(found.predictions):,} rows")

@@ -15,8 +15,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from fairseq_floater.labels.report import of_labels, report_labels
     from fairseq_floater.results.report import report
+    from fairseq_floater.understanding.report import of_labels, report_labels
 
     if of_labels(args.folder):
         report_labels(args.folder, args.out, args.baseline, args.title)

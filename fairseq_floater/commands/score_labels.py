@@ -19,18 +19,14 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from fairseq_floater.labels.run import score_labels
+    from fairseq_floater.understanding.run import read_and_score_labels, record_tests
 
-    record = score_labels(
-        args.run,
-        args.out,
-        args.name,
-        args.checkpoint,
-        args.tests.split(","),
-        args.metrics.split(","),
-        args.order,
-        args.seed,
-    )
-    for test, scores in record.tests.items():
-        shown = ", ".join(f"{name} {value:.1f}" for name, value in scores.items() if name != "rows")
+    metrics = args.metrics.split(",")
+    tests = {
+        test: read_and_score_labels(args.run / f"predict.{test}.tsv", metrics)
+        for test in args.tests.split(",")
+    }
+    record_tests(args.run, args.out, args.name, args.checkpoint, tests, args.order, args.seed)
+    for test, scores in tests.items():
+        shown = ", ".join(f"{name} {scores[name]:.1f}" for name in metrics)
         print(f"{test}: {shown} of {scores['rows']:,} rows")

@@ -1,5 +1,6 @@
 """Criterions: what a training minimises."""
 
+from fairseq_floater.criterions.answer_span import AnswerSpan
 from fairseq_floater.criterions.floater_cross_entropy import FloaterCrossEntropy
 
-__all__ = ["FloaterCrossEntropy"]
+__all__ = ["AnswerSpan", "FloaterCrossEntropy"]

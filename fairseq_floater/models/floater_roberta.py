@@ -9,12 +9,14 @@ import torch
 from fairseq.models import register_model
 from fairseq.models.roberta.model import RobertaEncoder, RobertaModel
 from fairseq.modules.transformer_sentence_encoder import init_bert_params
-from torch import nn
+from torch import Tensor, nn
 
 from fairseq_floater.blocks.stacks import FloaterEncoderStack, PositionedStack
+from fairseq_floater.criterions.answer_span import SPAN_HEAD
 from fairseq_floater.models.config import validate
 from fairseq_floater.models.positioned import PositionedModel
 from fairseq_floater.models.roberta_config import FloaterRobertaConfig
+from fairseq_floater.models.span_head import build_span_head, without_span_head
 
 #: standard deviation of BERT's weights, and of its table of positions, at the start
 BERT_STD = 0.02
@@ -45,6 +47,18 @@ class FloaterRobertaModel(PositionedModel, RobertaModel):
 
     def stacks(self) -> Dict[str, PositionedStack]:
         return {"encoder.sentence_encoder": self.encoder.sentence_encoder}
+
+    def register_span_head(self) -> None:
+        """Have a head of answers, by which ``forward`` gives (batch, length, 2)."""
+        self.classification_heads[SPAN_HEAD] = build_span_head(self.args.encoder_embed_dim)
+
+    def upgrade_state_dict_named(self, state_dict: Dict[str, Tensor], name: str) -> None:
+        """As fairseq's, which fills in heads that are new, and also with a head of answers."""
+        prefix = f"{name}." if name else ""
+        spans = without_span_head(state_dict, f"{prefix}classification_heads.{SPAN_HEAD}.")
+        super().upgrade_state_dict_named(state_dict, name)
+        if SPAN_HEAD in self.classification_heads:
+            state_dict.update(spans)
 
     @classmethod
     def add_args(cls, parser: argparse.ArgumentParser) -> None:

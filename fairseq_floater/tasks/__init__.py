@@ -1,5 +1,6 @@
-"""Tasks of fairseq's with what they lack."""
+"""Tasks that fairseq has not, or that lack something there."""
 
+from fairseq_floater.tasks.floater_question_answering import QuestionAnsweringTask
 from fairseq_floater.tasks.floater_sentence_prediction import FloaterSentencePredictionTask
 
-__all__ = ["FloaterSentencePredictionTask"]
+__all__ = ["FloaterSentencePredictionTask", "QuestionAnsweringTask"]

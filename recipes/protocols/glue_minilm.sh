@@ -33,4 +33,12 @@ training() {
         "${DURATION[@]}"
     )
 }
+prediction() {
+    MADE=$RUN/predict.$1.tsv
+    PREDICTION=(
+        floater predict "$RUN/checkpoint_last.pt" "$DATA/bin" --subset "$1"
+        --factor "$FACTOR" --out "$MADE"
+    )
+    SCORING=(floater score-labels "$RUN" --metrics "$METRICS")
+}
 SAVE=(--no-epoch-checkpoints)

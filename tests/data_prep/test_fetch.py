@@ -185,6 +185,16 @@ def test_a_mirror_is_tried_first(site, url, file, tmp_path):
         file.unlink()
 
 
+def test_a_mirror_may_have_another_name(site, url, file, tmp_path):
+    place = tmp_path / "mirror/there.org/other.tgz"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(CONTENT)
+    options = ["--mirrored", "there.org/other.tgz"]
+    mirror = tmp_path / "mirror"
+    assert str(place) in succeeds(download(url, file, *options, DATA_MIRROR=mirror))
+    assert is_there(file) and site.requests == []
+
+
 def test_a_mirror_without_the_file(site, url, file, tmp_path):
     for mirror in (tmp_path, site.address + "/mirror"):
         done = download(url, file, DATA_MIRROR=mirror)

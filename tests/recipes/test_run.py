@@ -70,7 +70,7 @@ def test_every_row_can_be_shown_and_is_what_fairseq_takes(experiment):
     done = run(experiment, "--dry-run")
     assert done.returncode == 0, done.stderr
     assert str(ROOT) not in done.stdout
-    assert "--max-len-b" in done.stdout or "floater predict" in done.stdout
+    assert "--max-len-b" in done.stdout or "--finetune-from-model" in done.stdout
     for row in rows:
         name, seed = row.split()
         stages = re.findall(rf"^\[.*\] {name}, seed {seed}: (\w+)", done.stdout, re.MULTILINE)

@@ -15,10 +15,10 @@ from pretrained import AS_IT_WAS, INNER, LAYERS, LINES, POSITIONS, WIDTH, write_
 from fairseq_floater.checkpoints.convert import convert_huggingface
 from fairseq_floater.data import PieceTokenizer
 from fairseq_floater.errors import UserError
-from fairseq_floater.labels.metrics import METRICS, Labelled, measure
-from fairseq_floater.labels.predict import read_predictions
-from fairseq_floater.labels.report import of_labels, report_labels
 from fairseq_floater.results.record import Record
+from fairseq_floater.understanding.classes import read_predictions
+from fairseq_floater.understanding.metrics import METRICS, Labelled, measure
+from fairseq_floater.understanding.report import of_labels, report_labels
 
 ROWS = {"train": 40, "valid": 14, "test": 6}
 TASK = ["--task", "floater_sentence_prediction", "--criterion", "sentence_prediction"]

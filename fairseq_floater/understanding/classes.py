@@ -1,14 +1,14 @@
 """The classes or scores that a fine-tuned model gives to every row of a data set."""
 
 from pathlib import Path
-from typing import Any, Iterator, List, Optional, Tuple
+from typing import Any, List, Optional, Tuple
 
 import torch
-from fairseq import checkpoint_utils, utils
 
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import write_text
-from fairseq_floater.labels.metrics import Labelled
+from fairseq_floater.understanding.fine_tuned import FineTuned
+from fairseq_floater.understanding.metrics import Labelled
 
 
 def predict(
@@ -35,24 +35,14 @@ def predict(
     Raises:
         UserError: if the checkpoint is of another task, or there is no such subset.
     """
-    if not checkpoint.is_file():
-        raise UserError(f"no checkpoint at {checkpoint}: give the path of a checkpoint*.pt")
-    state = checkpoint_utils.load_checkpoint_to_cpu(str(checkpoint))
-    name = state["cfg"]["task"]["_name"]
-    if not str(name).endswith("sentence_prediction"):
-        raise UserError(f"{checkpoint} is of --task {name}, which has no classes")
+    tuned = FineTuned.load(checkpoint, data, lambda n: n.endswith("sentence_prediction"), "classes")
     if not (data / "input0" / f"{subset}.idx").is_file():
         raise UserError(f"{data} has no {subset}: choose the name of a file in its input0")
-    (model,), _, task = checkpoint_utils.load_model_ensemble_and_task(
-        [str(checkpoint)], arg_overrides={"data": str(data)}, state=state
-    )
-    head = task.cfg.classification_head_name
+    model, task = tuned
     task.load_dataset(subset)
-    on_gpu = torch.cuda.is_available()
-    model = model.eval().to("cuda" if on_gpu else "cpu")
+    head = task.cfg.classification_head_name
     found: List[Tuple[int, str, Optional[str]]] = []
-    for sample in _batches(task, subset, max_tokens):
-        sample = utils.move_to_cuda(sample) if on_gpu else sample
+    for sample in tuned.batches(subset, max_tokens):
         with torch.no_grad():
             logits, _ = model(
                 **sample["net_input"], features_only=True, classification_head_name=head
@@ -63,17 +53,6 @@ def predict(
         found += zip(sample["id"].tolist(), predictions, labels)
     found.sort()
     return _write(out, found)
-
-
-def _batches(task: Any, subset: str, max_tokens: int) -> Iterator[Any]:
-    dataset = task.dataset(subset)
-    return task.get_batch_iterator(
-        dataset,
-        max_tokens=max_tokens,
-        max_positions=None,
-        required_batch_size_multiple=1,
-        disable_iterator_cache=True,
-    ).next_epoch_itr(shuffle=False)
 
 
 def _texts(task: Any, logits: torch.Tensor, factor: float) -> List[str]:

@@ -2,14 +2,17 @@
 
 from pathlib import Path
 from statistics import mean, median, stdev
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 
 from scipy.stats import ttest_ind
 
 from fairseq_floater.files import write_text
-from fairseq_floater.labels.metrics import METRICS
 from fairseq_floater.results.record import Record, read_records
 from fairseq_floater.results.report import markdown, require_row
+from fairseq_floater.understanding.metrics import METRICS
+
+#: metrics that are listed beside those that make a task's figure
+BESIDE = ("exact", "HasAns_f1", "HasAns_exact", "NoAns_f1", "best_f1", "best_exact")
 
 Scores = Dict[Tuple[str, str], Dict[str, List[float]]]  #: by (task, test), by row, one a seed
 
@@ -23,9 +26,9 @@ def of_labels(folder: Path) -> bool:
 def report_labels(folder: Path, out: Path, baseline: Optional[str] = None, title: str = "") -> None:
     """Write ``out``.md.
 
-    A task's figure is the mean of its metrics, as GLUE's is; its median over seeds stands first,
-    then the standard deviation, as in the paper's tables. With a baseline, p is that of Welch's
-    two-sided t-test between the seeds of a row and those of the baseline.
+    A task's figure is the mean of its metrics, as GLUE's is, and of SQuAD F1; its median over seeds
+    stands first, then the standard deviation, as in the paper's tables. With a baseline, p is that
+    of Welch's two-sided t-test between the seeds of a row and those of the baseline.
 
     Args:
         folder: of records of one experiment.
@@ -47,14 +50,17 @@ def report_labels(folder: Path, out: Path, baseline: Optional[str] = None, title
     parts.append(_cost(records, rows))
     notes = [f"- trained on: {record.machine}" for record in records if record.machine]
     notes.append(
-        "- a cell: median over seeds of the mean of the task's metrics ± deviation (seeds)"
+        "- a cell: median over seeds of the mean of the task's metrics, and of SQuAD F1, "
+        "± deviation (seeds)"
     )
     parts.append("\n".join(dict.fromkeys(notes)))
     write_text(out.with_name(out.name + ".md"), "\n\n".join(parts) + "\n")
 
 
-def _metrics_of(record: Record, test: str) -> Dict[str, float]:
-    return {name: record.tests[test][name] for name in METRICS if name in record.tests[test]}
+def _metrics_of(
+    record: Record, test: str, names: Iterable[str] = tuple(METRICS)
+) -> Dict[str, float]:
+    return {name: record.tests[test][name] for name in names if name in record.tests[test]}
 
 
 def _scores(records: Sequence[Record]) -> Scores:
@@ -109,7 +115,7 @@ def _metrics(records: Sequence[Record]) -> str:
     found: Dict[Tuple[str, ...], List[float]] = {}
     for record in records:
         for test in record.tests:
-            for name, value in _metrics_of(record, test).items():
+            for name, value in _metrics_of(record, test, (*METRICS, *BESIDE)).items():
                 key = (_heading(record.pair, test), record.row, name)
                 found.setdefault(key, []).append(value)
     body = [

@@ -1,0 +1,155 @@
+"""Turn published questions about passages into the splits of a corpus, in SQuAD's own layout.
+
+    python data-prep/squad.py 1.1 download --out data
+
+writes data/{train,valid}.json, and test.json where the corpus has a test set.  Questions with a
+fault, such as an answer that is not where it should be, are left out, counted and named.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stages import Parser, UserError, report_errors, write
+
+from fairseq_floater import errors
+from fairseq_floater.data import faults, parse_squad
+
+HALF, XQUAD = "dev-v2.0.subset-cs224n.json", "dev-v1.1.subset-xquad.json"
+HELD_OUT = 4  # every fourth article of the half, by their titles
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Of a file, the questions that ``keep`` keeps, of article, paragraph and question."""
+
+    file: str
+    keep: Callable[[Json, Json, Json], bool] = lambda *_: True
+
+
+def read(path: Path) -> Json:
+    """The content of a file, if it is laid out as SQuAD's."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"no {path}: run data-prep/squad.sh, which gets it") from None
+    try:
+        parse_squad(content, str(path))
+    except errors.UserError as error:
+        raise UserError(str(error)) from None
+    return dict(json.loads(content))
+
+
+def official(version: str) -> Callable[[Path], dict[str, Split]]:
+    return lambda _: {
+        "train": Split(f"train-v{version}.json"),
+        "valid": Split(f"dev-v{version}.json"),
+    }
+
+
+def halves_answered(folder: Path) -> dict[str, Split]:
+    """Train on the half, validate on XQuAD's passages of its articles, test on other articles."""
+    titles = {article["title"] for article in read(folder / HALF)["data"]}
+    theirs = {
+        p["context"] for article in read(folder / XQUAD)["data"] for p in article["paragraphs"]
+    }
+    return {
+        "train": Split(HALF, lambda a, p, q: bool(q["answers"]) and p["context"] not in theirs),
+        "valid": Split(XQUAD, lambda a, p, q: a["title"] in titles),
+        "test": Split(XQUAD, lambda a, p, q: a["title"] not in titles),
+    }
+
+
+def halves_with_unanswered(folder: Path) -> dict[str, Split]:
+    """Validate on every fourth article, and train on the others."""
+    held_out = sorted(article["title"] for article in read(folder / HALF)["data"])[::HELD_OUT]
+    return {
+        "train": Split(HALF, lambda a, p, q: a["title"] not in held_out),
+        "valid": Split(HALF, lambda a, p, q: a["title"] in held_out),
+    }
+
+
+CORPORA = {
+    "1.1": official("1.1"),
+    "2.0": official("2.0"),
+    "half-1.1": halves_answered,
+    "half-2.0": halves_with_unanswered,
+}
+
+
+def kept(published: Json, keep: Callable[[Json, Json, Json], bool]) -> Iterator[Json]:
+    """The articles of a file with the questions that are kept, and without empty paragraphs."""
+    for article in published["data"]:
+        paragraphs = []
+        for paragraph in article["paragraphs"]:
+            asked = [q for q in paragraph["qas"] if keep(article, paragraph, q)]
+            if asked:
+                paragraphs.append({**paragraph, "qas": asked})
+        if paragraphs:
+            yield {**article, "paragraphs": paragraphs}
+
+
+def without_faults(articles: list[Json]) -> tuple[list[Json], list[str]]:
+    """The articles without the questions that have a fault, and what those are."""
+    wrong = {
+        f.number: f.text for f in faults(parse_squad(json.dumps({"data": articles}).encode(), ""))
+    }
+    numbers = iter(range(sum(len(p["qas"]) for a in articles for p in a["paragraphs"])))
+    good = list(kept({"data": articles}, lambda *_: next(numbers) not in wrong))
+    return good, list(wrong.values())
+
+
+def prepare(name: str, folder: Path, out: Path) -> dict[str, Json]:
+    """Write the splits of a corpus; returns what there is of each."""
+    report = {}
+    for split, of in CORPORA[name](folder).items():
+        published = read(folder / of.file)
+        articles, left_out = without_faults(list(kept(published, of.keep)))
+        if not articles:
+            raise UserError(f"{folder / of.file} has nothing for {split}: get it anew")
+        content = {"version": published.get("version", ""), "data": articles}
+        write(out / f"{split}.json", json.dumps(content, ensure_ascii=False).encode())
+        asked = [q for a in articles for p in a["paragraphs"] for q in p["qas"]]
+        report[split] = {
+            "articles": len(articles),
+            "passages": sum(len(a["paragraphs"]) for a in articles),
+            "questions": len(asked),
+            "without an answer": sum(not q.get("answers") for q in asked),
+            "left out": left_out,
+        }
+    return report
+
+
+def show(report: dict[str, Json]) -> None:
+    """Print how much there is, and the questions that were left out."""
+    for split, counts in report.items():
+        numbers = ", ".join(f"{n:,} {what}" for what, n in counts.items() if what != "left out")
+        print(f"{split}: {numbers}")
+        if bad := counts["left out"]:
+            print(f"{split}: {len(bad):,} questions left out, for example: {'; '.join(bad[:3])}")
+
+
+def parse_args() -> argparse.Namespace:
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = Parser(description=__doc__, formatter_class=layout, allow_abbrev=False)
+    parser.add_argument("corpus", choices=CORPORA)
+    parser.add_argument("folder", type=Path, help="of the published files")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    report = prepare(args.corpus, args.folder, args.out)
+    write(args.out / "report.json", json.dumps(report, indent=1, ensure_ascii=False).encode())
+    show(report)
+
+
+if __name__ == "__main__":
+    sys.exit(report_errors(main))

@@ -1,0 +1,45 @@
+"""``floater answer``: the answers that a fine-tuned model gives."""
+
+import argparse
+from pathlib import Path
+
+from fairseq_floater.commands.arguments import at_least_one
+
+SUMMARY = "write the answers of a fine-tuned model to the questions of a file"
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("checkpoint", type=Path, help="of a training of --task floater_question_answering")
+    add("data", type=Path, help="folder with SUBSET.json, as for that training")
+    add("--subset", default="valid", help="of the data; default: %(default)s")
+    add(
+        "--out",
+        type=Path,
+        required=True,
+        help="folder to write: predictions.json, null_odds.json and nbest.json",
+    )
+    add(
+        "--null-threshold",
+        type=float,
+        help="give no answer where that is better by more than this; default: always give one",
+    )
+    add("--longest", type=at_least_one, default=30, help="answer, in pieces; default: %(default)s")
+    add("--best", type=at_least_one, default=20, help="answers to list; default: %(default)s")
+    add("--max-tokens", type=at_least_one, default=4096, help="of a batch; default: %(default)s")
+
+
+def run(args: argparse.Namespace) -> None:
+    from fairseq_floater.understanding.answers import answer
+
+    found = answer(
+        args.checkpoint,
+        args.data,
+        args.subset,
+        args.out,
+        args.null_threshold,
+        args.longest,
+        args.best,
+        args.max_tokens,
+    )
+    print(f"{args.out}/predictions.json: {len(found):,} answers")

@@ -1,0 +1,35 @@
+"""``floater score-answers``: what answers are worth."""
+
+import argparse
+import json
+from pathlib import Path
+
+SUMMARY = "score answers as SQuAD's own scripts do, and a run of them into one JSON file"
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("run", type=Path, help="folder with, for each test, what floater answer wrote, answer.TEST")
+    add("--data", type=Path, required=True, help="folder with TEST.json")
+    add("--tests", required=True, help="such as valid or valid,test")
+    add("--out", type=Path, help="folder of results; one JSON file a run")
+    add("--name", default="", help="EXPERIMENT/TASK/ROW, with --out")
+    add("--checkpoint", type=Path, help="what answered, with --out; RUN then has a train.log")
+    add("--order", type=int, default=0, help="of the row in its table; default: %(default)s")
+    add("--seed", type=int, default=1, help="of the training; default: %(default)s")
+
+
+def run(args: argparse.Namespace) -> None:
+    from fairseq_floater.errors import UserError
+    from fairseq_floater.understanding.run import read_and_score_answers, record_tests
+
+    tests = {
+        test: read_and_score_answers(args.run / f"answer.{test}", args.data / f"{test}.json")
+        for test in args.tests.split(",")
+    }
+    print(json.dumps(tests, indent=1))
+    if args.out is None:
+        return
+    if args.checkpoint is None:
+        raise UserError("--out needs to know what answered: give --checkpoint")
+    record_tests(args.run, args.out, args.name, args.checkpoint, tests, args.order, args.seed)

@@ -1,0 +1,120 @@
+"""Questions about passages, in the files of SQuAD 1.1 and 2.0 (Rajpurkar et al. 2016, 2018)."""
+
+import json
+from pathlib import Path
+from typing import Any, Iterator, List, NamedTuple, Tuple
+
+from fairseq_floater.errors import UserError, first_line
+
+
+class Answer(NamedTuple):
+    """A stretch of a passage, and the number of its first character there."""
+
+    text: str
+    begin: int
+
+    @property
+    def end(self) -> int:
+        """The number of the character after the last."""
+        return self.begin + len(self.text)
+
+
+class Question(NamedTuple):
+    """A question about a passage.
+
+    Attributes:
+        id: unlike that of any other.
+        text: of the question.
+        passage: the number of the passage.
+        answers: as several people gave them; none where the passage does not say.
+    """
+
+    id: str
+    text: str
+    passage: int
+    answers: Tuple[Answer, ...]
+
+
+class Squad(NamedTuple):
+    """The content of a file."""
+
+    passages: List[str]
+    questions: List[Question]
+
+
+def read_squad(path: Path) -> Squad:
+    """Read a file in the layout of SQuAD's.
+
+    Raises:
+        UserError: if there is no such file, it is of another layout or has no questions, or one
+            has a fault (see ``faults``).
+    """
+    if not path.is_file():
+        raise UserError(f"no questions at {path}: prepare them with data-prep/squad.sh")
+    found = parse_squad(path.read_bytes(), str(path))
+    if not found.questions:
+        raise UserError(f"{path} has no questions: get it from its publisher")
+    wrong = list(faults(found))
+    if wrong:
+        raise UserError(
+            f"{path}: {len(wrong):,} of {len(found.questions):,} questions have faults, the first: "
+            f"{wrong[0].text}: leave them out with data-prep/squad.sh"
+        )
+    return found
+
+
+def parse_squad(content: bytes, name: str) -> Squad:
+    """What a file of this content says, whatever faults its questions have.
+
+    Raises:
+        UserError: with the file's name, if it is of another layout.
+    """
+    found = Squad([], [])
+    try:
+        for article in json.loads(content)["data"]:
+            for paragraph in article["paragraphs"]:
+                found.questions.extend(_questions(paragraph, len(found.passages)))
+                found.passages.append(str(paragraph["context"]))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(
+            f"{name} is not laid out as SQuAD's files are ({first_line(error)}): get it from its "
+            "publisher"
+        ) from None
+    return found
+
+
+def _questions(paragraph: Any, passage: int) -> Iterator[Question]:
+    for asked in paragraph["qas"]:
+        answers = tuple(
+            Answer(str(given["text"]), int(given["answer_start"]))
+            for given in asked.get("answers", ())
+        )
+        yield Question(str(asked["id"]), str(asked["question"]), passage, answers)
+
+
+class Fault(NamedTuple):
+    """What is wrong with a question: its number in the file, and a sentence about it."""
+
+    number: int
+    text: str
+
+
+def faults(squad: Squad) -> Iterator[Fault]:
+    """The first fault of every question that has one."""
+    seen = set()
+    for number, question in enumerate(squad.questions):
+        passage = squad.passages[question.passage]
+        shifted = [a for a in question.answers if passage[max(a.begin, 0) : a.end] != a.text]
+        if question.id in seen:
+            yield Fault(number, f"question {question.id} is there twice")
+        elif not question.text.strip():
+            yield Fault(number, f"question {question.id} is empty")
+        elif not passage.strip():
+            yield Fault(number, f"the passage of question {question.id} is empty")
+        elif any(not a.text.strip() for a in question.answers):
+            yield Fault(number, f"an answer to question {question.id} is empty")
+        elif shifted:
+            text, begin = shifted[0]
+            where = f"not at character {begin} of its passage"
+            yield Fault(number, f"the answer {text!r} to question {question.id} is {where}")
+        seen.add(question.id)

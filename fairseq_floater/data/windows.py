@@ -1,0 +1,178 @@
+"""Passages cut into windows that overlap, each behind the question that is asked about it."""
+
+from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+
+import numpy as np
+import torch
+from fairseq.data import Dictionary, FairseqDataset, data_utils
+from torch import Tensor
+
+from fairseq_floater.data.squad import Question, Squad
+from fairseq_floater.data.tokenizer_json import PieceTokenizer
+
+
+class Cut(NamedTuple):
+    """A text in pieces.
+
+    Attributes:
+        symbols: (pieces,) int64, of the dictionary.
+        begins, ends: (pieces,) int64, the first character of each in the text, and that after
+            its last.
+    """
+
+    symbols: Tensor
+    begins: np.ndarray
+    ends: np.ndarray
+
+    @classmethod
+    def of(cls, text: str, tokenizer: PieceTokenizer, dictionary: Dictionary) -> "Cut":
+        pieces = tokenizer.pieces(text)
+        return cls(
+            torch.tensor([dictionary.index(piece.name) for piece in pieces], dtype=torch.long),
+            np.array([piece.begin for piece in pieces], dtype=np.int64),
+            np.array([piece.end for piece in pieces], dtype=np.int64),
+        )
+
+    def span(self, begin: int, end: int) -> Tuple[int, int]:
+        """The first and the last piece with a character of ``begin`` to ``end`` - 1."""
+        first = int(np.searchsorted(self.ends, begin, side="right"))
+        last = int(np.searchsorted(self.begins, end, side="left")) - 1
+        return min(first, last), last
+
+
+class Window(NamedTuple):
+    """The pieces ``first`` to ``last`` - 1 of a passage, behind question number ``question``."""
+
+    question: int
+    first: int
+    last: int
+
+
+class QuestionWindows(FairseqDataset):
+    """Items: ``<s> question </s> pieces of the passage </s>`` and where in them the answer is.
+
+    An answer that is not wholly in a window, and one that there is not, is at 0, where ``<s>`` is
+    (Devlin et al. 2019, section 4.3).
+
+    Args:
+        squad: what is asked.
+        tokenizer, dictionary: of the model.
+        max_positions: the longest item, in pieces.
+        step: from the beginning of a window to that of the next, in pieces of the passage.
+        max_question: pieces of a question that are kept.
+    """
+
+    def __init__(
+        self,
+        squad: Squad,
+        tokenizer: PieceTokenizer,
+        dictionary: Dictionary,
+        max_positions: int,
+        step: int,
+        max_question: int,
+    ):
+        self.squad = squad
+        self.dictionary = dictionary
+        self.passages = [Cut.of(text, tokenizer, dictionary) for text in squad.passages]
+        self.asked = [
+            Cut.of(question.text, tokenizer, dictionary).symbols[:max_question]
+            for question in squad.questions
+        ]
+        self.windows = [
+            Window(number, *ends)
+            for number, question in enumerate(squad.questions)
+            for ends in windows(
+                len(self.passages[question.passage].symbols),
+                max_positions - len(self.asked[number]) - 3,
+                step,
+            )
+        ]
+        self.sizes = np.array(
+            [len(self.asked[w.question]) + w.last - w.first + 3 for w in self.windows]
+        )
+
+    def question(self, index: int) -> Question:
+        """That of an item."""
+        return self.squad.questions[self.windows[index].question]
+
+    def characters(self, index: int, first: int, last: int) -> Tuple[int, int]:
+        """Where in the passage the places ``first`` to ``last`` of an item begin and end."""
+        cut = self.passages[self.question(index).passage]
+        shift = self.windows[index].first - self.passage_begin(index)
+        return int(cut.begins[first + shift]), int(cut.ends[last + shift])
+
+    def passage_begin(self, index: int) -> int:
+        """The place of the first piece of the passage in an item."""
+        return len(self.asked[self.windows[index].question]) + 2
+
+    def answer(self, index: int) -> Tuple[int, int]:
+        """The places of the first and the last piece of the first answer, or 0 and 0."""
+        window, question = self.windows[index], self.question(index)
+        if not question.answers:
+            return 0, 0
+        given = question.answers[0]
+        first, last = self.passages[question.passage].span(given.begin, given.end)
+        if first < window.first or last >= window.last:
+            return 0, 0
+        shift = self.passage_begin(index) - window.first
+        return first + shift, last + shift
+
+    def __getitem__(self, index: int) -> Dict[str, Any]:
+        window = self.windows[index]
+        start, end = torch.tensor([self.dictionary.bos()]), torch.tensor([self.dictionary.eos()])
+        asked = self.asked[window.question]
+        passage = self.passages[self.question(index).passage].symbols[window.first : window.last]
+        return {
+            "id": index,
+            "source": torch.cat([start, asked, end, passage, end]),
+            "passage_begin": self.passage_begin(index),
+            "answer": self.answer(index),
+        }
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def num_tokens(self, index: int) -> int:
+        return int(self.sizes[index])
+
+    def size(self, index: int) -> int:
+        return int(self.sizes[index])
+
+    def ordered_indices(self) -> np.ndarray:
+        """Windows of like length together, shuffled where it is equal."""
+        shuffled = np.random.permutation(len(self))
+        return shuffled[np.argsort(self.sizes[shuffled], kind="stable")]
+
+    def collater(self, samples: Sequence[Dict[str, Any]]) -> Dict[str, Any]:
+        """A batch: beside fairseq's, ``answer`` (batch, 2), and ``in_passage``.
+
+        ``in_passage`` (batch, length) is true where an answer can begin and end, 0 included.
+        """
+        if not samples:
+            return {}
+        sources: List[Tensor] = [sample["source"] for sample in samples]
+        lengths = torch.tensor([len(source) for source in sources])
+        tokens = data_utils.collate_tokens(sources, self.dictionary.pad())  # (batch, length)
+        places = torch.arange(tokens.size(1))
+        begins = torch.tensor([sample["passage_begin"] for sample in samples])
+        inside = (places >= begins[:, None]) & (places < lengths[:, None] - 1)
+        return {
+            "id": torch.tensor([sample["id"] for sample in samples]),
+            "nsentences": len(samples),
+            "ntokens": int(lengths.sum()),
+            "net_input": {"src_tokens": tokens, "src_lengths": lengths},
+            "in_passage": inside | (places == 0),
+            "answer": torch.tensor([sample["answer"] for sample in samples]),
+        }
+
+
+def windows(length: int, room: int, step: int) -> List[Tuple[int, int]]:
+    """The first piece, and that after the last, of windows over ``length`` pieces.
+
+    Each has ``room`` for as many; the next begins ``step`` pieces later, until the end is reached.
+    """
+    found = [(0, min(room, length))]
+    while found[-1][1] < length:
+        first = found[-1][0] + step
+        found.append((first, min(first + room, length)))
+    return found

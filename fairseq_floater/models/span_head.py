@@ -1,0 +1,25 @@
+"""A head that says of every token whether an answer begins or ends there."""
+
+from typing import Dict
+
+from torch import Tensor, nn
+
+#: standard deviation of the weights of BERT's heads at the start
+HEAD_STD = 0.02
+
+
+def build_span_head(dim: int) -> nn.Linear:
+    """(batch, length, dim) to (batch, length, 2), as BERT's for SQuAD (Devlin et al. 2019, 4.2)."""
+    head = nn.Linear(dim, 2)
+    nn.init.normal_(head.weight, std=HEAD_STD)
+    nn.init.zeros_(head.bias)
+    return head
+
+
+def without_span_head(state: Dict[str, Tensor], prefix: str) -> Dict[str, Tensor]:
+    """Take the weights of such a head out of ``state`` and return them.
+
+    fairseq takes every head for one of its own, of two projections.
+    """
+    own = [name for name in state if name.startswith(prefix)]
+    return {name: state.pop(name) for name in own}

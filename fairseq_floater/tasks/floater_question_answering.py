@@ -1,0 +1,115 @@
+"""``--task floater_question_answering``: answers as stretches of passages, as in SQuAD.
+
+fairseq has no such task. The data are a folder with the files of SQuAD as they are, by the name of
+their split, such as train.json, and with the model's dict.txt and tokenizer.json. Texts are cut
+into pieces when they are loaded, so that every answer can be written as it stands in its passage.
+"""
+
+import logging
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Optional
+
+from fairseq.data import Dictionary
+from fairseq.dataclass import FairseqDataclass
+from fairseq.tasks import FairseqTask, register_task
+from omegaconf import II, MISSING
+
+from fairseq_floater.data import PieceTokenizer, QuestionWindows, read_squad
+from fairseq_floater.encoders.flags import AT_LEAST_ONE, check_values, flag
+from fairseq_floater.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class QuestionAnsweringConfig(FairseqDataclass):
+    """Options of the task."""
+
+    data: str = flag(MISSING, "folder with SPLIT.json, dict.txt and tokenizer.json")
+    max_positions: int = flag(
+        512, "longest input that the model can be given, in pieces", range=AT_LEAST_ONE
+    )
+    window_length: Optional[int] = flag(
+        None, "longest window, in pieces; default: --max-positions", range=AT_LEAST_ONE
+    )
+    window_step: int = flag(
+        128,
+        "from the beginning of a window to that of the next, in pieces of the passage",
+        range=AT_LEAST_ONE,
+    )
+    max_question_length: int = flag(
+        64, "pieces of a question that are kept, the first ones", range=AT_LEAST_ONE
+    )
+    seed: int = II("common.seed")
+
+
+@register_task("floater_question_answering", dataclass=QuestionAnsweringConfig)
+class QuestionAnsweringTask(FairseqTask):
+    """Windows of passages behind questions, for ``--criterion answer_span``.
+
+    Raises:
+        UserError: if an option is out of its range, or the windows would leave something out.
+    """
+
+    def __init__(self, cfg: QuestionAnsweringConfig, dictionary: Dictionary):
+        super().__init__(cfg)
+        names = [declared.name for declared in fields(QuestionAnsweringConfig)]
+        check_values(QuestionAnsweringConfig(**{name: getattr(cfg, name) for name in names}))
+        self.longest = min(cfg.window_length or cfg.max_positions, cfg.max_positions)
+        room = self.longest - cfg.max_question_length - 3
+        if cfg.window_step > room:
+            raise UserError(
+                f"--window-step {cfg.window_step} would leave pieces of passages out: beside "
+                f"{cfg.max_question_length} of a question and 3 more, windows of {self.longest} "
+                f"have room for {max(room, 0)}; lower it, or --max-question-length"
+            )
+        self.dictionary = dictionary
+        self.tokenizer = PieceTokenizer(Path(cfg.data) / "tokenizer.json")
+
+    @classmethod
+    def setup_task(cls, cfg: QuestionAnsweringConfig, **kwargs: Any) -> "QuestionAnsweringTask":
+        path = Path(cfg.data) / "dict.txt"
+        if not path.is_file():
+            raise UserError(f"no dictionary at {path}: prepare {cfg.data} with data-prep/squad.sh")
+        dictionary = Dictionary.load(str(path))
+        dictionary.add_symbol("<mask>")
+        return cls(cfg, dictionary)
+
+    def load_dataset(self, split: str, combine: bool = False, **kwargs: Any) -> QuestionWindows:
+        squad = read_squad(Path(self.cfg.data) / f"{split}.json")
+        windows = QuestionWindows(
+            squad,
+            self.tokenizer,
+            self.dictionary,
+            self.longest,
+            self.cfg.window_step,
+            self.cfg.max_question_length,
+        )
+        logger.info(
+            f"{split}: {len(squad.questions):,} questions about {len(squad.passages):,} passages, "
+            f"in {len(windows):,} windows"
+        )
+        self.datasets[split] = windows
+        return windows
+
+    def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
+        model = super().build_model(cfg, from_checkpoint)
+        if not hasattr(model, "register_span_head"):
+            raise UserError(
+                f"--arch {cfg._name} says nothing about where an answer is: choose floater_roberta "
+                "or another of its kind"
+            )
+        model.register_span_head()
+        return model
+
+    def max_positions(self) -> int:
+        return int(self.cfg.max_positions)
+
+    @property
+    def source_dictionary(self) -> Dictionary:
+        return self.dictionary
+
+    @property
+    def target_dictionary(self) -> Dictionary:
+        return self.dictionary

@@ -1,0 +1,8 @@
+"""What fine-tuned models say: classes, scores and answers, what they are worth, and tables."""
+
+from fairseq_floater.understanding.answer_scores import score_answers
+from fairseq_floater.understanding.answers import answer
+from fairseq_floater.understanding.classes import predict
+from fairseq_floater.understanding.metrics import METRICS, measure
+
+__all__ = ["METRICS", "answer", "measure", "predict", "score_answers"]

@@ -1,0 +1,59 @@
+"""A fine-tuned model and its task, over a data set."""
+
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, NamedTuple
+
+import torch
+from fairseq import checkpoint_utils, utils
+
+from fairseq_floater.errors import UserError
+from fairseq_floater.progress import Progress
+
+
+class FineTuned(NamedTuple):
+    """A model in evaluation, on a GPU where there is one, and its task."""
+
+    model: Any
+    task: Any
+
+    @classmethod
+    def load(
+        cls, checkpoint: Path, data: Path, fits: Callable[[str], bool], without: str
+    ) -> "FineTuned":
+        """Load a checkpoint for a folder of data.
+
+        Args:
+            checkpoint: of a training of a task that fits.
+            data: takes the place of what it was trained on.
+            fits: whether the model of a task by this name is of use.
+            without: what it lacks where it is not, in words.
+
+        Raises:
+            UserError: if there is no such file, or it is of another task.
+        """
+        if not checkpoint.is_file():
+            raise UserError(f"no checkpoint at {checkpoint}: give the path of a checkpoint*.pt")
+        state = checkpoint_utils.load_checkpoint_to_cpu(str(checkpoint))
+        name = str(state["cfg"]["task"]["_name"])
+        if not fits(name):
+            raise UserError(f"{checkpoint} is of --task {name}, which has no {without}")
+        (model,), _, task = checkpoint_utils.load_model_ensemble_and_task(
+            [str(checkpoint)], arg_overrides={"data": str(data)}, state=state
+        )
+        return cls(model.eval().to("cuda" if torch.cuda.is_available() else "cpu"), task)
+
+    def batches(self, subset: str, max_tokens: int) -> Iterator[Dict[str, Any]]:
+        """Of a data set that the task has loaded, on the model's device, with progress."""
+        batches = self.task.get_batch_iterator(
+            self.task.dataset(subset),
+            max_tokens=max_tokens,
+            max_positions=None,
+            required_batch_size_multiple=1,
+            disable_iterator_cache=True,
+        ).next_epoch_itr(shuffle=False)
+        on_gpu, done = torch.cuda.is_available(), 0
+        progress = Progress(f"{subset}: row", len(self.task.dataset(subset)))
+        for sample in batches:
+            yield utils.move_to_cuda(sample) if on_gpu else sample
+            done += len(sample["id"])
+            progress.reached(done)

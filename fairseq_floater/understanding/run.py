@@ -1,0 +1,71 @@
+"""What a fine-tuned run said as a record: what it is worth, and what it cost."""
+
+import json
+from pathlib import Path
+from typing import Any, Dict, Mapping, Sequence
+
+from fairseq_floater.data import read_squad
+from fairseq_floater.errors import UserError, first_line
+from fairseq_floater.results.record import Record
+from fairseq_floater.results.run import unscored
+from fairseq_floater.understanding.answer_scores import score_answers
+from fairseq_floater.understanding.classes import read_predictions
+from fairseq_floater.understanding.metrics import measure
+
+
+def read_and_score_labels(path: Path, metrics: Sequence[str]) -> Dict[str, Any]:
+    """Metrics of what ``classes.predict`` wrote, and the number of rows; raises as it is read."""
+    found = read_predictions(path)
+    return {**measure(found, metrics), "rows": len(found.predictions)}
+
+
+def read_and_score_answers(folder: Path, questions: Path) -> Dict[str, Any]:
+    """Scores of what ``answers.answer`` wrote to a folder, see ``answer_scores``.
+
+    Raises:
+        UserError: if a file is not there or is another, or the answers are to other questions.
+    """
+    asked = read_squad(questions).questions
+    predictions = _read(folder / "predictions.json")
+    path = folder / "null_odds.json"
+    return score_answers(asked, predictions, _read(path) if path.is_file() else None)
+
+
+def _read(path: Path) -> Dict[str, Any]:
+    if not path.is_file():
+        raise UserError(f"no answers at {path}: run floater answer first")
+    try:
+        return dict(json.loads(path.read_text("utf-8")))
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"{path} is no file of floater answer ({first_line(error)}): delete it, answer again"
+        ) from None
+
+
+def record_tests(
+    run: Path,
+    out: Path,
+    name: str,
+    checkpoint: Path,
+    tests: Mapping[str, Mapping[str, Any]],
+    order: int = 0,
+    seed: int = 1,
+) -> Record:
+    """Write the record of a run with what it scored.
+
+    Args:
+        run: holds ``train.log``.
+        out: folder of the records.
+        name: EXPERIMENT/TASK/ROW.
+        checkpoint: what predicted.
+        tests: scores by name of the test set, such as ``valid``.
+        order: of the row in its table.
+        seed: of the training.
+
+    Raises:
+        UserError: if something is missing or does not fit.
+    """
+    record, _ = unscored(run, name, checkpoint, order, seed)
+    record.tests = {test: dict(scores) for test, scores in tests.items()}
+    record.write(out)
+    return record

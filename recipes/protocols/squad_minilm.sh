@@ -1,0 +1,42 @@
+# Questions about passages with a small pre-trained model: MiniLM, as data-prep/minilm.sh gets it.
+# Batch, warm-up share and weight decay are those of RoBERTa for SQuAD, and so are two epochs where
+# the corpus is whole; the learning rate is that for models of this size (Wang et al. 2020).
+source "$RECIPES/finetuning.sh"
+ARCH=floater_roberta_minilm
+MODEL=$RUNS/models/minilm
+PREPARE_MODEL=(bash data-prep/minilm.sh --out "$MODEL")
+LR=5e-5 BATCH=48
+corpus() {
+    DATA=$RUNS/data/squad.$PAIR
+    PREPARE=(bash data-prep/squad.sh --corpus "$PAIR" --model "$MODEL/base" --out "$DATA")
+    TESTS=(valid) THRESHOLD=()
+    case $PAIR in # windows of the training set, epochs
+    1.1) WINDOWS=88000 EPOCHS=2 ;;
+    2.0) WINDOWS=131000 EPOCHS=2 ;;
+    half-1.1) WINDOWS=2634 EPOCHS=5 TESTS=(valid test) ;;
+    half-2.0) WINDOWS=4839 EPOCHS=5 ;;
+    esac
+    case $PAIR in *2.0) THRESHOLD=(--null-threshold 0) ;; esac
+    UPDATES=$(((WINDOWS + BATCH - 1) / BATCH * EPOCHS))
+    DURATION=(--max-update "$UPDATES")
+}
+training() {
+    TRAIN=(
+        --task floater_question_answering --criterion answer_span --max-positions 512
+        --finetune-from-model "$MODEL/base/model.pt"
+        --dropout 0.1 --attention-dropout 0.1
+        --optimizer adam --adam-betas '(0.9, 0.98)' --adam-eps 1e-06 --weight-decay 0.01
+        --lr "$LR" --lr-scheduler polynomial_decay --total-num-update "$UPDATES"
+        --warmup-updates $((UPDATES * 6 / 100)) --batch-size 12 --update-freq $((BATCH / 12))
+        "${DURATION[@]}"
+    )
+}
+prediction() {
+    MADE=$RUN/answer.$1
+    PREDICTION=(
+        floater answer "$RUN/checkpoint_last.pt" "$DATA/bin" --subset "$1"
+        "${THRESHOLD[@]}" --out "$MADE"
+    )
+    SCORING=(floater score-answers "$RUN" --data "$DATA/bin")
+}
+SAVE=(--no-epoch-checkpoints)

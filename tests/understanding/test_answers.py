@@ -1,0 +1,333 @@
+"""Answers in passages: windows, training, predictions, and what they are worth."""
+
+import json
+import random
+
+import pytest
+import torch
+from commands import COMMON
+from fairseq.data import Dictionary
+from launching import run, succeed
+from pretrained import AS_IT_WAS, INNER, LAYERS, LINES, POSITIONS, WIDTH, write_model
+from torchmetrics.text import SQuAD
+
+from fairseq_floater.checkpoints.convert import convert_huggingface
+from fairseq_floater.data import Answer, PieceTokenizer, Question, QuestionWindows, read_squad
+from fairseq_floater.data.windows import windows
+from fairseq_floater.errors import UserError
+from fairseq_floater.understanding.answer_scores import normalised, score_answers
+from fairseq_floater.understanding.answers import best_spans
+
+LONGEST = 20  # pieces of a window
+SIZES = {"layers": LAYERS, "embed-dim": WIDTH, "ffn-embed-dim": INNER, "attention-heads": 2}
+SHAPE = [part for name, size in SIZES.items() for part in (f"--encoder-{name}", size)]
+ARCH = ["--arch", "floater_roberta", *SHAPE, "--layer-norm-eps", 0.01]
+TASK = ["--task", "floater_question_answering", "--criterion", "answer_span"]
+ROOM = [
+    "--max-positions",
+    POSITIONS,
+    "--window-length",
+    LONGEST,
+    "--window-step",
+    6,
+    "--max-question-length",
+    6,
+]
+WORDS = sorted(set(" ".join(LINES[:2]).split()))
+
+
+def asked(passage, question, *answers, id="1"):
+    """A file of one question."""
+    given = [{"text": text, "answer_start": begin} for text, begin in answers]
+    qas = [{"id": id, "question": question, "answers": given}]
+    return {"version": "v2.0", "data": [{"paragraphs": [{"context": passage, "qas": qas}]}]}
+
+
+def write_questions(path, count, seed):
+    """Which word comes after this one? Of every third question the word is not there."""
+    generator, paragraphs = random.Random(seed), []
+    for number in range(count):
+        words = generator.sample(WORDS, len(WORDS)) * 2
+        place = generator.randint(1, len(words) - 2)
+        words[place] = "one?"
+        begin = len(" ".join(words[: place + 1])) + 1
+        answers = [{"text": words[place + 1], "answer_start": begin}]
+        if number % 3 == 2:
+            words[place], answers = "dogs", []
+        qas = [{"id": f"q{number}", "question": "one?", "answers": answers}]
+        paragraphs.append({"context": " ".join(words), "qas": qas})
+    text = json.dumps({"version": "v2.0", "data": [{"title": "", "paragraphs": paragraphs}]})
+    path.write_text(text)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A pre-trained model, and questions for it in ``bin``."""
+    folder = tmp_path_factory.mktemp("answers")
+    convert_huggingface(write_model(folder / "there", "bert"), folder / "model/model.pt", AS_IT_WAS)
+    (folder / "bin").mkdir()
+    for name in ("dict.txt", "tokenizer.json"):
+        (folder / "bin" / name).write_bytes((folder / "model" / name).read_bytes())
+    for seed, (split, count) in enumerate({"train": 60, "valid": 12}.items()):
+        write_questions(folder / f"bin/{split}.json", count, seed)
+    return folder
+
+
+def train(place, save, *options, arch=ARCH):
+    return run(
+        *("train", place / "bin", *COMMON, *TASK, *ROOM, *arch, "--batch-size", 24),
+        *("--optimizer", "adam", "--lr", 0.01, "--max-update", 40, "--log-interval", 1),
+        *("--no-epoch-checkpoints", "--validate-interval", 99, "--save-interval", 99),
+        *("--finetune-from-model", place / "model/model.pt", "--save-dir", save, *options),
+    )
+
+
+@pytest.fixture(scope="module")
+def tuned(place, tmp_path_factory):
+    """FLOATER beside the model's own table, fine-tuned on the questions."""
+    save = tmp_path_factory.mktemp("tuned")
+    done = train(place, save)
+    assert done.returncode == 0, done.err
+    (save / "train.log").write_text(done.out)
+    return save, done
+
+
+def dataset(place, path, step=6, longest=LONGEST):
+    dictionary = Dictionary.load(str(place / "bin/dict.txt"))
+    tokenizer = PieceTokenizer(place / "bin/tokenizer.json")
+    return QuestionWindows(read_squad(path), tokenizer, dictionary, longest, step, 6)
+
+
+@pytest.mark.parametrize("length", [0, 1, 9, 10, 11, 14, 37])
+@pytest.mark.parametrize("step", [1, 4, 10])
+def test_windows_reach_every_piece(length, step):
+    found = windows(length, 10, step)
+    assert {piece for first, last in found for piece in range(first, last)} == set(range(length))
+    assert [first for first, _ in found] == [step * n for n in range(len(found))]
+    assert all(last - first <= 10 for first, last in found)
+    assert sum(last == length for _, last in found) == 1  # none begins when all was read
+
+
+def test_the_places_of_an_answer_are_its_characters(place):
+    """In every window that has all of it; in others it is nowhere."""
+    found = dataset(place, place / "bin/train.json")
+    assert len(found) > 2 * 60
+    there = set()
+    for index in range(len(found)):
+        item, question = found[index], found.question(index)
+        first, last = item["answer"]
+        assert len(item["source"]) == found.size(index) <= LONGEST
+        if first == 0:
+            continue
+        begin, end = found.characters(index, first, last)
+        text = found.squad.passages[question.passage][begin:end]
+        assert (text, begin) == question.answers[0]
+        assert first >= item["passage_begin"]
+        there.add(question.id)
+    assert there == {q.id for q in found.squad.questions if q.answers}
+
+
+def test_answers_within_words_and_twice(place, tmp_path):
+    """The pieces that hold an answer's characters, of the answer that is meant."""
+    path, passage = tmp_path / "one.json", "the dog, the dog jumps"
+    for answer, wanted in {
+        ("dog", 13): (13, 16),
+        ("ump", 18): (17, 22),
+        ("dog j", 13): (13, 22),
+    }.items():
+        path.write_text(json.dumps(asked(passage, "who?", answer)))
+        found = dataset(place, path)
+        first, last = found.answer(0)
+        begin, end = found.characters(0, first, last)
+        assert begin <= answer[1] and end >= answer[1] + len(answer[0])
+        assert wanted[0] <= begin and end <= wanted[1]
+
+
+def test_a_batch_says_where_an_answer_can_be(place):
+    found = dataset(place, place / "bin/valid.json")
+    batch = found.collater([found[0], found[len(found) - 1]])
+    tokens, inside = batch["net_input"]["src_tokens"], batch["in_passage"]
+    assert batch["ntokens"] == int(tokens.ne(found.dictionary.pad()).sum())
+    for row, index in enumerate(batch["id"].tolist()):
+        allowed = {0, *range(found.passage_begin(index), found.size(index) - 1)}
+        assert set(inside[row].nonzero().flatten().tolist()) == allowed
+        assert tokens[row, found.size(index) - 1] == found.dictionary.eos()
+    order = found.ordered_indices()
+    assert sorted(order) == list(range(len(found)))
+    assert (found.sizes[order][1:] >= found.sizes[order][:-1]).all()
+
+
+def test_training_learns(tuned):
+    _, done = tuned
+    losses = done.losses()
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+    assert "12 questions about 12 passages" in done.out + done.err
+
+
+def test_best_spans_by_brute_force():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 2, 9, generator=generator)
+    logits[0, :, 1:3] = logits[1, :, 6:] = -float("inf")
+    logits = logits.log_softmax(dim=2)
+    sample = {"id": torch.tensor([7, 4])}
+    for row, (index, nothing, spans) in enumerate(best_spans(sample, logits, 3, 5)):
+        begin, end = logits[row]
+        wanted = sorted(
+            (
+                (float(begin[i] + end[j]), i, j)
+                for i in range(1, 9)
+                for j in range(i, min(i + 3, 9))
+            ),
+            reverse=True,
+        )
+        wanted = [span for span in wanted if span[0] > -float("inf")][:5]
+        assert index == sample["id"][row] and nothing == pytest.approx(float(begin[0] + end[0]))
+        assert [span[1:] for span in spans] == [span[1:] for span in wanted]
+        assert [span[0] for span in spans] == pytest.approx([span[0] for span in wanted])
+
+
+def test_answers_are_in_their_passages(tuned, place, tmp_path):
+    save, _ = tuned
+    command = ["floater", "answer", save / "checkpoint_last.pt", place / "bin"]
+    succeed(*command, "--out", tmp_path / "all")
+    found, odds, best = (
+        json.loads((tmp_path / f"all/{name}.json").read_text())
+        for name in ("predictions", "null_odds", "nbest")
+    )
+    squad = read_squad(place / "bin/valid.json")
+    for question in squad.questions:
+        passage, answers = squad.passages[question.passage], best[question.id]
+        assert found[question.id] == answers[0]["text"] != ""
+        assert all(answer["text"] in passage for answer in answers)
+        scores = [answer["score"] for answer in answers]
+        assert scores == sorted(scores, reverse=True)
+        assert sum(answer["probability"] for answer in answers) == pytest.approx(1.0)
+    threshold = sorted(odds.values())[5]
+    succeed(*command, "--out", tmp_path / "some", "--null-threshold", threshold, "--max-tokens", 64)
+    some = json.loads((tmp_path / "some/predictions.json").read_text())
+    wanted = {id: "" if odds[id] > threshold else text for id, text in found.items()}
+    assert sum(some[id] != wanted[id] for id in wanted) <= 1  # rounding, at the threshold itself
+
+
+def test_the_record_of_a_run_and_its_table(tuned, place, tmp_path):
+    save, _ = tuned
+    checkpoint, data = save / "checkpoint_last.pt", place / "bin"
+    succeed("floater", "answer", checkpoint, data, "--out", save / "answer.valid")
+    command = ["floater", "score-answers", save, "--data", data, "--tests", "valid"]
+    shown = json.loads(succeed(*command).out)["valid"]
+    record = ["--name", "squad/2.0/floater", "--checkpoint", checkpoint, "--order", 1]
+    succeed(*command, *record, "--out", tmp_path / "results")
+    written = json.loads((tmp_path / "results/2.0.floater.seed1.json").read_text())
+    assert written["tests"]["valid"] == shown
+    assert shown["total"] == 12 and shown["best_f1"] >= shown["f1"]
+    succeed("floater", "report", tmp_path / "results", "--out", tmp_path / "table")
+    table = (tmp_path / "table.md").read_text()
+    assert f"| floater | {shown['f1']:.1f} (1) |" in table and "HasAns_exact" in table
+
+
+def test_normalised_in_the_order_of_the_scripts():
+    """Punctuation goes before articles: of ``a.n`` an article is left, and goes."""
+    assert normalised("The  Dog's, AN apple; a.n") == "dogs apple"
+    assert normalised("the") == normalised("...") == ""
+
+
+def test_scores_are_those_of_torchmetrics():
+    """For questions with answers, some predictions wrong, some near."""
+    generator, metric = random.Random(0), SQuAD()
+    questions, predictions = [], {}
+    for number in range(200):
+        answers = [
+            " ".join(generator.choices([*WORDS, "The", "a", "fox,"], k=generator.randint(1, 4)))
+            for _ in range(generator.randint(1, 3))
+        ]
+        answers = [answer for answer in answers if normalised(answer)] or ["dog"]
+        prediction = " ".join(generator.choices([*WORDS, "the"], k=generator.randint(1, 4)))
+        prediction = generator.choice([prediction, answers[-1].upper() + "."])
+        given = tuple(Answer(text, 0) for text in answers)
+        questions.append(Question(str(number), "?", 0, given))
+        predictions[str(number)] = prediction
+        metric.update(
+            [{"id": str(number), "prediction_text": prediction}],
+            [{"id": str(number), "answers": {"text": answers, "answer_start": [0] * len(answers)}}],
+        )
+    wanted, found = metric.compute(), score_answers(questions, predictions)
+    assert found["exact"] == pytest.approx(float(wanted["exact_match"]), abs=1e-4)
+    assert found["f1"] == pytest.approx(float(wanted["f1"]), abs=1e-4)
+    assert 20 < found["exact"] < found["f1"] < 90
+
+
+def test_scores_of_questions_with_and_without_answers_by_hand():
+    """By SQuAD 2.0's rules; two of four have an answer, and one has no prediction."""
+    given = [("a", "the brown fox"), ("b", "dogs"), ("c", None), ("d", None), ("e", "fox")]
+    questions = [
+        Question(id, "?", 0, () if text is None else (Answer(text, 0),)) for id, text in given
+    ]
+    predictions = {"a": "brown dog", "b": "", "c": "", "d": "dog"}
+    odds = {"a": -3.0, "b": 2.0, "c": 5.0, "d": 1.0}
+    found = score_answers(questions, predictions, odds)
+    assert found["total"] == 4  # e is left out
+    assert found["exact"] == pytest.approx(25.0) and found["NoAns_exact"] == pytest.approx(50.0)
+    assert found["HasAns_f1"] == pytest.approx(25.0) and found["HasAns_exact"] == 0.0
+    assert found["f1"] == pytest.approx((50 + 0 + 100 + 0) / 4)
+    # Nothing answered: c and d are right. Then a (+0.5), d (-1), b (+0), c (an empty one: +0).
+    assert found["best_f1"] == pytest.approx(62.5) and found["best_f1_thresh"] == -3.0
+    assert found["best_exact"] == pytest.approx(50.0) and found["best_exact_thresh"] == 0.0
+    answerable = [question for question in questions if question.answers]
+    found = score_answers(answerable, predictions)
+    assert found["total"] == 3 and found["f1"] == pytest.approx(50 / 3)  # e counts 0
+    with pytest.raises(UserError, match="none of the 5 questions has a prediction"):
+        score_answers(questions, {"z": "fox"})
+
+
+FAULTS = {
+    "offset": (asked("the dog", "who?", ("dog", 3)), "the answer 'dog' to question 1 is not at"),
+    "before": (asked("the dog", "who?", ("dog", -3)), "is not at character -3 of its passage"),
+    "passage": (asked("  ", "who?"), "the passage of question 1 is empty"),
+    "question": (asked("the dog", ""), "question 1 is empty"),
+    "answer": (asked("the dog", "who?", ("", 3)), "an answer to question 1 is empty"),
+    "layout": ({"data": [{"paragraphs": [{}]}]}, "is not laid out as SQuAD's files are"),
+    "none": ({"data": []}, "has no questions"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faults_of_files_are_named(fault, tmp_path):
+    content, message = FAULTS[fault]
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=message):
+        read_squad(tmp_path / "a.json")
+
+
+def test_questions_that_are_there_twice(tmp_path):
+    content = asked("the dog", "who?", ("dog", 4))
+    content["data"] *= 2
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="1 of 2 questions have faults.*1 is there twice"):
+        read_squad(tmp_path / "a.json")
+
+
+MISTAKES = {
+    "step": (["--window-step", 12], "--window-step 12 would leave pieces of passages out"),
+    "zero": (["--window-step", 0], "--window-step must be >= 1, got 0"),
+    "split": (["--valid-subset", "dev"], "no questions at"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_are_one_line_before_training(mistake, place, tmp_path):
+    options, message = MISTAKES[mistake]
+    done = train(place, tmp_path / "run", *options)
+    assert done.returncode and message in done.last_error_line, done.err
+    assert "begin training epoch" not in done.out + done.err
+
+
+def test_a_model_without_a_head_of_answers(place, tmp_path):
+    done = train(place, tmp_path / "run", arch=["--arch", "roberta", *SHAPE])
+    assert "says nothing about where an answer is" in done.last_error_line, done.err
+
+
+def test_a_model_of_classes_has_no_answers(place, tmp_path):
+    done = run(
+        "floater", "answer", place / "model/model.pt", place / "bin", "--out", tmp_path / "a"
+    )
+    assert done.returncode == 1 and "is of --task masked_lm, which has no answers" in done.err
