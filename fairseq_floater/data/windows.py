@@ -4,9 +4,10 @@ from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 import torch
-from fairseq.data import Dictionary, FairseqDataset, data_utils
+from fairseq.data import Dictionary, data_utils
 from torch import Tensor
 
+from fairseq_floater.data.pairs import SPECIAL_PIECES, ByLength, as_input
 from fairseq_floater.data.squad import Question, Squad
 from fairseq_floater.data.tokenizer_json import PieceTokenizer
 
@@ -48,7 +49,7 @@ class Window(NamedTuple):
     last: int
 
 
-class QuestionWindows(FairseqDataset):
+class QuestionWindows(ByLength):
     """Items: ``<s> question </s> pieces of the passage </s>`` and where in them the answer is.
 
     An answer that is not wholly in a window, and one that there is not, is at 0, where ``<s>`` is
@@ -83,12 +84,12 @@ class QuestionWindows(FairseqDataset):
             for number, question in enumerate(squad.questions)
             for ends in windows(
                 len(self.passages[question.passage].symbols),
-                max_positions - len(self.asked[number]) - 3,
+                max_positions - len(self.asked[number]) - SPECIAL_PIECES,
                 step,
             )
         ]
         self.sizes = np.array(
-            [len(self.asked[w.question]) + w.last - w.first + 3 for w in self.windows]
+            [len(self.asked[w.question]) + w.last - w.first + SPECIAL_PIECES for w in self.windows]
         )
 
     def question(self, index: int) -> Question:
@@ -119,29 +120,13 @@ class QuestionWindows(FairseqDataset):
 
     def __getitem__(self, index: int) -> Dict[str, Any]:
         window = self.windows[index]
-        start, end = torch.tensor([self.dictionary.bos()]), torch.tensor([self.dictionary.eos()])
-        asked = self.asked[window.question]
         passage = self.passages[self.question(index).passage].symbols[window.first : window.last]
         return {
             "id": index,
-            "source": torch.cat([start, asked, end, passage, end]),
+            "source": as_input(self.dictionary, self.asked[window.question], passage),
             "passage_begin": self.passage_begin(index),
             "answer": self.answer(index),
         }
-
-    def __len__(self) -> int:
-        return len(self.windows)
-
-    def num_tokens(self, index: int) -> int:
-        return int(self.sizes[index])
-
-    def size(self, index: int) -> int:
-        return int(self.sizes[index])
-
-    def ordered_indices(self) -> np.ndarray:
-        """Windows of like length together, shuffled where it is equal."""
-        shuffled = np.random.permutation(len(self))
-        return shuffled[np.argsort(self.sizes[shuffled], kind="stable")]
 
     def collater(self, samples: Sequence[Dict[str, Any]]) -> Dict[str, Any]:
         """A batch: beside fairseq's, ``answer`` (batch, 2), and ``in_passage``.

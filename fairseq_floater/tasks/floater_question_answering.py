@@ -1,23 +1,24 @@
 """``--task floater_question_answering``: answers as stretches of passages, as in SQuAD.
 
-fairseq has no such task. The data are a folder with the files of SQuAD as they are, by the name of
-their split, such as train.json, and with the model's dict.txt and tokenizer.json. Texts are cut
-into pieces when they are loaded, so that every answer can be written as it stands in its passage.
+fairseq has no such task. The data are the files of SQuAD as they are, by the name of their split,
+such as train.json. Texts are cut into pieces when they are loaded, so that every answer can be
+written as it stands in its passage.
 """
 
 import logging
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
 from fairseq.data import Dictionary
 from fairseq.dataclass import FairseqDataclass
-from fairseq.tasks import FairseqTask, register_task
+from fairseq.tasks import register_task
 from omegaconf import II, MISSING
 
-from fairseq_floater.data import PieceTokenizer, QuestionWindows, read_squad
-from fairseq_floater.encoders.flags import AT_LEAST_ONE, check_values, flag
+from fairseq_floater.data import SPECIAL_PIECES, QuestionWindows, read_squad
+from fairseq_floater.encoders.flags import AT_LEAST_ONE, flag
 from fairseq_floater.errors import UserError
+from fairseq_floater.tasks.with_tokenizer import TaskWithTokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -45,46 +46,36 @@ class QuestionAnsweringConfig(FairseqDataclass):
 
 
 @register_task("floater_question_answering", dataclass=QuestionAnsweringConfig)
-class QuestionAnsweringTask(FairseqTask):
+class QuestionAnsweringTask(TaskWithTokenizer):
     """Windows of passages behind questions, for ``--criterion answer_span``.
 
     Raises:
-        UserError: if an option is out of its range, or the windows would leave something out.
+        UserError: also if the windows would leave something out.
     """
 
-    def __init__(self, cfg: QuestionAnsweringConfig, dictionary: Dictionary):
-        super().__init__(cfg)
-        names = [declared.name for declared in fields(QuestionAnsweringConfig)]
-        check_values(QuestionAnsweringConfig(**{name: getattr(cfg, name) for name in names}))
+    Options = QuestionAnsweringConfig
+    prepared_by = "data-prep/squad.sh"
+
+    def __init__(self, cfg: Any, dictionary: Dictionary):
+        super().__init__(cfg, dictionary)
         self.longest = min(cfg.window_length or cfg.max_positions, cfg.max_positions)
-        room = self.longest - cfg.max_question_length - 3
+        room = self.longest - cfg.max_question_length - SPECIAL_PIECES
         if cfg.window_step > room:
             raise UserError(
                 f"--window-step {cfg.window_step} would leave pieces of passages out: beside "
-                f"{cfg.max_question_length} of a question and 3 more, windows of {self.longest} "
-                f"have room for {max(room, 0)}; lower it, or --max-question-length"
+                f"{cfg.max_question_length} of a question and {SPECIAL_PIECES} more, windows of "
+                f"{self.longest} have room for {max(room, 0)}; lower it, or --max-question-length"
             )
-        self.dictionary = dictionary
-        self.tokenizer = PieceTokenizer(Path(cfg.data) / "tokenizer.json")
-
-    @classmethod
-    def setup_task(cls, cfg: QuestionAnsweringConfig, **kwargs: Any) -> "QuestionAnsweringTask":
-        path = Path(cfg.data) / "dict.txt"
-        if not path.is_file():
-            raise UserError(f"no dictionary at {path}: prepare {cfg.data} with data-prep/squad.sh")
-        dictionary = Dictionary.load(str(path))
-        dictionary.add_symbol("<mask>")
-        return cls(cfg, dictionary)
 
     def load_dataset(self, split: str, combine: bool = False, **kwargs: Any) -> QuestionWindows:
-        squad = read_squad(Path(self.cfg.data) / f"{split}.json")
+        squad, cfg = read_squad(Path(self.cfg.data) / f"{split}.json"), self.cfg
         windows = QuestionWindows(
             squad,
             self.tokenizer,
             self.dictionary,
             self.longest,
-            self.cfg.window_step,
-            self.cfg.max_question_length,
+            cfg.window_step,
+            cfg.max_question_length,
         )
         logger.info(
             f"{split}: {len(squad.questions):,} questions about {len(squad.passages):,} passages, "
@@ -102,14 +93,3 @@ class QuestionAnsweringTask(FairseqTask):
             )
         model.register_span_head()
         return model
-
-    def max_positions(self) -> int:
-        return int(self.cfg.max_positions)
-
-    @property
-    def source_dictionary(self) -> Dictionary:
-        return self.dictionary
-
-    @property
-    def target_dictionary(self) -> Dictionary:
-        return self.dictionary

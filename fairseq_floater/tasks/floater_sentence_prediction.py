@@ -5,6 +5,7 @@ fairseq's own only shuffles, so that a batch is as long as its longest sentence:
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fairseq.data import BaseWrapperDataset, SortDataset
@@ -24,10 +25,12 @@ class FloaterSentencePredictionTask(SentencePredictionTask):
     """Classes of sentences or pairs, or scores of them; batches are shuffled, not what is in them.
 
     Raises:
-        UserError: if a label of the data is not among those of the training set.
+        UserError: if there is no such set of data, or a label is not among those of the training.
     """
 
     def load_dataset(self, split: str, combine: bool = False, **kwargs: Any) -> BaseWrapperDataset:
+        if not (Path(self.cfg.data) / "input0" / f"{split}.idx").is_file():
+            raise UserError(f"{self.cfg.data} has no {split}: choose a file of its input0")
         dataset = super().load_dataset(split, combine, **kwargs)
         rows = dataset.dataset if isinstance(dataset, SortDataset) else dataset
         self._require_known_labels(split, rows)

@@ -1,12 +1,14 @@
 """The classes or scores that a fine-tuned model gives to every row of a data set."""
 
 from pathlib import Path
-from typing import Any, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 
+from fairseq_floater.criterions.multiple_choice import option_logits
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import write_text
+from fairseq_floater.tasks import MultipleChoiceTask
 from fairseq_floater.understanding.fine_tuned import FineTuned
 from fairseq_floater.understanding.metrics import Labelled
 
@@ -22,11 +24,11 @@ def predict(
     """Write a table with the columns index, prediction and, where there are labels, label.
 
     Without labels that is what GLUE takes as a submission. Classes have the names of the label
-    dictionary, whose order is that of their frequency in training.
+    dictionary, whose order is that of their frequency in training; options have letters.
 
     Args:
         checkpoint: of a model with a classification head.
-        data: binarised, as it was trained on.
+        data: folder as it was trained on.
         subset: such as ``valid``.
         out: file to write.
         max_tokens: of a batch.
@@ -35,41 +37,43 @@ def predict(
     Raises:
         UserError: if the checkpoint is of another task, or there is no such subset.
     """
-    tuned = FineTuned.load(checkpoint, data, lambda n: n.endswith("sentence_prediction"), "classes")
-    if not (data / "input0" / f"{subset}.idx").is_file():
-        raise UserError(f"{data} has no {subset}: choose the name of a file in its input0")
-    model, task = tuned
+    tuned = FineTuned.load(checkpoint, data, _has_classes, "classes")
+    task = tuned.task
     task.load_dataset(subset)
-    head = task.cfg.classification_head_name
     found: List[Tuple[int, str, Optional[str]]] = []
     for sample in tuned.batches(subset, max_tokens):
         with torch.no_grad():
-            logits, _ = model(
-                **sample["net_input"], features_only=True, classification_head_name=head
-            )
+            outputs = _outputs(tuned, sample)
         target = sample.get("target")
-        predictions = _texts(task, logits, factor)
-        labels = [None] * len(logits) if target is None else _labels(task, target, factor)
+        predictions = _texts(task, outputs, factor)
+        labels = [None] * len(outputs) if target is None else _texts(task, target, factor)
         found += zip(sample["id"].tolist(), predictions, labels)
     found.sort()
     return _write(out, found)
 
 
-def _texts(task: Any, logits: torch.Tensor, factor: float) -> List[str]:
+def _has_classes(task: str) -> bool:
+    return task == "floater_multiple_choice" or task.endswith("sentence_prediction")
+
+
+def _outputs(tuned: FineTuned, sample: Dict[str, Any]) -> torch.Tensor:
+    """The class of each row, or its score."""
+    model, task = tuned
+    if isinstance(task, MultipleChoiceTask):
+        return option_logits(model, sample).argmax(dim=1)
+    head = task.cfg.classification_head_name
+    logits, _ = model(**sample["net_input"], features_only=True, classification_head_name=head)
+    return logits.view(-1) if task.cfg.regression_target else logits.argmax(dim=1)
+
+
+def _texts(task: Any, values: torch.Tensor, factor: float) -> List[str]:
+    """What is written for classes or scores, as they are in a batch's target, too."""
+    if isinstance(task, MultipleChoiceTask):
+        return [task.class_name(number) for number in values.tolist()]
     if task.cfg.regression_target:
-        return [f"{factor * score:.7g}" for score in logits.view(-1).tolist()]
-    return _names(task, logits.argmax(dim=1))
-
-
-def _labels(task: Any, target: torch.Tensor, factor: float) -> List[str]:
-    if task.cfg.regression_target:
-        return [f"{factor * score:.7g}" for score in target.view(-1).tolist()]
-    return _names(task, target.view(-1))
-
-
-def _names(task: Any, classes: torch.Tensor) -> List[str]:
+        return [f"{factor * score:.7g}" for score in values.view(-1).tolist()]
     dictionary = task.label_dictionary
-    return [dictionary[int(number) + dictionary.nspecial] for number in classes]
+    return [dictionary[number + dictionary.nspecial] for number in values.view(-1).tolist()]
 
 
 def _write(out: Path, found: List[Tuple[int, str, Optional[str]]]) -> Labelled:

@@ -214,7 +214,7 @@ def test_a_table_has_medians_deviations_and_a_test_over_seeds(tmp_path):
 
 MISTAKES = {
     "no file": (["nowhere.pt", "BIN"], "no checkpoint at nowhere.pt"),
-    "no set": (["CHECKPOINT", "BIN", "--subset", "dev"], "has no dev: choose the name of a file"),
+    "no set": (["CHECKPOINT", "BIN", "--subset", "dev"], "has no dev: choose a file of its input0"),
     "another task": (["MODEL", "BIN"], "is of --task masked_lm, which has no classes"),
 }
 

@@ -1,0 +1,142 @@
+"""Turn questions with options, as published, into splits: a passage and its questions a line.
+
+    python data-prep/race.py race RACE --out bin
+    python data-prep/race.py mctest folder --out bin
+
+writes bin/{train,valid,test}.jsonl, and test1.jsonl, each line laid out as a file of RACE is.  Of
+RACE test has the questions of middle schools and test1 those of high schools; of MCTest they have
+those of mc500 and of mc160, and train and valid those of both.  Files are read in the order of
+their names.  Passages with a fault, such as an answer that is no option, are left out, counted and
+named.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from stages import Parser, UserError, decode, join_lines, report_errors, write
+
+from fairseq_floater.data import parse_passage
+
+Json = dict[str, Any]
+Found = tuple[str, Json]  # where a passage was found, and what is there
+
+COLUMNS = 23  # of MCTest: name, properties, story, and four times a question and four options
+
+
+def read_race(folder: Path, part: str) -> Iterator[Found]:
+    """The files of a part such as train/middle, by the numbers in their names."""
+    files = sorted(folder.glob(f"{part}/*.txt"), key=lambda path: (len(path.name), path.name))
+    if not files:
+        raise UserError(f"{folder} has no {part}/*.txt: unpack the archive of RACE there")
+    for path in files:
+        try:
+            yield str(path), dict(json.loads(path.read_bytes()))
+        except (ValueError, TypeError) as error:
+            raise UserError(
+                f"{path} is no file of RACE ({error}): unpack the archive anew"
+            ) from None
+
+
+def read_mctest(folder: Path, part: str) -> Iterator[Found]:
+    """The stories of a part such as mc500.train, with the letters of their answers."""
+    stories, answers = (lines(folder / f"{part}.{ending}") for ending in ("tsv", "ans"))
+    if len(stories) != len(answers):
+        raise UserError(f"{part}.tsv and .ans in {folder} are not of one length: get them anew")
+    for number, (story, letters) in enumerate(zip(stories, answers), 1):
+        columns, where = story.split("\t"), f"{folder / part}.tsv, line {number}"
+        if len(columns) != COLUMNS:
+            raise UserError(f"{where} has {len(columns)} columns, not {COLUMNS}: get it anew")
+        asked = [columns[start : start + 5] for start in range(3, COLUMNS, 5)]
+        yield (
+            where,
+            {
+                "id": columns[0],
+                "article": columns[2].replace("\\newline", "\n").replace("\\tab", " "),
+                # how many sentences tell the answer stands before each question
+                "questions": [question.partition(": ")[2] for question, *_ in asked],
+                "options": [options for _, *options in asked],
+                "answers": letters.split("\t"),
+            },
+        )
+
+
+def lines(path: Path) -> list[str]:
+    """The lines of a file."""
+    try:
+        found = path.read_bytes().removesuffix(b"\n").split(b"\n")
+    except FileNotFoundError:
+        raise UserError(f"no {path}: run data-prep/race.sh, which gets it") from None
+    return [decode(line, path, number).rstrip("\r") for number, line in enumerate(found, 1)]
+
+
+CORPORA = {
+    "race": (
+        read_race,
+        {
+            "train": ("train/middle", "train/high"),
+            "valid": ("dev/middle", "dev/high"),
+            "test": ("test/middle",),
+            "test1": ("test/high",),
+        },
+    ),
+    "mctest": (
+        read_mctest,
+        {
+            "train": ("mc500.train", "mc160.train"),
+            "valid": ("mc500.dev", "mc160.dev"),
+            "test": ("mc500.test",),
+            "test1": ("mc160.test",),
+        },
+    ),
+}
+
+
+def prepare(name: str, folder: Path, out: Path) -> dict[str, Json]:
+    """Write the splits of a corpus; returns what there is of each."""
+    read, splits = CORPORA[name]
+    report = {}
+    for split, parts in splits.items():
+        good, bad, questions = [], [], 0
+        for where, found in (passage for part in parts for passage in read(folder, part)):
+            try:
+                questions += len(parse_passage(found, len(good))[1])
+                good.append(json.dumps(found, ensure_ascii=False))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                bad.append(f"{where}: {error}")
+        if not good:
+            raise UserError(f"{folder} has nothing for {split}: {bad[0]}")
+        write(out / f"{split}.jsonl", join_lines(good))
+        report[split] = {"passages": len(good), "questions": questions, "left out": bad}
+    return report
+
+
+def show(report: dict[str, Json]) -> None:
+    """Print how much there is, and the passages that were left out."""
+    for split, counts in report.items():
+        print(f"{split}: {counts['passages']:,} passages, {counts['questions']:,} questions")
+        if bad := counts["left out"]:
+            print(f"{split}: {len(bad):,} passages left out, for example: {'; '.join(bad[:3])}")
+
+
+def parse_args() -> argparse.Namespace:
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = Parser(description=__doc__, formatter_class=layout, allow_abbrev=False)
+    parser.add_argument("corpus", choices=CORPORA)
+    parser.add_argument("folder", type=Path, help="of the published files")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    report = prepare(args.corpus, args.folder, args.out)
+    write(args.out / "report.json", json.dumps(report, indent=1, ensure_ascii=False).encode())
+    show(report)
+
+
+if __name__ == "__main__":
+    sys.exit(report_errors(main))

@@ -1,0 +1,170 @@
+"""Questions about passages with options to choose from, as in RACE (Lai et al. 2017)."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+from fairseq.data import Dictionary, data_utils
+from torch import Tensor
+
+from fairseq_floater.data.pairs import SPECIAL_PIECES, ByLength, as_input, symbols
+from fairseq_floater.data.tokenizer_json import PieceTokenizer
+from fairseq_floater.errors import UserError
+
+LETTERS = "ABCDEFGHIJ"
+
+#: where in a question RACE has the option
+_BLANK = re.compile("_+")
+
+
+class Choice(NamedTuple):
+    """A question about a passage.
+
+    Attributes:
+        passage: the number of the passage.
+        options: with the question before each, or around it.
+        label: the number of the right one, from 0; None where it is not known.
+    """
+
+    passage: int
+    options: Tuple[str, ...]
+    label: Optional[int]
+
+
+class Choices(NamedTuple):
+    """The content of a file; every question has as many options."""
+
+    passages: List[str]
+    questions: List[Choice]
+
+
+def read_choices(path: Path) -> Choices:
+    """Read a file whose every line is a passage with its questions, as a file of RACE is.
+
+    Raises:
+        UserError: naming the line, if one is not laid out so, or has a fault.
+    """
+    if not path.is_file():
+        raise UserError(f"no questions at {path}: prepare them with data-prep/race.sh")
+    found = Choices([], [])
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+        try:
+            passage, questions = parse_passage(json.loads(line), len(found.passages))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{path}, line {number}: {error}: prepare it anew") from None
+        found.passages.append(passage)
+        found.questions.extend(questions)
+    if not found.questions:
+        raise UserError(f"{path} has no questions: prepare it anew")
+    widths = {len(question.options) for question in found.questions}
+    if len(widths) > 1:
+        raise UserError(f"{path} has questions of {min(widths)} and of {max(widths)} options")
+    return found
+
+
+def parse_passage(published: Any, number: int) -> Tuple[str, List[Choice]]:
+    """A passage and its questions, from what a file of RACE says.
+
+    Args:
+        published: ``article``, ``questions``, ``options`` of each, and ``answers``, letters.
+        number: of the passage.
+
+    Raises:
+        ValueError: saying what is wrong with it; or KeyError, TypeError, AttributeError.
+    """
+    passage, asked = " ".join(published["article"].split()), published["questions"]
+    options, answers = published["options"], published.get("answers") or [None] * len(asked)
+    if not passage:
+        raise ValueError("its article is empty")
+    if not len(asked) == len(options) == len(answers):
+        counts = f"{len(asked)} questions, {len(options)} lists of options, {len(answers)} answers"
+        raise ValueError(f"it has {counts}")
+    questions = []
+    for question, of_question, answer in zip(asked, options, answers):
+        letters = LETTERS[: len(of_question)]
+        if len(letters) < 2 or not all(option.strip() for option in of_question):
+            raise ValueError(f"the question {question!r} has fewer than two options, or empty ones")
+        if answer is not None and answer not in tuple(letters):
+            raise ValueError(f"the answer {answer!r} is not one of {', '.join(letters)}")
+        texts = tuple(with_option(question, option) for option in of_question)
+        questions.append(Choice(number, texts, None if answer is None else letters.index(answer)))
+    return passage, questions
+
+
+def with_option(question: str, option: str) -> str:
+    """As fairseq's RACE has them: the option in the question's blanks, or after it."""
+    filled = _BLANK.sub(lambda _: option, question)
+    return " ".join((filled if filled != question else f"{question} {option}").split())
+
+
+class ChoiceRows(ByLength):
+    """Items: for each option ``<s> question and option </s> passage </s>``, one batch for all.
+
+    Args:
+        choices: what is asked.
+        tokenizer, dictionary: of the model.
+        max_positions: the longest input; the end of a passage that would make a longer one is cut.
+        max_option: pieces of a question with its option that are kept.
+
+    Attributes:
+        cut: how many questions' passages lose something.
+    """
+
+    def __init__(
+        self,
+        choices: Choices,
+        tokenizer: PieceTokenizer,
+        dictionary: Dictionary,
+        max_positions: int,
+        max_option: int,
+    ):
+        self.choices = choices
+        self.dictionary = dictionary
+        self.passages = [symbols(text, tokenizer, dictionary) for text in choices.passages]
+        self.options = [
+            [symbols(text, tokenizer, dictionary)[:max_option] for text in question.options]
+            for question in choices.questions
+        ]
+        self.max_positions = max_positions
+        whole = [
+            max(map(len, options)) + len(self.passages[question.passage]) + SPECIAL_PIECES
+            for options, question in zip(self.options, choices.questions)
+        ]
+        self.sizes = np.minimum(whole, max_positions)
+        self.cut = int((np.array(whole) > max_positions).sum())
+
+    def num_tokens(self, index: int) -> int:
+        """Of all options together, which a batch has as rows."""
+        return int(self.sizes[index]) * len(self.options[index])
+
+    def __getitem__(self, index: int) -> Dict[str, Any]:
+        passage = self.passages[self.choices.questions[index].passage]
+        rows = []
+        for option in self.options[index]:
+            room = self.max_positions - len(option) - SPECIAL_PIECES
+            rows.append(as_input(self.dictionary, option, passage[:room]))
+        return {"id": index, "rows": rows, "label": self.choices.questions[index].label}
+
+    def collater(self, samples: Sequence[Dict[str, Any]]) -> Dict[str, Any]:
+        """A batch whose rows are the options, (questions * options, length), in order.
+
+        ``target`` is (questions,), and not there where a label is unknown.
+        """
+        if not samples:
+            return {}
+        rows: List[Tensor] = [row for sample in samples for row in sample["rows"]]
+        lengths = torch.tensor([len(row) for row in rows])
+        tokens = data_utils.collate_tokens(rows, self.dictionary.pad())
+        batch = {
+            "id": torch.tensor([sample["id"] for sample in samples]),
+            "nsentences": len(samples),
+            "ntokens": int(lengths.sum()),
+            "net_input": {"src_tokens": tokens, "src_lengths": lengths},
+        }
+        labels = [sample["label"] for sample in samples]
+        if None not in labels:
+            batch["target"] = torch.tensor(labels)
+        return batch

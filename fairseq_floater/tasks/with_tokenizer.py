@@ -1,0 +1,53 @@
+"""What tasks share that cut up texts when they load them, with the tokenizer of their model."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Type
+
+from fairseq.data import Dictionary
+from fairseq.tasks import FairseqTask
+
+from fairseq_floater.data import PieceTokenizer
+from fairseq_floater.encoders.flags import check_values
+from fairseq_floater.errors import UserError
+
+
+class TaskWithTokenizer(FairseqTask):
+    """Data are a folder with the model's dict.txt and tokenizer.json beside the texts.
+
+    Raises:
+        UserError: if an option is out of its range, or one of these files is not there.
+    """
+
+    #: the dataclass of the options
+    Options: Type[Any]
+
+    #: the script that makes such a folder
+    prepared_by: str
+
+    def __init__(self, cfg: Any, dictionary: Dictionary):
+        super().__init__(cfg)
+        names = [declared.name for declared in fields(self.Options)]
+        check_values(self.Options(**{name: getattr(cfg, name) for name in names}))
+        self.dictionary = dictionary
+        self.tokenizer = PieceTokenizer(Path(cfg.data) / "tokenizer.json")
+
+    @classmethod
+    def setup_task(cls, cfg: Any, **kwargs: Any) -> "TaskWithTokenizer":
+        path = Path(cfg.data) / "dict.txt"
+        if not path.is_file():
+            raise UserError(f"no dictionary at {path}: prepare {cfg.data} with {cls.prepared_by}")
+        dictionary = Dictionary.load(str(path))
+        dictionary.add_symbol("<mask>")
+        return cls(cfg, dictionary)
+
+    def max_positions(self) -> int:
+        return int(self.cfg.max_positions)
+
+    @property
+    def source_dictionary(self) -> Dictionary:
+        return self.dictionary
+
+    @property
+    def target_dictionary(self) -> Dictionary:
+        return self.dictionary

@@ -1,0 +1,38 @@
+# Questions with options to choose from, with a small pre-trained model: MiniLM, as
+# data-prep/minilm.sh gets it. Batch and weight decay are those of fairseq for RACE, and so are five
+# epochs; the learning rate is that for models of this size (Wang et al. 2020), with a warm-up.
+source "$RECIPES/finetuning.sh"
+ARCH=floater_roberta_minilm
+MODEL=$RUNS/models/minilm
+PREPARE_MODEL=(bash data-prep/minilm.sh --out "$MODEL")
+LR=5e-5 BATCH=16 EPOCHS=5
+corpus() {
+    DATA=$RUNS/data/$PAIR
+    PREPARE=(bash data-prep/race.sh --corpus "$PAIR" --model "$MODEL/base" --out "$DATA")
+    TESTS=(test test1)
+    case $PAIR in # questions of the training set
+    race) QUESTIONS=87866 ;;
+    mctest) QUESTIONS=1480 ;;
+    esac
+    UPDATES=$(((QUESTIONS + BATCH - 1) / BATCH * EPOCHS))
+    DURATION=(--max-update "$UPDATES")
+}
+training() {
+    TRAIN=(
+        --task floater_multiple_choice --criterion multiple_choice --max-positions 512
+        --finetune-from-model "$MODEL/base/model.pt"
+        --dropout 0.1 --attention-dropout 0.1
+        --optimizer adam --adam-betas '(0.9, 0.98)' --adam-eps 1e-06 --weight-decay 0.01
+        --lr "$LR" --lr-scheduler polynomial_decay --total-num-update "$UPDATES"
+        --warmup-updates $((UPDATES * 6 / 100)) --batch-size 4 --update-freq $((BATCH / 4))
+        "${DURATION[@]}"
+    )
+}
+prediction() {
+    MADE=$RUN/predict.$1.tsv
+    PREDICTION=(
+        floater predict "$RUN/checkpoint_last.pt" "$DATA/bin" --subset "$1" --out "$MADE"
+    )
+    SCORING=(floater score-labels "$RUN" --metrics accuracy)
+}
+SAVE=(--no-epoch-checkpoints)
