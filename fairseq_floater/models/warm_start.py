@@ -172,6 +172,7 @@ def _start_positions(
     | a peer                 | biases on that peer           | it is the base; biases at 0 |
     | a peer                 | FLOATER that departs from it  | FLOATER's start             |
     | at the input, or none  | a peer, or biases on one      | the peer starts anew        |
+    | at the input           | none                          | dropped, the log says so    |
     | all else               |                               | refused                     |
     """
     here = positions_of(options_here, stack.name)
@@ -184,6 +185,10 @@ def _start_positions(
         _move(weights, prefix, f"{name}.embed_positions.encoder.")
     if there.within != here.within:
         return _start_within(stack, name, weights, there, here)
+    if here == Positions(None, None, None) and there.biases is None and there.at_input is not None:
+        _drop_at_input(weights, name)
+        logger.warning(f"the {stack.name} goes on without positions; {there.at_input} are dropped")
+        return []
     has_own = any(key.startswith(prefix) for key in weights)
     encoder, start = stack.position_encoder, None
     if there.at_input == here.at_input:
@@ -234,8 +239,7 @@ def _start_within(
         here.at_input not in (None, there.at_input)
     ):
         return [_other(stack.name, there.at_input, here.at_input, "at the input")]
-    for key in [key for key in weights if key.startswith(f"{name}.position_encoder.")]:
-        del weights[key]
+    _drop(weights, f"{name}.position_encoder.")
     for part in ("position_encoder", "base_encoder"):
         encoder = getattr(stack, part)
         if encoder is None:
@@ -246,13 +250,22 @@ def _start_within(
         weights.update({f"{name}.{part}.{key}": value.clone() for key, value in state.items()})
     dropped = there.at_input is not None and here.at_input is None
     if dropped:
-        weights.pop(f"{name}.embed_positions.weight", None)
+        _drop_at_input(weights, name)
     if there.within is None:
         fate = "dropped" if dropped else "kept"
         at_input = f"; those at the input ({there.at_input}) are {fate}" if there.at_input else ""
         started = f"the {stack.name} starts with {here.within} positions within attention"
         logger.warning(f"{started}{at_input}")
     return []
+
+
+def _drop_at_input(weights: Dict[str, Tensor], name: str) -> None:
+    _drop(weights, f"{name}.embed_positions.")
+
+
+def _drop(weights: Dict[str, Tensor], prefix: str) -> None:
+    for key in [key for key in weights if key.startswith(prefix)]:
+        del weights[key]
 
 
 def _move(weights: Dict[str, Tensor], old: str, new: str) -> None:

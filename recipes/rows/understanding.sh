@@ -5,3 +5,4 @@ row floater --position-encoder floater --position-blocks all
 row floater-frozen --position-encoder floater --position-blocks all --freeze-position-encoder
 row floater-linear --position-encoder floater --position-blocks all --dynamics linear
 row rotary --position-encoder rotary --keep-input-positions
+row none --position-encoder none

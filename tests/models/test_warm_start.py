@@ -156,12 +156,21 @@ REFUSED = {
         {"position_encoder": "sinusoidal"},
         "sinusoidal positions at the input, this one sinusoidal at all blocks",
     ),
-    "none": (
-        {},
-        {"position_encoder": "none"},
-        "sinusoidal positions at the input, this one none",
-    ),
 }
+
+
+@pytest.mark.parametrize("base", [{}, LEARNED_BASE], ids=["sinusoidal", "learned"])
+def test_positions_at_the_input_can_be_dropped(base, caplog):
+    """It then computes what the base model does without what that adds; the log says so."""
+    stock, ours = make_stock(seed=3, **base), make_model(seed=5, position_encoder="none")
+    ours.load_state_dict(remembered(stock, **base))
+    where = "learned" if base else "sinusoidal"
+    for stack in ("encoder", "decoder"):
+        assert f"the {stack} goes on without positions; {where} are dropped" in caplog.text
+        getattr(stock, stack).embed_positions = None
+    with torch.no_grad():
+        wanted, found = (model(**make_batch())[0] for model in (stock, ours))
+    torch.testing.assert_close(found, wanted, atol=2e-6, rtol=0)
 
 
 @pytest.mark.parametrize("base, options, reason", REFUSED.values(), ids=REFUSED)
