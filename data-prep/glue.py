@@ -16,16 +16,14 @@ import argparse
 import hashlib
 import json
 import sys
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from stages import Parser, UserError, decode, join_lines, report_errors, write
+from zips import opened_zip, read_member
 
-LARGEST = 2**30  # bytes of a file of GLUE; the largest has 80 million
 BINARY = ("0", "1")
 ENTAILMENT = ("entailment", "not_entailment")
 
@@ -126,15 +124,10 @@ class Published:
             if not (self.path / name).is_file():
                 raise UserError(f"{self.path} has no {name}: get it from its publisher")
             return (self.path / name).read_bytes()
-        try:
-            with zipfile.ZipFile(self.path) as archive:
-                for info in archive.infolist():
-                    if info.filename.count("/") == 1 and info.filename.endswith(f"/{name}"):
-                        if info.file_size > LARGEST:
-                            raise UserError(f"{self.path}: {name} has more than {LARGEST:,} bytes")
-                        return archive.read(info)
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OSError) as error:
-            raise UserError(f"{self.path} is damaged ({error}): delete it and run again") from None
+        with opened_zip(self.path) as archive:
+            for member in archive.namelist():
+                if member.count("/") == 1 and member.endswith(f"/{name}"):
+                    return read_member(archive, member)
         raise UserError(f"{self.path} has no {name}: get it from its publisher")
 
 

@@ -6,35 +6,20 @@ Each gets the last part of its name there.
 """
 
 import argparse
-import shutil
 import sys
-import zipfile
-import zlib
 from pathlib import Path, PurePosixPath
 
-from bounds import Bounded
-from progress import Progress
-from stages import Parser, UserError, report_errors
+from stages import Parser, report_errors
 from whole import filled
+from zips import copy_member, opened_zip
 
 
 def copy_members(archive: Path, folder: Path, members: list[str]) -> None:
     """Fill the folder, which must not be there or be empty."""
-    try:
-        with zipfile.ZipFile(archive) as zipped, filled(folder) as part:
-            for member in members:
-                try:
-                    file = zipped.open(member)
-                except KeyError:
-                    raise UserError(f"{archive} has no {member}: get another version") from None
-                size = archive.stat().st_size
-                with file, (part / PurePosixPath(member).name).open("wb") as out:
-                    shutil.copyfileobj(Bounded(file, size, LARGEST, Progress(member)), out)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-        raise UserError(f"{archive} is damaged ({error}): delete it and run again") from None
-
-
-LARGEST = 4 << 30  # bytes of a member
+    with opened_zip(archive) as zipped, filled(folder) as part:
+        for member in members:
+            with (part / PurePosixPath(member).name).open("wb") as out:
+                copy_member(zipped, member, out)
 
 
 def parse_args() -> argparse.Namespace:

@@ -6,20 +6,31 @@
 # without what it is told for every row.
 
 prepare() {
+    local first=(bash recipes/run.sh stage1_minilm/brown/floater --stop-stage 3 --runs "$RUNS")
     if [ -n "$DRY_RUN" ]; then
         show "${PREPARE_MODEL[@]}"
         show "${PREPARE[@]}"
+        [[ $ROW != *-stage1 ]] || show "${first[@]}"
     else
         mkdir -p "$(dirname "$DATA")" "$(dirname "$MODEL")"
         (cd "$ROOT" && flock "$MODEL.lock" "${PREPARE_MODEL[@]}" && flock "$DATA.lock" "${PREPARE[@]}")
+        [[ $ROW != *-stage1 ]] || (cd "$ROOT" && "${first[@]}")
     fi
+}
+
+# What a row starts from: the model as it was, or with positions that have been trained alone.
+start() {
+    case $ROW in
+    *-stage1) echo "$RUNS/stage1_minilm/brown/floater/seed1/average.pt" ;;
+    *) echo "$MODEL/base/model.pt" ;;
+    esac
 }
 
 # What the corpus and the model are, in a line.
 corpus_id() {
     (
         shopt -s nullglob # inputs may have folders of their own
-        cat "$DATA"/bin/{*/,}dict*.txt "$DATA"/bin/{*/,}train.* "$MODEL/base/model.pt"
+        cat "$DATA"/bin/{*/,}dict*.txt "$DATA"/bin/{*/,}train.* "$(start)"
     ) | sha256sum | cut -c 1-16
 }
 

@@ -5,8 +5,9 @@ a parameter that rests loses its gradient before it, so that the optimizer passe
 moments stay; one with a learning rate of its own is moved back part of the way after it.
 """
 
+import re
 from dataclasses import dataclass, fields
-from typing import Any, Dict, Iterable, List, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +45,11 @@ class LeverOptions:
         False, "leave the position encoder as it is, and do not solve in training"
     )
     freeze_base: bool = flag(False, "train the position encoder only, and nothing else")
+    train_only: Optional[str] = flag(
+        None,
+        "train the parameters only whose names have a part that matches this regular expression, "
+        "such as lm_head, a head that is new",
+    )
 
     dynamics_update_interval: int = flag(
         1,
@@ -69,14 +75,30 @@ class LeverOptions:
                 "give one of them"
             )
 
+        if self.train_only is not None:
+            frozen = [n for n in ("freeze_base", "freeze_position_encoder") if getattr(self, n)]
+            if frozen:
+                raise UserError(
+                    f"--train-only says what {flag_name(frozen[0])} says: give one of them"
+                )
+            try:
+                re.compile(self.train_only)
+            except re.error as error:
+                raise UserError(
+                    f"--train-only {self.train_only} is no regular expression ({error}): give the "
+                    "part of a name"
+                ) from None
+
     def levers_in_use(self) -> List[str]:
         """The flags that are not at their defaults."""
         default = LeverOptions()
         return [flag_name(n) for n in LEVERS if getattr(self, n) != getattr(default, n)]
 
 
-#: names of the options above that are not old ones
-LEVERS = tuple(f.name for f in fields(LeverOptions) if not f.metadata["renamed_to"])
+#: names of the options above that are about positions, and not old ones
+LEVERS = tuple(
+    f.name for f in fields(LeverOptions) if not f.metadata["renamed_to"] and f.name != "train_only"
+)
 
 #: attribute of a parameter that holds its ``StepShare``
 SHARE = "floater_step_share"
@@ -116,6 +138,8 @@ def apply_levers(
         is_position = id(parameter) in learned
         if options.freeze_position_encoder if is_position else options.freeze_base:
             parameter.requires_grad_(False)
+    if options.train_only is not None:
+        _freeze_all_but(model, options.train_only)
     for encoder in encoders:
         encoder.update_interval = options.position_encoder_update_interval
         scales = {"dynamics": options.dynamics_lr_scale, "initial": options.initial_lr_scale}
@@ -123,6 +147,17 @@ def apply_levers(
             scale = scales.get(name.split(".")[0], 1.0)
             if scale != 1.0 or encoder.update_interval > 1:
                 setattr(parameter, SHARE, StepShare(encoder, scale))
+
+
+def _freeze_all_but(model: nn.Module, pattern: str) -> None:
+    matching = False
+    for name, parameter in model.named_parameters():
+        matches = re.search(pattern, name) is not None
+        parameter.requires_grad_(matches)
+        matching |= matches
+    if not matching:
+        names = ", ".join(sorted({name.split(".")[1] for name, _ in model.named_parameters()}))
+        raise UserError(f"--train-only {pattern} matches no parameter: they are in {names}")
 
 
 def require_none_shared(parameters: Iterable[Tensor]) -> None:

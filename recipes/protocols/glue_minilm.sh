@@ -25,7 +25,7 @@ training() {
     TRAIN=(
         --task floater_sentence_prediction --criterion sentence_prediction $REPORT
         --num-classes "$CLASSES" --init-token 0 --separator-token 2 --max-positions 512
-        --finetune-from-model "$MODEL/base/model.pt"
+        --finetune-from-model "$(start)"
         --dropout 0.1 --attention-dropout 0.1
         --optimizer adam --adam-betas '(0.9, 0.98)' --adam-eps 1e-06 --weight-decay 0.1
         --lr "$LR" --lr-scheduler polynomial_decay --total-num-update "$UPDATES"

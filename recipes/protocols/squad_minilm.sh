@@ -23,7 +23,7 @@ corpus() {
 training() {
     TRAIN=(
         --task floater_question_answering --criterion answer_span --max-positions 512
-        --finetune-from-model "$MODEL/base/model.pt"
+        --finetune-from-model "$(start)"
         --dropout 0.1 --attention-dropout 0.1
         --optimizer adam --adam-betas '(0.9, 0.98)' --adam-eps 1e-06 --weight-decay 0.01
         --lr "$LR" --lr-scheduler polynomial_decay --total-num-update "$UPDATES"

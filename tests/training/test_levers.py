@@ -167,7 +167,25 @@ def test_one_flat_row_of_parameters_is_refused():
     assert torch.equal(flat.detach(), -torch.ones(10))
 
 
+def test_only_parameters_of_a_name_learn():
+    """Positions too, if their name matches; a base model without any can be trained in part."""
+    model = make_model(train_only=r"decoder.*(fc1|position_encoder)")
+    learning = [name for name, p in model.named_parameters() if p.requires_grad]
+    assert learning and {name.split(".")[0] for name in learning} == {"decoder"}
+    assert {"fc1" in name or "position_encoder" in name for name in learning} == {True}
+    assert any("fc1" in name for name in learning)
+    assert any("position_encoder" in name for name in learning)
+    stock = make_model(position_encoder="sinusoidal", position_blocks="input", train_only="fc2")
+    assert {"fc2" in n for n, p in stock.named_parameters() if p.requires_grad} == {True}
+
+
 MISTAKES = {
+    "no such name": ({"train_only": "lm_head"}, "--train-only lm_head matches no parameter"),
+    "no pattern": ({"train_only": "fc("}, r"--train-only fc\( is no regular expression"),
+    "only and none": (
+        {"train_only": "fc1", "freeze_base": True},
+        "--train-only says what --freeze-base says: give one of them",
+    ),
     "both": ({"freeze_base": True, "freeze_dynamics": True}, "leave nothing to learn"),
     "between": (
         {"freeze_base": True, "dynamics_update_interval": 2},

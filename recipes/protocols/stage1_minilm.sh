@@ -1,0 +1,35 @@
+# The first stage of the paper with MiniLM: FLOATER alone learns from text, by masked words, and the
+# rest rests. MiniLM comes without a head that tells words: it is trained first, and rests then, too.
+# Nothing is scored here; what a row is worth shows when it is fine-tuned.
+source "$RECIPES/finetuning.sh"
+ARCH=floater_roberta_minilm
+MODEL=$RUNS/models/minilm
+PREPARE_MODEL=(bash data-prep/minilm.sh --out "$MODEL")
+UPDATES=${UPDATES:-300}
+LR=1e-3 WARM_LR=$LR
+DURATION=(--max-update "$UPDATES")
+WARM_DURATION=("${DURATION[@]}")
+TESTS=()
+corpus() {
+    DATA=$RUNS/data/$PAIR
+    PREPARE=(bash data-prep/wikitext.sh --corpus "$PAIR" --model "$MODEL/base" --out "$DATA")
+}
+training() {
+    TRAIN=(
+        --task masked_lm --criterion masked_lm
+        --sample-break-mode complete --tokens-per-sample 512 --mask-prob 0.15
+        --dropout 0.1 --attention-dropout 0.1
+        --optimizer adam --adam-betas '(0.9, 0.98)' --adam-eps 1e-06 --weight-decay 0.01
+        --lr "$LR" --lr-scheduler polynomial_decay --total-num-update "$UPDATES"
+        --warmup-updates $((UPDATES * 6 / 100)) --batch-size 8 "${DURATION[@]}"
+    )
+    [ -n "$BASE" ] || TRAIN+=(--finetune-from-model "$MODEL/base/model.pt")
+}
+SAVE=(--no-epoch-checkpoints)
+# There is no mean of checkpoints: the last one is what goes on.
+average() {
+    step average "$RUN/train.done" "$RUN/average.pt" cp "$RUN/checkpoint_last.pt" "$RUN/average.pt"
+}
+generate() { echo "nothing to predict"; }
+score() { echo "nothing to score"; }
+report() { echo "nothing to report"; }
