@@ -1,12 +1,13 @@
 # The stages of a row that fine-tunes a pre-trained model; sourced by a protocol, after stages.sh,
 # whose stages prepare, train and report it takes. There is no average: the last checkpoint is the
 # row's, and none is chosen by the set it is scored on. Of a protocol these read, beside what
-# train does: MODEL, a folder of models; PREPARE_MODEL, the command that makes it; the function
+# train does: MODEL, a folder of models; PREPARE_MODEL, the command that makes it; STAGE1, the
+# experiment, which its protocol is called like, and corpus of the first stage; the function
 # prediction TEST, which sets the command PREDICTION and MADE, what it writes; and SCORING, a command
 # without what it is told for every row.
 
 prepare() {
-    local first=(bash recipes/run.sh stage1_minilm/brown/floater --stop-stage 3 --runs "$RUNS")
+    local first=(bash recipes/run.sh "$STAGE1/floater" --stop-stage 3 --runs "$RUNS")
     if [ -n "$DRY_RUN" ]; then
         show "${PREPARE_MODEL[@]}"
         show "${PREPARE[@]}"
@@ -21,7 +22,7 @@ prepare() {
 # What a row starts from: the model as it was, or with positions that have been trained alone.
 start() {
     case $ROW in
-    *-stage1) echo "$RUNS/stage1_minilm/brown/floater/seed1/average.pt" ;;
+    *-stage1) echo "$RUNS/$STAGE1/floater/seed1/average.pt" ;;
     *) echo "$MODEL/base/model.pt" ;;
     esac
 }

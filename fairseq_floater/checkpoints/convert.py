@@ -15,7 +15,7 @@ from fairseq_floater.checkpoints.options import model_options, options_of
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import require_other_file, write_text
 from fairseq_floater.models.kinds import ModelKind, kind_of
-from fairseq_floater.models.renamed import new_name
+from fairseq_floater.models.renamed import with_new_names
 from fairseq_floater.models.warm_start import Weights, different_options
 from fairseq_floater.options import PositionOptions
 
@@ -102,7 +102,8 @@ def with_positions(
     there = model_options(state)
     if not there:
         raise UserError(f"{base} does not say what model it is of: train it with fairseq-train")
-    if any(".position_encoder." in new_name(name) for name in state["model"]):
+    with_new_names(state["model"])
+    if any(".position_encoder." in name for name in state["model"]):
         raise UserError(
             f"{base} has learned positions already, of --position-encoder "
             f"{there.get('position_encoder')}: train it on with --finetune-from-model {base}"

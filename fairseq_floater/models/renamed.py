@@ -1,16 +1,21 @@
-"""Names that weights had in checkpoints of earlier versions."""
+"""Names that weights had in checkpoints of earlier versions, ours and fairseq's."""
 
 import re
 from typing import Any, MutableMapping
 
-#: of version 0.1.0, whose only models had these two stacks
-_OLD = re.compile(r"^(encoder|decoder)\.positions\.")
+_NEW_NAMES = (
+    # of version 0.1.0, whose only models had these two stacks
+    (re.compile(r"^(encoder|decoder)\.positions\."), r"\1.position_encoder."),
+    # of fairseq's RoBERTa as it is published
+    (re.compile(r"^decoder\.(sentence_encoder|lm_head)\."), r"encoder.\1."),
+    (re.compile(r"\.emb_layer_norm\."), ".layernorm_embedding."),
+)
 
 
 def with_new_names(weights: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """``weights`` under their present names, in their order; the same mapping, changed in place."""
-    if any(_OLD.search(name) for name in weights):
-        renamed = [(new_name(name), weight) for name, weight in weights.items()]
+    renamed = [(new_name(name), weight) for name, weight in weights.items()]
+    if any(name not in weights for name, _ in renamed):
         weights.clear()
         weights.update(renamed)
     return weights
@@ -18,4 +23,6 @@ def with_new_names(weights: MutableMapping[str, Any]) -> MutableMapping[str, Any
 
 def new_name(name: str) -> str:
     """The present name of a weight."""
-    return _OLD.sub(r"\1.position_encoder.", name)
+    for old, new in _NEW_NAMES:
+        name = old.sub(new, name)
+    return name

@@ -1,5 +1,5 @@
 TITLE="SQuAD: MiniLM fine-tuned with other positions"
 PROTOCOL=squad_minilm
-PAIRS=(half-1.1 half-2.0 1.1 2.0)
+PAIRS=(half-1.1 half-2.0)
 SEEDS=(1 2 3 4 5)
 source "$RECIPES/rows/understanding.sh"

@@ -2,12 +2,11 @@
 # decay, batch and warm-up share are those of fairseq's own configurations for RoBERTa; the learning
 # rate is that for models of this size (Wang et al. 2020), and five epochs are half of fairseq's.
 source "$RECIPES/finetuning.sh"
-ARCH=floater_roberta_minilm
-MODEL=$RUNS/models/minilm
-PREPARE_MODEL=(bash data-prep/minilm.sh --out "$MODEL")
+source "$RECIPES/minilm.sh"
 LR=5e-5 EPOCHS=5
+SEPARATOR=() # each input ends with one, which is what BERT has between two
 corpus() {
-    DATA=$RUNS/data/glue.$PAIR
+    DATA=$RUNS/data/glue.$PAIR${PIECES:+.$PIECES}
     PREPARE=(bash data-prep/glue.sh --task "$PAIR" --model "$MODEL/base" --out "$DATA")
     TESTS=(valid) CLASSES=2 BATCH=16 FACTOR=1
     case $PAIR in # training rows, metrics and, in the criterion, what they are called
@@ -18,18 +17,18 @@ corpus() {
     sst-2) ROWS_OF_TASK=67349 METRICS=accuracy BATCH=32 REPORT="" ;;
     esac
     [ "$PAIR" != sts-b ] || REPORT="--regression-target --report-pearson-and-spearman"
-    UPDATES=$(((ROWS_OF_TASK + BATCH - 1) / BATCH * EPOCHS))
+    UPDATES=$(((ROWS_OF_TASK + BATCH - 1) / BATCH * EPOCHS)) WARMUP=$((UPDATES * 6 / 100))
     DURATION=(--max-update "$UPDATES")
 }
 training() {
     TRAIN=(
         --task floater_sentence_prediction --criterion sentence_prediction $REPORT
-        --num-classes "$CLASSES" --init-token 0 --separator-token 2 --max-positions 512
+        --num-classes "$CLASSES" --init-token 0 "${SEPARATOR[@]}" --max-positions 512
         --finetune-from-model "$(start)"
         --dropout 0.1 --attention-dropout 0.1
         --optimizer adam --adam-betas '(0.9, 0.98)' --adam-eps 1e-06 --weight-decay 0.1
         --lr "$LR" --lr-scheduler polynomial_decay --total-num-update "$UPDATES"
-        --warmup-updates $((UPDATES * 6 / 100)) --batch-size "$BATCH" --max-tokens 4400
+        --warmup-updates "$WARMUP" --batch-size "$BATCH" --max-tokens 4400
         "${DURATION[@]}"
     )
 }

@@ -2,12 +2,10 @@
 # data-prep/minilm.sh gets it. Batch and weight decay are those of fairseq for RACE, and so are five
 # epochs; the learning rate is that for models of this size (Wang et al. 2020), with a warm-up.
 source "$RECIPES/finetuning.sh"
-ARCH=floater_roberta_minilm
-MODEL=$RUNS/models/minilm
-PREPARE_MODEL=(bash data-prep/minilm.sh --out "$MODEL")
+source "$RECIPES/minilm.sh"
 LR=5e-5 BATCH=16 EPOCHS=5
 corpus() {
-    DATA=$RUNS/data/$PAIR
+    DATA=$RUNS/data/$PAIR${PIECES:+.$PIECES}
     PREPARE=(bash data-prep/race.sh --corpus "$PAIR" --model "$MODEL/base" --out "$DATA")
     TESTS=(test test1)
     case $PAIR in # questions of the training set
@@ -16,6 +14,10 @@ corpus() {
     esac
     UPDATES=$(((QUESTIONS + BATCH - 1) / BATCH * EPOCHS))
     DURATION=(--max-update "$UPDATES")
+    SCHEDULE=(
+        --lr-scheduler polynomial_decay --total-num-update "$UPDATES"
+        --warmup-updates $((UPDATES * 6 / 100))
+    )
 }
 training() {
     TRAIN=(
@@ -23,8 +25,7 @@ training() {
         --finetune-from-model "$(start)"
         --dropout 0.1 --attention-dropout 0.1
         --optimizer adam --adam-betas '(0.9, 0.98)' --adam-eps 1e-06 --weight-decay 0.01
-        --lr "$LR" --lr-scheduler polynomial_decay --total-num-update "$UPDATES"
-        --warmup-updates $((UPDATES * 6 / 100)) --batch-size 4 --update-freq $((BATCH / 4))
+        --lr "$LR" "${SCHEDULE[@]}" --batch-size 4 --update-freq $((BATCH / 4))
         "${DURATION[@]}"
     )
 }

@@ -2,12 +2,10 @@
 # Batch, warm-up share and weight decay are those of RoBERTa for SQuAD, and so are two epochs where
 # the corpus is whole; the learning rate is that for models of this size (Wang et al. 2020).
 source "$RECIPES/finetuning.sh"
-ARCH=floater_roberta_minilm
-MODEL=$RUNS/models/minilm
-PREPARE_MODEL=(bash data-prep/minilm.sh --out "$MODEL")
+source "$RECIPES/minilm.sh"
 LR=5e-5 BATCH=48
 corpus() {
-    DATA=$RUNS/data/squad.$PAIR
+    DATA=$RUNS/data/squad.$PAIR${PIECES:+.$PIECES}
     PREPARE=(bash data-prep/squad.sh --corpus "$PAIR" --model "$MODEL/base" --out "$DATA")
     TESTS=(valid) THRESHOLD=()
     case $PAIR in # windows of the training set, epochs

@@ -2,9 +2,7 @@
 # rest rests. MiniLM comes without a head that tells words: it is trained first, and rests then, too.
 # Nothing is scored here; what a row is worth shows when it is fine-tuned.
 source "$RECIPES/finetuning.sh"
-ARCH=floater_roberta_minilm
-MODEL=$RUNS/models/minilm
-PREPARE_MODEL=(bash data-prep/minilm.sh --out "$MODEL")
+source "$RECIPES/minilm.sh"
 UPDATES=${UPDATES:-300}
 LR=1e-3 WARM_LR=$LR
 DURATION=(--max-update "$UPDATES")

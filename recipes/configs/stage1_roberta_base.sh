@@ -1,0 +1,6 @@
+TITLE="RoBERTa-base: FLOATER alone, by masked words"
+PROTOCOL=stage1_roberta_base
+PAIRS=(wikitext-103)
+SEEDS=(1)
+BASELINE=floater
+row floater --position-encoder floater --position-blocks all --freeze-base

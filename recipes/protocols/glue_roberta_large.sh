@@ -1,0 +1,4 @@
+# As glue_roberta_base, with the large model.
+source "$RECIPES/protocols/glue_roberta_base.sh"
+SIZE=large
+source "$RECIPES/roberta.sh"

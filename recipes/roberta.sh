@@ -1,0 +1,6 @@
+# The model of a protocol that fine-tunes RoBERTa as fairseq publishes it; SIZE is base or large.
+ARCH=floater_roberta_$SIZE
+MODEL=$RUNS/models/roberta.$SIZE
+PREPARE_MODEL=(bash data-prep/roberta.sh --size "$SIZE" --out "$MODEL")
+STAGE1=stage1_roberta_$SIZE/wikitext-103
+PIECES=roberta # another folder for corpora in its pieces
