@@ -2,8 +2,8 @@
 
     python data-prep/squad.py 1.1 download --out data
 
-writes data/{train,valid}.json, and test.json where the corpus has a test set.  Questions with a
-fault, such as an answer that is not where it should be, are left out, counted and named.
+writes data/{train,valid}.json, and test.json and so on where the corpus has test sets.  Questions
+with a fault, such as an answer that is not where it should be, are left out, counted and named.
 """
 
 import argparse
@@ -27,10 +27,14 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Split:
-    """Of a file, the questions that ``keep`` keeps, of article, paragraph and question."""
+    """Of a file, the questions that ``keep`` keeps, of article, paragraph and question.
+
+    Where ``joined``, each article is one passage.
+    """
 
     file: str
     keep: Callable[[Json, Json, Json], bool] = lambda *_: True
+    joined: bool = False
 
 
 def read(path: Path) -> Json:
@@ -54,7 +58,11 @@ def official(version: str) -> Callable[[Path], dict[str, Split]]:
 
 
 def halves_answered(folder: Path) -> dict[str, Split]:
-    """Train on the half, validate on XQuAD's passages of its articles, test on other articles."""
+    """Train on the half, validate on XQuAD's passages of its articles, test on other articles.
+
+    On these three times: test as they are, test1 and test2 with an article's passages joined, which
+    is the same for windows of two lengths.
+    """
     titles = {article["title"] for article in read(folder / HALF)["data"]}
     theirs = {
         p["context"] for article in read(folder / XQUAD)["data"] for p in article["paragraphs"]
@@ -63,6 +71,8 @@ def halves_answered(folder: Path) -> dict[str, Split]:
         "train": Split(HALF, lambda a, p, q: bool(q["answers"]) and p["context"] not in theirs),
         "valid": Split(XQUAD, lambda a, p, q: a["title"] in titles),
         "test": Split(XQUAD, lambda a, p, q: a["title"] not in titles),
+        "test1": Split(XQUAD, lambda a, p, q: a["title"] not in titles, joined=True),
+        "test2": Split(XQUAD, lambda a, p, q: a["title"] not in titles, joined=True),
     }
 
 
@@ -95,6 +105,24 @@ def kept(published: Json, keep: Callable[[Json, Json, Json], bool]) -> Iterator[
             yield {**article, "paragraphs": paragraphs}
 
 
+def joined(articles: list[Json]) -> list[Json]:
+    """The articles with all their passages in one, and their answers where they are then."""
+    found = []
+    for article in articles:
+        passage, asked = "", []
+        for paragraph in article["paragraphs"]:
+            passage += "\n" * bool(passage)
+            for question in paragraph["qas"]:
+                answers = [
+                    {**answer, "answer_start": answer["answer_start"] + len(passage)}
+                    for answer in question.get("answers", ())
+                ]
+                asked.append({**question, "answers": answers})
+            passage += paragraph["context"]
+        found.append({**article, "paragraphs": [{"context": passage, "qas": asked}]})
+    return found
+
+
 def without_faults(articles: list[Json]) -> tuple[list[Json], list[str]]:
     """The articles without the questions that have a fault, and what those are."""
     wrong = {
@@ -111,6 +139,7 @@ def prepare(name: str, folder: Path, out: Path) -> dict[str, Json]:
     for split, of in CORPORA[name](folder).items():
         published = read(folder / of.file)
         articles, left_out = without_faults(list(kept(published, of.keep)))
+        articles = joined(articles) if of.joined else articles
         if not articles:
             raise UserError(f"{folder / of.file} has nothing for {split}: get it anew")
         content = {"version": published.get("version", ""), "data": articles}

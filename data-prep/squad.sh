@@ -11,7 +11,8 @@
 #   --out FOLDER       default: runs/data/squad.NAME
 #
 # bin/ is what --task floater_question_answering takes. Its train.json and valid.json, and the
-# test.json of half-1.1, are laid out as the published files are.
+# test.json of half-1.1, are laid out as the published files are; in test1.json and test2.json, which
+# are the same, the passages of an article are one, longer than most models' positions.
 set -euo pipefail
 unset CDPATH # by which cd prints, or leads elsewhere
 source "$(dirname "$0")/common.sh"

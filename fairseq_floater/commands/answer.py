@@ -26,6 +26,12 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     add("--longest", type=at_least_one, default=30, help="answer, in pieces; default: %(default)s")
     add("--best", type=at_least_one, default=20, help="answers to list; default: %(default)s")
+    add(
+        "--window-length",
+        type=at_least_one,
+        help="longest window, in pieces; where the model's own table of positions ends before, its "
+        "last row goes on; default: as in training",
+    )
     add("--max-tokens", type=at_least_one, default=4096, help="of a batch; default: %(default)s")
 
 
@@ -41,5 +47,6 @@ def run(args: argparse.Namespace) -> None:
         args.longest,
         args.best,
         args.max_tokens,
+        args.window_length,
     )
     print(f"{args.out}/predictions.json: {len(found):,} answers")

@@ -2,8 +2,9 @@
 
 import json
 import math
+from functools import partial
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -52,6 +53,7 @@ def answer(
     longest: int = 30,
     best: int = 20,
     max_tokens: int = 4096,
+    window_length: Optional[int] = None,
 ) -> Dict[str, str]:
     """Write answers in the files that the script of SQuAD 2.0 takes, and what they are chosen from.
 
@@ -69,11 +71,14 @@ def answer(
         longest: answer, in pieces.
         best: how many answers are kept.
         max_tokens: of a batch.
+        window_length: longest window, in pieces; that of the training if None. Where the model's
+            own table of positions ends before, its last row goes on.
 
     Raises:
         UserError: if the checkpoint is of another task, or there is no such subset.
     """
-    tuned = FineTuned.load(checkpoint, data, "floater_question_answering".__eq__, "answers")
+    fits, options = "floater_question_answering".__eq__, partial(_with_windows, window_length)
+    tuned = FineTuned.load(checkpoint, data, fits, "answers", options)
     windows = tuned.task.load_dataset(subset)
     asked: Dict[str, Asked] = {question.id: Asked() for question in windows.squad.questions}
     for sample in tuned.batches(subset, max_tokens):
@@ -86,6 +91,14 @@ def answer(
                 ends = windows.characters(index, first, last)
                 of_question.candidates.append(Candidate(score, *ends))
     return _write(out, windows, asked, null_threshold, best)
+
+
+def _with_windows(length: Optional[int], trained: Mapping[str, Any]) -> Dict[str, Any]:
+    """The options of a task and a model with windows of this length, if it is not as trained."""
+    if length is None:
+        return {}
+    positions = max(length, trained["max_positions"])
+    return {"window_length": length, "max_positions": positions, "extend_base_positions": True}
 
 
 def best_spans(

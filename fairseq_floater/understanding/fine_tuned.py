@@ -1,7 +1,7 @@
 """A fine-tuned model and its task, over a data set."""
 
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, NamedTuple
+from typing import Any, Callable, Dict, Iterator, Mapping, NamedTuple
 
 import torch
 from fairseq import checkpoint_utils, utils
@@ -18,7 +18,12 @@ class FineTuned(NamedTuple):
 
     @classmethod
     def load(
-        cls, checkpoint: Path, data: Path, fits: Callable[[str], bool], without: str
+        cls,
+        checkpoint: Path,
+        data: Path,
+        fits: Callable[[str], bool],
+        without: str,
+        options: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda _: {},
     ) -> "FineTuned":
         """Load a checkpoint for a folder of data.
 
@@ -27,6 +32,7 @@ class FineTuned(NamedTuple):
             data: takes the place of what it was trained on.
             fits: whether the model of a task by this name is of use.
             without: what it lacks where it is not, in words.
+            options: from those of the task, which ones take the place of the training's.
 
         Raises:
             UserError: if there is no such file, or it is of another task.
@@ -34,11 +40,12 @@ class FineTuned(NamedTuple):
         if not checkpoint.is_file():
             raise UserError(f"no checkpoint at {checkpoint}: give the path of a checkpoint*.pt")
         state = checkpoint_utils.load_checkpoint_to_cpu(str(checkpoint))
-        name = str(state["cfg"]["task"]["_name"])
+        trained = state["cfg"]["task"]
+        name = str(trained["_name"])
         if not fits(name):
             raise UserError(f"{checkpoint} is of --task {name}, which has no {without}")
         (model,), _, task = checkpoint_utils.load_model_ensemble_and_task(
-            [str(checkpoint)], arg_overrides={"data": str(data)}, state=state
+            [str(checkpoint)], arg_overrides={"data": str(data), **options(trained)}, state=state
         )
         return cls(model.eval().to("cuda" if torch.cuda.is_available() else "cpu"), task)
 

@@ -11,7 +11,7 @@ corpus() {
     case $PAIR in # windows of the training set, epochs
     1.1) WINDOWS=88000 EPOCHS=2 ;;
     2.0) WINDOWS=131000 EPOCHS=2 ;;
-    half-1.1) WINDOWS=2634 EPOCHS=5 TESTS=(valid test) ;;
+    half-1.1) WINDOWS=2634 EPOCHS=5 TESTS=(valid test test1 test2) ;;
     half-2.0) WINDOWS=4839 EPOCHS=5 ;;
     esac
     case $PAIR in *2.0) THRESHOLD=(--null-threshold 0) ;; esac
@@ -35,6 +35,8 @@ prediction() {
         floater answer "$RUN/checkpoint_last.pt" "$DATA/bin" --subset "$1"
         "${THRESHOLD[@]}" --out "$MADE"
     )
+    # Beyond the positions of training, in one window where test1 has several.
+    [ "$1" != test2 ] || PREDICTION+=(--window-length 1024)
     SCORING=(floater score-answers "$RUN" --data "$DATA/bin")
 }
 SAVE=(--no-epoch-checkpoints)

@@ -209,6 +209,17 @@ def test_answers_are_in_their_passages(tuned, place, tmp_path):
     assert sum(some[id] != wanted[id] for id in wanted) <= 1  # rounding, at the threshold itself
 
 
+def test_windows_beyond_the_positions_of_training(tuned, place, tmp_path):
+    """Every passage in one window, where those of training had room for less; or shorter ones."""
+    save, _ = tuned
+    command = ["floater", "answer", save / "checkpoint_last.pt", place / "bin", "--out", tmp_path]
+    assert len(dataset(place, place / "bin/valid.json")) > 12
+    assert len(dataset(place, place / "bin/valid.json", longest=2 * POSITIONS)) == 12
+    for length in (2 * POSITIONS, LONGEST - 4):
+        succeed(*command, "--window-length", length)
+        assert len(json.loads((tmp_path / "predictions.json").read_text())) == 12
+
+
 def test_the_record_of_a_run_and_its_table(tuned, place, tmp_path):
     save, _ = tuned
     checkpoint, data = save / "checkpoint_last.pt", place / "bin"
