@@ -24,6 +24,9 @@ row floater-cross-on-rotary-initial16 $FLOATER --base-positions rotary --positio
     --initial-lr-scale 16
 row floater-linear-cross-on-rotary-initial16 $FLOATER --base-positions rotary \
     --position-attention cross --dynamics linear --initial-lr-scale 16
+row floater-linear-on-rotary-initial16 $FLOATER --base-positions rotary --dynamics linear \
+    --initial-lr-scale 16
+row floater-start $FLOATER --train-only '^(?!.*\.dynamics\.)' # h stays as it starts
 row floater-rotation $FLOATER --position-injection rotation
 row floater-scores $FLOATER --position-injection scores
 row floater-cross $FLOATER --position-attention cross
