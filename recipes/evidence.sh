@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# Train and score what recipes/evidence.txt lists and recipes/results does not have, in that order.
+#
+#   bash recipes/evidence.sh              until all is there; safe to stop, and to start again
+#
+#   --jobs N           rows to run side by side, on a core each (default: 2)
+#   --runs FOLDER      where trainings lie (default: runs)
+#   --most N           end after N rows
+#   --list             what is missing, and run nothing
+#
+# What a row scored is copied to recipes/results/EXPERIMENT. A row that another run is working on is
+# passed over; one that fails is, too, and counted at the end.
+set -euo pipefail
+unset CDPATH # by which cd prints, or leads elsewhere
+RECIPES=$(cd "$(dirname "$0")" && pwd)
+source "$RECIPES/common.sh"
+
+JOBS=2 RUNS=$ROOT/runs MOST="" LIST=""
+while [ $# -gt 0 ]; do
+    case $1 in
+    --jobs | --runs | --most)
+        [ $# -gt 1 ] || fail "$1 needs a value: see --help"
+        case $1 in
+        --jobs) JOBS=$2 ;;
+        --runs) RUNS=$(realpath -ms "$2") ;;
+        --most) MOST=$2 ;;
+        esac
+        shift
+        ;;
+    --list) LIST=1 ;;
+    -h | --help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0" && exit ;;
+    *) fail "unknown option $1: see --help" ;;
+    esac
+    shift
+done
+for option in jobs:$JOBS most:$MOST; do
+    [[ ${option#*:} =~ ^([1-9][0-9]*)?$ ]] ||
+        fail "--${option%:*} must be a whole number >= 1, got ${option#*:}"
+done
+
+# missing: rows and seeds without a result, a line each, "EXPERIMENT/PAIR/ROW SEED".
+missing() {
+    local target seeds seed experiment pair row
+    while read -r target seeds; do
+        IFS=/ read -r experiment pair row <<<"$target"
+        for seed in $seeds; do
+            [ -e "$RECIPES/results/$experiment/$pair.$row.seed$seed.json" ] || echo "$target $seed"
+        done
+    done < <(grep -v '^#' "${EVIDENCE:-$RECIPES/evidence.txt}")
+}
+
+# run_one TARGET SEED: a row to its scores, and its record to the results.
+run_one() {
+    local experiment pair row log
+    IFS=/ read -r experiment pair row <<<"$1"
+    log=$RUNS/evidence/$experiment.$pair.$row.seed$2
+    exec 9>"$log.lock"
+    flock --nonblock 9 || return 0
+    echo "$1, seed $2: see $log.log"
+    bash "$RECIPES/run.sh" "$1" --seed "$2" --runs "$RUNS" --stop-stage 5 >"$log.log" 2>&1 9>&- || {
+        echo "$1, seed $2: failed: $(tail -n 1 "$log.log")" >&2
+        return 1
+    }
+    mkdir -p "$RECIPES/results/$experiment"
+    cp "$RUNS/$experiment/$pair.$row.seed$2.json" "$RECIPES/results/$experiment/"
+    echo "$1, seed $2: done"
+}
+
+if [ -n "$LIST" ]; then
+    missing
+    exit
+fi
+mkdir -p "$RUNS/evidence"
+setup_environment
+export OMP_NUM_THREADS=1
+export -f run_one
+export RECIPES RUNS
+status=0
+missing | head -n "${MOST:--0}" | xargs -r -P "$JOBS" -L 1 bash -c 'run_one "$0" "$1"' || status=$?
+[ $status -eq 0 ] || fail "some rows failed, see above: run again to go on with what is missing"

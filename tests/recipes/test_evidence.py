@@ -1,0 +1,82 @@
+"""``recipes/evidence.sh``: what is missing, in order, and what becomes of rows that end or fail."""
+
+import shutil
+from functools import cache
+
+from launching import bash
+from places import ROOT
+
+RECIPES = ROOT / "recipes"
+
+#: in the place of recipes/run.sh: writes a record, or fails
+STUB = """
+IFS=/ read -r experiment pair row <<<"$1"
+[ "$row" != bad ] || { echo "error: it is bad"; exit 1; }
+mkdir -p "$5/$experiment"
+echo "$OMP_NUM_THREADS" >"$5/$experiment/$pair.$row.seed$3.json"
+"""
+COMMON = """
+ROOT=$(cd "$RECIPES/.." && pwd)
+fail() { echo "error: $*" >&2; exit 1; }
+setup_environment() { :; }
+"""
+
+
+@cache
+def rows(experiment):
+    done = bash(RECIPES / "run.sh", experiment, "--list")
+    assert done.returncode == 0, done.stderr
+    return {line.split()[0] for line in done.stdout.splitlines()}
+
+
+def test_every_row_of_the_list_is_one():
+    lines = [line.split() for line in (RECIPES / "evidence.txt").read_text().splitlines()]
+    listed = [(target, seed) for target, *seeds in lines if target != "#" for seed in seeds]
+    assert len(listed) == len(set(listed)) > 100
+    for target, seed in listed:
+        assert target in rows(target.split("/")[0]) and int(seed) > 0
+
+
+def place(folder, lines):
+    recipes = folder / "recipes"
+    recipes.mkdir()
+    shutil.copy(RECIPES / "evidence.sh", recipes)
+    (recipes / "evidence.txt").write_text(lines)
+    (recipes / "run.sh").write_text(STUB)
+    (recipes / "common.sh").write_text(COMMON)
+    (recipes / "results/e").mkdir(parents=True)
+    (recipes / "results/e/p.one.seed2.json").write_text("")
+    return recipes
+
+
+LINES = "# first\ne/p/bad 1\ne/p/one 1 2\ne/p/two 1\n"
+
+
+def test_what_is_missing_is_run_once_and_kept(tmp_path):
+    recipes = place(tmp_path, LINES)
+    listed = bash(recipes / "evidence.sh", "--list").stdout
+    assert listed == "e/p/bad 1\ne/p/one 1\ne/p/two 1\n"
+    done = bash(recipes / "evidence.sh", "--jobs", 1)
+    assert done.returncode == 1 and "e/p/bad, seed 1: failed: error: it is bad" in done.stderr
+    assert "some rows failed" in done.stderr and "e/p/two, seed 1: done" in done.stdout
+    assert (recipes / "results/e/p.two.seed1.json").read_text() == "1\n"
+    assert bash(recipes / "evidence.sh", "--list").stdout == "e/p/bad 1\n"
+
+
+def test_no_more_rows_than_wanted_and_none_that_others_work_on(tmp_path):
+    recipes = place(tmp_path, LINES.replace("bad", "three"))
+    command = [recipes / "evidence.sh", "--most", 2, "--runs", tmp_path / "runs"]
+    (tmp_path / "runs/evidence").mkdir(parents=True)
+    lock = tmp_path / "runs/evidence/e.p.three.seed1.lock"
+    shell = f'exec 8>"{lock}"; flock 8; bash "$0" "${{@:1}}" 8>&-'
+    done = bash("-c", shell, *command)
+    assert done.returncode == 0, done.stderr
+    assert "three" not in done.stdout and "e/p/one, seed 1: done" in done.stdout
+    assert bash(*command[:1], "--list").stdout == "e/p/three 1\ne/p/two 1\n"
+
+
+def test_mistakes(tmp_path):
+    recipes = place(tmp_path, LINES)
+    done = bash(recipes / "evidence.sh", "--jobs", 0)
+    assert done.stderr == "error: --jobs must be a whole number >= 1, got 0\n"
+    assert "unknown option --now" in bash(recipes / "evidence.sh", "--now").stderr
