@@ -43,9 +43,9 @@ def score_answers(
     """Exact match and F1, times 100, each the best over a question's answers, and their number.
 
     Where some questions have no answer, also apart for those that have one (``HasAns_``) and those
-    that have none (``NoAns_``); a prediction that is missing is then left out, as in SQuAD 2.0's
-    script, and counts 0 elsewhere, as in SQuAD 1.1's. With ``odds`` also ``best_exact`` and
-    ``best_f1``, which the best threshold would give, and those thresholds.
+    that have none (``NoAns_``), and, with ``odds``, ``best_exact`` and ``best_f1``, which the best
+    threshold would give, and those thresholds. A prediction that is missing is then left out, as in
+    SQuAD 2.0's script, and counts 0 elsewhere, as in SQuAD 1.1's.
 
     Args:
         questions: with their answers.
@@ -76,7 +76,7 @@ def score_answers(
             if of_kind:
                 found[f"{kind}_{name}"] = 100 * mean(of_kind)
     found["total"] = len(counted)
-    if odds is not None:
+    if odds is not None and unanswerable:
         for name, scores in by_measure.items():
             found |= _best_threshold(name, scores, predictions, odds, unanswerable)
     return found
