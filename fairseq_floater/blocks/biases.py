@@ -60,6 +60,8 @@ def biased(projection: nn.Linear, x: Tensor, bias: Optional[Bias]) -> Tensor:
         raise RuntimeError("tokens are projected whose positions nobody told")
     y = projection(x)
     vectors = [look_up(track.vectors, track.rows, y) for track in bias]
-    if len(vectors) == 1:
-        return y + vectors[0]
-    return y + torch.cat([v.expand(-1, y.size(1), -1) for v in vectors])
+    whole = vectors[0]
+    if len(vectors) > 1:
+        whole = torch.cat([v.expand(-1, y.size(1), -1) for v in vectors])
+    # In place it moves less memory, but a gradient through it would take more launches.
+    return y + whole if torch.is_grad_enabled() else y.add_(whole)
