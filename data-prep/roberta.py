@@ -48,7 +48,7 @@ def tokenizer(pieces: dict[str, str], merges: Path) -> str:
     ]
     if wrong := next((rule for rule in rules if len(rule) != 2), None):
         raise UserError(f"{merges} has the line {' '.join(wrong)!r}: delete it and run again")
-    made = ByteLevelBPETokenizer(numbers, rules)
+    made = ByteLevelBPETokenizer(numbers, rules, trim_offsets=True)
     made.add_special_tokens(SPECIAL)
     return str(made.to_str())
 

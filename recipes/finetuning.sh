@@ -3,8 +3,8 @@
 # row's, and none is chosen by the set it is scored on. Of a protocol these read, beside what
 # train does: MODEL, a folder of models; PREPARE_MODEL, the command that makes it; STAGE1, the
 # experiment, which its protocol is called like, and corpus of the first stage; the function
-# prediction TEST, which sets the command PREDICTION and MADE, what it writes; and SCORING, a command
-# without what it is told for every row.
+# prediction TEST, which sets the command PREDICTION and MADE, what it writes; and the function
+# scoring, which sets SCORING, a command without what it is told for every row.
 
 prepare() {
     local first=(bash recipes/run.sh "$STAGE1/floater" --stop-stage 3 --runs "$RUNS")
@@ -49,11 +49,13 @@ generate() {
     local test
     for test in "${TESTS[@]}"; do
         prediction "$test"
-        step "predict.$test" "$RUN/train.done" "$MADE" "${PREDICTION[@]}"
+        step "predict.$test" "$(newest "$RUN/train.done" "$DATA"/bin/{*/,}"$test".*)" "$MADE" \
+            "${PREDICTION[@]}"
     done
 }
 
 score() {
+    scoring
     local number order tests
     for number in "${!ROWS[@]}"; do [ "${ROWS[number]}" != "$ROW" ] || order=$number; done
     tests=$(IFS=, && echo "${TESTS[*]}")

@@ -50,7 +50,10 @@ def read_choices(path: Path) -> Choices:
     if not path.is_file():
         raise UserError(f"no questions at {path}: prepare them with data-prep/race.sh")
     found = Choices([], [])
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+    if not path.stat().st_size:
+        raise UserError(f"{path} has no questions: prepare it anew")
+    # Not by splitlines, which ends lines at characters that texts may have.
+    for number, line in enumerate(path.read_bytes().removesuffix(b"\n").split(b"\n"), 1):
         try:
             passage, questions = parse_passage(json.loads(line), len(found.passages))
         except (ValueError, KeyError, TypeError, AttributeError) as error:

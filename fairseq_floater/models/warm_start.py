@@ -114,7 +114,8 @@ def _extend_base(model: Any, weights: Dict[str, Tensor], here: Mapping[str, Tens
     """
     said = []
     for name, stack in model.stacks().items():
-        name = f"{name}.embed_positions.encoder.table"
+        at_input = stack.options.position_blocks == "input" and stack.additive
+        name += ".position_encoder.table" if at_input else ".embed_positions.encoder.table"
         table, wanted = weights.get(name), here.get(name)
         if table is None or wanted is None or table.dim() != 3 or not table.size(1):
             continue

@@ -39,13 +39,13 @@ class FineTuned(NamedTuple):
         """
         if not checkpoint.is_file():
             raise UserError(f"no checkpoint at {checkpoint}: give the path of a checkpoint*.pt")
-        state = checkpoint_utils.load_checkpoint_to_cpu(str(checkpoint))
-        trained = state["cfg"]["task"]
+        trained = checkpoint_utils.load_checkpoint_to_cpu(str(checkpoint))["cfg"]["task"]
         name = str(trained["_name"])
         if not fits(name):
             raise UserError(f"{checkpoint} is of --task {name}, which has no {without}")
+        # Read again: of a state that was read before, fairseq takes no other options.
         (model,), _, task = checkpoint_utils.load_model_ensemble_and_task(
-            [str(checkpoint)], arg_overrides={"data": str(data), **options(trained)}, state=state
+            [str(checkpoint)], arg_overrides={"data": str(data), **options(trained)}
         )
         return cls(model.eval().to("cuda" if torch.cuda.is_available() else "cpu"), task)
 

@@ -24,7 +24,7 @@ training() {
     TRAIN=(
         --task floater_sentence_prediction --criterion sentence_prediction $REPORT
         --num-classes "$CLASSES" --init-token 0 "${SEPARATOR[@]}" --max-positions 512
-        --finetune-from-model "$(start)"
+        --finetune-from-model "$(start)" --find-unused-parameters
         --dropout 0.1 --attention-dropout 0.1
         --optimizer adam --adam-betas '(0.9, 0.98)' --adam-eps 1e-06 --weight-decay 0.1
         --lr "$LR" --lr-scheduler polynomial_decay --total-num-update "$UPDATES"
@@ -38,6 +38,6 @@ prediction() {
         floater predict "$RUN/checkpoint_last.pt" "$DATA/bin" --subset "$1"
         --factor "$FACTOR" --out "$MADE"
     )
-    SCORING=(floater score-labels "$RUN" --metrics "$METRICS")
 }
+scoring() { SCORING=(floater score-labels "$RUN" --metrics "$METRICS"); }
 SAVE=(--no-epoch-checkpoints)

@@ -22,7 +22,7 @@ corpus() {
 training() {
     TRAIN=(
         --task floater_multiple_choice --criterion multiple_choice --max-positions 512
-        --finetune-from-model "$(start)"
+        --finetune-from-model "$(start)" --find-unused-parameters
         --dropout 0.1 --attention-dropout 0.1
         --optimizer adam --adam-betas '(0.9, 0.98)' --adam-eps 1e-06 --weight-decay 0.01
         --lr "$LR" "${SCHEDULE[@]}" --batch-size 4 --update-freq $((BATCH / 4))
@@ -34,6 +34,6 @@ prediction() {
     PREDICTION=(
         floater predict "$RUN/checkpoint_last.pt" "$DATA/bin" --subset "$1" --out "$MADE"
     )
-    SCORING=(floater score-labels "$RUN" --metrics accuracy)
 }
+scoring() { SCORING=(floater score-labels "$RUN" --metrics accuracy); }
 SAVE=(--no-epoch-checkpoints)

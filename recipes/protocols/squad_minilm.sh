@@ -21,7 +21,7 @@ corpus() {
 training() {
     TRAIN=(
         --task floater_question_answering --criterion answer_span --max-positions 512
-        --finetune-from-model "$(start)"
+        --finetune-from-model "$(start)" --find-unused-parameters
         --dropout 0.1 --attention-dropout 0.1
         --optimizer adam --adam-betas '(0.9, 0.98)' --adam-eps 1e-06 --weight-decay 0.01
         --lr "$LR" --lr-scheduler polynomial_decay --total-num-update "$UPDATES"
@@ -37,6 +37,6 @@ prediction() {
     )
     # Beyond the positions of training, in one window where test1 has several.
     [ "$1" != test2 ] || PREDICTION+=(--window-length 1024)
-    SCORING=(floater score-answers "$RUN" --data "$DATA/bin")
 }
+scoring() { SCORING=(floater score-answers "$RUN" --data "$DATA/bin"); }
 SAVE=(--no-epoch-checkpoints)

@@ -209,15 +209,35 @@ def test_answers_are_in_their_passages(tuned, place, tmp_path):
     assert sum(some[id] != wanted[id] for id in wanted) <= 1  # rounding, at the threshold itself
 
 
-def test_windows_beyond_the_positions_of_training(tuned, place, tmp_path):
+@pytest.mark.parametrize("row", ["floater", "base"])
+def test_windows_beyond_the_positions_of_training(row, tuned, place, tmp_path):
     """Every passage in one window, where those of training had room for less; or shorter ones."""
     save, _ = tuned
+    if row == "base":  # the model with its own table alone
+        save = tmp_path / "run"
+        options = ["--position-encoder", "learned", "--position-blocks", "input"]
+        assert train(place, save, *options, "--max-update", 1).returncode == 0
     command = ["floater", "answer", save / "checkpoint_last.pt", place / "bin", "--out", tmp_path]
     assert len(dataset(place, place / "bin/valid.json")) > 12
     assert len(dataset(place, place / "bin/valid.json", longest=2 * POSITIONS)) == 12
-    for length in (2 * POSITIONS, LONGEST - 4):
-        succeed(*command, "--window-length", length)
-        assert len(json.loads((tmp_path / "predictions.json").read_text())) == 12
+    found = []
+    for length in ((), ("--window-length", 2 * POSITIONS), ("--window-length", LONGEST - 4)):
+        succeed(*command, *length)
+        found.append(json.loads((tmp_path / "null_odds.json").read_text()))
+    assert len(found[0]) == 12
+    assert found[0] != found[1] != found[2] != found[0]
+
+
+def test_questions_of_another_folder(tuned, place, tmp_path):
+    for name in ("dict.txt", "tokenizer.json"):
+        (tmp_path / name).write_bytes((place / "bin" / name).read_bytes())
+    content = asked("the lazy dog [SEP] sleeps", "one?", id="other")
+    (tmp_path / "valid.json").write_text(json.dumps(content))
+    command = ["floater", "answer", tuned[0] / "checkpoint_last.pt", tmp_path]
+    succeed(*command, "--out", tmp_path / "out")
+    assert list(json.loads((tmp_path / "out/predictions.json").read_text())) == ["other"]
+    done = run(*command[:3], tmp_path / "nowhere", "--out", tmp_path / "out")
+    assert done.returncode == 1 and "no dictionary at" in done.err
 
 
 def test_the_record_of_a_run_and_its_table(tuned, place, tmp_path):
