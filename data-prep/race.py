@@ -10,14 +10,14 @@ their names.  Passages with a fault, such as an answer that is no option, are le
 named.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from stages import Parser, UserError, decode, join_lines, report_errors, write
+from splits import Report, split_up
+from stages import UserError, decode, join_lines, report_errors, write
 
 from fairseq_floater.data import parse_passage
 
@@ -95,10 +95,10 @@ CORPORA = {
 }
 
 
-def prepare(name: str, folder: Path, out: Path) -> dict[str, Json]:
+def prepare(name: str, folder: Path, out: Path) -> Report:
     """Write the splits of a corpus; returns what there is of each."""
     read, splits = CORPORA[name]
-    report = {}
+    report: Report = {}
     for split, parts in splits.items():
         good, bad, questions = [], [], 0
         for where, found in (passage for part in parts for passage in read(folder, part)):
@@ -114,29 +114,5 @@ def prepare(name: str, folder: Path, out: Path) -> dict[str, Json]:
     return report
 
 
-def show(report: dict[str, Json]) -> None:
-    """Print how much there is, and the passages that were left out."""
-    for split, counts in report.items():
-        print(f"{split}: {counts['passages']:,} passages, {counts['questions']:,} questions")
-        if bad := counts["left out"]:
-            print(f"{split}: {len(bad):,} passages left out, for example: {'; '.join(bad[:3])}")
-
-
-def parse_args() -> argparse.Namespace:
-    layout = argparse.RawDescriptionHelpFormatter
-    parser = Parser(description=__doc__, formatter_class=layout, allow_abbrev=False)
-    parser.add_argument("corpus", choices=CORPORA)
-    parser.add_argument("folder", type=Path, help="of the published files")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    return parser.parse_args()
-
-
-def main() -> None:
-    args = parse_args()
-    report = prepare(args.corpus, args.folder, args.out)
-    write(args.out / "report.json", json.dumps(report, indent=1, ensure_ascii=False).encode())
-    show(report)
-
-
 if __name__ == "__main__":
-    sys.exit(report_errors(main))
+    sys.exit(report_errors(lambda: split_up(__doc__, CORPORA, prepare, "passages")))

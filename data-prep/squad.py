@@ -6,7 +6,6 @@ writes data/{train,valid}.json, and test.json and so on where the corpus has tes
 with a fault, such as an answer that is not where it should be, are left out, counted and named.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -14,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages import Parser, UserError, report_errors, write
+from splits import Report, split_up
+from stages import UserError, report_errors, write
 
 from fairseq_floater import errors
 from fairseq_floater.data import faults, parse_squad
@@ -133,9 +133,9 @@ def without_faults(articles: list[Json]) -> tuple[list[Json], list[str]]:
     return good, list(wrong.values())
 
 
-def prepare(name: str, folder: Path, out: Path) -> dict[str, Json]:
+def prepare(name: str, folder: Path, out: Path) -> Report:
     """Write the splits of a corpus; returns what there is of each."""
-    report = {}
+    report: Report = {}
     for split, of in CORPORA[name](folder).items():
         published = read(folder / of.file)
         articles, left_out = without_faults(list(kept(published, of.keep)))
@@ -155,30 +155,5 @@ def prepare(name: str, folder: Path, out: Path) -> dict[str, Json]:
     return report
 
 
-def show(report: dict[str, Json]) -> None:
-    """Print how much there is, and the questions that were left out."""
-    for split, counts in report.items():
-        numbers = ", ".join(f"{n:,} {what}" for what, n in counts.items() if what != "left out")
-        print(f"{split}: {numbers}")
-        if bad := counts["left out"]:
-            print(f"{split}: {len(bad):,} questions left out, for example: {'; '.join(bad[:3])}")
-
-
-def parse_args() -> argparse.Namespace:
-    layout = argparse.RawDescriptionHelpFormatter
-    parser = Parser(description=__doc__, formatter_class=layout, allow_abbrev=False)
-    parser.add_argument("corpus", choices=CORPORA)
-    parser.add_argument("folder", type=Path, help="of the published files")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    return parser.parse_args()
-
-
-def main() -> None:
-    args = parse_args()
-    report = prepare(args.corpus, args.folder, args.out)
-    write(args.out / "report.json", json.dumps(report, indent=1, ensure_ascii=False).encode())
-    show(report)
-
-
 if __name__ == "__main__":
-    sys.exit(report_errors(main))
+    sys.exit(report_errors(lambda: split_up(__doc__, CORPORA, prepare, "questions")))

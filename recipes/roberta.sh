@@ -4,3 +4,4 @@ MODEL=$RUNS/models/roberta.$SIZE
 PREPARE_MODEL=(bash data-prep/roberta.sh --size "$SIZE" --out "$MODEL")
 STAGE1=stage1_roberta_$SIZE/wikitext-103
 PIECES=roberta # another folder for corpora in its pieces
+DOUBLE=--double-separator # between the two texts of an input

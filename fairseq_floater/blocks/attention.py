@@ -99,8 +99,7 @@ class PositionedAttention(MultiheadAttention):
         else:
             mask = ~mask if mask is not None and mask.dtype == torch.bool else mask  # true: seen
             attended = F.scaled_dot_product_attention(q, k, v, mask, self._dropout_rate())
-        # (batch, heads, target, head dim) to (target, batch, dim)
-        return self.out_proj(attended.permute(2, 0, 1, 3).flatten(2)), shown
+        return self.out_proj(self._joined(attended)), shown
 
     def _inputs(
         self, query: Tensor, key: Optional[Tensor], value: Optional[Tensor], known: bool
@@ -115,7 +114,15 @@ class PositionedAttention(MultiheadAttention):
     def _heads(self, x: Tensor) -> Tensor:
         """(length, batch, dim) to (batch, heads, length, head dim)."""
         length, batch = x.shape[:2]
+        if length == 1:  # as in every step of a decoding: in one view
+            return x.view(batch, self.num_heads, 1, self.head_dim)
         return x.view(length, batch, self.num_heads, self.head_dim).permute(1, 2, 0, 3)
+
+    def _joined(self, x: Tensor) -> Tensor:
+        """(batch, heads, length, head dim) to (length, batch, dim)."""
+        if x.size(2) == 1:
+            return x.reshape(1, x.size(0), -1)
+        return x.permute(2, 0, 1, 3).flatten(2)
 
     def _keep(
         self,

@@ -1,16 +1,16 @@
 """How text becomes pieces of a dictionary, what fairseq calls a BPE, and questions inputs."""
 
 from fairseq_floater.data.choices import LETTERS, ChoiceRows, parse_passage, read_choices
-from fairseq_floater.data.pairs import SPECIAL_PIECES
+from fairseq_floater.data.pairs import Layout
 from fairseq_floater.data.squad import Answer, Question, Squad, faults, parse_squad, read_squad
 from fairseq_floater.data.tokenizer_json import PieceTokenizer, TokenizerJson, TokenizerJsonOptions
 from fairseq_floater.data.windows import QuestionWindows
 
 __all__ = [
     "LETTERS",
-    "SPECIAL_PIECES",
     "Answer",
     "ChoiceRows",
+    "Layout",
     "PieceTokenizer",
     "Question",
     "QuestionWindows",

@@ -7,10 +7,10 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
-from fairseq.data import Dictionary, data_utils
+from fairseq.data import data_utils
 from torch import Tensor
 
-from fairseq_floater.data.pairs import SPECIAL_PIECES, ByLength, as_input, symbols
+from fairseq_floater.data.pairs import ByLength, Layout, symbols
 from fairseq_floater.data.tokenizer_json import PieceTokenizer
 from fairseq_floater.errors import UserError
 
@@ -108,7 +108,8 @@ class ChoiceRows(ByLength):
 
     Args:
         choices: what is asked.
-        tokenizer, dictionary: of the model.
+        tokenizer: of the model.
+        layout: of the items.
         max_positions: the longest input; the end of a passage that would make a longer one is cut.
         max_option: pieces of a question with its option that are kept.
 
@@ -120,12 +121,13 @@ class ChoiceRows(ByLength):
         self,
         choices: Choices,
         tokenizer: PieceTokenizer,
-        dictionary: Dictionary,
+        layout: Layout,
         max_positions: int,
         max_option: int,
     ):
         self.choices = choices
-        self.dictionary = dictionary
+        self.layout = layout
+        self.dictionary = dictionary = layout.dictionary
         self.passages = [symbols(text, tokenizer, dictionary) for text in choices.passages]
         self.options = [
             [symbols(text, tokenizer, dictionary)[:max_option] for text in question.options]
@@ -133,7 +135,7 @@ class ChoiceRows(ByLength):
         ]
         self.max_positions = max_positions
         whole = [
-            max(map(len, options)) + len(self.passages[question.passage]) + SPECIAL_PIECES
+            max(map(len, options)) + len(self.passages[question.passage]) + layout.special
             for options, question in zip(self.options, choices.questions)
         ]
         self.sizes = np.minimum(whole, max_positions)
@@ -147,8 +149,8 @@ class ChoiceRows(ByLength):
         passage = self.passages[self.choices.questions[index].passage]
         rows = []
         for option in self.options[index]:
-            room = self.max_positions - len(option) - SPECIAL_PIECES
-            rows.append(as_input(self.dictionary, option, passage[:room]))
+            room = self.max_positions - len(option) - self.layout.special
+            rows.append(self.layout.joined(option, passage[:room]))
         return {"id": index, "rows": rows, "label": self.choices.questions[index].label}
 
     def collater(self, samples: Sequence[Dict[str, Any]]) -> Dict[str, Any]:

@@ -1,5 +1,7 @@
 """What data sets of two texts in one input share."""
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from fairseq.data import Dictionary, FairseqDataset
@@ -7,14 +9,31 @@ from torch import Tensor
 
 from fairseq_floater.data.tokenizer_json import PieceTokenizer
 
-#: special pieces beside the two texts
-SPECIAL_PIECES = 3
 
+class Layout(NamedTuple):
+    """How two texts are one input: ``<s> first </s> second </s>``.
 
-def as_input(dictionary: Dictionary, first: Tensor, second: Tensor) -> Tensor:
-    """``<s> first </s> second </s>``, (pieces,) int64, as BERT has pairs."""
-    begin, end = torch.tensor([dictionary.bos()]), torch.tensor([dictionary.eos()])
-    return torch.cat([begin, first, end, second, end])
+    Attributes:
+        dictionary: of the model.
+        separators: ``</s>`` between the two: one as BERT has it, or two as RoBERTa has them.
+    """
+
+    dictionary: Dictionary
+    separators: int = 1
+
+    @property
+    def special(self) -> int:
+        """How many pieces there are beside those of the texts."""
+        return 2 + self.separators
+
+    def joined(self, first: Tensor, second: Tensor) -> Tensor:
+        """The input, (pieces,) int64."""
+        begin, end = torch.tensor([self.dictionary.bos()]), torch.tensor([self.dictionary.eos()])
+        return torch.cat([begin, first, end.expand(self.separators), second, end])
+
+    def second_begins(self, first: Tensor) -> int:
+        """The place of the second text's first piece."""
+        return 1 + len(first) + self.separators
 
 
 def symbols(text: str, tokenizer: PieceTokenizer, dictionary: Dictionary) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from fairseq.data import Dictionary, data_utils
 from torch import Tensor
 
-from fairseq_floater.data.pairs import SPECIAL_PIECES, ByLength, as_input
+from fairseq_floater.data.pairs import ByLength, Layout
 from fairseq_floater.data.squad import Question, Squad
 from fairseq_floater.data.tokenizer_json import PieceTokenizer
 
@@ -57,7 +57,8 @@ class QuestionWindows(ByLength):
 
     Args:
         squad: what is asked.
-        tokenizer, dictionary: of the model.
+        tokenizer: of the model.
+        layout: of the items.
         max_positions: the longest item, in pieces.
         step: from the beginning of a window to that of the next, in pieces of the passage.
         max_question: pieces of a question that are kept.
@@ -67,13 +68,14 @@ class QuestionWindows(ByLength):
         self,
         squad: Squad,
         tokenizer: PieceTokenizer,
-        dictionary: Dictionary,
+        layout: Layout,
         max_positions: int,
         step: int,
         max_question: int,
     ):
         self.squad = squad
-        self.dictionary = dictionary
+        self.layout = layout
+        self.dictionary = dictionary = layout.dictionary
         self.passages = [Cut.of(text, tokenizer, dictionary) for text in squad.passages]
         self.asked = [
             Cut.of(question.text, tokenizer, dictionary).symbols[:max_question]
@@ -84,12 +86,12 @@ class QuestionWindows(ByLength):
             for number, question in enumerate(squad.questions)
             for ends in windows(
                 len(self.passages[question.passage].symbols),
-                max_positions - len(self.asked[number]) - SPECIAL_PIECES,
+                max_positions - len(self.asked[number]) - layout.special,
                 step,
             )
         ]
         self.sizes = np.array(
-            [len(self.asked[w.question]) + w.last - w.first + SPECIAL_PIECES for w in self.windows]
+            [len(self.asked[w.question]) + w.last - w.first + layout.special for w in self.windows]
         )
 
     def question(self, index: int) -> Question:
@@ -104,7 +106,7 @@ class QuestionWindows(ByLength):
 
     def passage_begin(self, index: int) -> int:
         """The place of the first piece of the passage in an item."""
-        return len(self.asked[self.windows[index].question]) + 2
+        return self.layout.second_begins(self.asked[self.windows[index].question])
 
     def answer(self, index: int) -> Tuple[int, int]:
         """The places of the first and the last piece of the first answer, or 0 and 0."""
@@ -123,7 +125,7 @@ class QuestionWindows(ByLength):
         passage = self.passages[self.question(index).passage].symbols[window.first : window.last]
         return {
             "id": index,
-            "source": as_input(self.dictionary, self.asked[window.question], passage),
+            "source": self.layout.joined(self.asked[window.question], passage),
             "passage_begin": self.passage_begin(index),
             "answer": self.answer(index),
         }

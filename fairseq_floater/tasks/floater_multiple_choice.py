@@ -10,21 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from fairseq.data import Dictionary
-from fairseq.dataclass import FairseqDataclass
 from fairseq.tasks import register_task
-from omegaconf import II, MISSING
+from omegaconf import MISSING
 
 from fairseq_floater.criterions.multiple_choice import OPTION_HEAD
-from fairseq_floater.data import LETTERS, SPECIAL_PIECES, ChoiceRows, read_choices
+from fairseq_floater.data import LETTERS, ChoiceRows, read_choices
 from fairseq_floater.encoders.flags import AT_LEAST_ONE, flag
 from fairseq_floater.errors import UserError
-from fairseq_floater.tasks.with_tokenizer import TaskWithTokenizer
+from fairseq_floater.tasks.with_tokenizer import TaskWithTokenizer, TokenizerOptions
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass
-class MultipleChoiceConfig(FairseqDataclass):
+class MultipleChoiceConfig(TokenizerOptions):
     """Options of the task."""
 
     data: str = flag(MISSING, "folder with SPLIT.jsonl, dict.txt and tokenizer.json")
@@ -34,7 +33,6 @@ class MultipleChoiceConfig(FairseqDataclass):
     max_option_length: int = flag(
         128, "pieces of a question with an option that are kept, the first", range=AT_LEAST_ONE
     )
-    seed: int = II("common.seed")
 
 
 @register_task("floater_multiple_choice", dataclass=MultipleChoiceConfig)
@@ -50,7 +48,7 @@ class MultipleChoiceTask(TaskWithTokenizer):
 
     def __init__(self, cfg: Any, dictionary: Dictionary):
         super().__init__(cfg, dictionary)
-        if cfg.max_option_length + SPECIAL_PIECES >= cfg.max_positions:
+        if cfg.max_option_length + self.layout.special >= cfg.max_positions:
             raise UserError(
                 f"--max-option-length {cfg.max_option_length} leaves no room for a passage within "
                 f"--max-positions {cfg.max_positions}: lower it"
@@ -59,7 +57,7 @@ class MultipleChoiceTask(TaskWithTokenizer):
     def load_dataset(self, split: str, combine: bool = False, **kwargs: Any) -> ChoiceRows:
         choices, cfg = read_choices(Path(self.cfg.data) / f"{split}.jsonl"), self.cfg
         rows = ChoiceRows(
-            choices, self.tokenizer, self.dictionary, cfg.max_positions, cfg.max_option_length
+            choices, self.tokenizer, self.layout, cfg.max_positions, cfg.max_option_length
         )
         logger.info(
             f"{split}: {len(rows):,} questions about {len(choices.passages):,} passages, of which "

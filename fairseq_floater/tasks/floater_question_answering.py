@@ -11,20 +11,19 @@ from pathlib import Path
 from typing import Any, Optional
 
 from fairseq.data import Dictionary
-from fairseq.dataclass import FairseqDataclass
 from fairseq.tasks import register_task
-from omegaconf import II, MISSING
+from omegaconf import MISSING
 
-from fairseq_floater.data import SPECIAL_PIECES, QuestionWindows, read_squad
+from fairseq_floater.data import QuestionWindows, read_squad
 from fairseq_floater.encoders.flags import AT_LEAST_ONE, flag
 from fairseq_floater.errors import UserError
-from fairseq_floater.tasks.with_tokenizer import TaskWithTokenizer
+from fairseq_floater.tasks.with_tokenizer import TaskWithTokenizer, TokenizerOptions
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass
-class QuestionAnsweringConfig(FairseqDataclass):
+class QuestionAnsweringConfig(TokenizerOptions):
     """Options of the task."""
 
     data: str = flag(MISSING, "folder with SPLIT.json, dict.txt and tokenizer.json")
@@ -42,7 +41,6 @@ class QuestionAnsweringConfig(FairseqDataclass):
     max_question_length: int = flag(
         64, "pieces of a question that are kept, the first ones", range=AT_LEAST_ONE
     )
-    seed: int = II("common.seed")
 
 
 @register_task("floater_question_answering", dataclass=QuestionAnsweringConfig)
@@ -59,12 +57,12 @@ class QuestionAnsweringTask(TaskWithTokenizer):
     def __init__(self, cfg: Any, dictionary: Dictionary):
         super().__init__(cfg, dictionary)
         self.longest = min(cfg.window_length or cfg.max_positions, cfg.max_positions)
-        room = self.longest - cfg.max_question_length - SPECIAL_PIECES
+        room = self.longest - cfg.max_question_length - self.layout.special
         if cfg.window_step > room:
             raise UserError(
                 f"--window-step {cfg.window_step} would leave pieces of passages out: beside "
-                f"{cfg.max_question_length} of a question and {SPECIAL_PIECES} more, windows of "
-                f"{self.longest} have room for {max(room, 0)}; lower it, or --max-question-length"
+                f"{cfg.max_question_length} of a question and {self.layout.special} more, windows "
+                f"of {self.longest} have room for {max(room, 0)}: lower it or --max-question-length"
             )
 
     def load_dataset(self, split: str, combine: bool = False, **kwargs: Any) -> QuestionWindows:
@@ -72,7 +70,7 @@ class QuestionAnsweringTask(TaskWithTokenizer):
         windows = QuestionWindows(
             squad,
             self.tokenizer,
-            self.dictionary,
+            self.layout,
             self.longest,
             cfg.window_step,
             cfg.max_question_length,

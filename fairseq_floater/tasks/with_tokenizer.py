@@ -1,15 +1,27 @@
 """What tasks share that cut up texts when they load them, with the tokenizer of their model."""
 
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Type
 
 from fairseq.data import Dictionary
+from fairseq.dataclass import FairseqDataclass
 from fairseq.tasks import FairseqTask
+from omegaconf import II
 
-from fairseq_floater.data import PieceTokenizer
-from fairseq_floater.encoders.flags import check_values
+from fairseq_floater.data import Layout, PieceTokenizer
+from fairseq_floater.encoders.flags import check_values, flag
 from fairseq_floater.errors import UserError
+
+
+@dataclass
+class TokenizerOptions(FairseqDataclass):
+    """Options of these tasks."""
+
+    double_separator: bool = flag(
+        False, "two separators between the texts of an input, as RoBERTa has them; BERT has one"
+    )
+    seed: int = II("common.seed")
 
 
 class TaskWithTokenizer(FairseqTask):
@@ -30,6 +42,7 @@ class TaskWithTokenizer(FairseqTask):
         names = [declared.name for declared in fields(self.Options)]
         check_values(self.Options(**{name: getattr(cfg, name) for name in names}))
         self.dictionary = dictionary
+        self.layout = Layout(dictionary, 2 if cfg.double_separator else 1)
         self.tokenizer = PieceTokenizer(Path(cfg.data) / "tokenizer.json")
 
     @classmethod

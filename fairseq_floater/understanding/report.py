@@ -85,7 +85,10 @@ def _medians(scores: Scores, rows: Sequence[str]) -> str:
     body = []
     for row in rows:
         found = [by_row.get(row, []) for by_row in scores.values()]
-        average = f"{mean(map(median, found)):.2f}" if all(found) else ""
+        by_task: Dict[str, List[float]] = {}  # a task with several tests counts once
+        for (task, _), values in zip(scores, found):
+            by_task.setdefault(task, []).extend([median(values)] if values else [])
+        average = f"{mean(map(mean, by_task.values())):.2f}" if all(found) else ""
         body.append([row, *map(_spread, found), average])
     return markdown(["positions", *(_heading(*key) for key in scores), "average"], body)
 

@@ -3,7 +3,7 @@
 # epochs; the learning rate is that for models of this size (Wang et al. 2020), with a warm-up.
 source "$RECIPES/finetuning.sh"
 source "$RECIPES/minilm.sh"
-LR=5e-5 BATCH=16 EPOCHS=5
+LR=5e-5 SCHEDULER=polynomial_decay BATCH=16 EPOCHS=5
 corpus() {
     DATA=$RUNS/data/$PAIR${PIECES:+.$PIECES}
     PREPARE=(bash data-prep/race.sh --corpus "$PAIR" --model "$MODEL/base" --out "$DATA")
@@ -14,14 +14,13 @@ corpus() {
     esac
     UPDATES=$(((QUESTIONS + BATCH - 1) / BATCH * EPOCHS))
     DURATION=(--max-update "$UPDATES")
-    SCHEDULE=(
-        --lr-scheduler polynomial_decay --total-num-update "$UPDATES"
-        --warmup-updates $((UPDATES * 6 / 100))
-    )
+    SCHEDULE=(--lr-scheduler "$SCHEDULER")
+    [ "$SCHEDULER" = fixed ] ||
+        SCHEDULE+=(--total-num-update "$UPDATES" --warmup-updates $((UPDATES * 6 / 100)))
 }
 training() {
     TRAIN=(
-        --task floater_multiple_choice --criterion multiple_choice --max-positions 512
+        --task floater_multiple_choice --criterion multiple_choice --max-positions 512 ${DOUBLE:-}
         --finetune-from-model "$(start)" --find-unused-parameters
         --dropout 0.1 --attention-dropout 0.1
         --optimizer adam --adam-betas '(0.9, 0.98)' --adam-eps 1e-06 --weight-decay 0.01

@@ -20,7 +20,7 @@ corpus() {
 }
 training() {
     TRAIN=(
-        --task floater_question_answering --criterion answer_span --max-positions 512
+        --task floater_question_answering --criterion answer_span --max-positions 512 ${DOUBLE:-}
         --finetune-from-model "$(start)" --find-unused-parameters
         --dropout 0.1 --attention-dropout 0.1
         --optimizer adam --adam-betas '(0.9, 0.98)' --adam-eps 1e-06 --weight-decay 0.01

@@ -9,7 +9,7 @@ DURATION=(--max-update "$UPDATES")
 WARM_DURATION=("${DURATION[@]}")
 TESTS=()
 corpus() {
-    DATA=$RUNS/data/$PAIR
+    DATA=$RUNS/data/$PAIR${PIECES:+.$PIECES}
     PREPARE=(bash data-prep/wikitext.sh --corpus "$PAIR" --model "$MODEL/base" --out "$DATA")
 }
 training() {

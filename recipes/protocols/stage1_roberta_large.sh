@@ -1,10 +1,4 @@
-# The first stage of the paper with RoBERTa-large: FLOATER alone learns, by masked words, for about an
-# epoch of WikiText-103.
-source "$RECIPES/protocols/stage1_minilm.sh"
+# As stage1_roberta_base, with the large model.
+source "$RECIPES/protocols/stage1_roberta_base.sh"
 SIZE=large
 source "$RECIPES/roberta.sh"
-UPDATES=28000 DURATION=(--max-update 28000) WARM_DURATION=("${DURATION[@]}")
-corpus() {
-    DATA=$RUNS/data/$PAIR.$PIECES
-    PREPARE=(bash data-prep/wikitext.sh --corpus "$PAIR" --model "$MODEL/base" --out "$DATA")
-}

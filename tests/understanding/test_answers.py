@@ -12,7 +12,14 @@ from pretrained import AS_IT_WAS, INNER, LAYERS, LINES, POSITIONS, WIDTH, write_
 from torchmetrics.text import SQuAD
 
 from fairseq_floater.checkpoints.convert import convert_huggingface
-from fairseq_floater.data import Answer, PieceTokenizer, Question, QuestionWindows, read_squad
+from fairseq_floater.data import (
+    Answer,
+    Layout,
+    PieceTokenizer,
+    Question,
+    QuestionWindows,
+    read_squad,
+)
 from fairseq_floater.data.windows import windows
 from fairseq_floater.errors import UserError
 from fairseq_floater.understanding.answer_scores import normalised, score_answers
@@ -92,10 +99,12 @@ def tuned(place, tmp_path_factory):
     return save, done
 
 
-def dataset(place, path, step=6, longest=LONGEST):
+def dataset(place, path, step=6, longest=LONGEST, separators=1):
     dictionary = Dictionary.load(str(place / "bin/dict.txt"))
     tokenizer = PieceTokenizer(place / "bin/tokenizer.json")
-    return QuestionWindows(read_squad(path), tokenizer, dictionary, longest, step, 6)
+    return QuestionWindows(
+        read_squad(path), tokenizer, Layout(dictionary, separators), longest, step, 6
+    )
 
 
 @pytest.mark.parametrize("length", [0, 1, 9, 10, 11, 14, 37])
@@ -108,13 +117,15 @@ def test_windows_reach_every_piece(length, step):
     assert sum(last == length for _, last in found) == 1  # none begins when all was read
 
 
-def test_the_places_of_an_answer_are_its_characters(place):
+@pytest.mark.parametrize("separators", [1, 2])
+def test_the_places_of_an_answer_are_its_characters(separators, place):
     """In every window that has all of it; in others it is nowhere."""
-    found = dataset(place, place / "bin/train.json")
+    found = dataset(place, place / "bin/train.json", separators=separators)
     assert len(found) > 2 * 60
     there = set()
     for index in range(len(found)):
         item, question = found[index], found.question(index)
+        assert item["source"].eq(found.dictionary.eos()).sum() == 1 + separators
         first, last = item["answer"]
         assert len(item["source"]) == found.size(index) <= LONGEST
         if first == 0:

@@ -12,7 +12,7 @@ from pretrained import AS_IT_WAS, INNER, LAYERS, LINES, POSITIONS, WIDTH, write_
 
 from fairseq_floater.checkpoints.convert import convert_huggingface
 from fairseq_floater.criterions.multiple_choice import OPTION_HEAD, MultipleChoice
-from fairseq_floater.data import ChoiceRows, PieceTokenizer, parse_passage, read_choices
+from fairseq_floater.data import ChoiceRows, Layout, PieceTokenizer, parse_passage, read_choices
 from fairseq_floater.data.choices import with_option
 from fairseq_floater.errors import UserError
 from fairseq_floater.understanding.classes import read_predictions
@@ -70,7 +70,7 @@ def rows(place, split, longest=POSITIONS, option=8):
     dictionary = Dictionary.load(str(place / "bin/dict.txt"))
     tokenizer = PieceTokenizer(place / "bin/tokenizer.json")
     return ChoiceRows(
-        read_choices(place / f"bin/{split}.jsonl"), tokenizer, dictionary, longest, option
+        read_choices(place / f"bin/{split}.jsonl"), tokenizer, Layout(dictionary), longest, option
     )
 
 

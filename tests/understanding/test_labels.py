@@ -212,6 +212,16 @@ def test_a_table_has_medians_deviations_and_a_test_over_seeds(tmp_path):
         report_labels(tmp_path, tmp_path / "table", "other")
 
 
+def test_a_task_with_two_tests_counts_once(tmp_path):
+    tests = {"valid": {"accuracy": 80.0, "rows": 9}, "valid1": {"accuracy": 70.0, "rows": 9}}
+    Record("glue", "mnli", "base", 0, 1, {}, tests, {}).write(tmp_path)
+    write_record(tmp_path, "base", 1, {"accuracy": 55.0})
+    report_labels(tmp_path, tmp_path / "table")
+    assert (
+        "| base | 80.0 (1) | 70.0 (1) | 55.0 (1) | 65.00 |" in (tmp_path / "table.md").read_text()
+    )
+
+
 MISTAKES = {
     "no file": (["nowhere.pt", "BIN"], "no checkpoint at nowhere.pt"),
     "no set": (["CHECKPOINT", "BIN", "--subset", "dev"], "has no dev: choose a file of its input0"),

@@ -1,0 +1,38 @@
+"""What the programs share that turn published questions into the splits of a corpus."""
+
+import argparse
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from stages import Parser, write
+
+Report = dict[str, dict[str, Any]]  # of each split: how many there are of what, and "left out"
+
+
+def show(report: Report, unit: str) -> None:
+    """Print how much there is, and what was left out; ``unit`` is what that is, in words."""
+    for split, counts in report.items():
+        numbers = ", ".join(f"{n:,} {what}" for what, n in counts.items() if what != "left out")
+        print(f"{split}: {numbers}")
+        if bad := counts["left out"]:
+            print(f"{split}: {len(bad):,} {unit} left out, for example: {'; '.join(bad[:3])}")
+
+
+def split_up(
+    description: str,
+    corpora: Iterable[str],
+    prepare: Callable[[str, Path, Path], Report],
+    unit: str,
+) -> None:
+    """The program: prepare a corpus from a folder of published files, and report what there is."""
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = Parser(description=description, formatter_class=layout, allow_abbrev=False)
+    parser.add_argument("corpus", choices=corpora)
+    parser.add_argument("folder", type=Path, help="of the published files")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    args = parser.parse_args()
+    report = prepare(args.corpus, args.folder, args.out)
+    write(args.out / "report.json", json.dumps(report, indent=1, ensure_ascii=False).encode())
+    show(report, unit)
