@@ -7,7 +7,10 @@
 # scoring, which sets SCORING, a command without what it is told for every row.
 
 prepare() {
-    local first=(bash recipes/run.sh "$STAGE1/floater" --stop-stage 3 --runs "$RUNS")
+    local first=(
+        bash recipes/run.sh "$STAGE1/floater" --stop-stage 3 --runs "$RUNS"
+        ${LAUNCHER:+--launcher "$LAUNCHER"} ${EXTRA:+--train "$EXTRA"}
+    )
     if [ -n "$DRY_RUN" ]; then
         show "${PREPARE_MODEL[@]}"
         show "${PREPARE[@]}"
