@@ -236,6 +236,7 @@ def check_combinations(options: EncoderOptions) -> None:
     _check_injection(options)
     _check_base(options)
     _check_times(options)
+    _check_log_scale(options)
     absolute = options.keeps_input or any(use.absolute for use in options.uses.values())
     if options.position_shift and not absolute:
         raise UserError(
@@ -289,6 +290,17 @@ def _check_base(options: EncoderOptions) -> None:
         raise UserError(
             "--keep-input-positions is for positions within attention, and there are none: leave "
             "it out"
+        )
+
+
+def _check_log_scale(options: EncoderOptions) -> None:
+    """A query sees so many keys with one head and so many with another: n would be of no head."""
+    alibi = any(use.kind.kind == "alibi" for use in options.uses.values())
+    if options.attention_log_scale is not None and alibi and options.alibi_form == "nonsymmetric":
+        raise UserError(
+            f"--attention-log-scale {options.attention_log_scale:g} counts the keys that all "
+            "heads see, which differ with --alibi-form nonsymmetric: use --alibi-form symmetric or "
+            "learned"
         )
 
 

@@ -181,6 +181,10 @@ def test_parameter_counts(name):
         ({"position_shift": -1}, "--position-shift must be >= 0, got -1"),
         ({"attention_log_scale": 1.0}, "--attention-log-scale must be > 1, got 1.0"),
         (
+            {"base_positions": "alibi", "attention_log_scale": 30.0},
+            "--attention-log-scale 30 counts the keys that all heads see, which differ with",
+        ),
+        (
             {"position_encoder": "alibi", "position_attention": "cross"},
             "--position-attention cross chooses among the biases",
         ),
