@@ -8,8 +8,9 @@ and valid1 and test1, the mismatched.  Labels are those of the files, and scores
 of them, as fairseq's own script writes them.  The files are those that everybody has, by their
 MD5; those of an archive are read, never extracted.
 
-Rows of another number of columns than the file should have are left out, counted and named; a label
-that the task does not have is an error.
+Rows of another number of columns than the file should have are left out, counted and named; in a
+test set, whose predictions are sent in by the numbers of its rows, they are an error, and so is a
+label that the task does not have.
 """
 
 import argparse
@@ -204,6 +205,12 @@ def prepare(name: str, published: Published, out: Path, check: bool) -> dict[str
         if check and wanted and (got := hashlib.md5(content).hexdigest()) != wanted:
             raise UserError(f"{where} has md5 {got}, not {wanted}: get it from its publisher")
         found, bad = read_table(content, where, table, task.labels)
+        if bad and split.startswith("test"):
+            raise UserError(
+                f"{where}: {len(bad):,} rows have another number of columns than {table.columns}, "
+                f"the first in line {bad[0]}; without them what is predicted would stand in other "
+                "lines than its rows: get it from its publisher"
+            )
         for ending, lines in found.items():
             write(out / f"{split}.{ending}", join_lines(lines))
         report[split] = {

@@ -22,7 +22,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add(
         "--null-threshold",
         type=float,
-        help="give no answer where that is better by more than this; default: always give one",
+        help="for a submission: give no answer where that is better by more than this; scoring "
+        "finds the best threshold only without; default: always give an answer",
     )
     add("--longest", type=at_least_one, default=30, help="answer, in pieces; default: %(default)s")
     add("--best", type=at_least_one, default=20, help="answers to list; default: %(default)s")
@@ -31,6 +32,12 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         type=at_least_one,
         help="longest window, in pieces; where the model's own table of positions ends before, its "
         "last row goes on; default: as in training",
+    )
+    add(
+        "--window-step",
+        type=at_least_one,
+        help="from the beginning of a window to that of the next, in pieces; default: as in "
+        "training",
     )
     add("--max-tokens", type=at_least_one, default=4096, help="of a batch; default: %(default)s")
 
@@ -48,5 +55,6 @@ def run(args: argparse.Namespace) -> None:
         args.best,
         args.max_tokens,
         args.window_length,
+        args.window_step,
     )
     print(f"{args.out}/predictions.json: {len(found):,} answers")

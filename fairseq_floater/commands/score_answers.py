@@ -12,6 +12,12 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add("run", type=Path, help="folder with, for each test, what floater answer wrote, answer.TEST")
     add("--data", type=Path, required=True, help="folder with TEST.json")
     add("--tests", required=True, help="such as valid or valid,test")
+    add(
+        "--null-threshold",
+        type=float,
+        help="count answers as none where that is better by more than this; the best threshold is "
+        "looked for without it; default: count all",
+    )
     add("--out", type=Path, help="folder of results; one JSON file a run")
     add("--name", default="", help="EXPERIMENT/TASK/ROW, with --out")
     add("--checkpoint", type=Path, help="what answered, with --out; RUN then has a train.log")
@@ -24,7 +30,9 @@ def run(args: argparse.Namespace) -> None:
     from fairseq_floater.understanding.run import read_and_score_answers, record_tests
 
     tests = {
-        test: read_and_score_answers(args.run / f"answer.{test}", args.data / f"{test}.json")
+        test: read_and_score_answers(
+            args.run / f"answer.{test}", args.data / f"{test}.json", args.null_threshold
+        )
         for test in args.tests.split(",")
     }
     print(json.dumps(tests, indent=1))

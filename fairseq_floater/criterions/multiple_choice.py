@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fairseq_floater.criterions.one_right import OneRight
+from fairseq_floater.errors import UserError
 
 #: the head of a model that scores an option; fairseq's sentence_ranking calls it so
 OPTION_HEAD = "sentence_classification_head"
@@ -31,7 +32,13 @@ class MultipleChoice(OneRight):
     def forward(
         self, model: nn.Module, sample: Dict[str, Any], reduce: bool = True
     ) -> Tuple[Tensor, int, Dict[str, Any]]:
-        """The loss, summed over the batch; the number of questions; the log."""
+        """The loss, summed over the batch; the number of questions; the log.
+
+        Raises:
+            UserError: if the questions have no answers.
+        """
+        if "target" not in sample:
+            raise UserError("these questions have no answers to learn: train on others")
         logits, target = option_logits(model, sample), sample["target"]
         loss = F.cross_entropy(logits, target, reduction="sum")
         return loss, len(target), self.log(loss, logits.argmax(dim=1) == target, sample)

@@ -7,10 +7,9 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
-from fairseq.data import data_utils
 from torch import Tensor
 
-from fairseq_floater.data.pairs import ByLength, Layout, symbols
+from fairseq_floater.data.pairs import ByLength, Layout, batch_of, symbols
 from fairseq_floater.data.tokenizer_json import PieceTokenizer
 from fairseq_floater.errors import UserError
 
@@ -65,6 +64,12 @@ def read_choices(path: Path) -> Choices:
     widths = {len(question.options) for question in found.questions}
     if len(widths) > 1:
         raise UserError(f"{path} has questions of {min(widths)} and of {max(widths)} options")
+    unknown = sum(question.label is None for question in found.questions)
+    if 0 < unknown < len(found.questions):
+        raise UserError(
+            f"{path} has {unknown:,} questions without an answer among {len(found.questions):,}: "
+            "have them in a file of their own"
+        )
     return found
 
 
@@ -88,6 +93,8 @@ def parse_passage(published: Any, number: int) -> Tuple[str, List[Choice]]:
     questions = []
     for question, of_question, answer in zip(asked, options, answers):
         letters = LETTERS[: len(of_question)]
+        if not question.strip():
+            raise ValueError("a question is empty")
         if len(letters) < 2 or not all(option.strip() for option in of_question):
             raise ValueError(f"the question {question!r} has fewer than two options, or empty ones")
         if answer is not None and answer not in tuple(letters):
@@ -115,6 +122,7 @@ class ChoiceRows(ByLength):
 
     Attributes:
         cut: how many questions' passages lose something.
+        cut_options: how many questions with their options do.
     """
 
     def __init__(
@@ -129,10 +137,12 @@ class ChoiceRows(ByLength):
         self.layout = layout
         self.dictionary = dictionary = layout.dictionary
         self.passages = [symbols(text, tokenizer, dictionary) for text in choices.passages]
-        self.options = [
-            [symbols(text, tokenizer, dictionary)[:max_option] for text in question.options]
+        options = [
+            [symbols(text, tokenizer, dictionary) for text in question.options]
             for question in choices.questions
         ]
+        self.options = [[pieces[:max_option] for pieces in given] for given in options]
+        self.cut_options = sum(len(pieces) > max_option for given in options for pieces in given)
         self.max_positions = max_positions
         whole = [
             max(map(len, options)) + len(self.passages[question.passage]) + layout.special
@@ -161,14 +171,7 @@ class ChoiceRows(ByLength):
         if not samples:
             return {}
         rows: List[Tensor] = [row for sample in samples for row in sample["rows"]]
-        lengths = torch.tensor([len(row) for row in rows])
-        tokens = data_utils.collate_tokens(rows, self.dictionary.pad())
-        batch = {
-            "id": torch.tensor([sample["id"] for sample in samples]),
-            "nsentences": len(samples),
-            "ntokens": int(lengths.sum()),
-            "net_input": {"src_tokens": tokens, "src_lengths": lengths},
-        }
+        batch = batch_of(samples, rows, self.dictionary)
         labels = [sample["label"] for sample in samples]
         if None not in labels:
             batch["target"] = torch.tensor(labels)

@@ -1,10 +1,10 @@
 """What data sets of two texts in one input share."""
 
-from typing import NamedTuple
+from typing import Any, Dict, NamedTuple, Sequence
 
 import numpy as np
 import torch
-from fairseq.data import Dictionary, FairseqDataset
+from fairseq.data import Dictionary, FairseqDataset, data_utils
 from torch import Tensor
 
 from fairseq_floater.data.tokenizer_json import PieceTokenizer
@@ -39,6 +39,20 @@ class Layout(NamedTuple):
 def symbols(text: str, tokenizer: PieceTokenizer, dictionary: Dictionary) -> Tensor:
     """The pieces of a text, (pieces,) int64."""
     return torch.tensor([dictionary.index(p.name) for p in tokenizer.pieces(text)]).long()
+
+
+def batch_of(
+    samples: Sequence[Dict[str, Any]], rows: Sequence[Tensor], dictionary: Dictionary
+) -> Dict[str, Any]:
+    """What fairseq asks of a batch, whose inputs are ``rows`` of different lengths."""
+    lengths = torch.tensor([len(row) for row in rows])
+    tokens = data_utils.collate_tokens(list(rows), dictionary.pad())  # (rows, length)
+    return {
+        "id": torch.tensor([sample["id"] for sample in samples]),
+        "nsentences": len(samples),
+        "ntokens": int(lengths.sum()),
+        "net_input": {"src_tokens": tokens, "src_lengths": lengths},
+    }
 
 
 class ByLength(FairseqDataset):

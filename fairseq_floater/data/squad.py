@@ -6,6 +6,9 @@ from typing import Any, Iterator, List, NamedTuple, Tuple
 
 from fairseq_floater.errors import UserError, first_line
 
+#: what an unexpected layout raises; of a number like 1e999, and of halves of characters, too
+_NOT_SO = (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError)
+
 
 class Answer(NamedTuple):
     """A stretch of a passage, and the number of its first character there."""
@@ -74,8 +77,8 @@ def parse_squad(content: bytes, name: str) -> Squad:
         for article in json.loads(content)["data"]:
             for paragraph in article["paragraphs"]:
                 found.questions.extend(_questions(paragraph, len(found.passages)))
-                found.passages.append(str(paragraph["context"]))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+                found.passages.append(_text(paragraph["context"]))
+    except _NOT_SO as error:
         raise UserError(
             f"{name} is not laid out as SQuAD's files are ({first_line(error)}): get it from its "
             "publisher"
@@ -83,13 +86,21 @@ def parse_squad(content: bytes, name: str) -> Squad:
     return found
 
 
+def _text(given: Any) -> str:
+    """A text, which can be written again."""
+    if not isinstance(given, str):
+        raise TypeError(f"{given!r:.40} is no text")
+    given.encode("utf-8")
+    return given
+
+
 def _questions(paragraph: Any, passage: int) -> Iterator[Question]:
     for asked in paragraph["qas"]:
         answers = tuple(
-            Answer(str(given["text"]), int(given["answer_start"]))
+            Answer(_text(given["text"]), int(given["answer_start"]))
             for given in asked.get("answers", ())
         )
-        yield Question(str(asked["id"]), str(asked["question"]), passage, answers)
+        yield Question(str(asked["id"]), _text(asked["question"]), passage, answers)
 
 
 class Fault(NamedTuple):

@@ -4,10 +4,10 @@ from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 import torch
-from fairseq.data import Dictionary, data_utils
+from fairseq.data import Dictionary
 from torch import Tensor
 
-from fairseq_floater.data.pairs import ByLength, Layout
+from fairseq_floater.data.pairs import ByLength, Layout, batch_of, symbols
 from fairseq_floater.data.squad import Question, Squad
 from fairseq_floater.data.tokenizer_json import PieceTokenizer
 
@@ -62,6 +62,9 @@ class QuestionWindows(ByLength):
         max_positions: the longest item, in pieces.
         step: from the beginning of a window to that of the next, in pieces of the passage.
         max_question: pieces of a question that are kept.
+
+    Attributes:
+        cut: how many questions lose something.
     """
 
     def __init__(
@@ -77,10 +80,9 @@ class QuestionWindows(ByLength):
         self.layout = layout
         self.dictionary = dictionary = layout.dictionary
         self.passages = [Cut.of(text, tokenizer, dictionary) for text in squad.passages]
-        self.asked = [
-            Cut.of(question.text, tokenizer, dictionary).symbols[:max_question]
-            for question in squad.questions
-        ]
+        asked = [symbols(question.text, tokenizer, dictionary) for question in squad.questions]
+        self.asked = [pieces[:max_question] for pieces in asked]
+        self.cut = sum(len(pieces) > max_question for pieces in asked)
         self.windows = [
             Window(number, *ends)
             for number, question in enumerate(squad.questions)
@@ -137,20 +139,14 @@ class QuestionWindows(ByLength):
         """
         if not samples:
             return {}
-        sources: List[Tensor] = [sample["source"] for sample in samples]
-        lengths = torch.tensor([len(source) for source in sources])
-        tokens = data_utils.collate_tokens(sources, self.dictionary.pad())  # (batch, length)
-        places = torch.arange(tokens.size(1))
+        batch = batch_of(samples, [sample["source"] for sample in samples], self.dictionary)
+        lengths = batch["net_input"]["src_lengths"]
+        places = torch.arange(int(lengths.max()))
         begins = torch.tensor([sample["passage_begin"] for sample in samples])
         inside = (places >= begins[:, None]) & (places < lengths[:, None] - 1)
-        return {
-            "id": torch.tensor([sample["id"] for sample in samples]),
-            "nsentences": len(samples),
-            "ntokens": int(lengths.sum()),
-            "net_input": {"src_tokens": tokens, "src_lengths": lengths},
-            "in_passage": inside | (places == 0),
-            "answer": torch.tensor([sample["answer"] for sample in samples]),
-        }
+        batch["in_passage"] = inside | (places == 0)
+        batch["answer"] = torch.tensor([sample["answer"] for sample in samples])
+        return batch
 
 
 def windows(length: int, room: int, step: int) -> List[Tuple[int, int]]:

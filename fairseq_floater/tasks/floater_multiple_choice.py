@@ -61,13 +61,19 @@ class MultipleChoiceTask(TaskWithTokenizer):
         )
         logger.info(
             f"{split}: {len(rows):,} questions about {len(choices.passages):,} passages, of which "
-            f"{rows.cut:,} have a passage that is cut at its end"
+            f"{rows.cut:,} have a passage that is cut at its end; {rows.cut_options:,} questions "
+            "with an option are cut, too"
         )
         self.datasets[split] = rows
         return rows
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
         model = super().build_model(cfg, from_checkpoint)
+        if not hasattr(model, "register_classification_head"):
+            raise UserError(
+                f"--arch {cfg._name} has no score for an option: choose floater_roberta or another "
+                "of its kind"
+            )
         model.register_classification_head(OPTION_HEAD, num_classes=1)
         return model
 

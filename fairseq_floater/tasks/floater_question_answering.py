@@ -56,13 +56,18 @@ class QuestionAnsweringTask(TaskWithTokenizer):
 
     def __init__(self, cfg: Any, dictionary: Dictionary):
         super().__init__(cfg, dictionary)
-        self.longest = min(cfg.window_length or cfg.max_positions, cfg.max_positions)
+        self.longest = cfg.window_length or cfg.max_positions
+        if self.longest > cfg.max_positions:
+            raise UserError(
+                f"--window-length {self.longest} is beyond --max-positions {cfg.max_positions}: "
+                "lower it, or raise that"
+            )
         room = self.longest - cfg.max_question_length - self.layout.special
         if cfg.window_step > room:
             raise UserError(
                 f"--window-step {cfg.window_step} would leave pieces of passages out: beside "
                 f"{cfg.max_question_length} of a question and {self.layout.special} more, windows "
-                f"of {self.longest} have room for {max(room, 0)}: lower it or --max-question-length"
+                f"of {self.longest} have room for {max(room, 0)}: lower it"
             )
 
     def load_dataset(self, split: str, combine: bool = False, **kwargs: Any) -> QuestionWindows:
@@ -77,7 +82,7 @@ class QuestionAnsweringTask(TaskWithTokenizer):
         )
         logger.info(
             f"{split}: {len(squad.questions):,} questions about {len(squad.passages):,} passages, "
-            f"in {len(windows):,} windows"
+            f"in {len(windows):,} windows; {windows.cut:,} questions are cut at their end"
         )
         self.datasets[split] = windows
         return windows

@@ -1,6 +1,7 @@
 """What answers are worth, as the evaluation scripts of SQuAD 1.1 and 2.0 count it.
 
-Written from their rules; a test compares it with torchmetrics, and with figures worked by hand.
+Written from their rules, 2.0's where some questions have no answer, else 1.1's; a test compares it
+with torchmetrics, and with figures worked by hand.
 """
 
 import re
@@ -35,25 +36,33 @@ def f1(prediction: str, answer: str) -> float:
     return 2 * common / (len(found) + len(wanted))
 
 
+def _f1_of_words(prediction: str, answer: str) -> float:
+    """As in SQuAD 1.1's script, for which nothing has nothing in common with nothing."""
+    return f1(prediction, answer) if normalised(answer) else 0.0
+
+
 def score_answers(
     questions: Sequence[Question],
     predictions: Mapping[str, str],
     odds: Optional[Mapping[str, float]] = None,
+    null_threshold: Optional[float] = None,
 ) -> Dict[str, float]:
     """Exact match and F1, times 100, each the best over a question's answers, and their number.
 
     Where some questions have no answer, also apart for those that have one (``HasAns_``) and those
     that have none (``NoAns_``), and, with ``odds``, ``best_exact`` and ``best_f1``, which the best
     threshold would give, and those thresholds. A prediction that is missing is then left out, as in
-    SQuAD 2.0's script, and counts 0 elsewhere, as in SQuAD 1.1's.
+    SQuAD 2.0's script, and counts 0 elsewhere, as in SQuAD 1.1's; ``missing`` says how many are.
 
     Args:
         questions: with their answers.
         predictions: by id; empty for no answer.
         odds: by id, how much no answer is better than the prediction.
+        null_threshold: predictions with larger odds count as none; the best thresholds are looked
+            for without it.
 
     Raises:
-        UserError: if no question has a prediction.
+        UserError: if no question has a prediction, or one has no odds where they are needed.
     """
     answered = [question for question in questions if question.id in predictions]
     if not answered:
@@ -61,34 +70,50 @@ def score_answers(
             f"none of the {len(questions):,} questions has a prediction: give those of this file"
         )
     unanswerable = {question.id for question in questions if not question.answers}
-    counted = answered if unanswerable else questions
-    by_measure = {
-        name: {q.id: _of_question(q, predictions.get(q.id), measure) for q in counted}
-        for name, measure in (("exact", exact), ("f1", f1))
+    if null_threshold is not None or (odds is not None and unanswerable):
+        _require_odds(odds or {}, answered)
+    unsaid = {
+        id for id, by in (odds or {}).items() if null_threshold is not None and by > null_threshold
     }
     found: Dict[str, float] = {}
-    for name, scores in by_measure.items():
+    for name, measure in (("exact", exact), ("f1", f1 if unanswerable else _f1_of_words)):
+        said = {
+            question.id: _of_question(question, predictions.get(question.id), measure, unanswerable)
+            for question in (answered if unanswerable else questions)
+        }
+        scores = {id: float(id in unanswerable) if id in unsaid else said[id] for id in said}
         found[name] = 100 * mean(scores.values())
-        if not unanswerable:
-            continue
         for kind, wanted in (("HasAns", False), ("NoAns", True)):
             of_kind = [score for id, score in scores.items() if (id in unanswerable) is wanted]
-            if of_kind:
+            if unanswerable and of_kind:
                 found[f"{kind}_{name}"] = 100 * mean(of_kind)
-    found["total"] = len(counted)
-    if odds is not None and unanswerable:
-        for name, scores in by_measure.items():
-            found |= _best_threshold(name, scores, predictions, odds, unanswerable)
+        if unanswerable and odds is not None:
+            found |= _best_threshold(name, said, predictions, odds, unanswerable)
+    found["total"] = len(said)
+    found["missing"] = len(questions) - len(answered)
     return found
 
 
+def _require_odds(odds: Mapping[str, float], answered: Sequence[Question]) -> None:
+    without = [question.id for question in answered if question.id not in odds]
+    if without:
+        raise UserError(
+            f"{len(without):,} predictions have no odds of no answer, the first that of question "
+            f"{without[0]}: give the null_odds.json that was written with them"
+        )
+
+
 def _of_question(
-    question: Question, prediction: Optional[str], measure: Callable[[str, str], float]
+    question: Question,
+    prediction: Optional[str],
+    measure: Callable[[str, str], float],
+    unanswerable: Collection[str],
 ) -> float:
+    """The best over its answers; 2.0's script leaves out those that normalise to nothing."""
     if prediction is None:
         return 0.0
-    wanted = [a.text for a in question.answers if normalised(a.text)] or [""]
-    return max(measure(prediction, answer) for answer in wanted)
+    wanted = [a.text for a in question.answers if not unanswerable or normalised(a.text)]
+    return max(measure(prediction, answer) for answer in wanted or [""])
 
 
 def _best_threshold(

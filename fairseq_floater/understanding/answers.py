@@ -54,6 +54,7 @@ def answer(
     best: int = 20,
     max_tokens: int = 4096,
     window_length: Optional[int] = None,
+    window_step: Optional[int] = None,
 ) -> Dict[str, str]:
     """Write answers in the files that the script of SQuAD 2.0 takes, and what they are chosen from.
 
@@ -73,11 +74,13 @@ def answer(
         max_tokens: of a batch.
         window_length: longest window, in pieces; that of the training if None. Where the model's
             own table of positions ends before, its last row goes on.
+        window_step: from a window to the next, in pieces; that of the training if None.
 
     Raises:
         UserError: if the checkpoint is of another task, or there is no such subset.
     """
-    fits, options = "floater_question_answering".__eq__, partial(_with_windows, window_length)
+    fits = "floater_question_answering".__eq__
+    options = partial(_with_windows, window_length, window_step)
     tuned = FineTuned.load(checkpoint, data, fits, "answers", options)
     windows = tuned.task.load_dataset(subset)
     asked: Dict[str, Asked] = {question.id: Asked() for question in windows.squad.questions}
@@ -93,12 +96,16 @@ def answer(
     return _write(out, windows, asked, null_threshold, best)
 
 
-def _with_windows(length: Optional[int], trained: Mapping[str, Any]) -> Dict[str, Any]:
-    """The options of a task and a model with windows of this length, if it is not as trained."""
-    if length is None:
-        return {}
-    positions = max(length, trained["max_positions"])
-    return {"window_length": length, "max_positions": positions, "extend_base_positions": True}
+def _with_windows(
+    length: Optional[int], step: Optional[int], trained: Mapping[str, Any]
+) -> Dict[str, Any]:
+    """The options of a task and a model with these windows, where they are not as trained."""
+    options: Dict[str, Any] = {} if step is None else {"window_step": step}
+    if length is not None:
+        positions = max(length, trained["max_positions"])
+        options |= {"window_length": length, "max_positions": positions}
+        options["extend_base_positions"] = True
+    return options
 
 
 def best_spans(

@@ -50,16 +50,27 @@ class FineTuned(NamedTuple):
         return cls(model.eval().to("cuda" if torch.cuda.is_available() else "cpu"), task)
 
     def batches(self, subset: str, max_tokens: int) -> Iterator[Dict[str, Any]]:
-        """Of a data set that the task has loaded, on the model's device, with progress."""
+        """Of a data set that the task has loaded, on the model's device, with progress.
+
+        Raises:
+            UserError: if a row is longer than a batch may be.
+        """
+        rows = self.task.dataset(subset)
+        longest = max((int(rows.num_tokens(index)) for index in range(len(rows))), default=0)
+        if longest > max_tokens:
+            raise UserError(
+                f"--max-tokens {max_tokens} is less than the longest row of {subset} has, "
+                f"{longest}: raise it"
+            )
         batches = self.task.get_batch_iterator(
-            self.task.dataset(subset),
+            rows,
             max_tokens=max_tokens,
             max_positions=None,
             required_batch_size_multiple=1,
             disable_iterator_cache=True,
         ).next_epoch_itr(shuffle=False)
         on_gpu, done = torch.cuda.is_available(), 0
-        progress = Progress(f"{subset}: row", len(self.task.dataset(subset)))
+        progress = Progress(f"{subset}: row", len(rows))
         for sample in batches:
             yield utils.move_to_cuda(sample) if on_gpu else sample
             done += len(sample["id"])

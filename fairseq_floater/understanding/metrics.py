@@ -20,6 +20,8 @@ def _accuracy(predictions: Sequence[str], labels: Sequence[str]) -> float:
 
 
 def _f1(predictions: Sequence[str], labels: Sequence[str]) -> float:
+    if names := {*predictions, *labels} - {"0", "1"}:
+        raise UserError(f"F1 is of classes 0 and 1, and there is {min(names)}: use accuracy")
     return float(f1_score(labels, predictions, pos_label="1", zero_division=0.0))
 
 
@@ -38,10 +40,13 @@ def _spearman(predictions: Sequence[str], labels: Sequence[str]) -> float:
 def _correlation(
     correlate: Callable[..., Sequence[float]], predictions: Sequence[str], labels: Sequence[str]
 ) -> float:
-    found = [float(text) for text in predictions]
-    if len(set(found)) == 1:  # of what is everywhere the same there is none
+    try:
+        found, wanted = ([float(text) for text in texts] for texts in (predictions, labels))
+    except ValueError as error:
+        raise UserError(f"a correlation is of scores ({error}): use accuracy") from None
+    if 1 in (len(set(found)), len(set(wanted))):  # of what is everywhere the same there is none
         return 0.0
-    return float(correlate(found, [float(text) for text in labels])[0])
+    return float(correlate(found, wanted)[0])
 
 
 METRICS: Dict[str, Callable[[Sequence[str], Sequence[str]], float]] = {

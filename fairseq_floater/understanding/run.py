@@ -1,8 +1,10 @@
 """What a fine-tuned run said as a record: what it is worth, and what it cost."""
 
 import json
+from math import isfinite
+from numbers import Real
 from pathlib import Path
-from typing import Any, Dict, Mapping, Sequence
+from typing import Any, Dict, Mapping, Optional, Sequence
 
 from fairseq_floater.data import read_squad
 from fairseq_floater.errors import UserError, first_line
@@ -19,24 +21,31 @@ def read_and_score_labels(path: Path, metrics: Sequence[str]) -> Dict[str, Any]:
     return {**measure(found, metrics), "rows": len(found.predictions)}
 
 
-def read_and_score_answers(folder: Path, questions: Path) -> Dict[str, Any]:
+def read_and_score_answers(
+    folder: Path, questions: Path, null_threshold: Optional[float] = None
+) -> Dict[str, Any]:
     """Scores of what ``answers.answer`` wrote to a folder, see ``answer_scores``.
 
     Raises:
         UserError: if a file is not there or is another, or the answers are to other questions.
     """
     asked = read_squad(questions).questions
-    predictions = _read(folder / "predictions.json")
-    path = folder / "null_odds.json"
-    return score_answers(asked, predictions, _read(path) if path.is_file() else None)
+    predictions, path = _read(folder / "predictions.json", str), folder / "null_odds.json"
+    odds = _read(path, Real) if path.is_file() else None
+    return score_answers(asked, predictions, odds, null_threshold)
 
 
-def _read(path: Path) -> Dict[str, Any]:
+def _read(path: Path, kind: type) -> Dict[str, Any]:
+    """Of each question something of this kind."""
     if not path.is_file():
         raise UserError(f"no answers at {path}: run floater answer first")
     try:
-        return dict(json.loads(path.read_text("utf-8")))
-    except (ValueError, TypeError) as error:
+        found = dict(json.loads(path.read_text("utf-8")))
+        for id, value in found.items():
+            if not isinstance(value, kind) or (isinstance(value, float) and not isfinite(value)):
+                raise TypeError(f"of question {id} it says {value!r:.40}")
+        return found
+    except (ValueError, TypeError, RecursionError) as error:
         raise UserError(
             f"{path} is no file of floater answer ({first_line(error)}): delete it, answer again"
         ) from None

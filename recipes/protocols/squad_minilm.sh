@@ -33,10 +33,10 @@ prediction() {
     MADE=$RUN/answer.$1
     PREDICTION=(
         floater answer "$RUN/checkpoint_last.pt" "$DATA/bin" --subset "$1"
-        "${THRESHOLD[@]}" --out "$MADE"
+        --out "$MADE"
     )
     # Beyond the positions of training, in one window where test1 has several.
     [ "$1" != test2 ] || PREDICTION+=(--window-length 1024)
 }
-scoring() { SCORING=(floater score-answers "$RUN" --data "$DATA/bin"); }
+scoring() { SCORING=(floater score-answers "$RUN" --data "$DATA/bin" "${THRESHOLD[@]}"); }
 SAVE=(--no-epoch-checkpoints)

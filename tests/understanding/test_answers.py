@@ -247,6 +247,10 @@ def test_questions_of_another_folder(tuned, place, tmp_path):
     command = ["floater", "answer", tuned[0] / "checkpoint_last.pt", tmp_path]
     succeed(*command, "--out", tmp_path / "out")
     assert list(json.loads((tmp_path / "out/predictions.json").read_text())) == ["other"]
+    done = run(*command, "--out", tmp_path / "out", "--max-tokens", 3)
+    assert "--max-tokens 3 is less than the longest row of valid has" in done.last_error_line
+    done = run(*command, "--out", tmp_path / "out", "--window-step", 15)
+    assert "--window-step 15 would leave pieces of passages out" in done.last_error_line
     done = run(*command[:3], tmp_path / "nowhere", "--out", tmp_path / "out")
     assert done.returncode == 1 and "no dictionary at" in done.err
 
@@ -263,6 +267,8 @@ def test_the_record_of_a_run_and_its_table(tuned, place, tmp_path):
     assert written["tests"]["valid"] == shown
     assert shown["total"] == 12 and shown["best_f1"] >= shown["f1"]
     succeed("floater", "report", tmp_path / "results", "--out", tmp_path / "table")
+    (save / "answer.valid/null_odds.json").write_text('{"1": "high"}')
+    assert "null_odds.json is no file of floater answer" in run(*command).last_error_line
     table = (tmp_path / "table.md").read_text()
     assert f"| floater | {shown['f1']:.1f} (1) |" in table and "HasAns_exact" in table
 
@@ -282,6 +288,7 @@ def test_scores_are_those_of_torchmetrics():
             " ".join(generator.choices([*WORDS, "The", "a", "fox,"], k=generator.randint(1, 4)))
             for _ in range(generator.randint(1, 3))
         ]
+        # Of what normalises to nothing torchmetrics takes 2.0's view in 1.1, too.
         answers = [answer for answer in answers if normalised(answer)] or ["dog"]
         prediction = " ".join(generator.choices([*WORDS, "the"], k=generator.randint(1, 4)))
         prediction = generator.choice([prediction, answers[-1].upper() + "."])
@@ -311,12 +318,26 @@ def test_scores_of_questions_with_and_without_answers_by_hand():
     assert found["exact"] == pytest.approx(25.0) and found["NoAns_exact"] == pytest.approx(50.0)
     assert found["HasAns_f1"] == pytest.approx(25.0) and found["HasAns_exact"] == 0.0
     assert found["f1"] == pytest.approx((50 + 0 + 100 + 0) / 4)
+    assert found["missing"] == 1
     # Nothing answered: c and d are right. Then a (+0.5), d (-1), b (+0), c (an empty one: +0).
     assert found["best_f1"] == pytest.approx(62.5) and found["best_f1_thresh"] == -3.0
     assert found["best_exact"] == pytest.approx(50.0) and found["best_exact_thresh"] == 0.0
+    # With a threshold b, c and d count as not answered; what is best stays the same.
+    at = score_answers(questions, predictions, odds, null_threshold=0.5)
+    assert at["f1"] == pytest.approx(62.5) and at["NoAns_f1"] == pytest.approx(100.0)
+    assert {name: at[name] for name in at if "best" in name} == {
+        name: found[name] for name in found if "best" in name
+    }
+    with pytest.raises(UserError, match="1 predictions have no odds .* that of question d"):
+        score_answers(questions, predictions, {"a": -3.0, "b": 2.0, "c": 5.0})
     answerable = [question for question in questions if question.answers]
     found = score_answers(answerable, predictions)
     assert found["total"] == 3 and found["f1"] == pytest.approx(50 / 3)  # e counts 0
+    nothing = [Question("f", "?", 0, (Answer("The", 0), Answer("a fox", 0)))]
+    found = score_answers(nothing, {"f": "a"})  # by the rules of 1.1, which know no empty answer
+    assert found["exact"] == 100.0 and found["f1"] == 0.0
+    found = score_answers([*nothing, questions[2]], {"f": "a", "c": ""})
+    assert found["HasAns_exact"] == found["HasAns_f1"] == 0.0  # by those of 2.0
     with pytest.raises(UserError, match="none of the 5 questions has a prediction"):
         score_answers(questions, {"z": "fox"})
 
@@ -327,6 +348,9 @@ FAULTS = {
     "passage": (asked("  ", "who?"), "the passage of question 1 is empty"),
     "question": (asked("the dog", ""), "question 1 is empty"),
     "answer": (asked("the dog", "who?", ("", 3)), "an answer to question 1 is empty"),
+    "null": (asked(None, "who?"), "None is no text"),
+    "half": (asked("a \ud800", "who?"), "surrogates not allowed"),
+    "endless": (asked("the dog", "who?", ("dog", float("inf"))), "cannot convert float infinity"),
     "layout": ({"data": [{"paragraphs": [{}]}]}, "is not laid out as SQuAD's files are"),
     "none": ({"data": []}, "has no questions"),
 }
@@ -350,6 +374,7 @@ def test_questions_that_are_there_twice(tmp_path):
 
 MISTAKES = {
     "step": (["--window-step", 12], "--window-step 12 would leave pieces of passages out"),
+    "window": (["--window-length", POSITIONS + 1], "is beyond --max-positions"),
     "zero": (["--window-step", 0], "--window-step must be >= 1, got 0"),
     "split": (["--valid-subset", "dev"], "no questions at"),
 }
