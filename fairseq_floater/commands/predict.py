@@ -10,10 +10,14 @@ SUMMARY = "write what a fine-tuned model predicts for every row of a data set"
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    add("checkpoint", type=Path, help="of a training of --task floater_sentence_prediction")
-    add("data", type=Path, help="binarised, as it was trained on")
+    add(
+        "checkpoint",
+        type=Path,
+        help="of a training of --task floater_sentence_prediction or floater_multiple_choice",
+    )
+    add("data", type=Path, help="folder of data as it was trained on")
     add("--subset", default="valid", help="of the data; default: %(default)s")
-    add("--out", type=Path, required=True, help="file to write: index, prediction, label")
+    add("--out", type=Path, required=True, help="table to write: index, prediction, label")
     add("--factor", type=float, default=1.0, help="of scores: 5 for STS-B; default: %(default)s")
     add("--max-tokens", type=at_least_one, default=4096, help="of a batch; default: %(default)s")
 

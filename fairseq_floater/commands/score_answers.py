@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-SUMMARY = "score answers as SQuAD's own scripts do, and a run of them into one JSON file"
+SUMMARY = "score what floater answer wrote as SQuAD's own scripts do, and a run into a JSON file"
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-SUMMARY = "score the predictions of a fine-tuned model into one JSON file"
+SUMMARY = "score what floater predict wrote, and a run of it into one JSON file"
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:

@@ -62,6 +62,7 @@ class PieceTokenizer:
             ) from None
         self._tokenizer.no_truncation()  # sentence encoders come with both
         self._tokenizer.no_padding()
+        self._tokenizer.encode_special_tokens = True  # a text that says [SEP] has no end there
         there = self._tokenizer.get_vocab(with_added_tokens=True)
         self.special: Dict[str, str] = {}
         for ours, names in SPECIAL.items():

@@ -16,10 +16,7 @@ from fairseq_floater.criterions.answer_span import SPAN_HEAD
 from fairseq_floater.models.config import validate
 from fairseq_floater.models.positioned import PositionedModel
 from fairseq_floater.models.roberta_config import FloaterRobertaConfig
-from fairseq_floater.models.span_head import build_span_head, without_span_head
-
-#: standard deviation of BERT's weights, and of its table of positions, at the start
-BERT_STD = 0.02
+from fairseq_floater.models.span_head import BERT_STD, build_span_head, without_span_head
 
 
 class FloaterRobertaEncoder(RobertaEncoder):

@@ -4,14 +4,14 @@ from typing import Dict
 
 from torch import Tensor, nn
 
-#: standard deviation of the weights of BERT's heads at the start
-HEAD_STD = 0.02
+#: standard deviation of the weights of BERT, its heads among them, at the start
+BERT_STD = 0.02
 
 
 def build_span_head(dim: int) -> nn.Linear:
     """(batch, length, dim) to (batch, length, 2), as BERT's for SQuAD (Devlin et al. 2019, 4.2)."""
     head = nn.Linear(dim, 2)
-    nn.init.normal_(head.weight, std=HEAD_STD)
+    nn.init.normal_(head.weight, std=BERT_STD)
     nn.init.zeros_(head.bias)
     return head
 

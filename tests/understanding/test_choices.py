@@ -110,6 +110,9 @@ def test_passages_that_are_cut_are_counted(place):
     assert rows(place, "valid").cut == 0
     short = rows(place, "valid", longest=12, option=4)
     assert short.cut == len(short) and short.sizes.max() == 12
+    assert rows(place, "valid", option=99).cut_options == 0
+    whole = rows(place, "valid", option=99)
+    assert short.cut_options == sum(len(o) > 4 for given in whole.options for o in given) > 0
     assert all(len(row) == 12 for row in short[0]["rows"])
 
 
@@ -177,6 +180,7 @@ FAULTS = {
     "letter": ({"answers": ["C"]}, "the answer 'C' is not one of A, B"),
     "letters": ({"answers": ["AB"]}, "the answer 'AB' is not one of A, B"),
     "empty": ({"options": [["x", " "]]}, "the question 'q' has fewer than two options, or empty"),
+    "asked": ({"questions": [" "]}, "a question is empty"),
     "one": ({"options": [["x"]]}, "the question 'q' has fewer than two options"),
     "layout": ({"options": None}, "object of type 'NoneType' has no len"),
 }
@@ -202,6 +206,10 @@ def test_files_of_no_use(tmp_path):
     path.write_text(json.dumps(GOOD) + "\n" + json.dumps(three) + "\n")
     with pytest.raises(UserError, match="has questions of 2 and of 3 options"):
         read_choices(path)
+    unknown = {**GOOD, "answers": []}
+    path.write_text(json.dumps(GOOD) + "\n" + json.dumps(unknown) + "\n")
+    with pytest.raises(UserError, match="has 1 questions without an answer among 2"):
+        read_choices(path)
     strange = json.dumps({**GOOD, "article": "a\u2028b\u0085c"}, ensure_ascii=False)
     path.write_text(strange + "\n", "utf-8")
     assert read_choices(path).passages == ["a b c"]
@@ -210,6 +218,17 @@ def test_files_of_no_use(tmp_path):
         read_choices(path)
     _, questions = parse_passage({**GOOD, "answers": []}, 0)
     assert questions[0].label is None
+
+
+def test_questions_without_answers_teach_nothing(place, tmp_path):
+    done = train(place, tmp_path / "run", "--train-subset", "test")
+    assert "these questions have no answers to learn" in done.last_error_line, done.err
+
+
+def test_a_model_that_scores_no_options(place, tmp_path):
+    command = ["train", place / "bin", *COMMON, *TASK, "--arch", "transformer_lm"]
+    done = run(*command, "--batch-size", 8, "--save-dir", tmp_path / "run")
+    assert "--arch transformer_lm has no score for an option" in done.last_error_line, done.err
 
 
 def test_no_room_for_a_passage(place, tmp_path):

@@ -187,6 +187,11 @@ def test_metrics_are_those_of_their_definitions():
     assert found["spearman"] == pytest.approx(100 * numpy.corrcoef(*ranks)[0, 1])
     same = Labelled(["1.0"] * 4, scores.labels)
     assert measure(same, ["pearson"]) == {"pearson": 0.0}
+    named = Labelled(["yes", "no"], ["yes", "1"])
+    with pytest.raises(UserError, match="F1 is of classes 0 and 1, and there is no"):
+        measure(named, ["f1"])
+    with pytest.raises(UserError, match="a correlation is of scores .*could not convert"):
+        measure(named, ["pearson"])
     assert set(METRICS) == {"accuracy", "f1", "matthews", "pearson", "spearman"}
 
 
@@ -225,6 +230,7 @@ def test_a_task_with_two_tests_counts_once(tmp_path):
 MISTAKES = {
     "no file": (["nowhere.pt", "BIN"], "no checkpoint at nowhere.pt"),
     "no set": (["CHECKPOINT", "BIN", "--subset", "dev"], "has no dev: choose a file of its input0"),
+    "long": (["CHECKPOINT", "BIN", "--max-tokens", 2], "--max-tokens 2 is less than the longest"),
     "another task": (["MODEL", "BIN"], "is of --task masked_lm, which has no classes"),
 }
 
