@@ -226,9 +226,9 @@ def test_questions_without_answers_teach_nothing(place, tmp_path):
 
 
 def test_a_model_that_scores_no_options(place, tmp_path):
-    command = ["train", place / "bin", *COMMON, *TASK, "--arch", "transformer_lm"]
+    command = ["train", place / "bin", *COMMON, *TASK, "--arch", "transformer_tiny"]
     done = run(*command, "--batch-size", 8, "--save-dir", tmp_path / "run")
-    assert "--arch transformer_lm has no score for an option" in done.last_error_line, done.err
+    assert "--arch transformer_tiny has no score for an option" in done.last_error_line, done.err
 
 
 def test_no_room_for_a_passage(place, tmp_path):
