@@ -59,6 +59,7 @@ setup(
         "torchdiffeq>=0.2.4",
     ],
     extras_require={
+        "huggingface": ["transformers>=5.24"],
         "recipes": ["pysword>=0.2.8", "subword-nmt>=0.3.8"],
         "test": [
             "ctranslate2>=4.8",
@@ -69,6 +70,7 @@ setup(
             "ruff>=0.6",
             "setuptools>=77",  # builds the wheel that a test installs
             "torchmetrics>=1.9",
+            "transformers>=5.24",
         ],
         "docs": [
             "mkdocs>=1.6,<2",

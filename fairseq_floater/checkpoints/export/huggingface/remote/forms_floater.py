@@ -1,0 +1,151 @@
+"""How tables of positions act in the blocks of an exported model, in plain torch."""
+
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .positions_floater import Fire, Table
+
+#: what one attention is given of positions, by what it acts on; a block's, by attention
+Acting = Dict[str, Any]
+
+
+class Tokens(NamedTuple):
+    """Where the tokens of a pass stand.
+
+    Attributes:
+        numbers: (1 or batch, length), of all tokens so far, from 0; -1 at pads.
+        new: how many of them, the last ones, are computed in this pass.
+        shift: the position of the first token.
+        source: likewise of the tokens that attention to the source reads; None where their keys
+            and values are kept, and in an encoder.
+    """
+
+    numbers: Tensor
+    new: int
+    shift: int = 0
+    source: Optional["Tokens"] = None
+
+    @classmethod
+    def of(
+        cls, mask: Optional[Tensor], length: int, new: int, shift: int, like: Tensor
+    ) -> "Tokens":
+        """``mask`` (batch, length) is 1 at tokens and 0 at pads; None without pads."""
+        if mask is None:
+            return cls(torch.arange(length, device=like.device)[None], new, shift)
+        tokens = mask.long()
+        return cls(tokens.cumsum(dim=1) * tokens - 1, new, shift)
+
+    @property
+    def rows(self) -> Tensor:
+        """Which rows of a table the new ones read, (1 or batch, new); -1 at pads."""
+        own = self.numbers[:, -self.new :]
+        return own + self.shift * (own >= 0)
+
+    @property
+    def length(self) -> int:
+        """Of a table that serves the pass."""
+        widest = max(t.numbers.size(1) for t in (self, self.source) if t is not None)
+        return widest + self.shift
+
+    def distances(self) -> Tensor:
+        """Of each key from each new token, (new, length), negative where it is before."""
+        keys = torch.arange(self.numbers.size(1), device=self.numbers.device)
+        return keys[None, :] - keys[-self.new :, None]
+
+    def columns(self) -> Tensor:
+        """(1 or batch, length), from 0 at the first token of each row, whatever follows."""
+        keys = torch.arange(self.numbers.size(1), device=self.numbers.device)[None]
+        first = (self.numbers.cummax(dim=1).values < 0).sum(dim=1, keepdim=True)
+        return (keys - first).clamp(min=0)
+
+
+def additive(tracks: Dict[str, Tensor], tokens: Tokens, use: Dict[str, Any]) -> Dict[str, Any]:
+    """A vector for the block's input, (1 or batch, new, dim), zero at pads."""
+    rows = tokens.rows
+    vectors = F.embedding(rows.clamp(min=0), tracks["input"][0])
+    return {"input": vectors * (rows >= 0).unsqueeze(2)}
+
+
+def bias(tracks: Dict[str, Tensor], tokens: Tokens, use: Dict[str, Any]) -> Dict[str, Any]:
+    """Biases of queries, keys and values, (1 or batch, length, dim) each."""
+    rows = tokens.rows.clamp(min=0)
+    acting: Dict[str, Acting] = {}
+    if "self" in tracks:
+        acting["self"] = {"biases": [F.embedding(rows, track) for track in tracks["self"]]}
+    if "cross" in tracks:
+        query, key, value = tracks["cross"]
+        of_source: List[Optional[Tensor]] = [None, None]
+        if tokens.source is not None:
+            source = tokens.source.rows.clamp(min=0)
+            of_source = [F.embedding(source, track) for track in (key, value)]
+        acting["cross"] = {"biases": [F.embedding(rows, query), *of_source]}
+    return acting
+
+
+def rotation(tracks: Dict[str, Tensor], tokens: Tokens, use: Dict[str, Any]) -> Dict[str, Any]:
+    """Angles of queries and keys, (1 or batch, 1 or heads, length, pairs)."""
+
+    def angles(track: Tensor, rows: Tensor) -> Tensor:
+        table = F.embedding(rows.clamp(min=0), track)
+        return table.unflatten(2, (-1, use["pairs"])).transpose(1, 2)
+
+    acting: Dict[str, Acting] = {}
+    if "self" in tracks:
+        own = angles(tracks["self"][0], tokens.rows)
+        acting["self"] = {"turns": (own, own, use["interleaved"])}
+    if "cross" in tracks:
+        query, key = tracks["cross"]
+        of_source = None if tokens.source is None else angles(key, tokens.source.rows)
+        acting["cross"] = {"turns": (angles(query, tokens.rows), of_source, use["interleaved"])}
+    return acting
+
+
+def scores(tracks: Dict[str, Tensor], tokens: Tokens, use: Dict[str, Any]) -> Dict[str, Any]:
+    """What is added to logits by distance, (heads, new, length)."""
+    distances = tokens.distances()
+    added = tracks["self"][0][(-distances).clamp(min=0)]
+    if len(tracks["self"]) > 1:
+        later = tracks["self"][1][distances.clamp(min=0)]
+        added = torch.where((distances > 0).unsqueeze(2), later, added)
+    return {"self": {"scores": added.permute(2, 0, 1)}}
+
+
+def relative(tracks: Dict[str, Tensor], tokens: Tokens, use: Dict[str, Any]) -> Dict[str, Any]:
+    """Vectors of keys, and of values or None, by clipped distance, and which each pair has."""
+    key, value = (*tracks["self"], None)[:2]
+    rows = tokens.distances().clamp(-use["farthest"], use["farthest"]) + use["farthest"]
+    return {"self": {"relative": (rows.clamp(max=len(key) - 1), key, value)}}
+
+
+FORMS: Dict[str, Callable[..., Dict[str, Any]]] = {
+    "additive": additive,
+    "bias": bias,
+    "rotation": rotation,
+    "scores": scores,
+    "relative": relative,
+}
+
+
+def of_blocks(table: Table, use: Dict[str, Any], tokens: Tokens) -> List[Dict[str, Any]]:
+    """What ``table`` is to each block that has tracks of it, by attention, or as ``input``.
+
+    Args:
+        table: of all blocks.
+        use: ``injection``, number of ``blocks``, and of one block's tracks which ones belong to
+            what, by ``tracks``.
+        tokens: of the pass.
+    """
+    if isinstance(table, Fire):
+        columns = tokens.columns()
+        pairs = table.pairs(columns[:, -tokens.new :], columns)
+        return [{"self": {"scores": pairs}}] * use["blocks"]
+    by_distance = use["injection"] in ("scores", "relative")
+    vectors = table(tokens.numbers.size(1) if by_distance else tokens.length)
+    found = []
+    for tracks in vectors.split(len(vectors) // use["blocks"]):
+        parts = {name: tracks[slice(*ends)] for name, ends in use["tracks"].items()}
+        found.append(FORMS[use["injection"]](parts, tokens, use))
+    return found

@@ -1,0 +1,310 @@
+"""Positions of models that were trained with fairseq_floater, in plain torch.
+
+This file goes with an exported model. A table of vectors is stored for as many positions as were
+asked for when the model was exported, and goes on beyond them by what the model has learned: by
+its differential equation, or by what else its kind of positions follows from.
+"""
+
+import math
+from typing import Any, Dict, List, Optional, Type
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+#: a table is continued by so many rows at least
+GROWTH = 64
+
+ACTIVATIONS = {
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "sin": torch.sin,
+    "gelu": F.gelu,
+    "silu": F.silu,
+}
+
+#: nodes and weights of Gauss and Legendre's rule between two positions
+GAUSS = (
+    torch.tensor([0.5 - 0.15**0.5, 0.5, 0.5 + 0.15**0.5], dtype=torch.float64),
+    torch.tensor([5 / 18, 4 / 9, 5 / 18], dtype=torch.float64),
+)
+
+
+class Table(nn.Module):
+    """Vectors (tracks, positions, size), the same for every sentence.
+
+    Args:
+        settings: ``kind``, ``shape`` of what is stored, and what a kind needs to know.
+    """
+
+    stored: Tensor
+
+    def __init__(self, settings: Dict[str, Any]):
+        super().__init__()
+        self.settings = settings
+        self.register_buffer("stored", torch.zeros(settings["shape"]))
+        for name, shape in settings.get("weights", {}).items():
+            self.register_buffer(name, torch.zeros(shape))
+        self.grown: Optional[Tensor] = None
+
+    def forward(self, length: int) -> Tensor:
+        """(tracks, length, size)"""
+        known = self.stored if self.grown is None else self.grown
+        if known.device != self.stored.device or known.dtype != self.stored.dtype:
+            known = self.stored
+        if known.size(1) < length:
+            rows = max(length, known.size(1) + GROWTH)
+            with torch.no_grad():
+                known = torch.cat([known, self.more(known, rows).to(known)], dim=1)
+            self.grown = known
+        return known[:, :length]
+
+    def more(self, known: Tensor, rows: int) -> Tensor:
+        """The rows after those of ``known`` (tracks, positions, size), up to ``rows``."""
+        raise ValueError(
+            f"{rows:,} positions are needed, and the learned ones of this model end after "
+            f"{known.size(1):,}: give it shorter texts"
+        )
+
+    @staticmethod
+    def positions(known: Tensor, rows: int) -> Tensor:
+        """The positions that are wanted, float64."""
+        return torch.arange(known.size(1), rows, dtype=torch.float64, device=known.device)
+
+
+class Lasting(Table):
+    """The last row goes on: buckets of distances."""
+
+    def more(self, known: Tensor, rows: int) -> Tensor:
+        return known[:, -1:].expand(-1, rows - known.size(1), -1)
+
+
+class Proportional(Table):
+    """Penalties that grow with the distance: ALiBi."""
+
+    def more(self, known: Tensor, rows: int) -> Tensor:
+        return known[:, 1:2] * self.positions(known, rows).to(known)[:, None]
+
+
+class Angles(Table):
+    """Angles of rotary positions, in radians."""
+
+    def more(self, known: Tensor, rows: int) -> Tensor:
+        angles = rotary_angles(self.positions(known, rows), known.size(2), self.settings["base"])
+        return angles.expand(known.size(0), -1, -1)
+
+
+class Sinusoids(Table):
+    """Sinusoids of the position, as fairseq has them, plus what a block adds to them."""
+
+    def more(self, known: Tensor, rows: int) -> Tensor:
+        offset, size = self.settings["offset"], known.size(2)
+        of_block = known[:, :1] - sinusoids(known.new_full((1,), offset), size)
+        return sinusoids(self.positions(known, rows) + offset, size) + of_block
+
+
+class Fourier(Table):
+    """A network over learned Fourier features of the position."""
+
+    frequencies: Tensor
+    weight: Tensor
+    bias: Tensor
+    output: Tensor
+
+    def more(self, known: Tensor, rows: int) -> Tensor:
+        angles = self.positions(known, rows)[:, None] * self.frequencies.double()
+        features = torch.cat([angles.cos(), angles.sin()], dim=1).to(known)
+        return F.gelu(F.linear(features, self.weight, self.bias)) @ self.output
+
+
+class Recurrent(Table):
+    """States of a recurrent cell that is fed the position, or its sinusoids."""
+
+    def more(self, known: Tensor, rows: int) -> Tensor:
+        before = torch.arange(known.size(1) - 1, rows - 1, device=known.device).double()
+        fed = before[:, None].to(known)
+        if self.settings["fed"] == "vector":
+            fed = sinusoids(before, known.size(2)).to(known)
+        states = [known[:, -1]]
+        for number in range(len(before)):
+            state = states[-1]
+            for layer in range(self.settings["layers"]):
+                inputs = torch.cat([state, fed[number].expand(len(state), -1)], dim=1)
+                weight, bias = getattr(self, f"weight{layer}"), getattr(self, f"bias{layer}")
+                state = F.linear(inputs, weight, bias).tanh()
+            states.append(state)
+        return torch.stack(states[1:], dim=1)
+
+
+class Trajectory(Table):
+    """FLOATER: states p of dp/dt = h(t, p), read as they are, or as a departure from a peer."""
+
+    readout: Tensor
+    slopes: Tensor
+
+    def forward(self, length: int) -> Tensor:
+        states, start = super().forward(length), self.settings["start"]
+        if start is None:
+            return states
+        positions = torch.arange(length, dtype=torch.float64, device=states.device)
+        departed = states @ self.readout.to(states).t()
+        if start == "angles":
+            pairs = self.settings["pairs"]
+            angles = rotary_angles(positions, pairs, self.settings["base"])
+            return departed + angles.repeat(1, departed.size(2) // pairs).to(departed)
+        return departed - (positions[:, None] * self.slopes.double()).to(departed)
+
+
+class Stepwise(Trajectory):
+    """h is a perceptron, solved by a Runge-Kutta method of fixed steps."""
+
+    weight1: Tensor
+    bias1: Tensor
+    weight2: Tensor
+    bias2: Tensor
+
+    def more(self, known: Tensor, rows: int) -> Tensor:
+        steps, delta = self.settings["steps"], self.settings["delta"]
+        states = [known[:, -1]]
+        for number in range(known.size(1) - 1, rows - 1):
+            state = states[-1]
+            for step in range(steps):
+                time = (number + step / steps) * delta
+                state = state + delta / steps * self.slope(time, state, delta / steps)
+            states.append(state)
+        return torch.stack(states[1:], dim=1)
+
+    def slope(self, time: float, state: Tensor, step: float) -> Tensor:
+        """The mean slope of a step."""
+        slopes: List[Tensor] = []
+        mean = torch.zeros_like(state)
+        for row, at in zip(self.settings["a"], self.settings["c"]):
+            moved = state
+            for weight, slope in zip(row, slopes):
+                moved = moved + step * weight * slope
+            slopes.append(self.h(time + at * step, moved))
+        for weight, slope in zip(self.settings["b"], slopes):
+            mean = mean + weight * slope
+        return mean
+
+    def h(self, time: float, state: Tensor) -> Tensor:
+        times = state.new_full((len(state), 1), time)
+        hidden = F.linear(torch.cat([state, times], dim=1), self.weight1, self.bias1)
+        hidden = ACTIVATIONS[self.settings["activation"]](hidden)
+        slope = F.linear(torch.cat([hidden, times], dim=1), self.weight2, self.bias2)
+        return slope - self.settings["damping"] * state
+
+
+class Rotating(Trajectory):
+    """h turns each pair of coordinates at a learned speed: known at every time at once."""
+
+    coordinates: Tensor
+    rates: Tensor
+    basis: Tensor
+
+    def more(self, known: Tensor, rows: int) -> Tensor:
+        times = self.positions(known, rows) * self.settings["delta"]
+        angles = times[:, None] * self.rates.double()
+        return self.turned(self.coordinates, angles) @ self.basis.t()
+
+    @staticmethod
+    def turned(coordinates: Tensor, angles: Tensor) -> Tensor:
+        """``coordinates`` (tracks, size) turned by ``angles`` (..., positions, pairs)."""
+        angles = torch.remainder(angles, 2 * math.pi).to(coordinates)
+        cosine, sine, pairs = angles.cos(), angles.sin(), angles.size(-1)
+        x, y = coordinates[:, None, : 2 * pairs].unflatten(2, (pairs, 2)).unbind(3)
+        turned = torch.stack([x * cosine - y * sine, x * sine + y * cosine], dim=3).flatten(2)
+        rest = coordinates[:, None, 2 * pairs :].expand(-1, turned.size(1), -1)
+        return torch.cat([turned, rest], dim=2)
+
+
+class Driven(Rotating):
+    """As ``Rotating``, at speeds that a network of the free rotation changes."""
+
+    weight: Tensor
+    bias: Tensor
+    drive: Tensor
+
+    def more(self, known: Tensor, rows: int) -> Tensor:
+        delta = self.settings["delta"]
+        last = torch.arange(known.size(1) - 1, rows - 1, dtype=torch.float64, device=known.device)
+        nodes, weights = (part.to(known.device) for part in GAUSS)
+        inner = ((last[:, None] + nodes) * delta).flatten()
+        free = self.turned(self.coordinates, inner[:, None] * self.rates.double())
+        hidden = F.linear(free, self.weight, self.bias).tanh()
+        excess = self.rates * F.linear(hidden, self.drive).tanh()
+        ahead = (excess.unflatten(1, (-1, 3)).double() * weights[:, None]).sum(2).cumsum(1)
+        turns = (last + 1 - last[0])[:, None] * self.rates.double() + ahead
+        return self.turned(known[:, -1] @ self.basis, turns * delta) @ self.basis.t()
+
+
+class Shaw(Table):
+    """Vectors by clipped distance: all there are, whatever the length."""
+
+    def forward(self, length: int) -> Tensor:
+        return self.stored
+
+
+class Fire(Table):
+    """Scores of pairs of tokens, by a small network of their distance relative to the later."""
+
+    c: Tensor
+    length: Tensor
+    weight1: Tensor
+    bias1: Tensor
+    weight2: Tensor
+    bias2: Tensor
+
+    def pairs(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """(..., heads, queries, keys) of tokens at (..., queries) and (..., keys)."""
+        q, k = queries.float().unsqueeze(-1), keys.float().unsqueeze(-2)
+        later = torch.maximum(torch.maximum(q, k), self.length.abs())
+        share = (self.psi((q - k).abs()) / self.psi(later)).unsqueeze(-1)
+        scores = self.network(0, share)
+        if self.settings["directions"] == 2:
+            scores = torch.where((k > q).unsqueeze(-1), self.network(1, share), scores)
+        return scores.movedim(-1, -3)
+
+    def psi(self, x: Tensor) -> Tensor:
+        return torch.log1p((self.c * x).abs())
+
+    def network(self, direction: int, x: Tensor) -> Tensor:
+        hidden = F.linear(x, self.weight1[direction], self.bias1[direction]).relu()
+        return F.linear(hidden, self.weight2[direction], self.bias2[direction])
+
+
+def rotary_angles(positions: Tensor, pairs: int, base: float) -> Tensor:
+    """(positions,) to (positions, pairs) in radians, float64, whole turns taken off."""
+    pair = torch.arange(pairs, dtype=torch.float64, device=positions.device)
+    angles = positions[:, None] * base ** (-pair / pairs)
+    return angles - 2 * math.pi * (angles / (2 * math.pi)).round()
+
+
+def sinusoids(positions: Tensor, size: int) -> Tensor:
+    """(positions,) to (positions, size): sines in the first half, cosines in the second."""
+    half = size // 2
+    steps = torch.arange(half, dtype=torch.float, device=positions.device)
+    rates = torch.exp(steps * -(math.log(10000) / max(half - 1, 1)))
+    angles = positions.float()[:, None] * rates
+    return F.pad(torch.cat([angles.sin(), angles.cos()], dim=1), (0, size % 2))
+
+
+KINDS: Dict[str, Type[Table]] = {
+    "learned": Table,
+    "relative-bias": Lasting,
+    "alibi": Proportional,
+    "rotary": Angles,
+    "sinusoidal": Sinusoids,
+    "fourier": Fourier,
+    "rnn": Recurrent,
+    "mlp": Stepwise,
+    "linear": Rotating,
+    "driven": Driven,
+    "shaw": Shaw,
+    "fire": Fire,
+}
+
+
+def build_table(settings: Dict[str, Any]) -> Table:
+    """The table that ``settings`` describe."""
+    return KINDS[settings["kind"]](settings)

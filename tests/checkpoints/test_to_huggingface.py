@@ -1,0 +1,242 @@
+"""Models exported to Hugging Face's transformers compute and write what they do in fairseq."""
+
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+from commands import GENERATION
+from conftest import COMBINATIONS, WITHIN, as_options, make_batch, make_model
+from fairseq.data import Dictionary
+from launching import run, succeed
+
+from fairseq_floater.checkpoints.export import Lengths
+from fairseq_floater.checkpoints.export.huggingface.model import build_exported, export_huggingface
+from fairseq_floater.errors import UserError
+
+pytest_plugins = ["commands"]
+
+MIDPOINT = {"ode_solver": "midpoint", "ode_steps_per_position": "3", "dynamics_activation": "silu"}
+PRENORM = {"encoder_normalize_before": True, "decoder_normalize_before": True}
+OPTIONS = {
+    **{"-".join(map(str, of)): as_options(*of) for of in COMBINATIONS},
+    **WITHIN,
+    "linear": {"dynamics": "linear"},
+    "driven": {"dynamics": "driven"},
+    "another solver": {"dynamics": "mlp", "dynamics_damping": 0.1, **MIDPOINT},
+    "halves": {"position_encoder": "rotary", "rotary_layout": "halves", "rotary_share": 0.5},
+    "shaw for each head": {"position_encoder": "shaw", "shaw_per_head": True},
+    "two cells": {"position_encoder": "rnn", "rnn_layers": 2, "rnn_input": "vector"},
+    "driven scores": {"position_injection": "scores", "dynamics": "driven"},
+    "linear angles": {"position_injection": "rotation", "dynamics": "linear"},
+    "symmetric, scaled": {"position_encoder": "alibi", "alibi_form": "symmetric"}
+    | {"attention_log_scale": 5.0},
+    "odd width": {"dynamics": "driven", "position_injection": "rotation"}
+    | {"position_state_dim": 7},
+    "before": {**PRENORM, "layernorm_embedding": True, "activation_fn": "gelu"},
+}
+
+
+def arguments(batch):
+    """A batch of fairseq's as transformers has it."""
+    source, target = batch["src_tokens"], batch["prev_output_tokens"]
+    return {
+        "input_ids": source,
+        "attention_mask": source.ne(1).long(),
+        "decoder_input_ids": target,
+        "decoder_attention_mask": target.ne(1).long(),
+    }
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_logits_are_the_same_beyond_the_stored_tables_too(options):
+    """Tables are stored for 6 and 7 positions, where they do not end, and 36 are needed."""
+    model = make_model(**options)
+    exported = build_exported(model, Lengths(6, 7))
+    for left in (True, False):
+        batch = make_batch((5, 36, 3), (7, 34, 6), left_pad=left)
+        given = arguments(batch)
+        with torch.no_grad():
+            wanted, found = model(**batch)[0], exported(**given).logits
+        tokens = given["decoder_attention_mask"].bool()
+        assert (wanted - found)[tokens].abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_a_step_at_a_time_is_the_whole_target(options):
+    exported = build_exported(make_model(**options), Lengths(6, 7))
+    given = arguments(make_batch((5, 9, 3), (12, 12, 12)))
+    target = given.pop("decoder_input_ids")
+    del given["decoder_attention_mask"]
+    with torch.no_grad():
+        wanted = exported(**given, decoder_input_ids=target).logits
+        cache, found = None, []
+        for ends in (slice(0, 1), slice(1, 4), *(slice(n, n + 1) for n in range(4, 12))):
+            step = exported(**given, decoder_input_ids=target[:, ends], use_cache=True, cache=cache)
+            cache = step.cache
+            found.append(step.logits)
+            if ends.stop == 4:  # as a search takes up other hypotheses
+                order = torch.tensor([2, 2, 0])
+                cache.reorder_cache(order)
+                given = {name: rows[order] for name, rows in given.items()}
+                target, wanted = target[order], wanted[order]
+                found = [part[order] for part in found]
+    assert (torch.cat(found, dim=1) - wanted).abs().max() < 1e-5
+
+
+def test_learned_positions_end():
+    exported = build_exported(
+        make_model(position_encoder="learned", max_source_positions=8, max_target_positions=8),
+        Lengths(8, 8),
+    )
+    with pytest.raises(ValueError, match="the learned ones of this model end after 8"):
+        exported(**arguments(make_batch((12,), (3,))))
+
+
+#: in a process of its own, without the plugin: what is in the folder must do
+USE = """
+import json, sys
+import torch
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+folder, texts, again = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3]
+torch.set_num_threads(1)
+
+
+def load(folder, **options):
+    found = AutoModelForSeq2SeqLM.from_pretrained(folder, trust_remote_code=True, **options)
+    return found.eval(), AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
+
+
+def written(model, tokenizer):
+    batch = tokenizer(texts, return_tensors="pt", padding=True)
+    found = model.generate(**batch, num_beams=4, max_new_tokens=20)
+    return tokenizer.batch_decode(found, skip_special_tokens=True)
+
+
+model, tokenizer = load(folder)
+first = written(model, tokenizer)
+model.save_pretrained(again)
+tokenizer.save_pretrained(again)
+half, _ = load(again, dtype=torch.bfloat16)
+long = torch.randint(4, 10, (1, 300))
+with torch.no_grad():
+    far = half(input_ids=long, decoder_input_ids=long).logits
+tied = model.decoder.output_projection.weight is model.decoder.embed_tokens.weight
+table = next(iter(half.decoder.positions.buffers()))
+print(json.dumps({
+    "first": first,
+    "again": written(*load(again)),
+    "finite": bool(far.isfinite().all()),
+    "types": [str(far.dtype), str(table.dtype)],
+    "tied": tied,
+    "ours": [name for name in sys.modules if name.startswith(("fairseq_floater", "fairseq"))],
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def described(corpus, tmp_path_factory):
+    """The corpus of the tests with its description, as data-prep leaves one."""
+    data = tmp_path_factory.mktemp("described")
+    (data / "bin").symlink_to(corpus)
+    description = {"source": "de", "target": "en", "tokenizer": None, "subword": None}
+    (data / "corpus.json").write_text(json.dumps(description))
+    return data
+
+
+def test_the_folder_translates_as_fairseq_does(corpus, trained, described, tmp_path):
+    checkpoint = trained["floater"][0]
+    folder = tmp_path / "folder"
+    command = ["floater", "export", "--to", "huggingface", checkpoint, folder]
+    done = succeed(*command, "--data", described, "--positions", 5)
+    assert "up to 5 source and 5 target tokens" in done.out
+    search = ["--path", checkpoint, "--beam", 4, "--max-len-a", 0, "--max-len-b", 19]
+    generated = succeed("generate", corpus, *GENERATION, *search)
+    sources = [text for _, text in sorted(generated.lines("S").items())]
+    wanted = [text for _, (_, text) in sorted(generated.hypotheses().items())]
+    assert len(sources) == 12
+    program = [sys.executable, "-c", USE, str(folder), json.dumps(sources), str(tmp_path / "b")]
+    environment = {"PATH": "", "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")}
+    done = subprocess.run(program, env=environment, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["first"] == found["again"] == wanted
+    assert found["finite"] and found["types"] == ["torch.bfloat16", "torch.float32"]
+    assert found["ours"] == []
+
+
+def test_texts_are_cut_up_as_the_corpus_was(tmp_path):
+    """By Moses's rules, in lower case and into subword-nmt's pieces; and put together again."""
+    from subword_nmt.learn_bpe import learn_bpe
+
+    from fairseq_floater.checkpoints.export.huggingface.remote.tokenization_floater import (
+        FloaterTokenizer,
+    )
+
+    lines = ["a man 's best friend , the dog , barks .", "the women are walking their dogs ."] * 3
+    with (tmp_path / "merges").open("w", encoding="utf-8") as merges:
+        learn_bpe(lines, merges, 20)
+    dictionary = Dictionary()
+    for piece in sorted({p for line in lines for word in line.split() for p in word}):
+        dictionary.add_symbol(piece)
+        dictionary.add_symbol(f"{piece}@@")
+    (tmp_path / "words").write_text(json.dumps(dictionary.symbols))
+    words, model = str(tmp_path / "words"), str(tmp_path / "merges")
+    moses = {"subword": "subword_nmt", "moses": True, "lowercase": True}
+    tokenizer = FloaterTokenizer(words, words, model, **moses)
+    text = "A man's best friend,  the Dog, barks."
+    pieces = tokenizer.tokenize(text)
+    joined = " ".join(pieces).replace("@@ ", "")
+    assert joined == "a man &apos;s best friend , the dog , barks ."
+    assert tokenizer.convert_tokens_to_string(pieces) == "a man's best friend, the dog, barks."
+    ids = tokenizer(["a dog", "a"], padding=True)
+    assert [row[-1] for row in ids["input_ids"]] == [2, 1]
+    assert 2 not in tokenizer("a </s> b")["input_ids"][:-1]
+    assert tokenizer.convert_tokens_to_ids("never seen") == 3
+
+
+def mistakes():
+    found = SimpleNamespace
+    return {
+        "there": found(folder="there", message="there is there already: choose another folder"),
+        "no corpus": found(data="nowhere", message="corpus.json, which says how texts became"),
+        "words": found(words=("one", "two"), message="has 6 words, and the model"),
+        "broken": found(corpus="{", message="corpus.json cannot be read"),
+        "subwords": found(subword="sentencepiece", message="no subwords at"),
+    }
+
+
+@pytest.mark.parametrize("name", mistakes())
+def test_mistakes_are_one_line(name, trained, described, tmp_path):
+    mistake = mistakes()[name]
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "bin").symlink_to(described / "bin")
+    (tmp_path / "there").mkdir()
+    description = {"source": "de", "target": "en", "subword": getattr(mistake, "subword", None)}
+    (data / "corpus.json").write_text(getattr(mistake, "corpus", json.dumps(description)))
+    if hasattr(mistake, "words"):
+        (data / "bin").unlink()
+        (data / "bin").mkdir()
+        for language in ("en", "de"):
+            (data / f"bin/dict.{language}.txt").write_text("one 1\ntwo 1\n")
+    folder = tmp_path / getattr(mistake, "folder", "new")
+    with pytest.raises(UserError, match=mistake.message):
+        data = tmp_path / getattr(mistake, "data", "data")
+        export_huggingface(trained["floater"][0], folder, data)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["data", "there"]
+
+
+def test_flags_that_do_not_belong_together(trained, tmp_path):
+    command = ["floater", "export", trained["floater"][0], tmp_path / "out", "--to"]
+    assert "writes a tokenizer, too: give --data" in run(*command, "huggingface").err
+    assert "--data is for --to huggingface" in run(*command, "torch", "--data", tmp_path).err
+
+
+def test_without_transformers(trained, described, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(UserError, match="exporting needs transformers .*floater.huggingface."):
+        export_huggingface(trained["floater"][0], tmp_path / "out", described)
