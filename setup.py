@@ -59,6 +59,7 @@ setup(
         "torchdiffeq>=0.2.4",
     ],
     extras_require={
+        "ctranslate2": ["ctranslate2>=4.8"],
         "huggingface": ["transformers>=5.24"],
         "recipes": ["pysword>=0.2.8", "subword-nmt>=0.3.8"],
         "test": [

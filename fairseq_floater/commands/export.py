@@ -1,11 +1,20 @@
 """``floater export``: a trained model for use without this plugin."""
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fairseq_floater.commands.arguments import at_least_one
 
-SUMMARY = "write a trained model for stock fairseq, plain torch or Hugging Face's transformers"
+if TYPE_CHECKING:
+    from fairseq_floater.checkpoints.export import Lengths
+
+#: what is written, and whether it is a file or a folder
+FILES, FOLDERS = ("fairseq", "torch"), ("huggingface", "ctranslate2")
+
+SUMMARY = "write a trained model for stock fairseq, plain torch or an engine"
 
 DESCRIPTION = """
 --to fairseq: a checkpoint of fairseq's own transformer, which fairseq-generate loads without
@@ -23,6 +32,10 @@ and a cache of keys and values. For all positions; they go on beyond the tables 
 Not for models with an adaptive softmax, xFormers or --cross-self-attention. Needs transformers (pip
 install 'fairseq-floater[huggingface]').
 
+--to ctranslate2: a folder for ctranslate2.Translator, in 32 bits or fewer (--quantization). For
+positions at the input only, as --to fairseq, and for rotary, relative-bias and shaw. Needs
+ctranslate2 (pip install 'fairseq-floater[ctranslate2]').
+
 None takes tokens that do not stand at whole positions (--position-times), since tables have rows
 for these only.
 """
@@ -33,14 +46,18 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.formatter_class = argparse.RawDescriptionHelpFormatter
     add = command.add_argument
     add("checkpoint", type=Path, help="of a floater_transformer")
-    add("out", type=Path, help="file to write, with --to huggingface a folder")
-    targets = ("fairseq", "torch", "huggingface")
-    add("--to", choices=targets, required=True, help="what to write, see above")
+    add("out", type=Path, help="file to write; with --to huggingface and ctranslate2 a folder")
+    add("--to", choices=(*FILES, *FOLDERS), required=True, help="what to write, see above")
     add(
         "--data",
         type=Path,
-        help="what data-prep has made of the corpus of the training, for the tokenizer of --to "
-        "huggingface",
+        help="what data-prep has made of the corpus of the training, with --to huggingface and "
+        "ctranslate2: its dictionaries and subwords go along",
+    )
+    add(
+        "--quantization",
+        choices=("int8", "int8_float32", "int8_float16", "int16", "float16", "bfloat16"),
+        help="of weights, with --to ctranslate2; default: 32 bits",
     )
     add(
         "--positions",
@@ -51,18 +68,63 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from fairseq_floater.checkpoints.export.huggingface.model import export_huggingface
-    from fairseq_floater.checkpoints.export.program import export_program  # slow to import
-    from fairseq_floater.checkpoints.export.stock import export_stock
     from fairseq_floater.errors import UserError
 
-    if args.to == "huggingface":
-        if args.data is None:
-            raise UserError("--to huggingface writes a tokenizer, too: give --data")
-        lengths = export_huggingface(args.checkpoint, args.out, args.data, args.positions)
-    else:
-        if args.data is not None:
-            raise UserError(f"--data is for --to huggingface, not for --to {args.to}: leave it out")
-        export = {"fairseq": export_stock, "torch": export_program}[args.to]
-        lengths = export(args.checkpoint, args.out, args.positions)
+    if args.quantization is not None and args.to != "ctranslate2":
+        raise UserError(f"--quantization is for --to ctranslate2, not {args.to}: leave it out")
+    if args.to in FILES and args.data is not None:
+        raise UserError(f"--data is for --to {' and '.join(FOLDERS)}, not {args.to}: leave it out")
+    if args.to in FOLDERS and args.data is None:
+        raise UserError(f"--to {args.to} takes dictionaries and subwords along: give --data")
+    lengths = _EXPORTS[args.to](args)
     print(f"{args.out}: up to {lengths.source:,} source and {lengths.target:,} target tokens")
+
+
+def _fairseq(args: argparse.Namespace) -> "Lengths":
+    from fairseq_floater.checkpoints.export.stock import export_stock  # slow to import, all of them
+
+    return export_stock(args.checkpoint, args.out, args.positions)
+
+
+def _torch(args: argparse.Namespace) -> "Lengths":
+    from fairseq_floater.checkpoints.export.program import export_program
+
+    return export_program(args.checkpoint, args.out, args.positions)
+
+
+def _huggingface(args: argparse.Namespace) -> "Lengths":
+    with needing("transformers", "huggingface"):
+        from fairseq_floater.checkpoints.export.huggingface.model import export_huggingface
+
+    return export_huggingface(args.checkpoint, args.out, args.data, args.positions)
+
+
+def _ctranslate2(args: argparse.Namespace) -> "Lengths":
+    with needing("ctranslate2", "ctranslate2"):
+        from fairseq_floater.checkpoints.export.to_ctranslate2 import export_ctranslate2
+
+    return export_ctranslate2(
+        args.checkpoint, args.out, args.data, args.positions, args.quantization
+    )
+
+
+_EXPORTS = {
+    "fairseq": _fairseq,
+    "torch": _torch,
+    "huggingface": _huggingface,
+    "ctranslate2": _ctranslate2,
+}
+
+
+@contextmanager
+def needing(library: str, extra: str) -> Iterator[None]:
+    """Imports within are of a library that not everybody has."""
+    from fairseq_floater.errors import UserError, first_line
+
+    try:
+        yield
+    except ImportError as error:
+        raise UserError(
+            f"exporting needs {library} ({first_line(error)}): pip install "
+            f"'fairseq-floater[{extra}]'"
+        ) from None

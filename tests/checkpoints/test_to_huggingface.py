@@ -14,6 +14,7 @@ from launching import run, succeed
 
 from fairseq_floater.checkpoints.export import Lengths
 from fairseq_floater.checkpoints.export.huggingface.model import build_exported, export_huggingface
+from fairseq_floater.commands.export import needing
 from fairseq_floater.errors import UserError
 
 pytest_plugins = ["commands"]
@@ -232,11 +233,14 @@ def test_mistakes_are_one_line(name, trained, described, tmp_path):
 
 def test_flags_that_do_not_belong_together(trained, tmp_path):
     command = ["floater", "export", trained["floater"][0], tmp_path / "out", "--to"]
-    assert "writes a tokenizer, too: give --data" in run(*command, "huggingface").err
-    assert "--data is for --to huggingface" in run(*command, "torch", "--data", tmp_path).err
+    assert "takes dictionaries and subwords along: give" in run(*command, "huggingface").err
+    assert "--data is for --to hugg" in run(*command, "torch", "--data", tmp_path).err
+    assert "is for --to ctranslate2" in run(*command, "torch", "--quantization", "int8").err
 
 
-def test_without_transformers(trained, described, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(UserError, match="exporting needs transformers .*floater.huggingface."):
-        export_huggingface(trained["floater"][0], tmp_path / "out", described)
+def test_without_the_library():
+    with pytest.raises(
+        UserError, match="exporting needs x .*no_such_library.*floater.huggingface."
+    ):
+        with needing("x", "huggingface"):
+            import no_such_library  # noqa: F401

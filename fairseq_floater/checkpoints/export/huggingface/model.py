@@ -17,16 +17,24 @@ import tempfile
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Tuple
 
-from fairseq.data import Dictionary
 from torch import Tensor
+from transformers import GenerationConfig
 
 from fairseq_floater.blocks.positioned import PositionedStack
 from fairseq_floater.checkpoints.export import Lengths, require_whole_positions
+from fairseq_floater.checkpoints.export.corpus import Corpus
+from fairseq_floater.checkpoints.export.huggingface.remote.modeling_floater import (
+    FloaterConfig,
+    FloaterForConditionalGeneration,
+)
+from fairseq_floater.checkpoints.export.huggingface.remote.tokenization_floater import (
+    FloaterTokenizer,
+)
 from fairseq_floater.checkpoints.export.huggingface.tables import Exported
 from fairseq_floater.checkpoints.loading import load_translation_model
 from fairseq_floater.encoders.flags import flag_name
 from fairseq_floater.encoders.rotary import rotated_pairs
-from fairseq_floater.errors import UserError, first_line, naming
+from fairseq_floater.errors import UserError, naming
 from fairseq_floater.models.config import FloaterTransformerConfig
 from fairseq_floater.models.floater_transformer import FloaterTransformerModel
 
@@ -66,31 +74,23 @@ def export_huggingface(
     Args:
         checkpoint: to read.
         output: folder to write.
-        data: folder with ``bin``, the dictionaries' place, and ``corpus.json``, which says how
-            texts became words and subwords, as ``data-prep`` leaves it.
+        data: see ``corpus.Corpus``.
         positions: rows of the tables, beyond which they are continued, see ``Lengths.of``.
 
     Raises:
-        UserError: if the model cannot be exported, its data do not fit it, transformers is not
-            installed, or there is something at ``output`` already.
+        UserError: if the model cannot be exported, its data do not fit it, or there is something
+            at ``output`` already.
     """
-    try:
-        import transformers  # noqa: F401  see the message
-    except ImportError as error:
-        raise UserError(
-            f"exporting needs transformers ({first_line(error)}): pip install "
-            "'fairseq-floater[huggingface]'"
-        ) from None
     if output.exists():
         raise UserError(f"{output} is there already: choose another folder")
     _, config, model = load_translation_model(checkpoint)
     require_whole_positions(checkpoint, config)
     _require_exportable(checkpoint, config, model)
-    lengths = Lengths.of(model, positions)
+    lengths, corpus = Lengths.of(model, positions), Corpus.read(data, model)
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
         whole = Path(folder, "whole")
-        tokenizer = _tokenizer(data, model, Path(folder))
+        tokenizer = _tokenizer(corpus, Path(folder))
         with naming(checkpoint):
             build_exported(model, lengths).save_pretrained(whole)
         tokenizer.save_pretrained(whole)
@@ -124,15 +124,13 @@ def _require_exportable(
 
 def build_exported(model: FloaterTransformerModel, lengths: Lengths) -> Any:
     """The model as transformers has it, with tables of these lengths."""
-    from fairseq_floater.checkpoints.export.huggingface.remote import modeling_floater as remote
-
     weights = {name: weight for name, weight in model.state_dict().items() if _is_plain(name)}
     sides: Dict[str, Dict[str, Any]] = {}
     for (name, stack), length in zip(model.stacks().items(), lengths):
         uses, tensors = _positions(stack, max(lengths) if name == "decoder" else length)
         sides[name] = {**_side(stack, model.options), "positions": uses}
         weights |= {f"{name}.positions.{part}": tensor for part, tensor in tensors.items()}
-    written = remote.FloaterConfig(
+    written = FloaterConfig(
         sides["encoder"],
         sides["decoder"],
         ties=_ties(model),
@@ -141,7 +139,7 @@ def build_exported(model: FloaterTransformerModel, lengths: Lengths) -> Any:
         eos_token_id=2,
         decoder_start_token_id=2,
     )
-    exported = remote.FloaterForConditionalGeneration(written)
+    exported = FloaterForConditionalGeneration(written)
     exported.load_state_dict(weights)
     exported.generation_config = _generation()
     return exported.eval()
@@ -172,8 +170,6 @@ def _ties(model: FloaterTransformerModel) -> Dict[str, str]:
 
 def _generation() -> Any:
     """As ``fairseq-generate`` searches by default."""
-    from transformers import GenerationConfig
-
     return GenerationConfig(
         num_beams=5,
         early_stopping=True,
@@ -246,48 +242,20 @@ def _use(stack: PositionedStack, part: str, argument: Optional[str]) -> Dict[str
     return found
 
 
-def _tokenizer(data: Path, model: FloaterTransformerModel, folder: Path) -> Any:
+def _tokenizer(corpus: Corpus, folder: Path) -> Any:
     """Of the corpus that the model was trained on; ``folder`` holds its files for a while."""
-    from fairseq_floater.checkpoints.export.huggingface.remote import tokenization_floater as remote
-
-    corpus = _corpus(data)
-    files = {}
-    for side, stack in (("source", model.encoder), ("target", model.decoder)):
-        path = data / "bin" / f"dict.{corpus[side]}.txt"
-        if not path.is_file():
-            raise UserError(f"no dictionary at {path}: give with --data the corpus of the training")
-        symbols = Dictionary.load(str(path)).symbols
-        words = len(stack.embed_tokens.weight)
-        if len(symbols) != words:
-            raise UserError(
-                f"{path} has {len(symbols):,} words, and the model {words:,}: give with --data the "
-                "corpus of the training"
-            )
+    files: Dict[str, Path] = {}
+    for side, dictionary in (("source", corpus.source), ("target", corpus.target)):
         files[f"{side}_words"] = folder / f"{side}_words.json"
-        files[f"{side}_words"].write_text(json.dumps(symbols, ensure_ascii=False), "utf-8")
-    if corpus.get("subword"):
-        files["subword_model"] = data / "bpe.model"
-        if not files["subword_model"].is_file():
-            raise UserError(f"no subwords at {data}/bpe.model: give the corpus of the training")
-    return remote.FloaterTokenizer(
+        words = json.dumps(dictionary.symbols, ensure_ascii=False)
+        files[f"{side}_words"].write_text(words, "utf-8")
+    if corpus.subword_model is not None:
+        files["subword_model"] = corpus.subword_model
+    return FloaterTokenizer(
         **{name: str(path) for name, path in files.items()},
-        subword=corpus.get("subword"),
-        source_lang=corpus["source"],
-        target_lang=corpus["target"],
-        moses=corpus.get("tokenizer") == "moses",
-        lowercase=bool(corpus.get("lowercase")),
+        subword=corpus.subword,
+        source_lang=corpus.languages["source"],
+        target_lang=corpus.languages["target"],
+        moses=corpus.moses,
+        lowercase=corpus.lowercase,
     )
-
-
-def _corpus(data: Path) -> Dict[str, Any]:
-    path = data / "corpus.json"
-    if not path.is_file():
-        raise UserError(
-            f"no {path}, which says how texts became words: give with --data a folder that "
-            "data-prep has made, or write one"
-        )
-    try:
-        found = dict(json.loads(path.read_text("utf-8")))
-        return {**found, "source": str(found["source"]), "target": str(found["target"])}
-    except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path} cannot be read ({first_line(error)}): prepare it anew") from None

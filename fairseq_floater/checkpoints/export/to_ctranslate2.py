@@ -1,0 +1,213 @@
+"""``floater export --to ctranslate2``: a folder for CTranslate2's engine, also in eight bits.
+
+    translator = ctranslate2.Translator(FOLDER)
+
+CTranslate2 has fixed forms of positions. It takes over, by its own ``Converter``:
+
+- positions at the input: floater and rnn, additive, and learned tables, sinusoids, and none;
+- rotary, relative-bias, and shaw whose heads share vectors, in self-attention and alone.
+
+What it has no place for is refused: biases of queries, keys and values, vectors at all blocks,
+alibi (its own is for decoders that stand alone), fire, and FLOATER as rotation or as scores.
+"""
+
+import tempfile
+from pathlib import Path
+from typing import Any, Dict, Optional
+
+import numpy as np
+import torch
+from ctranslate2.converters import Converter
+from ctranslate2.converters import fairseq as stock
+from ctranslate2.specs import transformer_spec
+from ctranslate2.specs.common_spec import Activation
+from fairseq.data import Dictionary
+from torch import Tensor
+
+from fairseq_floater.blocks.positioned import PositionedStack
+from fairseq_floater.checkpoints.export import Lengths, require_whole_positions
+from fairseq_floater.checkpoints.export.corpus import Corpus
+from fairseq_floater.checkpoints.loading import LoadedTranslation, load_translation_model
+from fairseq_floater.encoders.relative_bias import RelativeBiasEncoder
+from fairseq_floater.encoders.rotary import rotated_pairs
+from fairseq_floater.encoders.shaw import ShawEncoder
+from fairseq_floater.errors import UserError, naming
+from fairseq_floater.models.config import FloaterTransformerConfig
+
+#: 32-bit numbers unless one of these is asked for
+QUANTIZATIONS = ("int8", "int8_float32", "int8_float16", "int16", "float16", "bfloat16")
+
+_ACTIVATIONS = {
+    "relu": Activation.RELU,
+    "gelu": Activation.GELU,
+    "gelu_fast": Activation.GELUTanh,
+    "gelu_accurate": Activation.GELUTanh,
+    "swish": Activation.SWISH,
+    "tanh": Activation.Tanh,
+}
+
+#: what CTranslate2's attention has of its own
+_WITHIN = ("rotary", "relative-bias", "shaw")
+
+
+def export_ctranslate2(
+    checkpoint: Path,
+    output: Path,
+    data: Path,
+    positions: Optional[int] = None,
+    quantization: Optional[str] = None,
+) -> Lengths:
+    """Write the folder of a ``floater_transformer`` checkpoint.
+
+    Args:
+        checkpoint: to read.
+        output: folder to write.
+        data: see ``corpus.Corpus``; its dictionaries go with the model.
+        positions: rows of a table at the input and so the longest input, see ``Lengths.of``.
+        quantization: one of ``QUANTIZATIONS``; None for 32 bits.
+
+    Raises:
+        UserError: if CTranslate2 has no place for the model's positions or another part of it, the
+            data do not fit it, or there is something at ``output`` already.
+    """
+    if output.exists():
+        raise UserError(f"{output} is there already: choose another folder")
+    loaded = load_translation_model(checkpoint)
+    require_whole_positions(checkpoint, loaded.config)
+    reason = why_not(loaded.config)
+    if reason is not None:
+        raise UserError(f"{checkpoint} {reason}: use --to huggingface")
+    corpus, lengths = Corpus.read(data, loaded.model), Lengths.of(loaded.model, positions)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
+        whole = Path(folder, "whole")
+        with naming(checkpoint), torch.no_grad():
+            FloaterConverter(loaded, corpus, lengths).convert(str(whole), quantization=quantization)
+        whole.rename(output)
+    return lengths
+
+
+def why_not(config: FloaterTransformerConfig) -> Optional[str]:
+    """What of a model CTranslate2 has no place for; None if it has one for all."""
+    if config.injection == "bias":
+        return "has biases of queries, keys and values, for which CTranslate2 has no place"
+    if config.injection == "additive" and config.position_blocks == "all":
+        return "has vectors added at all blocks, which CTranslate2 adds at the input only"
+    within = config.injection not in (None, "additive")
+    if within and config.position_encoder not in _WITHIN:
+        kind = f"{config.position_encoder} as {config.injection}"
+        return f"has {kind} within attention, of which CTranslate2 has {', '.join(_WITHIN)} only"
+    if within and config.keep_input_positions:
+        return "has positions at the input beside those within attention, CTranslate2 has one"
+    if config.position_encoder == "shaw" and config.shaw_per_head:
+        return "has vectors of its own for each head (--shaw-per-head), CTranslate2 shares them"
+    for option in ("attention_log_scale", "adaptive_softmax_cutoff", "cross_self_attention"):
+        if getattr(config, option):
+            return f"has --{option.replace('_', '-')}, which CTranslate2 has not"
+    if config.activation_fn not in _ACTIVATIONS:
+        return f"has --activation-fn {config.activation_fn}, which CTranslate2 has not"
+    return None
+
+
+class FloaterConverter(Converter):
+    """CTranslate2's converter of these models.
+
+    Args:
+        loaded: the model.
+        corpus: of its training.
+        lengths: of tables at the input.
+    """
+
+    def __init__(self, loaded: LoadedTranslation, corpus: Corpus, lengths: Lengths):
+        self.loaded, self.corpus, self.lengths = loaded, corpus, lengths
+
+    def _load(self) -> Any:
+        model = self.loaded.model
+        encoder = transformer_spec.TransformerEncoderSpec(**self._form(model.encoder))
+        decoder = transformer_spec.TransformerDecoderSpec(
+            **self._form(model.decoder),
+            project_in_out=model.decoder.project_in_dim is not None,
+        )
+        stacks: Any = ((encoder, model.encoder), (decoder, model.decoder))
+        for (spec, stack), length in zip(stacks, self.lengths):
+            embeddings = spec.embeddings
+            stock.set_embeddings(
+                embeddings[0] if isinstance(embeddings, list) else embeddings, stack.embed_tokens
+            )
+            spec.scale_embeddings = stack.embed_scale
+            if hasattr(spec, "position_encodings"):
+                spec.position_encodings.encodings = input_table(stack, length).numpy()
+            for name in ("layer_norm", "layernorm_embedding"):
+                if getattr(stack, name) is not None:
+                    stock.set_layer_norm(getattr(spec, name), getattr(stack, name))
+            for layer_spec, layer in zip(spec.layer, stack.layers):
+                self._set_layer(layer_spec, layer, stack)
+        stock.set_linear(decoder.projection, model.decoder.output_projection)
+        for spec_name, name in (
+            ("project_in", "project_in_dim"),
+            ("project_out", "project_out_dim"),
+        ):
+            if getattr(model.decoder, name) is not None:
+                stock.set_linear(getattr(decoder, spec_name), getattr(model.decoder, name))
+        whole = transformer_spec.TransformerSpec(encoder, decoder)
+        whole.register_source_vocabulary(_vocabulary(self.corpus.source))
+        whole.register_target_vocabulary(_vocabulary(self.corpus.target))
+        whole.config.decoder_start_token = whole.config.eos_token
+        whole.config.add_source_eos = True
+        return whole
+
+    def _form(self, stack: PositionedStack) -> Dict[str, Any]:
+        """The arguments of a stack's specification."""
+        config = self.loaded.config
+        block: Any = stack.layers[0]
+        before = bool(block.normalize_before)
+        form: Dict[str, Any] = {
+            "num_layers": len(stack.layers),
+            "num_heads": block.self_attn.num_heads,
+            "pre_norm": before,
+            "no_final_norm": before and stack.layer_norm is None,  # type: ignore[attr-defined]
+            "activation": _ACTIVATIONS[config.activation_fn],
+            "layernorm_embedding": stack.layernorm_embedding is not None,  # type: ignore[attr-defined]
+        }
+        if config.position_encoder == "rotary":
+            pairs = rotated_pairs(config, block.self_attn.head_dim)
+            form |= {"rotary_dim": 2 * pairs, "rotary_base": config.rotary_base}
+            form["rotary_interleave"] = config.rotary_layout == "interleaved"
+        form["relative_position"] = config.position_encoder == "shaw"
+        form["relative_attention_bias"] = config.position_encoder == "relative-bias"
+        return form
+
+    @staticmethod
+    def _set_layer(spec: Any, layer: Any, stack: PositionedStack) -> None:
+        if stack.causal:
+            stock.set_transformer_decoder_layer(spec, layer)
+        else:
+            stock.set_transformer_encoder_layer(spec, layer)
+        encoder, attention = stack.position_encoder, spec.self_attention
+        if isinstance(encoder, RelativeBiasEncoder):
+            attention.relative_attention_bias = encoder.weight.flatten(0, 1).numpy()
+            attention.relative_attention_max_distance = np.int32(encoder.max_distance)
+        if isinstance(encoder, ShawEncoder):
+            number = list(stack.layers).index(layer)
+            per_block = len(encoder.table) // len(stack.layers)
+            tracks = encoder.table[number * per_block :][:per_block]
+            keys, values = (*tracks, torch.zeros_like(tracks[0]))[:2]
+            rows = 2 * encoder.max_distance + 1  # later ones, which a decoder never sees, are 0
+            for name, table in (("keys", keys), ("values", values)):
+                whole = table.new_zeros(rows, table.size(1))
+                whole[: len(table)] = table
+                setattr(attention, f"relative_position_{name}", whole.numpy())
+
+
+def input_table(stack: PositionedStack, length: int) -> Tensor:
+    """What is added to the input of a stack, (length, dim); zeros without positions there."""
+    encoder = stack.position_encoder if stack.additive else stack.input_encoder
+    if encoder is None:
+        return torch.zeros(length, stack.embed_tokens.weight.size(1))  # type: ignore[attr-defined]
+    shift = int(stack.options.position_shift)
+    return encoder(length + shift)[0, shift:].contiguous()
+
+
+def _vocabulary(dictionary: Dictionary) -> Any:
+    """As CTranslate2 names the words."""
+    return ["<blank>" if word == "<pad>" else word for word in dictionary.symbols]
