@@ -61,11 +61,15 @@ setup(
     extras_require={
         "ctranslate2": ["ctranslate2>=4.8"],
         "huggingface": ["transformers>=5.24"],
+        # transformers, of whose model the graphs are made
+        "onnx": ["onnx>=1.20", "onnxscript>=0.7", "transformers>=5.24"],
         "recipes": ["pysword>=0.2.8", "subword-nmt>=0.3.8"],
         "test": [
             "ctranslate2>=4.8",
             "hypothesis>=6.100",
             "mypy>=1.18",
+            "onnxruntime>=1.24",
+            "onnxscript>=0.7",
             "pytest>=8",
             "pytest-xdist>=3.8",
             "ruff>=0.6",

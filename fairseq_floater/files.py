@@ -6,8 +6,10 @@ import io
 import os
 import re
 import secrets
+import shutil
 import signal
 import stat
+import tempfile
 import threading
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -197,3 +199,29 @@ def _remove_and_end(number: int, frame: Any) -> None:
             part.unlink(missing_ok=True)
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
+
+
+@contextmanager
+def written_folder(path: Path) -> Iterator[Path]:
+    """An empty folder to fill, which is at ``path`` when all went well, and else nowhere.
+
+    Raises:
+        UserError: if there is something at ``path`` already.
+        OSError: with the name ``path``, if no folder can be made there.
+    """
+    if os.path.lexists(path):
+        raise UserError(f"{path} is there already: choose another folder")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name[:200]}.")
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+    try:
+        whole = Path(beside, "whole")
+        whole.mkdir()  # as others may read it, unlike the one around it
+        yield whole
+        for written in whole.iterdir():  # some libraries make files for their owner alone
+            written.chmod(written.stat().st_mode | (whole.stat().st_mode & 0o444))
+        whole.rename(path)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)

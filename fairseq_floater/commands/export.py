@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from fairseq_floater.checkpoints.export import Lengths
 
 #: what is written, and whether it is a file or a folder
-FILES, FOLDERS = ("fairseq", "torch"), ("huggingface", "ctranslate2")
+FILES, FOLDERS = ("fairseq", "torch"), ("huggingface", "ctranslate2", "onnx")
 
 SUMMARY = "write a trained model for stock fairseq, plain torch or an engine"
 
@@ -36,6 +36,10 @@ install 'fairseq-floater[huggingface]').
 positions at the input only, as --to fairseq, and for rotary, relative-bias and shaw. Needs
 ctranslate2 (pip install 'fairseq-floater[ctranslate2]').
 
+--to onnx: a folder with two graphs for ONNX Runtime, the encoder and a step of the decoder with its
+cache, and the words. For all positions, as --to huggingface, up to --positions. Needs onnx and
+onnxscript (pip install 'fairseq-floater[onnx]').
+
 None takes tokens that do not stand at whole positions (--position-times), since tables have rows
 for these only.
 """
@@ -46,13 +50,13 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.formatter_class = argparse.RawDescriptionHelpFormatter
     add = command.add_argument
     add("checkpoint", type=Path, help="of a floater_transformer")
-    add("out", type=Path, help="file to write; with --to huggingface and ctranslate2 a folder")
+    add("out", type=Path, help="file to write; of the last three a folder")
     add("--to", choices=(*FILES, *FOLDERS), required=True, help="what to write, see above")
     add(
         "--data",
         type=Path,
-        help="what data-prep has made of the corpus of the training, with --to huggingface and "
-        "ctranslate2: its dictionaries and subwords go along",
+        help="what data-prep has made of the corpus of the training, with --to huggingface, "
+        "ctranslate2 and onnx: its dictionaries go along, and to huggingface its subwords",
     )
     add(
         "--quantization",
@@ -75,7 +79,7 @@ def run(args: argparse.Namespace) -> None:
     if args.to in FILES and args.data is not None:
         raise UserError(f"--data is for --to {' and '.join(FOLDERS)}, not {args.to}: leave it out")
     if args.to in FOLDERS and args.data is None:
-        raise UserError(f"--to {args.to} takes dictionaries and subwords along: give --data")
+        raise UserError(f"--to {args.to} takes dictionaries along: give --data")
     lengths = _EXPORTS[args.to](args)
     print(f"{args.out}: up to {lengths.source:,} source and {lengths.target:,} target tokens")
 
@@ -108,11 +112,19 @@ def _ctranslate2(args: argparse.Namespace) -> "Lengths":
     )
 
 
+def _onnx(args: argparse.Namespace) -> "Lengths":
+    with needing("onnx", "onnx"):
+        from fairseq_floater.checkpoints.export.to_onnx import export_onnx
+
+    return export_onnx(args.checkpoint, args.out, args.data, args.positions)
+
+
 _EXPORTS = {
     "fairseq": _fairseq,
     "torch": _torch,
     "huggingface": _huggingface,
     "ctranslate2": _ctranslate2,
+    "onnx": _onnx,
 }
 
 

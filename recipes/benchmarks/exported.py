@@ -1,172 +1,300 @@
-"""One model, three programs: does an exported model translate as the original does?
+"""One model, several programs: do they translate as fairseq with the plugin does, and how fast?
 
-A test set is translated by fairseq with the plugin, by stock fairseq from what `floater export`
-wrote, and by CTranslate2 from the same file, through its own converter, in float32. All search
-alike, for sums of log-probabilities and for such sums divided by length ** lenpen. What counts is
-how many lines are those of the first program; where one is not, both and their scores are shown.
+The first lines of a test set are translated by fairseq, and then by each program that the model can
+be exported to: stock fairseq, CTranslate2 in 32 and 8 bits, and Hugging Face's transformers. All
+search with the same beam for the same score. What counts is how many lines are those of fairseq;
+a line that is not has the difference of both translations' scores in fairseq, which is close to 0
+where two are as good. Then tokens a second, on one thread and on two, one line at a time and in
+batches. A program that cannot take the model is listed with the reason.
 
-    python recipes/benchmarks/exported.py CHECKPOINT BIN > recipes/results/ctranslate2.md
+    python recipes/benchmarks/exported.py CHECKPOINT DATA > recipes/results/exported.md
 
-CHECKPOINT is of a model with positions at the input only, BIN the folder of its data. Needs
-ctranslate2, of the extra `test`.
+DATA is what data-prep has made of the corpus. Needs the extra `test`.
 """
 
 import argparse
-import math
+import os
 import subprocess
 import sys
 import sysconfig
 import tempfile
+import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import Dict, NamedTuple
+from typing import Callable, Dict, List, Tuple, Union
 
-import ctranslate2
+import sacrebleu
 import torch
 
 from fairseq_floater.checkpoints.files import read_checkpoint
 
 PLUGIN = Path(__file__).resolve().parents[2] / "fairseq_floater"
+FAIRSEQ = "fairseq, with the plugin"
 
 HEAD = """\
-{arch}, --position-encoder {encoder} --position-blocks {blocks} --position-injection {injection},
-after {updates} updates, on `{subset}`; beam {beam}, torch {torch}, ctranslate2 {ctranslate2}.
-Printed by `recipes/benchmarks/exported.py`.
+# Exported models, compared with fairseq
 
-| program | score | lines as of fairseq with the plugin | largest difference of scores |
-|---|---|---|---|"""
-
-FOOT = """
-CTranslate2's sums are higher by -log(1 - p), where p is the probability that the translation ends
-at the first step: it rules this out before the softmax, fairseq after it. All translations of a
-sentence gain the same. With `min_decoding_length=0` there and `--min-len 0` here, the scores are
-the same up to rounding."""
+{row}, after {updates} updates, on the first {lines:,} lines
+of `{subset}`; beam {beam}, scores divided by length ** {lenpen}; torch {torch}, ctranslate2
+{ctranslate2}, transformers {transformers}. Printed by `recipes/benchmarks/exported.py`.
+"""
 
 
-class Translation(NamedTuple):
-    """Tokens joined by spaces, and the score of the translation (natural logarithm)."""
-
-    source: str
-    score: float
-    text: str
+#: from lines of subwords, a batch's size and a number of threads to translations, in subwords, and
+#: the seconds they took without loading
+Program = Callable[[List[str], int, int], Tuple[List[str], float]]
 
 
 def program(name: str, *arguments: object) -> str:
-    """What a program of this environment prints; ends this one if it fails."""
+    """What a program of this environment prints; raises RuntimeError with its last line."""
     command = [Path(sysconfig.get_path("scripts")) / name, *arguments]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
     if done.returncode:
-        sys.exit(f"error: {name} failed: {done.stderr.strip().splitlines()[-1]}")
+        raise RuntimeError(done.stderr.strip().splitlines()[-1].removeprefix("error: "))
     return done.stdout
 
 
-def by_fairseq(
-    args: argparse.Namespace, lenpen: float, checkpoint: Path, *flags: object
-) -> Dict[int, Translation]:
-    """Sentence number to translation."""
-    printed = program(
-        "fairseq-generate",
-        *(args.data, "--path", checkpoint, "--gen-subset", args.subset, "--beam", args.beam),
-        *(("--lenpen", lenpen) if lenpen else ("--unnormalized",)),
-        *("--max-len-b", args.longest, "--max-tokens", 4096, "--cpu", "--num-workers", 0),
-        *("--required-batch-size-multiple", 1, "--no-progress-bar", *flags),
-    )
-    sources, translations = {}, {}
-    for line in printed.splitlines():
-        kind, _, rest = line.partition("-")
-        if kind == "S":
-            number, source = rest.split("\t")
-            sources[number] = source
-        elif kind == "H":
-            number, score, text = rest.split("\t")
-            score = float(score) * math.log(2)  # fairseq prints logarithms to base 2
-            translations[int(number)] = Translation(sources[number], score, text)
-    return translations
+def fairseq(args: argparse.Namespace, checkpoint: Path, *flags: object) -> Program:
+    """``fairseq-interactive``, whose time is that of the whole run less that of an empty one."""
+    source, target = (args.corpus[side] for side in ("source", "target"))
+
+    def run(lines: List[str], batch: int, threads: int) -> Tuple[List[str], float]:
+        command = [
+            *("fairseq-interactive", args.data / "bin", "--path", checkpoint, "-s", source),
+            *("-t", target, "--beam", args.beam, "--lenpen", args.lenpen, "--min-len", 0),
+            *(
+                "--max-len-b",
+                args.longest,
+                "--batch-size",
+                batch,
+                "--buffer-size",
+                max(len(lines), batch),
+            ),
+            *("--cpu", *flags),
+        ]
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        started = time.perf_counter()
+        done = subprocess.run(
+            [str(Path(sysconfig.get_path("scripts"), str(command[0]))), *map(str, command[1:])],
+            input="".join(f"{line}\n" for line in lines),
+            capture_output=True,
+            text=True,
+            env=environment,
+        )
+        seconds = time.perf_counter() - started
+        if done.returncode:
+            raise RuntimeError(done.stderr.strip().splitlines()[-1])
+        found = {}
+        for line in done.stdout.splitlines():
+            if line.startswith("H-"):
+                number, _, text = line[2:].split("\t")
+                found[int(number)] = text
+        return [found[number] for number in range(len(lines))], seconds
+
+    def translate(lines: List[str], batch: int, threads: int) -> Tuple[List[str], float]:
+        translations, seconds = run(lines, batch, threads)
+        return translations, seconds - run(lines[:1], batch, threads)[1]
+
+    return translate
 
 
-def by_ctranslate2(
-    args: argparse.Namespace, lenpen: float, model: Path, sources: Dict[int, str]
-) -> Dict[int, Translation]:
-    """Sentence number to translation."""
-    translator = ctranslate2.Translator(str(model), compute_type="float32")
-    results = translator.translate_batch(
-        [source.split() for source in sources.values()],
-        beam_size=args.beam,
-        length_penalty=lenpen,
-        max_decoding_length=args.longest,
-        max_input_length=0,  # no cut; by default it is after 1,024 tokens
-        max_batch_size=64,
-        return_scores=True,
-    )
-    return {
-        number: Translation(source, result.scores[0], " ".join(result.hypotheses[0]))
-        for (number, source), result in zip(sources.items(), results)
+def ctranslate2(args: argparse.Namespace, folder: Path) -> Program:
+    import ctranslate2
+
+    def translate(lines: List[str], batch: int, threads: int) -> Tuple[List[str], float]:
+        translator = ctranslate2.Translator(str(folder), inter_threads=1, intra_threads=threads)
+        started = time.perf_counter()
+        results = translator.translate_batch(
+            [line.split() for line in lines],
+            beam_size=args.beam,
+            length_penalty=args.lenpen,
+            max_decoding_length=args.longest,
+            min_decoding_length=0,
+            max_input_length=0,  # no cut; by default it is after 1,024 tokens
+            max_batch_size=batch,
+        )
+        seconds = time.perf_counter() - started
+        return [" ".join(result.hypotheses[0]) for result in results], seconds
+
+    return translate
+
+
+def transformers(args: argparse.Namespace, folder: Path) -> Program:
+    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
+    model = AutoModelForSeq2SeqLM.from_pretrained(folder, trust_remote_code=True).eval()
+    numbers, special = tokenizer.numbers["source"], tokenizer.all_special_ids
+
+    def translate(lines: List[str], batch: int, threads: int) -> Tuple[List[str], float]:
+        torch.set_num_threads(threads)
+        found, started = [""] * len(lines), time.perf_counter()
+        order = sorted(range(len(lines)), key=lambda number: len(lines[number].split()))
+        for first in range(0, len(lines), batch):
+            part = order[first : first + batch]
+            ids = [[*(numbers.get(w, 3) for w in lines[n].split()), 2] for n in part]
+            given = tokenizer.pad({"input_ids": ids}, return_tensors="pt")
+            with torch.no_grad():
+                written = model.generate(
+                    **given,
+                    num_beams=args.beam,
+                    length_penalty=args.lenpen,
+                    min_new_tokens=0,
+                    max_new_tokens=args.longest + 1,
+                )
+            for number, row in zip(part, written.tolist()):
+                kept = [token for token in row if token not in special or token == 3]
+                found[number] = " ".join(tokenizer.convert_ids_to_tokens(kept))
+        return found, time.perf_counter() - started
+
+    return translate
+
+
+def exported(args: argparse.Namespace, folder: Path) -> Dict[str, Union[Program, str]]:
+    """By name: a ``Program``, or why there is none."""
+
+    def export(to: str, out: Path, *more: object) -> Path:
+        data = () if to == "fairseq" else ("--data", args.data)
+        program("floater", "export", args.checkpoint, out, "--to", to, *data, *more)
+        return out
+
+    makers: Dict[str, Callable[[], Program]] = {
+        FAIRSEQ: lambda: fairseq(args, args.checkpoint, "--user-dir", PLUGIN),
+        "stock fairseq": lambda: fairseq(args, export("fairseq", folder / "stock.pt")),
+        "CTranslate2": lambda: ctranslate2(args, export("ctranslate2", folder / "ct2")),
+        "CTranslate2, int8": lambda: ctranslate2(
+            args, export("ctranslate2", folder / "int8", "--quantization", "int8")
+        ),
+        "transformers": lambda: transformers(args, export("huggingface", folder / "hf")),
     }
+    found: Dict[str, Union[Program, str]] = {}
+    for name, make in makers.items():
+        try:
+            found[name] = make()
+        except RuntimeError as error:
+            found[name] = str(error).removeprefix(f"{args.checkpoint} ")
+    return found
 
 
-def row(name: str, lenpen: float, found: Dict[int, Translation], wanted: Dict[int, Translation]):
-    """Print a row of the table; returns the numbers of the lines that differ."""
-    same = [n for n in wanted if found[n].text == wanted[n].text]
-    apart = max((abs(found[n].score - wanted[n].score) for n in same), default=math.nan)
-    normalised = f"divided by length ** {lenpen}" if lenpen else "sum"
-    print(f"| {name} | {normalised} | {len(same)} of {len(wanted)} | {apart:.0e} |", flush=True)
-    return [n for n in wanted if n not in same]
+def scores(args: argparse.Namespace, pairs: Dict[str, List[str]]) -> Dict[str, List[float]]:
+    """fairseq's scores of translations, by (source, translations): natural logarithms, divided."""
+    from fairseq_floater.checkpoints.loading import load_translation_model
+
+    model = load_translation_model(args.checkpoint).model
+    dictionaries = {side: args.dictionaries[side] for side in ("source", "target")}
+
+    def numbered(side: str, text: str) -> torch.Tensor:
+        words = dictionaries[side]
+        return torch.tensor([*(words.index(word) for word in text.split()), words.eos()])
+
+    found = {}
+    for source, translations in pairs.items():
+        ids = numbered("source", source)[None]
+        of_source = []
+        for translation in translations:
+            target = numbered("target", translation)
+            inputs = target.roll(1)[None]
+            with torch.no_grad():
+                logits, _ = model(ids, torch.tensor([ids.size(1)]), inputs)
+            chosen = logits[0].log_softmax(dim=1).gather(1, target[:, None]).sum()
+            of_source.append(float(chosen) / len(target) ** args.lenpen)
+        found[source] = of_source
+    return found
 
 
-def described(args: argparse.Namespace) -> Dict[str, object]:
-    """What the head of the table says."""
-    state = read_checkpoint(str(args.checkpoint))
-    options = state["cfg"]["model"]
-    return {
-        "arch": options["_name"],
-        "encoder": options["position_encoder"],
-        "blocks": options["position_blocks"],
-        "injection": options["position_injection"],
-        "updates": state["optimizer_history"][-1]["num_updates"],
-        "subset": args.subset,
-        "beam": args.beam,
-        "torch": torch.__version__,
-        "ctranslate2": version("ctranslate2"),
-    }
+def joined(args: argparse.Namespace, line: str) -> str:
+    """A line of subwords as text."""
+    if args.corpus["subword"] == "sentencepiece":
+        return line.replace(" ", "").replace("\u2581", " ").strip()
+    return f"{line} ".replace("@@ ", "").strip()
+
+
+def compare(
+    args: argparse.Namespace, programs: Dict[str, Union[Program, str]], sources: List[str]
+) -> None:
+    references = (args.data / f"bpe/{args.subset}.{args.corpus['target']}").read_text("utf-8")
+    texts = [joined(args, line) for line in references.split("\n")[: len(sources)]]
+    print("| program | lines as fairseq's | largest difference of scores | BLEU |")
+    print("|---|---|---|---|")
+    wanted: List[str] = []
+    for name, made in programs.items():
+        if isinstance(made, str):
+            print(f"| {name} | {made} | | |")
+            continue
+        found, _ = made(sources, args.batch, 2)
+        wanted = wanted or found
+        other = {s: [f, w] for s, f, w in zip(sources, found, wanted) if f != w}
+        apart = max((abs(a - b) for a, b in scores(args, other).values()), default=0.0)
+        bleu = sacrebleu.corpus_bleu([joined(args, line) for line in found], [texts]).score
+        same = sum(f == w for f, w in zip(found, wanted))
+        print(f"| {name} | {same:,} of {len(found):,} | {apart:.0e} | {bleu:.2f} |", flush=True)
+
+
+def speeds(
+    args: argparse.Namespace, programs: Dict[str, Union[Program, str]], sources: List[str]
+) -> None:
+    settings = [(batch, threads) for batch in (1, args.batch) for threads in (1, 2)]
+    names = " | ".join(f"batch {b}, {t} thread{'s' * (t > 1)}" for b, t in settings)
+    print(f"\nTokens a second, of {args.timed} lines, without loading:\n")
+    print(f"| program | {names} |\n|---|{'---|' * len(settings)}")
+    for name, made in programs.items():
+        if isinstance(made, str):
+            continue
+        cells = []
+        for batch, threads in settings:
+            found, seconds = made(sources, batch, threads)
+            tokens = sum(len(line.split()) + 1 for line in found)
+            cells.append(f"{tokens / seconds:,.0f}" if seconds > 0 else "")
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
 def main() -> int:
+    from fairseq.data import Dictionary
+
+    from fairseq_floater.checkpoints.export.corpus import read_description
+
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
     add("checkpoint", type=Path, help="of a floater_transformer")
-    add("data", type=Path, help="folder that fairseq-preprocess wrote")
+    add("data", type=Path, help="folder that data-prep has made")
     add("--subset", default="test", help="default: %(default)s")
+    add("--lines", type=int, default=1000, help="to compare; default: %(default)s")
+    add("--timed", type=int, default=200, help="lines to time; 0: none; default: %(default)s")
+    add("--batch", type=int, default=64, help="default: %(default)s")
     add("--beam", type=int, default=4, help="default: %(default)s")
-    add("--lenpen", type=float, default=0.6, help="beside none; default: %(default)s")
+    add("--lenpen", type=float, default=0.6, help="default: %(default)s")
     add("--longest", type=int, default=200, help="translation, in tokens; default: %(default)s")
     args = parser.parse_args()
-    print(HEAD.format(**described(args)))
-    differing = []
+    args.corpus = read_description(args.data)
+    args.dictionaries = {
+        side: Dictionary.load(str(args.data / f"bin/dict.{args.corpus[side]}.txt"))
+        for side in ("source", "target")
+    }
+    path = args.data / f"bpe/{args.subset}.{args.corpus['source']}"
+    sources = path.read_text("utf-8").removesuffix("\n").split("\n")[: args.lines]
+    state = read_checkpoint(str(args.checkpoint))
+    options = state["cfg"]["model"]
+    shown = ("position_encoder", "position_injection", "base_positions", "dynamics")
+    row = " ".join(f"--{n.replace('_', '-')} {options[n]}" for n in shown if options.get(n))
+    print(
+        HEAD.format(
+            row=f"{options['_name']} {row}",
+            updates=state["optimizer_history"][-1]["num_updates"],
+            lines=len(sources),
+            subset=args.subset,
+            beam=args.beam,
+            lenpen=args.lenpen,
+            torch=torch.__version__,
+            **{name: version(name) for name in ("ctranslate2", "transformers")},
+        )
+    )
     with tempfile.TemporaryDirectory() as folder:
-        stock, converted = Path(folder) / "stock.pt", Path(folder) / "ctranslate2"
-        program("floater", "export", args.checkpoint, stock, "--to", "fairseq")
-        program(
-            "ct2-fairseq-converter",
-            *("--model_path", stock, "--data_dir", args.data, "--output_dir", converted),
-        )
-        for lenpen in (0, args.lenpen):
-            wanted = by_fairseq(args, lenpen, args.checkpoint, "--user-dir", PLUGIN)
-            sources = {number: line.source for number, line in wanted.items()}
-            others = {
-                "stock fairseq": by_fairseq(args, lenpen, stock),
-                "CTranslate2": by_ctranslate2(args, lenpen, converted, sources),
-            }
-            for name, found in others.items():
-                for n in row(name, lenpen, found, wanted):
-                    differing.append((name, lenpen, n, wanted[n], found[n]))
-    print(FOOT)
-    for name, lenpen, number, first, other in differing:
-        print(
-            f"\nLine {number}, lenpen {lenpen}:\n\n- fairseq, {first.score:.4f}: {first.text}\n"
-            f"- {name}, {other.score:.4f}: {other.text}"
-        )
+        programs = exported(args, Path(folder))
+        compare(args, programs, sources)
+        if args.timed:
+            speeds(args, programs, sources[: args.timed])
     return 0
 
 

@@ -233,7 +233,7 @@ def test_mistakes_are_one_line(name, trained, described, tmp_path):
 
 def test_flags_that_do_not_belong_together(trained, tmp_path):
     command = ["floater", "export", trained["floater"][0], tmp_path / "out", "--to"]
-    assert "takes dictionaries and subwords along: give" in run(*command, "huggingface").err
+    assert "takes dictionaries along: give" in run(*command, "huggingface").err
     assert "--data is for --to hugg" in run(*command, "torch", "--data", tmp_path).err
     assert "is for --to ctranslate2" in run(*command, "torch", "--quantization", "int8").err
 

@@ -37,7 +37,7 @@ class Corpus(NamedTuple):
         Raises:
             UserError: if something is missing, or the dictionaries are not those of ``model``.
         """
-        said = _description(data)
+        said = read_description(data)
         languages = {side: str(said[side]) for side in ("source", "target")}
         dictionaries = {}
         for side, stack in (("source", model.encoder), ("target", model.decoder)):
@@ -72,7 +72,8 @@ class Corpus(NamedTuple):
         )
 
 
-def _description(data: Path) -> Dict[str, Any]:
+def read_description(data: Path) -> Dict[str, Any]:
+    """What ``data``/corpus.json says; raises as ``Corpus.read``."""
     path = data / "corpus.json"
     if not path.is_file():
         raise UserError(

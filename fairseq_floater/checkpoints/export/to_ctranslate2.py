@@ -11,7 +11,6 @@ What it has no place for is refused: biases of queries, keys and values, vectors
 alibi (its own is for decoders that stand alone), fire, and FLOATER as rotation or as scores.
 """
 
-import tempfile
 from pathlib import Path
 from typing import Any, Dict, Optional
 
@@ -32,6 +31,7 @@ from fairseq_floater.encoders.relative_bias import RelativeBiasEncoder
 from fairseq_floater.encoders.rotary import rotated_pairs
 from fairseq_floater.encoders.shaw import ShawEncoder
 from fairseq_floater.errors import UserError, naming
+from fairseq_floater.files import written_folder
 from fairseq_floater.models.config import FloaterTransformerConfig
 
 #: 32-bit numbers unless one of these is asked for
@@ -70,20 +70,16 @@ def export_ctranslate2(
         UserError: if CTranslate2 has no place for the model's positions or another part of it, the
             data do not fit it, or there is something at ``output`` already.
     """
-    if output.exists():
-        raise UserError(f"{output} is there already: choose another folder")
-    loaded = load_translation_model(checkpoint)
-    require_whole_positions(checkpoint, loaded.config)
-    reason = why_not(loaded.config)
-    if reason is not None:
-        raise UserError(f"{checkpoint} {reason}: use --to huggingface")
-    corpus, lengths = Corpus.read(data, loaded.model), Lengths.of(loaded.model, positions)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
-        whole = Path(folder, "whole")
+    with written_folder(output) as folder:
+        loaded = load_translation_model(checkpoint)
+        require_whole_positions(checkpoint, loaded.config)
+        reason = why_not(loaded.config)
+        if reason is not None:
+            raise UserError(f"{checkpoint} {reason}: use --to huggingface")
+        corpus, lengths = Corpus.read(data, loaded.model), Lengths.of(loaded.model, positions)
+        converter = FloaterConverter(loaded, corpus, lengths)
         with naming(checkpoint), torch.no_grad():
-            FloaterConverter(loaded, corpus, lengths).convert(str(whole), quantization=quantization)
-        whole.rename(output)
+            converter.convert(str(folder), quantization=quantization, force=True)
     return lengths
 
 

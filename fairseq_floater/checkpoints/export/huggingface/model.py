@@ -12,7 +12,6 @@ with a cache of keys and values and with every kind of position. What cannot be 
 """
 
 import json
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Tuple
@@ -35,6 +34,7 @@ from fairseq_floater.checkpoints.loading import load_translation_model
 from fairseq_floater.encoders.flags import flag_name
 from fairseq_floater.encoders.rotary import rotated_pairs
 from fairseq_floater.errors import UserError, naming
+from fairseq_floater.files import written_folder
 from fairseq_floater.models.config import FloaterTransformerConfig
 from fairseq_floater.models.floater_transformer import FloaterTransformerModel
 
@@ -81,23 +81,22 @@ def export_huggingface(
         UserError: if the model cannot be exported, its data do not fit it, or there is something
             at ``output`` already.
     """
-    if output.exists():
-        raise UserError(f"{output} is there already: choose another folder")
+    with written_folder(output) as folder, tempfile.TemporaryDirectory() as words:
+        model = load_exportable(checkpoint)
+        lengths, corpus = Lengths.of(model, positions), Corpus.read(data, model)
+        tokenizer = _tokenizer(corpus, Path(words))
+        with naming(checkpoint):
+            build_exported(model, lengths).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    return lengths
+
+
+def load_exportable(checkpoint: Path) -> FloaterTransformerModel:
+    """The model of a checkpoint, if it can be exported; raises as ``export_huggingface``."""
     _, config, model = load_translation_model(checkpoint)
     require_whole_positions(checkpoint, config)
     _require_exportable(checkpoint, config, model)
-    lengths, corpus = Lengths.of(model, positions), Corpus.read(data, model)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
-        whole = Path(folder, "whole")
-        tokenizer = _tokenizer(corpus, Path(folder))
-        with naming(checkpoint):
-            build_exported(model, lengths).save_pretrained(whole)
-        tokenizer.save_pretrained(whole)
-        for path in whole.iterdir():  # safetensors makes its file for its owner alone
-            path.chmod(0o644)
-        shutil.move(whole, output)
-    return lengths
+    return model
 
 
 def _require_exportable(

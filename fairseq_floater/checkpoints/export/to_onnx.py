@@ -1,0 +1,203 @@
+"""``floater export --to onnx``: two graphs that ONNX Runtime runs, for decoding step by step.
+
+encoder.onnx: input_ids (batch, source) and attention_mask (batch, source), 1 at tokens and 0 at
+pads, to source_kv (blocks, 2, batch, heads, source, head dim): the keys and values of the source in
+each block of the decoder.
+
+decoder_step.onnx: input_ids (batch, 1), the words before; attention_mask and source_kv; and
+past_kv (blocks, 2, batch, heads, length, head dim), the keys and values of the words before these,
+of length 0 at the first step; to logits (batch, words) of the next word, and present_kv, which is
+past_kv for the step after it.
+
+All sizes but those of the model are dynamic. Tables of positions have a fixed number of rows, and
+sources and targets are as long as these at most. What cannot be exported is what cannot be for
+transformers (see ``huggingface.model``), whose model the graphs are of.
+"""
+
+import json
+import logging
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Dict, List, Optional, Tuple
+
+import onnxscript  # noqa: F401  torch needs it, and says so less plainly
+import torch
+from torch import Tensor, nn
+
+from fairseq_floater.checkpoints.export import Lengths
+from fairseq_floater.checkpoints.export.corpus import Corpus
+from fairseq_floater.checkpoints.export.huggingface.model import build_exported, load_exportable
+from fairseq_floater.checkpoints.export.huggingface.remote.positions_floater import Fire, Table
+from fairseq_floater.errors import naming
+from fairseq_floater.files import written_folder
+
+
+def export_onnx(
+    checkpoint: Path, output: Path, data: Path, positions: Optional[int] = None
+) -> Lengths:
+    """Write the folder of a ``floater_transformer`` checkpoint: both graphs, and the words.
+
+    Args:
+        checkpoint: to read.
+        output: folder to write; words.json has those of both languages by their numbers.
+        data: see ``corpus.Corpus``.
+        positions: rows of the tables and longest input, see ``Lengths.of``.
+
+    Raises:
+        UserError: if the model cannot be exported, its data do not fit it, or there is something
+            at ``output`` already.
+    """
+    with written_folder(output) as folder:
+        model = load_exportable(checkpoint)
+        lengths, corpus = Lengths.of(model, positions), Corpus.read(data, model)
+        with naming(checkpoint), torch.no_grad():
+            _write(build_exported(model, lengths), lengths, folder)
+        words = {"source": corpus.source.symbols, "target": corpus.target.symbols}
+        (folder / "words.json").write_text(json.dumps(words, ensure_ascii=False), "utf-8")
+    return lengths
+
+
+def _write(exported: Any, lengths: Lengths, folder: Path) -> None:
+    """Both graphs of a model as transformers has it."""
+    for stack, length in ((exported.encoder, lengths.source), (exported.decoder, max(lengths))):
+        for name, table in stack.positions.items():
+            if not isinstance(table, Fire):  # which has no table
+                stack.positions[name] = FixedTable(table, length + stack.side["shift"])
+    batch, source, past = (torch.export.Dim(name) for name in ("batch", "source", "past"))
+    ids, mask = torch.full((2, 5), 4), torch.ones(2, 5, dtype=torch.long)
+    encoder, step = SourceKeys(exported), DecoderStep(exported)
+    of_source = encoder(ids, mask)
+    _export(
+        encoder,
+        {"input_ids": ids, "attention_mask": mask},
+        {name: {0: batch, 1: source} for name in ("input_ids", "attention_mask")},
+        ["source_kv"],
+        folder / "encoder.onnx",
+    )
+    given = {
+        "input_ids": torch.full((2, 1), 2),
+        "attention_mask": mask,
+        "source_kv": of_source,
+        "past_kv": of_source[..., :3, :].clone(),
+    }
+    sizes = {
+        "input_ids": {0: batch},
+        "attention_mask": {0: batch, 1: source},
+        "source_kv": {2: batch, 4: source},
+        "past_kv": {2: batch, 4: past},
+    }
+    _export(step, given, sizes, ["logits", "present_kv"], folder / "decoder_step.onnx")
+
+
+def _export(
+    module: nn.Module,
+    given: Dict[str, Tensor],
+    sizes: Dict[str, Dict[int, Any]],
+    outputs: List[str],
+    path: Path,
+) -> None:
+    """One graph; torch talks at length about what it does."""
+    noisy = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in noisy]
+    try:
+        for logger in noisy:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                module.eval(),
+                kwargs=given,
+                f=str(path),
+                input_names=list(given),
+                output_names=outputs,
+                dynamic_shapes=sizes,
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
+    finally:
+        for logger, level in zip(noisy, levels):
+            logger.setLevel(level)
+
+
+class FixedTable(Table):
+    """The first ``length`` rows of a table, whatever is asked for: a graph cannot grow."""
+
+    def __init__(self, table: Table, length: int):
+        whole = table(length).contiguous()
+        super().__init__({"shape": list(whole.shape)})
+        self.stored.copy_(whole)
+
+    def forward(self, length: int) -> Tensor:
+        return self.stored
+
+
+class Side:
+    """Keys and values of all blocks, (blocks, 2, batch, heads, length, head dim), or none yet."""
+
+    def __init__(self, given: Optional[Tensor], blocks: int):
+        self.layers = [
+            SimpleNamespace(keys=None, values=None)
+            if given is None
+            else SimpleNamespace(keys=given[block, 0], values=given[block, 1])
+            for block in range(blocks)
+        ]
+
+    def update(self, keys: Tensor, values: Tensor, block: int) -> Tuple[Tensor, Tensor]:
+        """Keep these after those before them; returns all."""
+        layer = self.layers[block]
+        if layer.keys is not None:
+            keys = torch.cat([layer.keys, keys], dim=2)
+            values = torch.cat([layer.values, values], dim=2)
+        layer.keys, layer.values = keys, values
+        return keys, values
+
+    def stacked(self) -> Tensor:
+        return torch.stack([torch.stack([layer.keys, layer.values]) for layer in self.layers])
+
+
+class Given:
+    """In the place of transformers' cache: what a graph is given, and what it gives back."""
+
+    def __init__(self, blocks: int, past: Optional[Tensor] = None, source: Optional[Tensor] = None):
+        self.self_attention_cache = Side(past, blocks)
+        self.cross_attention_cache = Side(source, blocks)
+        self.is_updated = {0: source is not None}
+        self.length = 0 if past is None else past.size(4)
+
+    def get_seq_length(self) -> int:
+        return self.length
+
+
+class SourceKeys(nn.Module):
+    """The encoder, and what the decoder's attention to the source makes of its output."""
+
+    def __init__(self, exported: Any):
+        super().__init__()
+        self.encoder, self.decoder = exported.encoder, exported.decoder
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """See the top of the file."""
+        encoded = self.encoder(input_ids, attention_mask)[0]
+        kept = Given(len(self.decoder.layers))
+        start = torch.full_like(input_ids[:, :1], 2)
+        self.decoder(start, encoded, attention_mask, cache=kept)
+        return kept.cross_attention_cache.stacked()
+
+
+class DecoderStep(nn.Module):
+    """One word further."""
+
+    def __init__(self, exported: Any):
+        super().__init__()
+        self.decoder = exported.decoder
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, source_kv: Tensor, past_kv: Tensor
+    ) -> Tuple[Tensor, Tensor]:
+        """See the top of the file."""
+        kept = Given(len(self.decoder.layers), past_kv, source_kv)
+        passed = self.decoder(input_ids, None, attention_mask, cache=kept)
+        logits = self.decoder.output_projection(passed.x[:, -1])
+        return logits, kept.self_attention_cache.stacked()
