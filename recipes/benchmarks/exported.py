@@ -2,7 +2,8 @@
 
 The first lines of a test set are translated by fairseq, and then by each program that the model can
 be exported to: stock fairseq, CTranslate2 in 32 and 8 bits, and Hugging Face's transformers. All
-search with the same beam for the same score. What counts is how many lines are those of fairseq;
+search with the same beam for the same score; ONNX Runtime takes the likeliest word, by the example
+of docs/export.md, and is compared with fairseq that does. What counts is how many lines are those of fairseq;
 a line that is not has the difference of both translations' scores in fairseq, which is close to 0
 where two are as good. Then tokens a second, on one thread and on two, one line at a time and in
 batches. A program that cannot take the model is listed with the reason.
@@ -14,6 +15,7 @@ DATA is what data-prep has made of the corpus. Needs the extra `test`.
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -21,7 +23,7 @@ import tempfile
 import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import Callable, Dict, List, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, Union
 
 import sacrebleu
 import torch
@@ -44,6 +46,9 @@ of `{subset}`; beam {beam}, scores divided by length ** {lenpen}; torch {torch},
 #: the seconds they took without loading
 Program = Callable[[List[str], int, int], Tuple[List[str], float]]
 
+#: by name: one, or why there is none
+Programs = Dict[str, Union[Program, str]]
+
 
 def program(name: str, *arguments: object) -> str:
     """What a program of this environment prints; raises RuntimeError with its last line."""
@@ -54,14 +59,16 @@ def program(name: str, *arguments: object) -> str:
     return done.stdout
 
 
-def fairseq(args: argparse.Namespace, checkpoint: Path, *flags: object) -> Program:
+def fairseq(
+    args: argparse.Namespace, checkpoint: Path, *flags: object, beam: Optional[int] = None
+) -> Program:
     """``fairseq-interactive``, whose time is that of the whole run less that of an empty one."""
     source, target = (args.corpus[side] for side in ("source", "target"))
 
     def run(lines: List[str], batch: int, threads: int) -> Tuple[List[str], float]:
         command = [
             *("fairseq-interactive", args.data / "bin", "--path", checkpoint, "-s", source),
-            *("-t", target, "--beam", args.beam, "--lenpen", args.lenpen, "--min-len", 0),
+            *("-t", target, "--beam", beam or args.beam, "--lenpen", args.lenpen, "--min-len", 0),
             *(
                 "--max-len-b",
                 args.longest,
@@ -98,6 +105,37 @@ def fairseq(args: argparse.Namespace, checkpoint: Path, *flags: object) -> Progr
     return translate
 
 
+def onnx(args: argparse.Namespace, folder: Path) -> Program:
+    import onnxruntime
+
+    page = (PLUGIN.parent / "docs/export.md").read_text("utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, flags=re.S)
+    names: Dict[str, Any] = {}
+    exec(next(block for block in blocks if "onnxruntime" in block), names)
+    greedy = names["Greedy"](folder)
+
+    def translate(lines: List[str], batch: int, threads: int) -> Tuple[List[str], float]:
+        settings = onnxruntime.SessionOptions()
+        settings.intra_op_num_threads = threads
+        for name, file in (("encoder", "encoder"), ("step", "decoder_step")):
+            session = onnxruntime.InferenceSession(folder / f"{file}.onnx", settings)
+            setattr(greedy, name, session)
+        found, started = [""] * len(lines), time.perf_counter()
+        for part in by_length(lines, batch):
+            for number, text in zip(part, greedy([lines[n] for n in part], args.longest)):
+                found[number] = text
+        return found, time.perf_counter() - started
+
+    return translate
+
+
+def by_length(lines: List[str], batch: int) -> Iterator[List[int]]:
+    """Numbers of lines of like length."""
+    order = sorted(range(len(lines)), key=lambda number: len(lines[number].split()))
+    for first in range(0, len(order), batch):
+        yield order[first : first + batch]
+
+
 def ctranslate2(args: argparse.Namespace, folder: Path) -> Program:
     import ctranslate2
 
@@ -129,9 +167,7 @@ def transformers(args: argparse.Namespace, folder: Path) -> Program:
     def translate(lines: List[str], batch: int, threads: int) -> Tuple[List[str], float]:
         torch.set_num_threads(threads)
         found, started = [""] * len(lines), time.perf_counter()
-        order = sorted(range(len(lines)), key=lambda number: len(lines[number].split()))
-        for first in range(0, len(lines), batch):
-            part = order[first : first + batch]
+        for part in by_length(lines, batch):
             ids = [[*(numbers.get(w, 3) for w in lines[n].split()), 2] for n in part]
             given = tokenizer.pad({"input_ids": ids}, return_tensors="pt")
             with torch.no_grad():
@@ -150,7 +186,7 @@ def transformers(args: argparse.Namespace, folder: Path) -> Program:
     return translate
 
 
-def exported(args: argparse.Namespace, folder: Path) -> Dict[str, Union[Program, str]]:
+def exported(args: argparse.Namespace, folder: Path) -> Programs:
     """By name: a ``Program``, or why there is none."""
 
     def export(to: str, out: Path, *more: object) -> Path:
@@ -158,16 +194,21 @@ def exported(args: argparse.Namespace, folder: Path) -> Dict[str, Union[Program,
         program("floater", "export", args.checkpoint, out, "--to", to, *data, *more)
         return out
 
+    plugin = ("--user-dir", PLUGIN)
     makers: Dict[str, Callable[[], Program]] = {
-        FAIRSEQ: lambda: fairseq(args, args.checkpoint, "--user-dir", PLUGIN),
+        FAIRSEQ: lambda: fairseq(args, args.checkpoint, *plugin),
         "stock fairseq": lambda: fairseq(args, export("fairseq", folder / "stock.pt")),
         "CTranslate2": lambda: ctranslate2(args, export("ctranslate2", folder / "ct2")),
         "CTranslate2, int8": lambda: ctranslate2(
             args, export("ctranslate2", folder / "int8", "--quantization", "int8")
         ),
         "transformers": lambda: transformers(args, export("huggingface", folder / "hf")),
+        f"{FAIRSEQ}, greedy": lambda: fairseq(
+            args, args.checkpoint, *plugin, "--min-len", 1, beam=1
+        ),
+        "ONNX Runtime, greedy": lambda: onnx(args, export("onnx", folder / "onnx")),
     }
-    found: Dict[str, Union[Program, str]] = {}
+    found: Programs = {}
     for name, make in makers.items():
         try:
             found[name] = make()
@@ -209,9 +250,7 @@ def joined(args: argparse.Namespace, line: str) -> str:
     return f"{line} ".replace("@@ ", "").strip()
 
 
-def compare(
-    args: argparse.Namespace, programs: Dict[str, Union[Program, str]], sources: List[str]
-) -> None:
+def compare(args: argparse.Namespace, programs: Programs, sources: List[str]) -> None:
     references = (args.data / f"bpe/{args.subset}.{args.corpus['target']}").read_text("utf-8")
     texts = [joined(args, line) for line in references.split("\n")[: len(sources)]]
     print("| program | lines as fairseq's | largest difference of scores | BLEU |")
@@ -222,7 +261,7 @@ def compare(
             print(f"| {name} | {made} | | |")
             continue
         found, _ = made(sources, args.batch, 2)
-        wanted = wanted or found
+        wanted = found if name.startswith(FAIRSEQ) else wanted
         other = {s: [f, w] for s, f, w in zip(sources, found, wanted) if f != w}
         apart = max((abs(a - b) for a, b in scores(args, other).values()), default=0.0)
         bleu = sacrebleu.corpus_bleu([joined(args, line) for line in found], [texts]).score
@@ -230,9 +269,7 @@ def compare(
         print(f"| {name} | {same:,} of {len(found):,} | {apart:.0e} | {bleu:.2f} |", flush=True)
 
 
-def speeds(
-    args: argparse.Namespace, programs: Dict[str, Union[Program, str]], sources: List[str]
-) -> None:
+def speeds(args: argparse.Namespace, programs: Programs, sources: List[str]) -> None:
     settings = [(batch, threads) for batch in (1, args.batch) for threads in (1, 2)]
     names = " | ".join(f"batch {b}, {t} thread{'s' * (t > 1)}" for b, t in settings)
     print(f"\nTokens a second, of {args.timed} lines, without loading:\n")

@@ -1,0 +1,97 @@
+"""The page on exports: its example is run, and its table is what the program does."""
+
+import json
+import re
+
+import pytest
+from commands import GENERATION
+from conftest import WITHIN, make_task
+from launching import succeed
+from places import ROOT
+from saved import save_floater
+
+from fairseq_floater.checkpoints.export.stock import export_stock
+from fairseq_floater.checkpoints.export.to_ctranslate2 import why_not
+from fairseq_floater.checkpoints.loading import load_translation_model
+from fairseq_floater.errors import UserError
+
+pytest_plugins = ["commands"]
+
+PAGE = (ROOT / "docs" / "export.md").read_text()
+INPUT = {"position_blocks": "input", "position_injection": "additive"}
+
+#: rows of the table, as options
+ROWS = {
+    "floater, biases (the default)": [{}],
+    "floater, additive at the input": [INPUT],
+    "floater, additive at all blocks": [{"position_injection": "additive"}],
+    "floater as rotation or scores": [{"position_injection": n} for n in ("rotation", "scores")],
+    "floater on rotary or another base": [WITHIN["floater on rotary"]],
+    "rnn or learned, additive at the input": [
+        {"position_encoder": name, **INPUT} for name in ("rnn", "learned")
+    ],
+    "sinusoidal at the input": [{"position_encoder": "sinusoidal", "position_blocks": "input"}],
+    "none": [{"position_encoder": "none"}],
+    "rotary": [{"position_encoder": "rotary"}],
+    "relative-bias": [{"position_encoder": "relative-bias"}],
+    "shaw": [{"position_encoder": "shaw"}],
+    "shaw, vectors for each head": [{"position_encoder": "shaw", "shaw_per_head": True}],
+    "alibi": [{"position_encoder": "alibi"}],
+    "fire": [{"position_encoder": "fire"}],
+    "fourier, biases": [{"position_encoder": "fourier"}],
+}
+
+
+def table():
+    """Row to target to what its cell says."""
+    lines = [
+        [cell.strip(" `") for cell in line.strip("|").split("|")]
+        for line in PAGE.splitlines()
+        if line.startswith("|") and "---" not in line
+    ]
+    return {row[0]: dict(zip(lines[0][1:], row[1:])) for row in lines[1:]}
+
+
+def test_the_table_has_every_row():
+    others = {"a step at a time, with a cache", "longer than the tables"}
+    assert set(table()) == set(ROWS) | others
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_no_is_refused_and_a_yes_is_not(row, tmp_path):
+    """(That a yes computes the same is for the tests of each target, which have these kinds.)"""
+    for options in ROWS[row]:
+        checkpoint = save_floater(tmp_path / "model.pt", **options)
+        config = load_translation_model(checkpoint).config
+        assert (why_not(config) is None) == (table()[row]["ctranslate2"] == "yes")
+        try:
+            export_stock(checkpoint, tmp_path / "stock.pt")
+            taken = "yes"
+        except UserError as error:
+            # This one lacks the task that a real checkpoint has: it has come past the positions.
+            taken = "no" if "has no place for these" in str(error) else "yes"
+        assert taken == table()[row]["fairseq"]
+    assert all(table()[row][target] == "yes" for target in ("huggingface", "onnx", "torch"))
+
+
+def test_greedy_decoding_in_onnx_runtime(corpus, tmp_path):
+    (code,) = [
+        code for code in re.findall(r"```python\n(.*?)```", PAGE, flags=re.S) if "onnx" in code
+    ]
+    assert len([line for line in code.splitlines() if line.strip()]) <= 40
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "bin").symlink_to(corpus)
+    (data / "corpus.json").write_text(json.dumps({"source": "de", "target": "en"}))
+    one = {"encoder_layers": 1, "decoder_layers": 1, "base_positions": "rotary"}  # graphs take time
+    checkpoint, folder = tmp_path / "model.pt", tmp_path / "graphs"
+    save_floater(checkpoint, task=make_task(20), **one)
+    succeed("floater", "export", checkpoint, folder, "--to", "onnx", "--data", data)
+    search = ["--path", checkpoint, "--beam", 1, "--max-len-a", 0, "--max-len-b", 20]
+    generated = succeed("generate", corpus, *GENERATION, *search)
+    names = {}
+    exec(compile(code, "example", "exec"), names)
+    sources = [text for _, text in sorted(generated.lines("S").items())]
+    found = names["Greedy"](folder)(sources, longest=20)
+    wanted = [text for _, (_, text) in sorted(generated.hypotheses().items())]
+    assert found == wanted and len(found) == 12
