@@ -49,14 +49,25 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.description = DESCRIPTION
     command.formatter_class = argparse.RawDescriptionHelpFormatter
     add = command.add_argument
-    add("checkpoint", type=Path, help="of a floater_transformer")
+    add(
+        "checkpoint",
+        type=Path,
+        help="of a floater_transformer; with --to huggingface also of a floater_roberta",
+    )
     add("out", type=Path, help="file to write; of the last three a folder")
     add("--to", choices=(*FILES, *FOLDERS), required=True, help="what to write, see above")
     add(
         "--data",
         type=Path,
         help="what data-prep has made of the corpus of the training, with --to huggingface, "
-        "ctranslate2 and onnx: its dictionaries go along, and to huggingface its subwords",
+        "ctranslate2 and onnx: its dictionaries go along, and to huggingface its subwords; of a "
+        "floater_roberta the folder of its base model, with dict.txt and tokenizer.json",
+    )
+    add(
+        "--labels",
+        type=Path,
+        help="dictionary of the classes, such as bin/label/dict.txt, with --to huggingface: their "
+        "names; default: numbers",
     )
     add(
         "--quantization",
@@ -76,6 +87,8 @@ def run(args: argparse.Namespace) -> None:
 
     if args.quantization is not None and args.to != "ctranslate2":
         raise UserError(f"--quantization is for --to ctranslate2, not {args.to}: leave it out")
+    if args.labels is not None and args.to != "huggingface":
+        raise UserError(f"--labels is for --to huggingface, not {args.to}: leave it out")
     if args.to in FILES and args.data is not None:
         raise UserError(f"--data is for --to {' and '.join(FOLDERS)}, not {args.to}: leave it out")
     if args.to in FOLDERS and args.data is None:
@@ -99,7 +112,12 @@ def _torch(args: argparse.Namespace) -> "Lengths":
 def _huggingface(args: argparse.Namespace) -> "Lengths":
     with needing("transformers", "huggingface"):
         from fairseq_floater.checkpoints.export.huggingface.model import export_huggingface
+        from fairseq_floater.checkpoints.export.huggingface.roberta import export_roberta
+    from fairseq_floater.checkpoints.loading import load_options
+    from fairseq_floater.models.kinds import ROBERTA, kind_with
 
+    if kind_with(load_options(args.checkpoint)[1]) is ROBERTA:
+        return export_roberta(args.checkpoint, args.out, args.data, args.positions, args.labels)
     return export_huggingface(args.checkpoint, args.out, args.data, args.positions)
 
 

@@ -30,10 +30,10 @@ class Lengths(NamedTuple):
         Raises:
             UserError: if a learned table has fewer rows than asked.
         """
-        return cls(_length(model.encoder, asked), _length(model.decoder, asked))
+        return cls(length_of(model.encoder, asked), length_of(model.decoder, asked))
 
 
-def _length(stack: PositionedStack, asked: Optional[int]) -> int:
+def length_of(stack: PositionedStack, asked: Optional[int]) -> int:
     limit = stack.max_positions()
     if asked is None:
         return DEFAULT_POSITIONS if limit == UNLIMITED else limit

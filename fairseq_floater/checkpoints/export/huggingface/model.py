@@ -14,12 +14,10 @@ with a cache of keys and values and with every kind of position. What cannot be 
 import json
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import Any, Dict, Optional
 
-from torch import Tensor
 from transformers import GenerationConfig
 
-from fairseq_floater.blocks.positioned import PositionedStack
 from fairseq_floater.checkpoints.export import Lengths, require_whole_positions
 from fairseq_floater.checkpoints.export.corpus import Corpus
 from fairseq_floater.checkpoints.export.huggingface.remote.modeling_floater import (
@@ -29,40 +27,23 @@ from fairseq_floater.checkpoints.export.huggingface.remote.modeling_floater impo
 from fairseq_floater.checkpoints.export.huggingface.remote.tokenization_floater import (
     FloaterTokenizer,
 )
-from fairseq_floater.checkpoints.export.huggingface.tables import Exported
+from fairseq_floater.checkpoints.export.huggingface.stack import (
+    plain,
+    require_known_activation,
+    side_of,
+)
 from fairseq_floater.checkpoints.loading import load_translation_model
 from fairseq_floater.encoders.flags import flag_name
-from fairseq_floater.encoders.rotary import rotated_pairs
 from fairseq_floater.errors import UserError, naming
 from fairseq_floater.files import written_folder
 from fairseq_floater.models.config import FloaterTransformerConfig
 from fairseq_floater.models.floater_transformer import FloaterTransformerModel
-
-#: fairseq's names of activations, as transformers has them
-_ACTIVATIONS = {
-    "relu": "relu",
-    "relu_squared": "relu2",
-    "gelu": "gelu",
-    "gelu_fast": "gelu_new",
-    "gelu_accurate": "gelu_new",
-    "tanh": "tanh",
-    "linear": "linear",
-    "swish": "silu",
-}
 
 _REFUSED = {
     "adaptive_softmax_cutoff": "gives no logits of the whole vocabulary",
     "encoder_xformers_att_config": "is not torch's own attention",
     "decoder_xformers_att_config": "is not torch's own attention",
     "cross_self_attention": "reads source and target together",
-}
-
-
-#: the encoders of a stack, and the argument that brings their tracks to a block
-_PARTS = {
-    "position_encoder": "position_tracks",
-    "base_encoder": "base_tracks",
-    "input_encoder": None,
 }
 
 
@@ -114,20 +95,16 @@ def _require_exportable(
             f"{checkpoint} cannot be exported, its --decoder-input-dim or --decoder-output-dim is "
             "not that of its blocks: use it in fairseq, with the plugin"
         )
-    if config.activation_fn not in _ACTIVATIONS:
-        raise UserError(
-            f"{checkpoint} cannot be exported, transformers has no --activation-fn "
-            f"{config.activation_fn}: use it in fairseq, with the plugin"
-        )
+    require_known_activation(checkpoint, config.activation_fn)
 
 
 def build_exported(model: FloaterTransformerModel, lengths: Lengths) -> Any:
     """The model as transformers has it, with tables of these lengths."""
-    weights = {name: weight for name, weight in model.state_dict().items() if _is_plain(name)}
+    weights = plain(model.state_dict())
     sides: Dict[str, Dict[str, Any]] = {}
     for (name, stack), length in zip(model.stacks().items(), lengths):
-        uses, tensors = _positions(stack, max(lengths) if name == "decoder" else length)
-        sides[name] = {**_side(stack, model.options), "positions": uses}
+        length = max(lengths) if name == "decoder" else length  # it may serve the source, too
+        sides[name], tensors = side_of(stack, model.options, length)
         weights |= {f"{name}.positions.{part}": tensor for part, tensor in tensors.items()}
     written = FloaterConfig(
         sides["encoder"],
@@ -142,13 +119,6 @@ def build_exported(model: FloaterTransformerModel, lengths: Lengths) -> Any:
     exported.load_state_dict(weights)
     exported.generation_config = _generation()
     return exported.eval()
-
-
-def _is_plain(name: str) -> bool:
-    """Whether a weight is the same in fairseq and in what is exported."""
-    ours = ("position_encoder", "base_encoder", "embed_positions")
-    parts = name.split(".")
-    return not (set(ours) & set(parts) or parts[-1] in ("version", "_float_tensor", "anchor"))
 
 
 def _ties(model: FloaterTransformerModel) -> Dict[str, str]:
@@ -182,63 +152,6 @@ def _generation() -> Any:
         forced_eos_token_id=2,
         suppress_tokens=[1],
     )
-
-
-def _side(stack: PositionedStack, options: Mapping[str, Any]) -> Dict[str, Any]:
-    """What ``remote.stacks_floater`` is told of a stack."""
-    block: Any = stack.layers[0]
-    words, dim = stack.embed_tokens.weight.shape  # type: ignore[attr-defined]  # a mixin
-    return {
-        "words": words,
-        "dim": dim,
-        "padding": stack.padding_idx,
-        "scale": stack.embed_scale,  # type: ignore[attr-defined]
-        "layers": len(stack.layers),
-        "heads": block.self_attn.num_heads,
-        "inner_dim": block.fc1.out_features,
-        "activation": _ACTIVATIONS[options["activation_fn"]],
-        "dropout": options["dropout"],
-        "normalize_before": block.normalize_before,
-        "layernorm_embedding": stack.layernorm_embedding is not None,  # type: ignore[attr-defined]
-        "final_layer_norm": stack.layer_norm is not None,  # type: ignore[attr-defined]
-        "layer_norm_eps": block.final_layer_norm.eps,
-        "log_scale": options["attention_log_scale"],
-        "shift": int(options["position_shift"]),
-    }
-
-
-def _positions(stack: PositionedStack, length: int) -> Tuple[Dict[str, Any], Dict[str, Tensor]]:
-    """The uses of positions of a stack by their names, and their tensors."""
-    uses: Dict[str, Any] = {}
-    tensors: Dict[str, Tensor] = {}
-    for part, argument in _PARTS.items():
-        encoder = getattr(stack, part)
-        if encoder is not None:
-            exported = Exported.of(encoder, length + int(stack.options.position_shift))
-            uses[part] = {**_use(stack, part, argument), "table": exported.settings}
-            tensors |= {f"{part}.{name}": tensor for name, tensor in exported.tensors.items()}
-    return uses, tensors
-
-
-def _use(stack: PositionedStack, part: str, argument: Optional[str]) -> Dict[str, Any]:
-    """What the tracks of one encoder are for, see ``remote.forms_floater``."""
-    options = stack.options
-    block: Any = stack.layers[0]
-    if part not in options.uses:  # the base model's, at the input
-        return {"injection": "additive", "blocks": 1, "tracks": {"input": [0, 1]}}
-    use, form = options.uses[part], block.forms.get(argument)
-    slices = {"input": slice(0, 1)} if form is None else form.slices
-    found = {
-        "injection": use.injection,
-        "blocks": len(stack.layers) if use.blocks == "all" else 1,
-        "tracks": {name: [part.start, part.stop] for name, part in slices.items()},
-    }
-    if use.injection == "rotation":
-        found["pairs"] = rotated_pairs(options, block.self_attn.head_dim)
-        found["interleaved"] = options.rotary_layout == "interleaved"
-    if use.injection == "relative":
-        found["farthest"] = options.shaw_max_distance
-    return found
 
 
 def _tokenizer(corpus: Corpus, folder: Path) -> Any:

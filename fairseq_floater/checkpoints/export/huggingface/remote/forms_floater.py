@@ -58,7 +58,7 @@ class Tokens(NamedTuple):
     def columns(self) -> Tensor:
         """(1 or batch, length), from 0 at the first token of each row, whatever follows."""
         keys = torch.arange(self.numbers.size(1), device=self.numbers.device)[None]
-        first = (self.numbers.cummax(dim=1).values < 0).sum(dim=1, keepdim=True)
+        first = ((self.numbers >= 0).cumsum(dim=1) == 0).sum(dim=1, keepdim=True)
         return (keys - first).clamp(min=0)
 
 

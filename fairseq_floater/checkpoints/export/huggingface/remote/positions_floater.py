@@ -12,9 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-#: a table is continued by so many rows at least
-GROWTH = 64
-
 ACTIVATIONS = {
     "tanh": torch.tanh,
     "relu": torch.relu,
@@ -37,6 +34,9 @@ class Table(nn.Module):
         settings: ``kind``, ``shape`` of what is stored, and what a kind needs to know.
     """
 
+    #: it is continued by so many rows at least
+    growth = 64
+
     stored: Tensor
 
     def __init__(self, settings: Dict[str, Any]):
@@ -53,7 +53,7 @@ class Table(nn.Module):
         if known.device != self.stored.device or known.dtype != self.stored.dtype:
             known = self.stored
         if known.size(1) < length:
-            rows = max(length, known.size(1) + GROWTH)
+            rows = max(length, known.size(1) + self.growth)
             with torch.no_grad():
                 known = torch.cat([known, self.more(known, rows).to(known)], dim=1)
             self.grown = known
@@ -61,15 +61,24 @@ class Table(nn.Module):
 
     def more(self, known: Tensor, rows: int) -> Tensor:
         """The rows after those of ``known`` (tracks, positions, size), up to ``rows``."""
-        raise ValueError(
-            f"{rows:,} positions are needed, and the learned ones of this model end after "
-            f"{known.size(1):,}: give it shorter texts"
-        )
+        raise NotImplementedError
 
     @staticmethod
     def positions(known: Tensor, rows: int) -> Tensor:
         """The positions that are wanted, float64."""
         return torch.arange(known.size(1), rows, dtype=torch.float64, device=known.device)
+
+
+class Ending(Table):
+    """Vectors that were learned each by itself."""
+
+    growth = 0
+
+    def more(self, known: Tensor, rows: int) -> Tensor:
+        raise ValueError(
+            f"{rows:,} positions are needed, and the learned ones of this model end after "
+            f"{known.size(1):,}: give it shorter texts"
+        )
 
 
 class Lasting(Table):
@@ -290,7 +299,7 @@ def sinusoids(positions: Tensor, size: int) -> Tensor:
 
 
 KINDS: Dict[str, Type[Table]] = {
-    "learned": Table,
+    "learned": Ending,
     "relative-bias": Lasting,
     "alibi": Proportional,
     "rotary": Angles,

@@ -1,0 +1,190 @@
+"""``floater export --to huggingface`` of a ``floater_roberta``.
+
+    model = AutoModelForSequenceClassification.from_pretrained(FOLDER, trust_remote_code=True)
+
+or ``AutoModelForQuestionAnswering`` where the model has a head of answers, and ``AutoModel`` of
+any. The tokenizer is the one that the model came with, so that the rows of its words are put back
+in that one's order.
+"""
+
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional
+
+import torch
+from fairseq.data import Dictionary
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
+from tokenizers.processors import TemplateProcessing
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from fairseq_floater.blocks.stacks import UNLIMITED
+from fairseq_floater.checkpoints.export import Lengths, length_of
+from fairseq_floater.checkpoints.export.huggingface.remote.modeling_floater_roberta import (
+    FloaterRobertaConfig,
+    FloaterRobertaForQuestionAnswering,
+    FloaterRobertaForSequenceClassification,
+    FloaterRobertaModel,
+)
+from fairseq_floater.checkpoints.export.huggingface.stack import (
+    plain,
+    require_known_activation,
+    side_of,
+)
+from fairseq_floater.checkpoints.loading import load_model
+from fairseq_floater.criterions.answer_span import SPAN_HEAD
+from fairseq_floater.data import PieceTokenizer
+from fairseq_floater.errors import UserError, naming
+from fairseq_floater.files import written_folder
+
+#: how the weights of heads begin
+HEADS = "classification_heads."
+
+
+def export_roberta(
+    checkpoint: Path,
+    output: Path,
+    data: Path,
+    positions: Optional[int] = None,
+    labels: Optional[Path] = None,
+) -> Lengths:
+    """Write the folder of a checkpoint.
+
+    Args:
+        checkpoint: to read, with or without a head.
+        output: folder to write.
+        data: folder with the dict.txt and tokenizer.json of the model.
+        positions: rows of the tables, beyond which they are continued; that of a learned table, or
+            1,024, if None.
+        labels: dictionary of the classes, such as ``bin/label/dict.txt``, for their names.
+
+    Raises:
+        UserError: if the model has several heads, its data do not fit it, a learned table is
+            shorter than ``positions``, or there is something at ``output`` already.
+    """
+    with written_folder(output) as folder:
+        state, config, model = load_model(checkpoint)
+        require_known_activation(checkpoint, config.activation_fn)
+        stack: Any = next(iter(model.stacks().values()))
+        words = len(stack.embed_tokens.weight)
+        length, limit = length_of(stack, positions), stack.max_positions()
+        rows, tokenizer = _tokenizer(data, words, limit)
+        with naming(checkpoint):
+            side, tensors = side_of(stack, model.options, length)
+            weights = {f"stack.{n}": weight for n, weight in plain(stack.state_dict()).items()}
+            weights["stack.embed_tokens.weight"] = weights["stack.embed_tokens.weight"][rows]
+            weights |= {f"stack.positions.{name}": tensor for name, tensor in tensors.items()}
+            side |= {"words": len(rows), "padding": tokenizer.pad_token_id}
+            head = _head(checkpoint, state["model"])
+            _build(side, weights, head, model.options, tokenizer, labels).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    return Lengths(length, length)
+
+
+def _head(checkpoint: Path, weights: Mapping[str, Tensor]) -> Dict[str, Tensor]:
+    """The weights of the only head, without its name; those of answers as ``span.*``."""
+    heads: Dict[str, Dict[str, Tensor]] = {}
+    for name, weight in weights.items():
+        if name.startswith(HEADS):
+            head, _, part = name.removeprefix(HEADS).partition(".")
+            heads.setdefault(head, {})[part] = weight
+    if len(heads) > 1:
+        raise UserError(
+            f"{checkpoint} has the heads {', '.join(heads)}, and a folder of transformers has one: "
+            "export a checkpoint of one task"
+        )
+    for name, parts in heads.items():
+        return {f"span.{n}": w for n, w in parts.items()} if name == SPAN_HEAD else parts
+    return {}
+
+
+def _build(
+    side: Dict[str, Any],
+    weights: Dict[str, Tensor],
+    head: Dict[str, Tensor],
+    options: Mapping[str, Any],
+    tokenizer: Any,
+    labels: Optional[Path],
+) -> Any:
+    """The model as transformers has it, with its head."""
+    kinds = {
+        "": FloaterRobertaModel,
+        "out_proj.weight": FloaterRobertaForSequenceClassification,
+        "span.weight": FloaterRobertaForQuestionAnswering,
+    }
+    kind = next(name for name in reversed(kinds) if name in head or not name)
+    config = FloaterRobertaConfig(
+        side,
+        head_activation=str(options["pooler_activation_fn"]),
+        head_dropout=float(options["pooler_dropout"]),
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.cls_token_id,
+        eos_token_id=tokenizer.sep_token_id,
+    )
+    if "out_proj.weight" in head:
+        names = _class_names(labels, len(head["out_proj.weight"]))
+        config.id2label = dict(enumerate(names))
+        config.label2id = {name: number for number, name in enumerate(names)}
+    if kind:
+        weights = {f"roberta.{name}": weight for name, weight in weights.items()} | head
+    # Without its head the model is of use, too.
+    config.auto_map = {"AutoModel": f"modeling_floater_roberta.{FloaterRobertaModel.__name__}"}
+    exported = kinds[kind](config)
+    exported.load_state_dict(weights)
+    return exported.eval()
+
+
+def _class_names(labels: Optional[Path], count: int) -> List[str]:
+    """Those of a label dictionary, whose order is that of the head's classes; or their numbers."""
+    if labels is None:
+        return [f"LABEL_{number}" for number in range(count)]
+    if not labels.is_file():
+        raise UserError(f"no labels at {labels}: give the path of a label/dict.txt")
+    dictionary = Dictionary.load(str(labels))
+    names = dictionary.symbols[dictionary.nspecial :][:count]
+    if len(names) < count:
+        raise UserError(f"{labels} has {len(names)} labels, and the model {count} classes")
+    return names
+
+
+def _tokenizer(data: Path, words: int, limit: int) -> Any:
+    """Which row of fairseq's words each number of the tokenizer has, and the tokenizer."""
+    path = data / "dict.txt"
+    if not path.is_file():
+        raise UserError(f"no dictionary at {path}: give with --data the folder of the base model")
+    dictionary = Dictionary.load(str(path))
+    dictionary.add_symbol("<mask>")
+    if len(dictionary) != words:
+        raise UserError(
+            f"{path} has {len(dictionary):,} words with the mask, and the model {words:,}: give "
+            "with --data the folder of the base model"
+        )
+    pieces = PieceTokenizer(data / "tokenizer.json")
+    rows = torch.tensor([dictionary.index(name) for name in pieces.vocabulary()])
+    by_name = {ours: theirs for theirs, ours in pieces.special.items()}
+    return rows, PreTrainedTokenizerFast(
+        tokenizer_object=_with_ends(Tokenizer.from_file(str(pieces.path)), by_name),
+        cls_token=by_name["<s>"],
+        sep_token=by_name["</s>"],
+        pad_token=by_name["<pad>"],
+        unk_token=by_name["<unk>"],
+        mask_token=by_name["<mask>"],
+        model_input_names=["input_ids", "attention_mask"],
+        split_special_tokens=True,
+        **({} if limit == UNLIMITED else {"model_max_length": limit}),
+    )
+
+
+def _with_ends(tokenizer: Tokenizer, by_name: Mapping[str, str]) -> Tokenizer:
+    """As the file has it, with special pieces around texts; sentence encoders also cut and fill."""
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    if tokenizer.post_processor is None:
+        begin, end = by_name["<s>"], by_name["</s>"]
+        between = end if isinstance(tokenizer.model, WordPiece) else f"{end} {end}"
+        tokenizer.post_processor = TemplateProcessing(
+            single=f"{begin} $A {end}",
+            pair=f"{begin} $A {between} $B {end}",
+            special_tokens=[(name, tokenizer.token_to_id(name)) for name in (begin, end)],
+        )
+    return tokenizer

@@ -1,0 +1,159 @@
+"""Models of language understanding exported to transformers compute what they do in fairseq."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import WITHIN
+from fairseq.data import Dictionary
+from launching import run, succeed
+from pretrained import AS_IT_WAS, KINDS, LINES, WIDTH, write_model
+from torch import nn
+
+from fairseq_floater.checkpoints.convert import convert_huggingface
+from fairseq_floater.checkpoints.export.huggingface.roberta import export_roberta
+from fairseq_floater.checkpoints.loading import load_model
+from fairseq_floater.data import PieceTokenizer
+from fairseq_floater.errors import UserError
+
+POSITIONS = [
+    AS_IT_WAS,
+    {},
+    {"dynamics": "mlp", "base_positions": "rotary"},
+    WITHIN["alibi learned"],
+]
+
+SHORT = ["a lazy dog", "dogs sleep"]
+
+#: without the plugin, all three classes
+USE = """
+import json, sys
+import torch
+import transformers as t
+
+folder, kind, texts, pairs = sys.argv[1], sys.argv[2], *map(json.loads, sys.argv[3:])
+tokenizer = t.AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
+model = getattr(t, kind).from_pretrained(folder, trust_remote_code=True).eval()
+batch = tokenizer(*((texts, pairs) if pairs else (texts,)), return_tensors="pt", padding=True)
+with torch.no_grad():
+    found = model(**batch)
+print(json.dumps({
+    "ids": batch["input_ids"].tolist(),
+    "outputs": [output.tolist() for output in found.to_tuple() if torch.is_tensor(output)],
+    "names": model.config.id2label,
+    "limit": tokenizer.model_max_length,
+    "ours": [name for name in sys.modules if name.startswith("fairseq")],
+}))
+"""
+
+
+def use(folder, kind, texts, pairs=(), home="home"):
+    """What transformers says in a process of its own."""
+    program = [sys.executable, "-c", USE, folder, kind, json.dumps(texts), json.dumps(pairs)]
+    environment = {"PATH": "", "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder.parent / home)}
+    done = subprocess.run(
+        [str(part) for part in program], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture
+def converted(tmp_path):
+    """A function from a kind and positions to the folder of a converted model."""
+
+    def make(kind, positions, head=None):
+        folder = write_model(tmp_path / "published", kind)
+        convert_huggingface(folder, tmp_path / "base/model.pt", positions)
+        if head is not None:
+            path = tmp_path / "base/model.pt"
+            state = torch.load(path, weights_only=False)
+            state["model"] |= {f"classification_heads.{n}": w for n, w in head.items()}
+            torch.save(state, path)
+        return tmp_path / "base"
+
+    return make
+
+
+def as_ours(folder, ids):
+    """Numbers of the tokenizer's as fairseq's."""
+    dictionary = Dictionary.load(str(folder / "dict.txt"))
+    dictionary.add_symbol("<mask>")
+    names = PieceTokenizer(folder / "tokenizer.json").vocabulary()
+    return torch.tensor([[dictionary.index(names[n]) for n in row] for row in ids])
+
+
+@pytest.mark.parametrize("positions", POSITIONS, ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+def test_hidden_states_are_the_same(kind, positions, converted, tmp_path):
+    base = converted(kind, positions)
+    export_roberta(base / "model.pt", tmp_path / "folder", base, positions=4)
+    from fairseq_floater.checkpoints.export.huggingface.remote import modeling_floater_roberta
+
+    exported = modeling_floater_roberta.FloaterRobertaModel.from_pretrained(tmp_path / "folder")
+    pad = exported.config.pad_token_id
+    tokenizer = PieceTokenizer(base / "tokenizer.json")._tokenizer
+    rows = [torch.tensor(tokenizer.encode(line).ids) for line in LINES]
+    ids = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=pad)
+    ours = as_ours(base, ids.tolist())
+    model = load_model(base / "model.pt").model
+    with torch.no_grad():
+        wanted, _ = model(ours, features_only=True)
+        found = exported(ids, ours.ne(1).long())[0]
+    assert (found - wanted)[ours.ne(1)].abs().max() < 1e-5 and ids.size(1) > 8
+
+
+def test_classes_of_pairs_with_their_names(converted, tmp_path):
+    torch.manual_seed(0)
+    sizes = {"dense.weight": (WIDTH, WIDTH), "dense.bias": (WIDTH,)}
+    sizes |= {"out_proj.weight": (3, WIDTH), "out_proj.bias": (3,)}
+    head = {f"sentence_classification_head.{n}": torch.randn(size) for n, size in sizes.items()}
+    base = converted("bert", {}, head)
+    labels = tmp_path / "labels.txt"
+    labels.write_text("no 3\nyes 2\nperhaps 1\nmadeupword0000 0\n")
+    command = ["floater", "export", base / "model.pt", tmp_path / "out", "--to", "huggingface"]
+    succeed(*command, "--data", base, "--labels", labels)
+    found = use(tmp_path / "out", "AutoModelForSequenceClassification", SHORT, SHORT[::-1])
+    assert found["names"] == {"0": "no", "1": "yes", "2": "perhaps"} and found["ours"] == []
+    ids = as_ours(base, found["ids"])
+    assert ids[:, 0].tolist() == [0, 0] and (ids == 2).sum(dim=1).tolist() == [2, 2]
+    with torch.no_grad():
+        features, _ = load_model(base / "model.pt").model(ids, features_only=True)
+    dense, bias, out, out_bias = head.values()
+    x = torch.tanh(nn.functional.linear(features[:, 0], dense, bias))
+    wanted = nn.functional.linear(x, out, out_bias)
+    assert (torch.tensor(found["outputs"][0]) - wanted).abs().max() < 1e-4
+    assert use(tmp_path / "out", "AutoModel", LINES[:1])["outputs"]  # without its head
+
+
+def test_answers(converted, tmp_path):
+    torch.manual_seed(0)
+    head = {"span.weight": torch.randn(2, WIDTH), "span.bias": torch.randn(2)}
+    base = converted("roberta", AS_IT_WAS, head)
+    export_roberta(base / "model.pt", tmp_path / "out", base)
+    found = use(tmp_path / "out", "AutoModelForQuestionAnswering", SHORT[:1], SHORT[1:])
+    ids = as_ours(base, found["ids"])
+    assert (ids == 2).sum().item() == 3 and found["limit"] == 24  # two between, as RoBERTa has
+    with torch.no_grad():
+        features, _ = load_model(base / "model.pt").model(ids, features_only=True)
+    wanted = nn.functional.linear(features, *head.values())
+    assert (torch.tensor(found["outputs"]) - wanted.permute(2, 0, 1)).abs().max() < 1e-4
+
+
+def test_mistakes(converted, tmp_path):
+    parts = {"dense.weight": (WIDTH, WIDTH), "dense.bias": (WIDTH,), "out_proj.weight": (2, WIDTH)}
+    parts["out_proj.bias"] = (2,)
+    heads = {f"{n}.{p}": torch.zeros(size) for n in ("one", "two") for p, size in parts.items()}
+    base = converted("bert", {}, heads)
+    with pytest.raises(UserError, match="has the heads one, two, and a folder of transformers"):
+        export_roberta(base / "model.pt", tmp_path / "out", base)
+    with pytest.raises(UserError, match="no dictionary at"):
+        export_roberta(base / "model.pt", tmp_path / "out", tmp_path)
+    (tmp_path / "dict.txt").write_text("one 1\n")
+    with pytest.raises(UserError, match="has 6 words with the mask, and the model"):
+        export_roberta(base / "model.pt", tmp_path / "out", tmp_path)
+    command = ["floater", "export", base / "model.pt", tmp_path / "out", "--to"]
+    assert "--labels is for --to huggingface" in run(*command, "torch", "--labels", "x").err
+    assert not (tmp_path / "out").exists()
