@@ -67,7 +67,7 @@ stage raw "$(package_file $ENGLISH)" "$(package_file $SPANISH)" -- "$OUT/raw" --
 if [ "$SUBWORD" = subword-nmt ]; then
     moses_words normalise tokenise
     subwords tok
-    describe bible moses false
+    describe bible moses false normalise tokenise
 else
     rm -rf "$OUT/tok"
     subwords raw

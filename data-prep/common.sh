@@ -135,14 +135,17 @@ preprocess() {
         --destdir "$OUT/bin.part" --workers "$WORKERS"
 }
 
-# describe CORPUS TOKENIZER LOWERCASE: write OUT/corpus.json; the tokenizer is moses or null. Reads
+# describe CORPUS TOKENIZER LOWERCASE [STEP...]: write OUT/corpus.json; the tokenizer is moses or
+# null, and its steps are those of moses.py that test sets went through. Reads
 # TRAIN_MAX_WORDS too: 0 is no limit; and SEPARATOR, of sentences in a line, if there is one.
 describe() {
     stage describe -- "$OUT/corpus.json" -- write_description "$@"
 }
 
 write_description() {
-    local tokenizer=$2 limit=$TRAIN_MAX_WORDS separator=""
+    local tokenizer=$2 limit=$TRAIN_MAX_WORDS separator="" steps
+    steps=$(printf '"%s", ' "${@:4}")
+    [ $# -gt 3 ] || steps=""
     [ -z "${SEPARATOR:-}" ] || separator=$'\n'" \"separator\": \"$SEPARATOR\","
     [ "$tokenizer" = null ] || tokenizer="\"$tokenizer\""
     [ "$limit" -gt 0 ] || limit=null
@@ -153,6 +156,7 @@ write_description() {
  "target": "$TARGET",
  "tests": [$(printf '"%s", ' "${TESTS[@]}" | sed 's/, $//')],
  "tokenizer": $tokenizer,
+ "steps": [${steps%, }],
  "lowercase": $3,
  "subword": "${SUBWORD/-/_}",$separator
  "train_max_words": $limit

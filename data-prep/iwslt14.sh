@@ -83,7 +83,7 @@ stage words "$OUT/text" -- "$OUT/raw" "$OUT/tok" -- words
 # 3. Subwords, and fairseq's files of them.
 if [ "$SUBWORD" = subword-nmt ]; then
     subwords tok
-    describe iwslt14 moses true
+    describe iwslt14 moses true tokenise lowercase
 else
     subwords raw
     describe iwslt14 null false

@@ -64,7 +64,7 @@ stage raw "${archives[@]}" -- "$OUT/raw" -- plain_text
 if [ "$SUBWORD" = subword-nmt ]; then
     moses_words lowercase normalise tokenise
     subwords tok
-    describe multi30k moses true
+    describe multi30k moses true lowercase normalise tokenise
 else
     rm -rf "$OUT/tok"
     subwords raw

@@ -176,7 +176,7 @@ stage text "$DOWNLOAD/test-full.tgz" "${ARCHIVES[@]/#/$DOWNLOAD/}" -- "$OUT/uncl
 if [ "$SUBWORD" = subword-nmt ]; then
     stage words "$OUT/uncleaned/raw" -- "$OUT/uncleaned/tok" -- words
     OUT=$OUT/uncleaned subwords tok
-    describe wmt14 moses false
+    describe wmt14 moses false tokenise-aggressive
 else
     rm -rf "$OUT/tok"
     OUT=$OUT/uncleaned subwords raw

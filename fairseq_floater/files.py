@@ -9,13 +9,14 @@ import secrets
 import shutil
 import signal
 import stat
-import tempfile
 import threading
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Iterator, Optional, Set, Tuple
 
-from fairseq_floater.errors import UserError
+from safetensors import SafetensorError
+
+from fairseq_floater.errors import UserError, first_line
 
 #: end of the names of files that are being written; they begin with a dot
 PART = ".part"
@@ -168,7 +169,7 @@ def _sync_folder(folder: Path) -> None:
             os.close(number)
 
 
-#: files that are being written, each with the process that writes it
+#: files and folders that are being written, each with the process that writes it
 _parts: Set[Tuple[int, Path]] = set()
 
 
@@ -187,16 +188,23 @@ def _removed_in_the_end(part: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        part.unlink(missing_ok=True)
+        _remove(part)
         _parts.discard(mine)
         for number in taken:
             signal.signal(number, signal.SIG_DFL)
 
 
+def _remove(part: Path) -> None:
+    if part.is_dir():
+        shutil.rmtree(part, ignore_errors=True)
+    else:
+        part.unlink(missing_ok=True)
+
+
 def _remove_and_end(number: int, frame: Any) -> None:
     for process, part in list(_parts):
         if process == os.getpid():  # not in a fork of the one that writes
-            part.unlink(missing_ok=True)
+            _remove(part)
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
 
@@ -207,21 +215,24 @@ def written_folder(path: Path) -> Iterator[Path]:
 
     Raises:
         UserError: if there is something at ``path`` already.
-        OSError: with the name ``path``, if no folder can be made there.
+        OSError: with the name ``path``, if it cannot be written.
     """
     if os.path.lexists(path):
         raise UserError(f"{path} is there already: choose another folder")
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    beside = above / f".{path.name[:40]}.{secrets.token_hex(8)}{PART}"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name[:200]}.")
+        with _removed_in_the_end(beside):
+            whole = beside / "whole"
+            whole.mkdir(parents=True)
+            yield whole
+            for written in whole.iterdir():  # some libraries make files for their owner alone
+                written.chmod(written.stat().st_mode | (whole.stat().st_mode & 0o444))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            whole.rename(path)
+    except SafetensorError as error:
+        raise OSError(errno.EIO, first_line(error), str(path)) from error
     except OSError as error:
+        if error.filename is not None and not str(error.filename).startswith(str(beside)):
+            raise
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
-    try:
-        whole = Path(beside, "whole")
-        whole.mkdir()  # as others may read it, unlike the one around it
-        yield whole
-        for written in whole.iterdir():  # some libraries make files for their owner alone
-            written.chmod(written.stat().st_mode | (whole.stat().st_mode & 0o444))
-        whole.rename(path)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)

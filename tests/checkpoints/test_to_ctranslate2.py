@@ -33,7 +33,7 @@ OPTIONS = {
     "shaw with values": {"position_encoder": "shaw", "shaw_max_distance": 3, "shaw_values": True},
     "before": {"position_encoder": "rotary", **PRENORM, "layernorm_embedding": True}
     | {"activation_fn": "gelu"},
-    "widths": {**INPUT, "decoder_embed_dim": 24, "decoder_output_dim": 24},
+    "widths": {**INPUT, "decoder_embed_dim": 24},
 }
 
 
@@ -93,7 +93,7 @@ def test_hypotheses_are_the_same(corpus, tmp_path):
             sources, beam_size=4, max_decoding_length=20, length_penalty=0.0
         )
         same = sum(f.hypotheses[0] == w for f, w in zip(found, wanted))
-        assert len(found) == 12 and (same == 12 or quantization)
+        assert len(found) == 12 and same >= (6 if quantization else 12)
 
 
 REFUSED = {
@@ -102,6 +102,7 @@ REFUSED = {
     "alibi": (WITHIN["alibi"], "has alibi as scores within attention, of which CTranslate2 has"),
     "fire": (WITHIN["fire"], "has fire as scores within attention"),
     "rotation": ({"position_injection": "rotation"}, "has floater as rotation"),
+    "first": ({"position_encoder": "rotary", "position_blocks": "input"}, "has positions in the f"),
     "kept": (WITHIN["relative bias, input kept"], "has positions at the input beside those"),
     "heads": ({"position_encoder": "shaw", "shaw_per_head": True}, "has vectors of its own for"),
     "scaled": (WITHIN["sinusoidal, scaled"], "has --attention-log-scale, which CTranslate2"),

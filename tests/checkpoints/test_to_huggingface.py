@@ -1,6 +1,7 @@
 """Models exported to Hugging Face's transformers compute and write what they do in fairseq."""
 
 import json
+import pickle
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -11,9 +12,11 @@ from commands import GENERATION
 from conftest import COMBINATIONS, WITHIN, as_options, make_batch, make_model
 from fairseq.data import Dictionary
 from launching import run, succeed
+from saved import save_floater
 
 from fairseq_floater.checkpoints.export import Lengths
 from fairseq_floater.checkpoints.export.huggingface.model import build_exported, export_huggingface
+from fairseq_floater.checkpoints.export.to_ctranslate2 import export_ctranslate2
 from fairseq_floater.commands.export import needing
 from fairseq_floater.errors import UserError
 
@@ -27,6 +30,7 @@ OPTIONS = {
     "linear": {"dynamics": "linear"},
     "driven": {"dynamics": "driven"},
     "another solver": {"dynamics": "mlp", "dynamics_damping": 0.1, **MIDPOINT},
+    "a step over four": {"dynamics": "mlp", "ode_steps_per_position": "1/4"},
     "halves": {"position_encoder": "rotary", "rotary_layout": "halves", "rotary_share": 0.5},
     "shaw for each head": {"position_encoder": "shaw", "shaw_per_head": True},
     "two cells": {"position_encoder": "rnn", "rnn_layers": 2, "rnn_input": "vector"},
@@ -36,6 +40,7 @@ OPTIONS = {
     | {"attention_log_scale": 5.0},
     "odd width": {"dynamics": "driven", "position_injection": "rotation"}
     | {"position_state_dim": 7},
+    "in the first block": {"position_encoder": "shaw", "position_blocks": "input"},
     "before": {**PRENORM, "layernorm_embedding": True, "activation_fn": "gelu"},
 }
 
@@ -87,6 +92,33 @@ def test_a_step_at_a_time_is_the_whole_target(options):
     assert (torch.cat(found, dim=1) - wanted).abs().max() < 1e-5
 
 
+def test_labels_give_the_loss():
+    exported = build_exported(make_model(share_all_embeddings=True), Lengths(6, 7))
+    given = arguments(make_batch((5, 9), (7, 4)))
+    labels = given.pop("decoder_input_ids")
+    given.pop("decoder_attention_mask")
+    labels = labels.masked_fill(labels == 1, -100)
+    out = exported(**given, labels=labels)
+    inputs = torch.cat([torch.full((2, 1), 2), labels[:, :-1]], dim=1)
+    logits = exported(**given, decoder_input_ids=inputs.masked_fill(inputs == -100, 1)).logits
+    nll = -logits.log_softmax(dim=2).gather(2, labels.clamp(min=0)[..., None])[..., 0]
+    assert float(out.loss) == pytest.approx(float(nll[labels >= 0].mean()), rel=1e-5)
+    out.loss.backward()
+    assert exported.decoder.embed_tokens.weight is exported.decoder.output_projection.weight
+
+
+def test_half_precision_stays_finite():
+    """Of a trajectory that leaves the range of float16."""
+    model = make_model(dynamics="linear")
+    with torch.no_grad():
+        model.decoder.position_encoder.initial.mul_(2e5)
+    exported = build_exported(model, Lengths(6, 7))
+    with torch.no_grad():
+        for weight in exported.parameters():  # as from_pretrained does, which leaves tables alone
+            weight.data = weight.half()
+        assert exported(**arguments(make_batch())).logits.isfinite().all()
+
+
 def test_learned_positions_end():
     exported = build_exported(
         make_model(position_encoder="learned", max_source_positions=8, max_target_positions=8),
@@ -125,14 +157,12 @@ half, _ = load(again, dtype=torch.bfloat16)
 long = torch.randint(4, 10, (1, 300))
 with torch.no_grad():
     far = half(input_ids=long, decoder_input_ids=long).logits
-tied = model.decoder.output_projection.weight is model.decoder.embed_tokens.weight
 table = next(iter(half.decoder.positions.buffers()))
 print(json.dumps({
     "first": first,
     "again": written(*load(again)),
     "finite": bool(far.isfinite().all()),
     "types": [str(far.dtype), str(table.dtype)],
-    "tied": tied,
     "ours": [name for name in sys.modules if name.startswith(("fairseq_floater", "fairseq"))],
 }))
 """
@@ -186,7 +216,7 @@ def test_texts_are_cut_up_as_the_corpus_was(tmp_path):
         dictionary.add_symbol(f"{piece}@@")
     (tmp_path / "words").write_text(json.dumps(dictionary.symbols))
     words, model = str(tmp_path / "words"), str(tmp_path / "merges")
-    moses = {"subword": "subword_nmt", "moses": True, "lowercase": True}
+    moses = {"subword": "subword_nmt", "steps": ["lowercase", "normalise", "tokenise"]}
     tokenizer = FloaterTokenizer(words, words, model, **moses)
     text = "A man's best friend,  the Dog, barks."
     pieces = tokenizer.tokenize(text)
@@ -197,6 +227,11 @@ def test_texts_are_cut_up_as_the_corpus_was(tmp_path):
     assert [row[-1] for row in ids["input_ids"]] == [2, 1]
     assert 2 not in tokenizer("a </s> b")["input_ids"][:-1]
     assert tokenizer.convert_tokens_to_ids("never seen") == 3
+    assert pickle.loads(pickle.dumps(tokenizer)).tokenize(text) == pieces
+    other = FloaterTokenizer(words, words, steps=["tokenise-aggressive"])
+    assert other.tokenize("well-known \u039f\u03a3") == ["well", "@-@", "known", "\u039f\u03a3"]
+    lower = FloaterTokenizer(words, words, steps=["remove-non-printing", "lowercase"])
+    assert lower.tokenize("A\x07B \u039f\u03a3") == ["a", "b", "\u03bf\u03c3"]
 
 
 def mistakes():
@@ -204,31 +239,58 @@ def mistakes():
     return {
         "there": found(folder="there", message="there is there already: choose another folder"),
         "no corpus": found(data="nowhere", message="corpus.json, which says how texts became"),
-        "words": found(words=("one", "two"), message="has 6 words, and the model"),
+        "words": found(line="one 1\ntwo 1", message="has 6 words, and the model"),
         "broken": found(corpus="{", message="corpus.json cannot be read"),
+        "moses": found(tokenizer="moses", message="steps must be those of Moses"),
+        "tokenizer": found(tokenizer="spacy", message="tokenizer must be moses or null, not 'spa"),
+        "dictionary": found(line="one", message="dictionary .* cannot be read"),
+        "merges": found(subword="sentencepiece", model=b"?", message="cannot be cut up by"),
         "subwords": found(subword="sentencepiece", message="no subwords at"),
     }
 
 
-@pytest.mark.parametrize("name", mistakes())
-def test_mistakes_are_one_line(name, trained, described, tmp_path):
-    mistake = mistakes()[name]
+@pytest.mark.parametrize("kind", mistakes())
+def test_mistakes_are_one_line(kind, trained, described, tmp_path):
+    mistake = mistakes()[kind]
     data = tmp_path / "data"
     data.mkdir()
     (data / "bin").symlink_to(described / "bin")
     (tmp_path / "there").mkdir()
-    description = {"source": "de", "target": "en", "subword": getattr(mistake, "subword", None)}
+    description = {"source": "de", "target": "en"}
+    for name in ("subword", "tokenizer"):
+        description[name] = getattr(mistake, name, None)
     (data / "corpus.json").write_text(getattr(mistake, "corpus", json.dumps(description)))
-    if hasattr(mistake, "words"):
+    if hasattr(mistake, "model"):
+        (data / "bpe.model").write_bytes(mistake.model)
+    if hasattr(mistake, "line"):
         (data / "bin").unlink()
         (data / "bin").mkdir()
         for language in ("en", "de"):
-            (data / f"bin/dict.{language}.txt").write_text("one 1\ntwo 1\n")
+            (data / f"bin/dict.{language}.txt").write_text(f"{mistake.line}\n")
     folder = tmp_path / getattr(mistake, "folder", "new")
     with pytest.raises(UserError, match=mistake.message):
         data = tmp_path / getattr(mistake, "data", "data")
         export_huggingface(trained["floater"][0], folder, data)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["data", "there"]
+
+
+REFUSED = {
+    "cross": ({"no_cross_attention": True}, "--no-cross-attention does not read the source"),
+    "noise": ({"quant_noise_pq": 0.1}, "--quant-noise-pq has a layer after its words"),
+    "joint": ({"cross_self_attention": True}, "--cross-self-attention reads source and target"),
+    "none": ({"decoder_layers": 0}, "encoder or decoder has no blocks"),
+    "width": ({"decoder_output_dim": 8}, "--decoder-output-dim is not that of its blocks"),
+}
+
+
+@pytest.mark.parametrize("export", [export_huggingface, export_ctranslate2])
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_engines_have_no_place_for(name, export, described, tmp_path):
+    options, reason = REFUSED[name]
+    checkpoint = save_floater(tmp_path / "model.pt", **options)
+    with pytest.raises(UserError, match=f"cannot be exported, its .*{reason}.*: use it in fairseq"):
+        export(checkpoint, tmp_path / "deep/down/folder", described)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]
 
 
 def test_flags_that_do_not_belong_together(trained, tmp_path):

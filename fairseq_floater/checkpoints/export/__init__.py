@@ -1,13 +1,16 @@
 """Trained models for those who do not have this plugin.
 
 ``stock.py`` makes a checkpoint of fairseq's own ``transformer``, ``program.py`` a program of plain
-torch. In both, position encodings are tables of a fixed number of rows, computed once.
+torch, ``huggingface`` a folder for transformers, ``to_ctranslate2.py`` one for CTranslate2, and
+``to_onnx.py`` graphs for ONNX Runtime. Position encodings are tables, computed once; those for
+transformers go on beyond their last row.
 """
 
 from pathlib import Path
 from typing import NamedTuple, Optional
 
 from fairseq_floater.blocks.stacks import UNLIMITED, PositionedStack
+from fairseq_floater.encoders.flags import flag_name
 from fairseq_floater.encoders.room import require_room
 from fairseq_floater.errors import UserError
 from fairseq_floater.models.config import FloaterTransformerConfig
@@ -54,4 +57,35 @@ def require_whole_positions(checkpoint: Path, config: FloaterTransformerConfig) 
         raise UserError(
             f"{checkpoint} cannot be exported, its --position-times {config.position_times} puts "
             "tokens between the rows that a table has: use it in fairseq, with the plugin"
+        )
+
+
+#: what only fairseq computes
+_REFUSED = {
+    "adaptive_softmax_cutoff": "gives no logits of the whole vocabulary",
+    "encoder_xformers_att_config": "is not torch's own attention",
+    "decoder_xformers_att_config": "is not torch's own attention",
+    "cross_self_attention": "reads source and target together",
+    "no_cross_attention": "does not read the source",
+    "quant_noise_pq": "has a layer after its words",
+}
+
+
+def require_plain_blocks(
+    checkpoint: Path, config: FloaterTransformerConfig, model: FloaterTransformerModel
+) -> None:
+    """Refuse what engines of Transformers have no place for.
+
+    Raises:
+        UserError: naming the option and what it does.
+    """
+    require_whole_positions(checkpoint, config)
+    why = next((f"{flag_name(n)} {why}" for n, why in _REFUSED.items() if getattr(config, n)), None)
+    if model.decoder.project_in_dim is not None or model.decoder.project_out_dim is not None:
+        why = "--decoder-input-dim or --decoder-output-dim is not that of its blocks"
+    if not (len(model.encoder.layers) and len(model.decoder.layers)):
+        why = "encoder or decoder has no blocks"
+    if why is not None:
+        raise UserError(
+            f"{checkpoint} cannot be exported, its {why}: use it in fairseq, with the plugin"
         )

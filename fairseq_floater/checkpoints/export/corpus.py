@@ -2,12 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Any, Dict, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional
 
 from fairseq.data import Dictionary
 
 from fairseq_floater.errors import UserError, first_line
 from fairseq_floater.models.floater_transformer import FloaterTransformerModel
+
+#: what ``data-prep/moses.py`` can do to texts
+STEPS = ("lowercase", "normalise", "remove-non-printing", "tokenise", "tokenise-aggressive")
 
 
 class Corpus(NamedTuple):
@@ -18,8 +21,7 @@ class Corpus(NamedTuple):
         languages: codes of both.
         subword: ``sentencepiece``, ``subword_nmt`` or None.
         subword_model: file of the library of that name, if there is one.
-        moses: whether texts were cut into words as Moses does.
-        lowercase: whether they were lower-cased.
+        steps: of Moses's that texts went through, by the names of ``data-prep/moses.py``.
     """
 
     source: Dictionary
@@ -27,8 +29,7 @@ class Corpus(NamedTuple):
     languages: Dict[str, str]
     subword: Optional[str]
     subword_model: Optional[Path]
-    moses: bool
-    lowercase: bool
+    steps: List[str]
 
     @classmethod
     def read(cls, data: Path, model: FloaterTransformerModel) -> "Corpus":
@@ -46,7 +47,7 @@ class Corpus(NamedTuple):
                 raise UserError(
                     f"no dictionary at {path}: give with --data the corpus of the training"
                 )
-            dictionaries[side] = Dictionary.load(str(path))
+            dictionaries[side] = read_dictionary(path)
             if len(dictionaries[side]) != words:
                 raise UserError(
                     f"{path} has {len(dictionaries[side]):,} words, and the model {words:,}: give "
@@ -61,15 +62,22 @@ class Corpus(NamedTuple):
                 )
             if not subword_model.is_file():
                 raise UserError(f"no subwords at {subword_model}: give the corpus of the training")
-        moses, lowercase = said.get("tokenizer") == "moses", bool(said.get("lowercase"))
         return cls(
             **dictionaries,
             languages=languages,
             subword=subword,
             subword_model=subword_model,
-            moses=moses,
-            lowercase=lowercase,
+            steps=said["steps"],
         )
+
+
+def read_dictionary(path: Path) -> Dictionary:
+    """A dictionary of fairseq's; raises ``UserError`` where fairseq does not read it."""
+    try:
+        return Dictionary.load(str(path))
+    except Exception as error:  # fairseq's reasons are of every kind
+        reason = first_line(error)
+        raise UserError(f"dictionary {path} cannot be read ({reason}): copy it again") from None
 
 
 def read_description(data: Path) -> Dict[str, Any]:
@@ -81,9 +89,15 @@ def read_description(data: Path) -> Dict[str, Any]:
             "data-prep has made, or write one"
         )
     try:
-        found = dict(json.loads(path.read_text("utf-8")))
+        found = {"tokenizer": None, "steps": [], **json.loads(path.read_text("utf-8"))}
         if not (isinstance(found["source"], str) and isinstance(found["target"], str)):
             raise TypeError("source and target must be codes of languages")
+        if found["tokenizer"] not in ("moses", None):
+            raise TypeError(f"tokenizer must be moses or null, not {found['tokenizer']!r}")
+        if bool(found["steps"]) != (found["tokenizer"] == "moses"):
+            raise TypeError("steps must be those of Moses's that the texts went through")
+        if unknown := set(found["steps"]) - set(STEPS):
+            raise TypeError(f"steps has {min(unknown)}, and there are {', '.join(STEPS)}")
         return found
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OSError) as error:
         raise UserError(f"{path} cannot be read ({first_line(error)}): prepare it anew") from None

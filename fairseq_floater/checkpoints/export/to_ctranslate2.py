@@ -24,7 +24,7 @@ from fairseq.data import Dictionary
 from torch import Tensor
 
 from fairseq_floater.blocks.positioned import PositionedStack
-from fairseq_floater.checkpoints.export import Lengths, require_whole_positions
+from fairseq_floater.checkpoints.export import Lengths, require_plain_blocks
 from fairseq_floater.checkpoints.export.corpus import Corpus
 from fairseq_floater.checkpoints.loading import LoadedTranslation, load_translation_model
 from fairseq_floater.encoders.relative_bias import RelativeBiasEncoder
@@ -33,9 +33,6 @@ from fairseq_floater.encoders.shaw import ShawEncoder
 from fairseq_floater.errors import UserError, naming
 from fairseq_floater.files import written_folder
 from fairseq_floater.models.config import FloaterTransformerConfig
-
-#: 32-bit numbers unless one of these is asked for
-QUANTIZATIONS = ("int8", "int8_float32", "int8_float16", "int16", "float16", "bfloat16")
 
 _ACTIVATIONS = {
     "relu": Activation.RELU,
@@ -64,7 +61,7 @@ def export_ctranslate2(
         output: folder to write.
         data: see ``corpus.Corpus``; its dictionaries go with the model.
         positions: rows of a table at the input and so the longest input, see ``Lengths.of``.
-        quantization: one of ``QUANTIZATIONS``; None for 32 bits.
+        quantization: one of CTranslate2's, such as int8; None for 32 bits.
 
     Raises:
         UserError: if CTranslate2 has no place for the model's positions or another part of it, the
@@ -72,7 +69,7 @@ def export_ctranslate2(
     """
     with written_folder(output) as folder:
         loaded = load_translation_model(checkpoint)
-        require_whole_positions(checkpoint, loaded.config)
+        require_plain_blocks(checkpoint, loaded.config, loaded.model)
         reason = why_not(loaded.config)
         if reason is not None:
             raise UserError(f"{checkpoint} {reason}: use --to huggingface")
@@ -97,9 +94,10 @@ def why_not(config: FloaterTransformerConfig) -> Optional[str]:
         return "has positions at the input beside those within attention, CTranslate2 has one"
     if config.position_encoder == "shaw" and config.shaw_per_head:
         return "has vectors of its own for each head (--shaw-per-head), CTranslate2 shares them"
-    for option in ("attention_log_scale", "adaptive_softmax_cutoff", "cross_self_attention"):
-        if getattr(config, option):
-            return f"has --{option.replace('_', '-')}, which CTranslate2 has not"
+    if within and config.position_blocks == "input":
+        return "has positions in the first block alone, which CTranslate2 has in all"
+    if config.attention_log_scale is not None:
+        return "has --attention-log-scale, which CTranslate2 has not"
     if config.activation_fn not in _ACTIVATIONS:
         return f"has --activation-fn {config.activation_fn}, which CTranslate2 has not"
     return None
@@ -120,10 +118,7 @@ class FloaterConverter(Converter):
     def _load(self) -> Any:
         model = self.loaded.model
         encoder = transformer_spec.TransformerEncoderSpec(**self._form(model.encoder))
-        decoder = transformer_spec.TransformerDecoderSpec(
-            **self._form(model.decoder),
-            project_in_out=model.decoder.project_in_dim is not None,
-        )
+        decoder = transformer_spec.TransformerDecoderSpec(**self._form(model.decoder))
         stacks: Any = ((encoder, model.encoder), (decoder, model.decoder))
         for (spec, stack), length in zip(stacks, self.lengths):
             embeddings = spec.embeddings
@@ -139,12 +134,6 @@ class FloaterConverter(Converter):
             for layer_spec, layer in zip(spec.layer, stack.layers):
                 self._set_layer(layer_spec, layer, stack)
         stock.set_linear(decoder.projection, model.decoder.output_projection)
-        for spec_name, name in (
-            ("project_in", "project_in_dim"),
-            ("project_out", "project_out_dim"),
-        ):
-            if getattr(model.decoder, name) is not None:
-                stock.set_linear(getattr(decoder, spec_name), getattr(model.decoder, name))
         whole = transformer_spec.TransformerSpec(encoder, decoder)
         whole.register_source_vocabulary(_vocabulary(self.corpus.source))
         whole.register_target_vocabulary(_vocabulary(self.corpus.target))

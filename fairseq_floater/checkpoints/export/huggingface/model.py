@@ -18,7 +18,7 @@ from typing import Any, Dict, Optional
 
 from transformers import GenerationConfig
 
-from fairseq_floater.checkpoints.export import Lengths, require_whole_positions
+from fairseq_floater.checkpoints.export import Lengths, require_plain_blocks
 from fairseq_floater.checkpoints.export.corpus import Corpus
 from fairseq_floater.checkpoints.export.huggingface.remote.modeling_floater import (
     FloaterConfig,
@@ -33,18 +33,9 @@ from fairseq_floater.checkpoints.export.huggingface.stack import (
     side_of,
 )
 from fairseq_floater.checkpoints.loading import load_translation_model
-from fairseq_floater.encoders.flags import flag_name
-from fairseq_floater.errors import UserError, naming
+from fairseq_floater.errors import UserError, first_line, naming
 from fairseq_floater.files import written_folder
-from fairseq_floater.models.config import FloaterTransformerConfig
 from fairseq_floater.models.floater_transformer import FloaterTransformerModel
-
-_REFUSED = {
-    "adaptive_softmax_cutoff": "gives no logits of the whole vocabulary",
-    "encoder_xformers_att_config": "is not torch's own attention",
-    "decoder_xformers_att_config": "is not torch's own attention",
-    "cross_self_attention": "reads source and target together",
-}
 
 
 def export_huggingface(
@@ -75,27 +66,9 @@ def export_huggingface(
 def load_exportable(checkpoint: Path) -> FloaterTransformerModel:
     """The model of a checkpoint, if it can be exported; raises as ``export_huggingface``."""
     _, config, model = load_translation_model(checkpoint)
-    require_whole_positions(checkpoint, config)
-    _require_exportable(checkpoint, config, model)
-    return model
-
-
-def _require_exportable(
-    checkpoint: Path, config: FloaterTransformerConfig, model: FloaterTransformerModel
-) -> None:
-    for option, why in _REFUSED.items():
-        if getattr(config, option):
-            raise UserError(
-                f"{checkpoint} cannot be exported, its {flag_name(option)} {why}: use it in "
-                "fairseq, with the plugin"
-            )
-    decoder = model.decoder
-    if decoder.project_in_dim is not None or decoder.project_out_dim is not None:
-        raise UserError(
-            f"{checkpoint} cannot be exported, its --decoder-input-dim or --decoder-output-dim is "
-            "not that of its blocks: use it in fairseq, with the plugin"
-        )
+    require_plain_blocks(checkpoint, config, model)
     require_known_activation(checkpoint, config.activation_fn)
+    return model
 
 
 def build_exported(model: FloaterTransformerModel, lengths: Lengths) -> Any:
@@ -144,7 +117,7 @@ def _generation() -> Any:
         early_stopping=True,
         length_penalty=1.0,
         min_new_tokens=1,
-        max_new_tokens=200,
+        max_new_tokens=201,  # 200 and the end
         bos_token_id=0,
         pad_token_id=1,
         eos_token_id=2,
@@ -163,11 +136,18 @@ def _tokenizer(corpus: Corpus, folder: Path) -> Any:
         files[f"{side}_words"].write_text(words, "utf-8")
     if corpus.subword_model is not None:
         files["subword_model"] = corpus.subword_model
-    return FloaterTokenizer(
+    tokenizer = FloaterTokenizer(
         **{name: str(path) for name, path in files.items()},
         subword=corpus.subword,
         source_lang=corpus.languages["source"],
         target_lang=corpus.languages["target"],
-        moses=corpus.moses,
-        lowercase=corpus.lowercase,
+        steps=corpus.steps,
     )
+    try:
+        tokenizer.tokenize("a")
+    except (Exception, SystemExit) as error:  # the libraries of subwords know no other reasons
+        raise UserError(
+            f"texts cannot be cut up by {corpus.subword_model} ({first_line(error)}): give with "
+            "--data the corpus of the training"
+        ) from None
+    return tokenizer

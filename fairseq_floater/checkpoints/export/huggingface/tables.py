@@ -22,6 +22,9 @@ from fairseq_floater.ode.dynamics import MLPDynamics
 from fairseq_floater.ode.linear import LinearDynamics
 from fairseq_floater.ode.runge_kutta import TABLEAUS
 
+#: steps between two positions in the place of a solver that chooses its own
+FINE = 8
+
 
 class Exported(NamedTuple):
     """Of one encoder: ``settings`` for a configuration, and ``tensors`` by their names there.
@@ -118,7 +121,9 @@ def _floater(encoder: FloaterEncoder, length: int) -> _Parts:
         assert isinstance(dynamics, MLPDynamics)
         kind, tableau = "mlp", TABLEAUS.get(encoder.solver, TABLEAUS["rk4"])
         settings |= {"a": tableau.a, "b": tableau.b, "c": tableau.c}
-        settings |= {"steps": max(1, int(encoder.steps_per_position))}
+        steps = encoder.steps_per_position
+        native = encoder.solver in TABLEAUS
+        settings |= {"steps": steps.numerator if native else FINE, "stride": steps.denominator}
         settings |= {"activation": dynamics.activation, "damping": dynamics.damping}
         tensors |= _of(dynamics.fc1, "1") | _of(dynamics.fc2, "2")
     return kind, encoder.states(length), settings, tensors

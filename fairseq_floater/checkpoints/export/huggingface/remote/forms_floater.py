@@ -12,6 +12,17 @@ from .positions_floater import Fire, Table
 Acting = Dict[str, Any]
 
 
+#: the largest feature of a vector in float16, which ends at 65,504: trajectories can grow
+HALF_LIMIT = 2048.0
+
+
+def in_dtype(vectors: Tensor, dtype: torch.dtype) -> Tensor:
+    """``vectors`` in ``dtype``; in float16 within ``HALF_LIMIT``, so that sums stay finite."""
+    if dtype == torch.float16:
+        vectors = vectors.clamp(-HALF_LIMIT, HALF_LIMIT)
+    return vectors.to(dtype)
+
+
 class Tokens(NamedTuple):
     """Where the tokens of a pass stand.
 

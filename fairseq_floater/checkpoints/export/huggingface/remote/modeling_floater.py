@@ -67,6 +67,7 @@ class FloaterForConditionalGeneration(PreTrainedModel, GenerationMixin):
     base_model_prefix = ""
     main_input_name = "input_ids"
     _keep_in_fp32_modules_strict = ["positions"]  # far positions need it
+    accepts_loss_kwargs = False  # the loss is a mean over the batch
 
     def __init__(self, config: FloaterConfig):
         super().__init__(config)

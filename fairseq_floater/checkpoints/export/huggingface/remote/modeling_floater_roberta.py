@@ -54,6 +54,7 @@ class _Pretrained(PreTrainedModel):
     config_class = FloaterRobertaConfig
     base_model_prefix = "roberta"
     _keep_in_fp32_modules_strict = ["positions"]  # far positions need it
+    accepts_loss_kwargs = False  # the loss is a mean over the batch
 
 
 class FloaterRobertaModel(_Pretrained):

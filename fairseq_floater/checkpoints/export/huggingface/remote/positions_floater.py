@@ -173,15 +173,30 @@ class Stepwise(Trajectory):
     bias2: Tensor
 
     def more(self, known: Tensor, rows: int) -> Tensor:
-        steps, delta = self.settings["steps"], self.settings["delta"]
-        states = [known[:, -1]]
-        for number in range(known.size(1) - 1, rows - 1):
-            state = states[-1]
-            for step in range(steps):
-                time = (number + step / steps) * delta
-                state = state + delta / steps * self.slope(time, state, delta / steps)
-            states.append(state)
-        return torch.stack(states[1:], dim=1)
+        delta, stride = self.settings["delta"], self.settings["stride"]
+        first = (known.size(1) - 1) // stride * stride  # the last node of the grid
+        nodes, states = [first], [known[:, first]]
+        while nodes[-1] < rows - 1:
+            states.append(self.step(nodes[-1] * delta, states[-1], stride * delta))
+            nodes.append(nodes[-1] + stride)
+        if stride == 1:
+            return torch.stack(states[1:], dim=1)
+        slopes = [self.h(node * delta, state) for node, state in zip(nodes, states)]
+        found = []
+        for position in range(known.size(1), rows):
+            node, place = divmod(position - first, stride)
+            ends = [states[node], slopes[node]]
+            ends += [states[node + 1], slopes[node + 1]] if place else ends
+            found.append(between(place / stride, stride * delta, *ends))
+        return torch.stack(found, dim=1)
+
+    def step(self, time: float, state: Tensor, size: float) -> Tensor:
+        """The state ``size`` later."""
+        parts = self.settings["steps"]
+        for part in range(parts):
+            at = time + part * size / parts
+            state = state + size / parts * self.slope(at, state, size / parts)
+        return state
 
     def slope(self, time: float, state: Tensor, step: float) -> Tensor:
         """The mean slope of a step."""
@@ -202,6 +217,13 @@ class Stepwise(Trajectory):
         hidden = ACTIVATIONS[self.settings["activation"]](hidden)
         slope = F.linear(torch.cat([hidden, times], dim=1), self.weight2, self.bias2)
         return slope - self.settings["damping"] * state
+
+
+def between(share: float, size: float, p: Tensor, dp: Tensor, q: Tensor, dq: Tensor) -> Tensor:
+    """A cubic from p to q, of slopes dp and dq, ``share`` of ``size`` after p (Hermite)."""
+    left, right = (1 - share) ** 2, share**2
+    of_p = left * ((1 + 2 * share) * p + share * size * dp)
+    return of_p + right * ((3 - 2 * share) * q + (share - 1) * size * dq)
 
 
 class Rotating(Trajectory):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers.activations import ACT2FN
 from transformers.cache_utils import EncoderDecoderCache
 
-from .forms_floater import Acting, Tokens, of_blocks
+from .forms_floater import Acting, Tokens, in_dtype, of_blocks
 from .positions_floater import Table, build_table
 
 
@@ -60,6 +60,8 @@ class Attention(nn.Module):
             seen = (~hidden).sum(dim=3, keepdim=True).clamp(min=1)
             q = q * (seen.log() / math.log(self.log_scale)).to(q.dtype)
         q = q * q.size(3) ** -0.5
+        if q.dtype == torch.float16:  # whose range products can leave
+            q, k = q.float(), k.float()
         logits = (q @ k.transpose(2, 3)).float()
         if "scores" in acting:
             logits = logits + acting["scores"]
@@ -79,7 +81,7 @@ class Attention(nn.Module):
     def projected(self, projection: nn.Linear, x: Tensor, bias: Optional[Tensor]) -> Tensor:
         """(batch, heads, length, head dim)"""
         y = projection(x)
-        y = y if bias is None else y + bias.to(y.dtype)
+        y = y if bias is None else y + in_dtype(bias, y.dtype)
         return y.unflatten(2, (self.heads, -1)).transpose(1, 2)
 
     def of_heads(self, table: Tensor, like: Tensor) -> Tensor:
@@ -206,7 +208,7 @@ class Stack(nn.Module):
     def embedded(self, ids: Tensor, vectors: Optional[Tensor]) -> Tensor:
         """(batch, length, dim), with the position vectors of the first block's input."""
         x = self.embed_tokens(ids) * self.side["scale"]
-        x = x if vectors is None else x + vectors.to(x.dtype)
+        x = x if vectors is None else x + in_dtype(vectors, x.dtype)
         return x if self.layernorm_embedding is None else self.layernorm_embedding(x)
 
     def through(self, x: Tensor, acting: List[Dict[str, Any]], **given: Any) -> "Passed":
@@ -215,7 +217,7 @@ class Stack(nn.Module):
         for number, (block, positions) in enumerate(zip(self.layers, acting)):
             states.append(x)
             if number and "input" in positions:
-                x = x + positions["input"].to(x.dtype)
+                x = x + in_dtype(positions["input"], x.dtype)
             own = {n: v[number] if isinstance(v, list) else v for n, v in given.items()}
             x, of_self, of_source = block(x, acting=positions, **own)
             weights.append(of_self)

@@ -1,8 +1,11 @@
 """The texts of a translation model that was trained with fairseq, as its numbers and back."""
 
+import functools
+import importlib
 import json
+import unicodedata
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from transformers import PreTrainedTokenizer
 
@@ -24,8 +27,8 @@ class FloaterTokenizer(PreTrainedTokenizer):
         subword_model: file of sentencepiece's, or of subword-nmt's merges.
         subword: ``sentencepiece``, ``subword_nmt`` or None.
         source_lang, target_lang: codes, for Moses's rules.
-        moses: whether texts are cut into words as Moses does.
-        lowercase: whether texts are lower-cased first.
+        steps: what is done to a text before, in this order: ``lowercase``, and as Moses does,
+            ``normalise``, ``remove-non-printing``, ``tokenise`` and ``tokenise-aggressive``.
     """
 
     vocab_files_names = {
@@ -43,8 +46,7 @@ class FloaterTokenizer(PreTrainedTokenizer):
         subword: Optional[str] = None,
         source_lang: str = "en",
         target_lang: str = "en",
-        moses: bool = False,
-        lowercase: bool = False,
+        steps: Sequence[str] = (),
         **kwargs: Any,
     ):
         self.words = {"source": read_words(source_words), "target": read_words(target_words)}
@@ -53,12 +55,9 @@ class FloaterTokenizer(PreTrainedTokenizer):
         self.files = {"source_words": source_words, "target_words": target_words}
         if subword_model is not None:
             self.files["subword_model"] = subword_model
-        self.subword, self.moses, self.lowercase = subword, moses, lowercase
-        self.side = "source"
-        self._steps: Dict[Tuple[str, str], Any] = {}
-        if subword is not None:
-            self._cut = subword_cutter(subword, str(subword_model))
-        kwargs |= {"subword": subword, "moses": moses, "lowercase": lowercase}
+        self.subword, self.steps, self.side = subword, list(steps), "source"
+        self._made: Dict[Tuple[str, str], Callable[[str], Any]] = {}
+        kwargs |= {"subword": subword, "steps": self.steps}
         kwargs.setdefault("split_special_tokens", True)  # a text that says </s> does not end there
         kwargs |= {"source_lang": source_lang, "target_lang": target_lang}
         bos, pad, eos, unk = SPECIAL
@@ -80,14 +79,12 @@ class FloaterTokenizer(PreTrainedTokenizer):
         self.side = "target"
 
     def _tokenize(self, text: str, **kwargs: Any) -> List[str]:
-        if self.lowercase:
-            text = text.lower()
-        if self.moses:
-            text = self._moses("words")(text)
+        for name in self.steps:
+            text = self._step(name, self.languages[self.side])(text)
         text = " ".join(text.split())
         if self.subword is None or not text:
             return text.split()
-        return self._cut(text)
+        return list(self._step(self.subword, self.files["subword_model"])(text))
 
     def _convert_token_to_id(self, token: str) -> int:
         return self.numbers[self.side].get(token, SPECIAL.index("<unk>"))
@@ -102,7 +99,9 @@ class FloaterTokenizer(PreTrainedTokenizer):
             return text.replace(" ", "").replace("\u2581", " ").strip()
         if self.subword == "subword_nmt":
             text = (text + " ").replace(f"{GOES_ON} ", "").strip()
-        return self._moses("text")(text) if self.moses else text
+        if any(name.startswith("tokenise") for name in self.steps):
+            text = self._step("detokenise", self.languages["target"])(text)
+        return text
 
     def build_inputs_with_special_tokens(
         self, token_ids_0: List[int], token_ids_1: Optional[List[int]] = None
@@ -132,15 +131,14 @@ class FloaterTokenizer(PreTrainedTokenizer):
             written.append(str(to))
         return tuple(written)
 
-    def _moses(self, into: str) -> Any:
-        """The step into ``words`` of the side's language, or back to a ``text`` of the target's."""
-        language = self.languages["target" if into == "text" else self.side]
-        if (into, language) not in self._steps:
-            self._steps[into, language] = moses_step(into, language)
-        return self._steps[into, language]
+    def _step(self, name: str, of: str) -> Callable[[str], Any]:
+        """What is done to a text, in a language or by a file of subwords; made once."""
+        if (name, of) not in self._made:
+            self._made[name, of] = MAKERS[name](of)
+        return self._made[name, of]
 
     def __getstate__(self) -> Dict[str, Any]:
-        return {**self.__dict__, "_steps": {}}
+        return {**self.__dict__, "_made": {}}  # made anew in another process
 
 
 def read_words(path: str) -> List[str]:
@@ -152,29 +150,64 @@ def numbered(words: List[str]) -> Dict[str, int]:
     return {word: number for number, word in reversed(list(enumerate(words)))}
 
 
-def subword_cutter(subword: str, path: str) -> Any:
-    """A function from text to pieces, of the library that made the model."""
-    if subword == "sentencepiece":
-        import sentencepiece
+def library(name: str) -> Any:
+    """A library that only some corpora need: loading a model does not ask for it."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        package = name.partition(".")[0].replace("_", "-")
+        raise ImportError(f"the texts of this model need {name}: pip install {package}") from error
 
-        model = sentencepiece.SentencePieceProcessor(model_file=path)
-        return lambda text: model.encode(text, out_type=str)
-    from subword_nmt.apply_bpe import BPE
 
+def sentencepiece(path: str) -> Callable[[str], List[str]]:
+    """From a text to pieces."""
+    model = library("sentencepiece").SentencePieceProcessor(model_file=path)
+    return lambda text: list(model.encode(text, out_type=str))
+
+
+def subword_nmt(path: str) -> Callable[[str], List[str]]:
+    """From words to pieces."""
     with open(path, encoding="utf-8") as file:
-        merges = BPE(file, separator=GOES_ON)
-    return lambda text: merges.segment_tokens(text.split())
+        merges = library("subword_nmt.apply_bpe").BPE(file, separator=GOES_ON)
+    return lambda text: list(merges.segment_tokens(text.split()))
 
 
-def moses_step(into: str, language: str) -> Any:
-    import sacremoses
+def normalise(language: str) -> Callable[[str], str]:
+    normaliser = library("sacremoses").MosesPunctNormalizer(language, perl_parity=True)
+    return lambda text: str(normaliser.normalize(text))
 
-    if into == "text":
-        back = sacremoses.MosesDetokenizer(language)
-        return lambda text: back.detokenize(text.split())
-    normaliser = sacremoses.MosesPunctNormalizer(language, perl_parity=True)
-    words = sacremoses.MosesTokenizer(language)
-    return lambda text: words.tokenize(normaliser.normalize(text), return_str=True)
 
+def tokenise(language: str, aggressive: bool = False) -> Callable[[str], str]:
+    words = library("sacremoses").MosesTokenizer(language)
+    return lambda text: str(
+        words.tokenize(text, aggressive_dash_splits=aggressive, return_str=True)
+    )
+
+
+def detokenise(language: str) -> Callable[[str], str]:
+    text_of = library("sacremoses").MosesDetokenizer(language)
+    return lambda text: str(text_of.detokenize(text.split()))
+
+
+def lowercase(text: str) -> str:
+    """Each character by itself, as Perl, which knows no final sigma."""
+    return text.replace("\u03a3", "\u03c3").lower()
+
+
+def printable(text: str) -> str:
+    return "".join(" " if unicodedata.category(c)[0] == "C" else c for c in text)
+
+
+#: what makes each step, of a language or of a file of subwords
+MAKERS: Dict[str, Callable[[str], Callable[[str], Any]]] = {
+    "lowercase": lambda language: lowercase,
+    "normalise": normalise,
+    "remove-non-printing": lambda language: printable,
+    "tokenise": tokenise,
+    "tokenise-aggressive": functools.partial(tokenise, aggressive=True),
+    "detokenise": detokenise,
+    "sentencepiece": sentencepiece,
+    "subword_nmt": subword_nmt,
+}
 
 FloaterTokenizer.register_for_auto_class("AutoTokenizer")
