@@ -7,9 +7,13 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import write_text
 from fairseq_floater.results.generation import read_lines
+from fairseq_floater.results.over_seeds import FEWEST, compared, is_marked
 from fairseq_floater.results.record import Record, read_records, references_path
 from fairseq_floater.results.scores import digest
 from fairseq_floater.results.significance import p_values
+
+#: beside the name of a row of few seeds
+MARK = "\\*"
 
 Rows = Dict[str, List[Record]]  #: a row's records, one a seed
 Find = Callable[[Record], Any]  #: a figure of a record; ``KeyError`` where it has none
@@ -36,11 +40,12 @@ def report(folder: Path, out: Path, baseline: Optional[str] = None, title: str =
     for pair, rows in pairs.items():
         parts.append(f"## {pair}\n\n{_scores(rows)}")
         if baseline in rows and len(rows) > 1:
+            parts += [_over_seeds(rows, baseline, test) for test in _tests(rows)]
             parts.append(_significance(folder, pair, rows, baseline))
         parts += [_lengths(rows, test) for test in _tests(rows) if _has_bins(rows, test)]
         parts.append(_cost(rows))
-    parts.append(_notes(records, compared="p bootstrap" in "".join(parts)))
-    write_text(out.with_name(out.name + ".md"), "\n\n".join(parts) + "\n")
+    parts.append(_notes(records, within="p bootstrap" in "".join(parts)))
+    write_text(out.with_name(out.name + ".md"), "\n\n".join(filter(None, parts)) + "\n")
     picture.draw(pairs, out.with_name(out.name + ".png"))
 
 
@@ -105,7 +110,9 @@ def _summary(pairs: Dict[str, Rows]) -> str:
     for row in dict.fromkeys(row for rows in pairs.values() for row in rows):
         found = [_values(pairs[pair].get(row, []), _score(test, "bleu")) for pair, test in columns]
         average = f"{mean(map(mean, found)):.2f}" if all(found) else ""
-        body.append([row, *(spread(values) if values else "" for values in found), average])
+        few = any(rows[row] and is_marked(rows[row]) for rows in pairs.values() if row in rows)
+        cells = [spread(values) if values else "" for values in found]
+        body.append([f"{row} {MARK}" if few else row, *cells, average])
     return markdown(["BLEU", *(f"{pair} {test}" for pair, test in columns), "average"], body)
 
 
@@ -128,6 +135,15 @@ def _scores(rows: Rows) -> str:
         for row, records in rows.items()
     ]
     return markdown(header, body)
+
+
+def _over_seeds(rows: Rows, baseline: str, test: str) -> str:
+    """Differences from the baseline over seeds; nothing where no row has enough of them."""
+    names, body = compared(rows, baseline, test)
+    if not body:
+        return ""
+    shown = [name.replace("<=", "≤") for name in names]
+    return markdown([f"{test}, over seeds: BLEU less {baseline}'s", *shown, "seeds"], body)
 
 
 def _significance(folder: Path, pair: str, rows: Rows, baseline: str) -> str:
@@ -218,11 +234,21 @@ def _cost(rows: Rows) -> str:
     return markdown(["cost", *columns], body)
 
 
-def _notes(records: Sequence[Record], compared: bool) -> str:
+def _notes(records: Sequence[Record], within: bool) -> str:
     lines = [f"{kind}: `{value}`" for r in records for kind, value in r.signatures.items()]
     lines += [f"speed and memory on: {r.machine}" for r in records if r.machine]
     lines.append("words/s compare only where nothing else ran beside the trainings")
-    if compared:
+    rows: Dict[Tuple[str, str], List[Record]] = {}
+    for record in records:
+        rows.setdefault((record.pair, record.row), []).append(record)
+    if any(map(is_marked, rows.values())):
+        lines.append(f"{MARK} fewer than {FEWEST} seeds: such a row decides nothing")
+    if any(not is_marked(found) for found in rows.values()):
+        lines.append(
+            "p over seeds: two-sided t-test of differences paired by seed, with Holm's correction "
+            "over all cells of the table"
+        )
+    if within:
         lines.append(
             "p bootstrap, as sacreBLEU computes it, is one-sided: "
             "about half of randomisation's two-sided p"

@@ -112,6 +112,7 @@ def test_multi30k(multi30k):
         "target": "de",
         "tests": ["test2016", "test2017"],
         "tokenizer": "moses",
+        "steps": ["lowercase", "normalise", "tokenise"],
         "lowercase": True,
         "subword": "subword_nmt",
         "train_max_words": None,

@@ -41,6 +41,7 @@ def test_a_whole_preparation(corpus):
         "target": "en",
         "tests": ["test"],
         "tokenizer": "moses",
+        "steps": ["tokenise", "lowercase"],
         "lowercase": True,
         "subword": "subword_nmt",
         "train_max_words": None,

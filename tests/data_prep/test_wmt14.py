@@ -45,6 +45,7 @@ def test_a_whole_preparation(corpus, name):
         "target": target,
         "tests": ["test"],
         "tokenizer": "moses",
+        "steps": ["tokenise-aggressive"],
         "lowercase": False,
         "subword": "subword_nmt",
         "train_max_words": None,
@@ -74,7 +75,11 @@ def test_short_pairs_in_pieces(corpus):
     assert longer and min(len(line.split()) for line in longer) > 8
     assert len(corpus.read("raw/test.en")) == 30 and not (corpus.out / "tok").exists()
     description = json.loads((corpus.out / "corpus.json").read_bytes())
-    assert description["tokenizer"] is None and description["train_max_words"] == 8
+    assert (
+        description["steps"] == []
+        and description["tokenizer"] is None
+        and description["train_max_words"] == 8
+    )
     assert description["tests"] == ["test", "long"]
 
 

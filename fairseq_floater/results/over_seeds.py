@@ -1,0 +1,99 @@
+"""Rows against a baseline over seeds: what other trainings would say, not other sentences."""
+
+from statistics import mean, stdev
+from typing import Dict, List, Optional, Sequence, Tuple
+
+from scipy.stats import ttest_1samp
+
+from fairseq_floater.results.record import Record
+
+#: a row of fewer seeds is marked, and decides nothing
+FEWEST = 3
+
+#: BLEU by seed, by column: all sentences, or those of a bin
+Columns = Dict[str, Dict[int, float]]
+
+ALL = "all"
+
+
+def is_marked(records: Sequence[Record]) -> bool:
+    """Whether a row has too few seeds."""
+    return len({record.seed for record in records}) < FEWEST
+
+
+def differences(
+    rows: Dict[str, List[Record]], baseline: str, test: str
+) -> Dict[str, Dict[str, List[float]]]:
+    """BLEU of a row less that of the baseline of the same seed, by row and column."""
+    base = _columns(rows[baseline], test)
+    found: Dict[str, Dict[str, List[float]]] = {}
+    for row, records in rows.items():
+        if row == baseline:
+            continue
+        for column, scores in _columns(records, test).items():
+            shared = sorted(set(scores) & set(base.get(column, ())))
+            pairs = [scores[seed] - base[column][seed] for seed in shared]
+            found.setdefault(row, {})[column] = pairs
+    return found
+
+
+def _columns(records: Sequence[Record], test: str) -> Columns:
+    columns: Columns = {}
+    for record in records:
+        if test in record.tests:
+            columns.setdefault(ALL, {})[record.seed] = record.tests[test]["bleu"]
+        for words, scored in record.bins(test).items():
+            columns.setdefault(words, {})[record.seed] = scored["bleu"]
+    return columns
+
+
+def p_of(paired: Sequence[float]) -> Optional[float]:
+    """Two-sided, of Student's t-test that the mean of paired differences is 0.
+
+    None for fewer than ``FEWEST``, or where all are the same.
+    """
+    if len(paired) < FEWEST or stdev(paired) == 0.0:
+        return None
+    return float(ttest_1samp(paired, 0.0).pvalue)
+
+
+def holm(values: Sequence[float]) -> List[float]:
+    """p-values after Holm's correction (1979): the k-th least of n times n - k + 1, and rising."""
+    order = sorted(range(len(values)), key=values.__getitem__)
+    corrected, largest = [0.0] * len(values), 0.0
+    for rank, number in enumerate(order):
+        largest = max(largest, min(1.0, values[number] * (len(values) - rank)))
+        corrected[number] = largest
+    return corrected
+
+
+def compared(
+    rows: Dict[str, List[Record]], baseline: str, test: str
+) -> Tuple[List[str], List[List[str]]]:
+    """Columns, and for each row its differences with their p, corrected over the whole table.
+
+    Rows of fewer than ``FEWEST`` seeds in common with the baseline are left out.
+    """
+    found = {
+        row: {column: paired for column, paired in columns.items() if len(paired) >= FEWEST}
+        for row, columns in differences(rows, baseline, test).items()
+    }
+    found = {row: columns for row, columns in found.items() if columns}
+    names = list(dict.fromkeys(column for columns in found.values() for column in columns))
+    tested = {
+        (row, column): p
+        for row, columns in found.items()
+        for column, paired in columns.items()
+        if (p := p_of(paired)) is not None
+    }
+    corrected = dict(zip(tested, holm(list(tested.values()))))
+    body = []
+    for row, columns in found.items():
+        cells = []
+        for column in names:
+            paired = columns.get(column, [])
+            text = f"{mean(paired):+.1f} ± {stdev(paired):.1f}" if paired else ""
+            p = corrected.get((row, column))
+            cells.append(text if p is None else f"{text} (p {p:.3f})")
+        body.append([row, *cells, str(max(map(len, columns.values())))])
+    return names, body
