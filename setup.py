@@ -64,8 +64,10 @@ setup(
         # transformers, of whose model the graphs are made
         "onnx": ["onnx>=1.20", "onnxscript>=0.7", "transformers>=5.24"],
         "recipes": ["pysword>=0.2.8", "subword-nmt>=0.3.8"],
+        "serve": ["fastapi>=0.120", "transformers>=5.24", "uvicorn>=0.38"],
         "test": [
             "ctranslate2>=4.8",
+            "fastapi>=0.120",
             "hypothesis>=6.100",
             "mypy>=1.18",
             "onnxruntime>=1.24",
@@ -76,6 +78,7 @@ setup(
             "setuptools>=77",  # builds the wheel that a test installs
             "torchmetrics>=1.9",
             "transformers>=5.24",
+            "uvicorn>=0.38",
         ],
         "docs": [
             "mkdocs>=1.6,<2",

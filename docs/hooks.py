@@ -21,6 +21,7 @@ ADDED = (
     "CONTRIBUTING.md",
     "CITATION.cff",
     "LICENSE",
+    "examples/serve/*",
     "recipes/hydra/*.yaml",
     "recipes/results/**/*.md",
     "recipes/results/**/*.png",

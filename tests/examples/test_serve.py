@@ -1,0 +1,101 @@
+"""The example service, started as its page says, and asked over HTTP."""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from commands import GENERATION
+from launching import environment, succeed
+from places import ROOT
+
+pytest_plugins = ["commands"]
+
+SERVE = ROOT / "examples" / "serve"
+
+
+@pytest.fixture(scope="module")
+def service(corpus, trained, tmp_path_factory):
+    """Its address, while it runs on an exported model."""
+    place = tmp_path_factory.mktemp("service")
+    (place / "data").mkdir()
+    (place / "data/bin").symlink_to(corpus)
+    (place / "data/corpus.json").write_text(json.dumps({"source": "de", "target": "en"}))
+    export = ["floater", "export", "--to", "huggingface", trained["floater"][0], place / "model"]
+    succeed(*export, "--data", place / "data")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    home = {"HF_HOME": place / "home", "HF_HUB_OFFLINE": 1, "MODEL": place / "model"}
+    command = [sys.executable, "-m", "uvicorn", "--app-dir", str(SERVE), "--port", str(port)]
+    log = (place / "log").open("w")
+    process = subprocess.Popen([*command, "app:app"], env=environment(**home), stderr=log)
+    address = f"http://127.0.0.1:{port}"
+    for _ in range(600):
+        try:
+            urllib.request.urlopen(address)
+            break
+        except OSError:
+            assert process.poll() is None, (place / "log").read_text()
+            time.sleep(0.1)
+    yield address
+    process.terminate()
+    assert process.wait(timeout=30) in (0, -15)
+    log.close()
+
+
+def ask(address, content):
+    """Status and answer to what is sent as JSON, or as bytes."""
+    body = content if isinstance(content, bytes) else json.dumps(content).encode()
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"{address}/translate", body, headers)
+    try:
+        with urllib.request.urlopen(request) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def test_many_at_once_get_what_each_gets_alone(service, corpus, trained):
+    search = ["--path", trained["floater"][0], "--beam", 4, "--max-len-a", 0, "--max-len-b", 400]
+    generated = succeed("generate", corpus, *GENERATION, *search)
+    sources = [text for _, text in sorted(generated.lines("S").items())]
+    wanted = [text for _, (_, text) in sorted(generated.hypotheses().items())]
+    with ThreadPoolExecutor(len(sources)) as pool:
+        answers = list(pool.map(lambda text: ask(service, {"text": text}), sources))
+    assert [status for status, _ in answers] == [200] * 12
+    assert [answer["translation"] for _, answer in answers] == wanted
+    for (_, answer), source in zip(answers, sources):
+        assert answer["source"] == source.split()
+        assert answer["target"] == answer["translation"].split()
+        assert len(answer["attention"]) == len(answer["target"])
+        for shares in answer["attention"]:  # the rest is of the end
+            assert len(shares) == len(answer["source"]) and 0 < sum(shares) <= 1.001
+
+
+BAD = {
+    "empty": ({"text": " \n"}, 400, "text is empty: send something to translate"),
+    "long": ({"text": "a" * 100_000}, 413, "text has 100,000 characters: send 5,000 at most"),
+    "number": ({"text": 3}, 422, 'send {"text": "..."} as JSON'),
+    "other": ({"words": "a"}, 422, 'send {"text": "..."} as JSON'),
+    "no JSON": (b"text", 422, 'send {"text": "..."} as JSON'),
+    "half": (b'{"text": "\\ud800"}', 400, "text has half a character"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_no_text_gets_one_line(name, service):
+    content, wanted, line = BAD[name]
+    status, answer = ask(service, content)
+    assert status == wanted and answer["error"].startswith(line) and "\n" not in answer["error"]
+
+
+def test_the_page(service):
+    with urllib.request.urlopen(service) as answer:
+        page = answer.read().decode()
+    assert page == (SERVE / "page.html").read_text("utf-8") and "<textarea" in page
