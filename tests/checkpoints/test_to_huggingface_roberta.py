@@ -1,11 +1,8 @@
 """Models of language understanding exported to transformers compute what they do in fairseq."""
 
-import json
-import subprocess
-import sys
-
 import pytest
 import torch
+import transformers
 from conftest import WITHIN
 from fairseq.data import Dictionary
 from launching import run, succeed
@@ -27,37 +24,24 @@ POSITIONS = [
 
 SHORT = ["a lazy dog", "dogs sleep"]
 
-#: without the plugin, all three classes
-USE = """
-import json, sys
-import torch
-import transformers as t
 
-folder, kind, texts, pairs = sys.argv[1], sys.argv[2], *map(json.loads, sys.argv[3:])
-tokenizer = t.AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
-model = getattr(t, kind).from_pretrained(folder, trust_remote_code=True).eval()
-batch = tokenizer(*((texts, pairs) if pairs else (texts,)), return_tensors="pt", padding=True)
-with torch.no_grad():
-    found = model(**batch)
-print(json.dumps({
-    "ids": batch["input_ids"].tolist(),
-    "outputs": [output.tolist() for output in found.to_tuple() if torch.is_tensor(output)],
-    "names": model.config.id2label,
-    "limit": tokenizer.model_max_length,
-    "ours": [name for name in sys.modules if name.startswith("fairseq")],
-}))
-"""
+def use(folder, kind, texts, pairs=()):
+    """What one of transformers' classes says of texts, from the files in the folder alone."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
+    of_kind = getattr(transformers, kind)
+    model = of_kind.from_pretrained(folder, trust_remote_code=True).eval()
+    assert type(model).__module__.startswith("transformers_modules.")
+    given = (texts, pairs) if pairs else (texts,)
+    batch = tokenizer(*given, return_tensors="pt", padding=True)
+    with torch.no_grad():
+        return model, tokenizer, batch["input_ids"].tolist(), model(**batch)
 
 
-def use(folder, kind, texts, pairs=(), home="home"):
-    """What transformers says in a process of its own."""
-    program = [sys.executable, "-c", USE, folder, kind, json.dumps(texts), json.dumps(pairs)]
-    environment = {"PATH": "", "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder.parent / home)}
-    done = subprocess.run(
-        [str(part) for part in program], env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout.splitlines()[-1])
+@pytest.fixture(autouse=True)
+def files_of_models(tmp_path, monkeypatch):
+    """Where transformers puts the files that come with a model, in place of the home folder."""
+    name = "transformers.dynamic_module_utils.HF_MODULES_CACHE"
+    monkeypatch.setattr(name, str(tmp_path / "modules"))
 
 
 @pytest.fixture
@@ -115,17 +99,19 @@ def test_classes_of_pairs_with_their_names(converted, tmp_path):
     labels.write_text("no 3\nyes 2\nperhaps 1\nmadeupword0000 0\n")
     command = ["floater", "export", base / "model.pt", tmp_path / "out", "--to", "huggingface"]
     succeed(*command, "--data", base, "--labels", labels)
-    found = use(tmp_path / "out", "AutoModelForSequenceClassification", SHORT, SHORT[::-1])
-    assert found["names"] == {"0": "no", "1": "yes", "2": "perhaps"} and found["ours"] == []
-    ids = as_ours(base, found["ids"])
+    kind = "AutoModelForSequenceClassification"
+    exported, _, ids, found = use(tmp_path / "out", kind, SHORT, SHORT[::-1])
+    assert exported.config.id2label == {0: "no", 1: "yes", 2: "perhaps"}
+    ids = as_ours(base, ids)
     assert ids[:, 0].tolist() == [0, 0] and (ids == 2).sum(dim=1).tolist() == [2, 2]
     with torch.no_grad():
         features, _ = load_model(base / "model.pt").model(ids, features_only=True)
     dense, bias, out, out_bias = head.values()
     x = torch.tanh(nn.functional.linear(features[:, 0], dense, bias))
     wanted = nn.functional.linear(x, out, out_bias)
-    assert (torch.tensor(found["outputs"][0]) - wanted).abs().max() < 1e-4
-    assert use(tmp_path / "out", "AutoModel", LINES[:1])["outputs"]  # without its head
+    assert (found.logits - wanted).abs().max() < 1e-4
+    *_, states = use(tmp_path / "out", "AutoModel", SHORT)  # without its head
+    assert states[0].size(2) == WIDTH
 
 
 def test_answers(converted, tmp_path):
@@ -133,13 +119,16 @@ def test_answers(converted, tmp_path):
     head = {"span.weight": torch.randn(2, WIDTH), "span.bias": torch.randn(2)}
     base = converted("roberta", AS_IT_WAS, head)
     export_roberta(base / "model.pt", tmp_path / "out", base)
-    found = use(tmp_path / "out", "AutoModelForQuestionAnswering", SHORT[:1], SHORT[1:])
-    ids = as_ours(base, found["ids"])
-    assert (ids == 2).sum().item() == 3 and found["limit"] == 24  # two between, as RoBERTa has
+    kind = "AutoModelForQuestionAnswering"
+    _, tokenizer, ids, found = use(tmp_path / "out", kind, SHORT[:1], SHORT[1:])
+    ids = as_ours(base, ids)
+    assert (ids == 2).sum().item() == 3  # two between, as RoBERTa has
+    assert tokenizer.model_max_length == 24
     with torch.no_grad():
         features, _ = load_model(base / "model.pt").model(ids, features_only=True)
     wanted = nn.functional.linear(features, *head.values())
-    assert (torch.tensor(found["outputs"]) - wanted.permute(2, 0, 1)).abs().max() < 1e-4
+    ends = torch.stack([found.start_logits, found.end_logits])
+    assert (ends - wanted.permute(2, 0, 1)).abs().max() < 1e-4
 
 
 def test_mistakes(converted, tmp_path):
