@@ -20,6 +20,9 @@ pytest_plugins = ["commands"]
 PAGE = (ROOT / "docs" / "export.md").read_text()
 INPUT = {"position_blocks": "input", "position_injection": "additive"}
 
+#: blocks: graphs take time
+ONE = {"encoder_layers": 1, "decoder_layers": 1}
+
 #: rows of the table, as options
 ROWS = {
     "floater, biases (the default)": [{}],
@@ -61,7 +64,7 @@ def test_the_table_has_every_row():
 def test_a_no_is_refused_and_a_yes_is_not(row, tmp_path):
     """(That a yes computes the same is for the tests of each target, which have these kinds.)"""
     for options in ROWS[row]:
-        checkpoint = save_floater(tmp_path / "model.pt", **options)
+        checkpoint = save_floater(tmp_path / "model.pt", **options, **ONE)
         config = load_translation_model(checkpoint).config
         assert (why_not(config) is None) == (table()[row]["ctranslate2"] == "yes")
         try:
@@ -83,9 +86,8 @@ def test_greedy_decoding_in_onnx_runtime(corpus, tmp_path):
     data.mkdir()
     (data / "bin").symlink_to(corpus)
     (data / "corpus.json").write_text(json.dumps({"source": "de", "target": "en"}))
-    one = {"encoder_layers": 1, "decoder_layers": 1, "base_positions": "rotary"}  # graphs take time
     checkpoint, folder = tmp_path / "model.pt", tmp_path / "graphs"
-    save_floater(checkpoint, task=make_task(20), **one)
+    save_floater(checkpoint, task=make_task(20), base_positions="rotary", **ONE)
     succeed("floater", "export", checkpoint, folder, "--to", "onnx", "--data", data)
     search = ["--path", checkpoint, "--beam", 1, "--max-len-a", 0, "--max-len-b", 20]
     generated = succeed("generate", corpus, *GENERATION, *search)

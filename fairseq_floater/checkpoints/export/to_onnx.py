@@ -134,24 +134,17 @@ class FixedTable(Table):
 
 
 class Side:
-    """Keys and values of all blocks, (blocks, 2, batch, heads, length, head dim), or none yet."""
+    """Keys and values of all blocks, (blocks, 2, batch, heads, length, head dim)."""
 
-    def __init__(self, given: Optional[Tensor], blocks: int):
-        self.layers = [
-            SimpleNamespace(keys=None, values=None)
-            if given is None
-            else SimpleNamespace(keys=given[block, 0], values=given[block, 1])
-            for block in range(blocks)
-        ]
+    def __init__(self, given: Tensor):
+        self.layers = [SimpleNamespace(keys=pair[0], values=pair[1]) for pair in given.unbind(0)]
 
     def update(self, keys: Tensor, values: Tensor, block: int) -> Tuple[Tensor, Tensor]:
         """Keep these after those before them; returns all."""
         layer = self.layers[block]
-        if layer.keys is not None:
-            keys = torch.cat([layer.keys, keys], dim=2)
-            values = torch.cat([layer.values, values], dim=2)
-        layer.keys, layer.values = keys, values
-        return keys, values
+        layer.keys = torch.cat([layer.keys, keys], dim=2)
+        layer.values = torch.cat([layer.values, values], dim=2)
+        return layer.keys, layer.values
 
     def stacked(self) -> Tensor:
         return torch.stack([torch.stack([layer.keys, layer.values]) for layer in self.layers])
@@ -160,11 +153,10 @@ class Side:
 class Given:
     """In the place of transformers' cache: what a graph is given, and what it gives back."""
 
-    def __init__(self, blocks: int, past: Optional[Tensor] = None, source: Optional[Tensor] = None):
-        self.self_attention_cache = Side(past, blocks)
-        self.cross_attention_cache = Side(source, blocks)
-        self.is_updated = {0: source is not None}
-        self.length = 0 if past is None else past.size(4)
+    def __init__(self, past: Tensor, source: Tensor):
+        self.self_attention_cache, self.cross_attention_cache = Side(past), Side(source)
+        self.is_updated = {0: True}
+        self.length = past.size(4)
 
     def get_seq_length(self) -> int:
         return self.length
@@ -180,10 +172,8 @@ class SourceKeys(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """See the top of the file."""
         encoded = self.encoder(input_ids, attention_mask)[0]
-        kept = Given(len(self.decoder.layers))
-        start = torch.full_like(input_ids[:, :1], 2)
-        self.decoder(start, encoded, attention_mask, cache=kept)
-        return kept.cross_attention_cache.stacked()
+        pairs = self.decoder.source_keys(encoded, attention_mask)
+        return torch.stack([torch.stack(pair) for pair in pairs])
 
 
 class DecoderStep(nn.Module):
@@ -197,7 +187,7 @@ class DecoderStep(nn.Module):
         self, input_ids: Tensor, attention_mask: Tensor, source_kv: Tensor, past_kv: Tensor
     ) -> Tuple[Tensor, Tensor]:
         """See the top of the file."""
-        kept = Given(len(self.decoder.layers), past_kv, source_kv)
+        kept = Given(past_kv, source_kv)
         passed = self.decoder(input_ids, None, attention_mask, cache=kept)
         logits = self.decoder.output_projection(passed.x[:, -1])
         return logits, kept.self_attention_cache.stacked()

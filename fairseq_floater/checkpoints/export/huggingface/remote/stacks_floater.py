@@ -45,17 +45,12 @@ class Attention(nn.Module):
         Returns:
             (batch, target, dim), and the weights (batch, heads, target, keys).
         """
-        biases = acting.get("biases", (None, None, None))
-        q = self.projected(self.q_proj, x, biases[0])
-        k = v = None
-        if source is not None:
-            k = self.projected(self.k_proj, source, biases[1])
-            v = self.projected(self.v_proj, source, biases[2])
+        q = self.projected(self.q_proj, x, acting["biases"][0] if "biases" in acting else None)
         if "turns" in acting:
-            query, key, interleaved = acting["turns"]
+            query, _, interleaved = acting["turns"]
             q = turned(q, query, interleaved)
-            k = k if k is None else turned(k, key, interleaved)
-        k, v = kept.with_earlier(k, v)
+        own = (None, None) if source is None else self.keys_and_values(source, acting)
+        k, v = kept.with_earlier(*own)
         if self.log_scale is not None:
             seen = (~hidden).sum(dim=3, keepdim=True).clamp(min=1)
             q = q * (seen.log() / math.log(self.log_scale)).to(q.dtype)
@@ -77,6 +72,15 @@ class Attention(nn.Module):
             by_distance = by_distance.scatter_add(3, rows, weights)
             attended = attended + by_distance @ self.of_heads(value, v)
         return self.out_proj(attended.transpose(1, 2).flatten(2)), weights
+
+    def keys_and_values(self, source: Tensor, acting: Acting) -> Tuple[Tensor, Tensor]:
+        """(batch, heads, length, head dim) each, of ``source`` (batch, length, dim)."""
+        _, of_keys, of_values = acting.get("biases", (None, None, None))
+        k = self.projected(self.k_proj, source, of_keys)
+        if "turns" in acting:
+            _, key, interleaved = acting["turns"]
+            k = turned(k, key, interleaved)
+        return k, self.projected(self.v_proj, source, of_values)
 
     def projected(self, projection: nn.Linear, x: Tensor, bias: Optional[Tensor]) -> Tensor:
         """(batch, heads, length, head dim)"""
@@ -298,6 +302,17 @@ class Decoder(Stack):
         if cache is not None:
             cache.is_updated = dict.fromkeys(numbers, True)
         return passed
+
+    def source_keys(self, source: Tensor, mask: Tensor) -> List[Tuple[Tensor, Tensor]]:
+        """Of each block the keys and values of the source, see ``Attention``."""
+        width, shift = source.size(1), self.side["shift"]
+        tokens = Tokens.of(None, 1, 1, shift, source)
+        tokens = tokens._replace(source=Tokens.of(mask, width, width, shift, source))
+        blocks: Any = self.layers
+        return [
+            block.encoder_attn.keys_and_values(source, acting.get("cross", {}))
+            for block, acting in zip(blocks, self.acting(tokens))
+        ]
 
 
 def hidden_pads(distances: Tensor, mask: Optional[Tensor]) -> Tensor:
