@@ -21,7 +21,7 @@ ADDED = (
     "CONTRIBUTING.md",
     "CITATION.cff",
     "LICENSE",
-    "examples/serve/*",
+    "examples/serve/[!_]*",
     "recipes/hydra/*.yaml",
     "recipes/results/**/*.md",
     "recipes/results/**/*.png",
