@@ -110,7 +110,7 @@ def _summary(pairs: Dict[str, Rows]) -> str:
     for row in dict.fromkeys(row for rows in pairs.values() for row in rows):
         found = [_values(pairs[pair].get(row, []), _score(test, "bleu")) for pair, test in columns]
         average = f"{mean(map(mean, found)):.2f}" if all(found) else ""
-        few = any(rows[row] and is_marked(rows[row]) for rows in pairs.values() if row in rows)
+        few = any(is_marked(rows[row]) for rows in pairs.values() if row in rows)
         cells = [spread(values) if values else "" for values in found]
         body.append([f"{row} {MARK}" if few else row, *cells, average])
     return markdown(["BLEU", *(f"{pair} {test}" for pair, test in columns), "average"], body)

@@ -13,7 +13,6 @@ from commands import SENTENCES, TRAINING
 from fairseq import checkpoint_utils
 from launching import run, succeed
 from places import ROOT
-from scipy.stats import ttest_rel
 
 from fairseq_floater.checkpoints.average import average_checkpoints, last_checkpoints
 from fairseq_floater.checkpoints.loading import load_model, load_options
@@ -21,7 +20,6 @@ from fairseq_floater.errors import UserError
 from fairseq_floater.inspection.encoders import count_parameters, solver_errors
 from fairseq_floater.results import significance
 from fairseq_floater.results.generation import Translation, read_generation, read_lines
-from fairseq_floater.results.over_seeds import compared, holm, is_marked
 from fairseq_floater.results.record import Record, read_records, references_path
 from fairseq_floater.results.report import markdown, report
 from fairseq_floater.results.run import parse_edges
@@ -281,42 +279,6 @@ def test_report_holds_means_deviations_and_p_values(tmp_path, bins):
     assert f"| test | ours | 1 | {gain:+.1f} | 0.0010 |" in text
     assert "1,234,567" in text and ("ended by themselves" in text) == bins
     assert "±" not in text.split("| test | ours | 1")[1].split("\n")[0]
-
-
-def with_bleu(row, seed, bleu, bins):
-    scored = [{"words": words, "sentences": 5, "bleu": value} for words, value in bins.items()]
-    tests = {"test": {"bleu": bleu, "bins": scored}}
-    return Record("table", "en-de", row, 0, seed, {}, tests, {})
-
-
-def test_differences_over_seeds_are_paired_and_corrected():
-    """p is that of a paired t-test; Holm's correction by hand, over two columns of two rows."""
-    base = [with_bleu("base", n, 20.0 + n, {"<= 5": 10.0 + n}) for n in (1, 2, 3, 4)]
-    near = [(1, 21.4, 11.3), (2, 22.1, 12.9), (3, 23.5, 13.2)]
-    far = [(1, 25.0, 11.5), (2, 26.2, 12.0), (3, 26.9, 13.3), (5, 90.0, 90.0)]
-    rows = {
-        "base": base,
-        "near": [with_bleu("near", n, all, {"<= 5": few}) for n, all, few in near],
-        "far": [with_bleu("far", n, all, {"<= 5": few}) for n, all, few in far],
-        "two": [with_bleu("two", n, 50.0, {"<= 5": 50.0}) for n in (1, 2)],
-    }
-    names, body = compared(rows, "base", "test")
-    assert names == ["all", "<= 5"] and [line[0] for line in body] == ["near", "far"]
-    raw = [
-        float(ttest_rel([line[column] for line in of[:3]], start).pvalue)
-        for of in (near, far)
-        for column, start in ((1, [21.0, 22.0, 23.0]), (2, [11.0, 12.0, 13.0]))
-    ]
-    order = sorted(range(4), key=raw.__getitem__)
-    wanted, largest = {}, 0.0
-    for rank, number in enumerate(order):
-        largest = max(largest, min(1.0, (4 - rank) * raw[number]))
-        wanted[number] = f"(p {largest:.3f})"
-    cells = [cell for line in body for cell in line[1:3]]
-    assert all(wanted[number] in cell for number, cell in enumerate(cells))
-    assert cells[2].startswith("+4.0 ± 0.2") and [line[3] for line in body] == ["3", "3"]
-    assert is_marked(rows["two"]) and not is_marked(rows["near"])
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
 
 
 def test_report_of_rows_that_were_scored_otherwise(tmp_path, monkeypatch):

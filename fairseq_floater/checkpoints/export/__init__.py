@@ -60,7 +60,7 @@ def require_whole_positions(checkpoint: Path, config: FloaterTransformerConfig) 
         )
 
 
-#: what only fairseq computes
+#: what keeps a model in fairseq
 _REFUSED = {
     "adaptive_softmax_cutoff": "gives no logits of the whole vocabulary",
     "encoder_xformers_att_config": "is not torch's own attention",
@@ -69,6 +69,23 @@ _REFUSED = {
     "no_cross_attention": "does not read the source",
     "quant_noise_pq": "has a layer after its words",
 }
+
+
+def require_without(
+    checkpoint: Path, config: FloaterTransformerConfig, *names: str, because: Optional[str] = None
+) -> None:
+    """Refuse a model with one of these options, or for the reason that is given.
+
+    Raises:
+        UserError: naming the option and what it does.
+    """
+    for name in names:
+        if because is None and getattr(config, name):
+            because = f"{flag_name(name)} {_REFUSED[name]}"
+    if because is not None:
+        raise UserError(
+            f"{checkpoint} cannot be exported, its {because}: use it in fairseq, with the plugin"
+        )
 
 
 def require_plain_blocks(
@@ -80,12 +97,9 @@ def require_plain_blocks(
         UserError: naming the option and what it does.
     """
     require_whole_positions(checkpoint, config)
-    why = next((f"{flag_name(n)} {why}" for n, why in _REFUSED.items() if getattr(config, n)), None)
+    why = None
     if model.decoder.project_in_dim is not None or model.decoder.project_out_dim is not None:
         why = "--decoder-input-dim or --decoder-output-dim is not that of its blocks"
     if not (len(model.encoder.layers) and len(model.decoder.layers)):
         why = "encoder or decoder has no blocks"
-    if why is not None:
-        raise UserError(
-            f"{checkpoint} cannot be exported, its {why}: use it in fairseq, with the plugin"
-        )
+    require_without(checkpoint, config, *_REFUSED, because=why)

@@ -29,20 +29,12 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from fairseq_floater.blocks.stacks import FloaterDecoderStack, FloaterEncoderStack, PositionedStack
-from fairseq_floater.checkpoints.export import Lengths, require_whole_positions
+from fairseq_floater.checkpoints.export import Lengths, require_whole_positions, require_without
 from fairseq_floater.checkpoints.loading import load_translation_model
 from fairseq_floater.encoders import PositionEncoder
-from fairseq_floater.encoders.flags import flag_name
-from fairseq_floater.errors import UserError, naming
+from fairseq_floater.errors import naming
 from fairseq_floater.files import require_other_file, written_whole
-from fairseq_floater.models.config import FloaterTransformerConfig
 from fairseq_floater.models.floater_transformer import FloaterTransformerModel
-
-_REFUSED = {
-    "adaptive_softmax_cutoff": "gives no logits of the whole vocabulary",
-    "encoder_xformers_att_config": "is not torch's own attention",
-    "decoder_xformers_att_config": "is not torch's own attention",
-}
 
 
 def export_program(checkpoint: Path, output: Path, positions: Optional[int] = None) -> Lengths:
@@ -60,23 +52,14 @@ def export_program(checkpoint: Path, output: Path, positions: Optional[int] = No
     require_other_file(output, checkpoint)
     _, config, model = load_translation_model(checkpoint)
     require_whole_positions(checkpoint, config)
-    _require_exportable(checkpoint, config)
+    xformers = (f"{side}_xformers_att_config" for side in ("encoder", "decoder"))
+    require_without(checkpoint, config, "adaptive_softmax_cutoff", *xformers)
     with naming(checkpoint):
         whole = WholeModel(model, positions)
         program = trace(whole)
     with written_whole(output) as file:  # of a path, torch wants it to end in .pt2
         torch.export.save(program, file)
     return whole.lengths
-
-
-def _require_exportable(checkpoint: Path, config: FloaterTransformerConfig) -> None:
-    for option, why in _REFUSED.items():
-        if getattr(config, option):
-            flag = flag_name(option)
-            raise UserError(
-                f"{checkpoint} cannot be exported, its {flag} {why}: use it in fairseq, with the "
-                "plugin"
-            )
 
 
 def trace(whole: "WholeModel") -> ExportedProgram:

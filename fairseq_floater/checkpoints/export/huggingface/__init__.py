@@ -1,5 +1,6 @@
 """A trained model as a folder that Hugging Face's transformers loads.
 
-``model.py`` makes the folder's model of a ``floater_transformer``, ``tables.py`` what it needs of
-position encoders, and ``remote`` has the files that go with it.
+``model.py`` writes the folder of a ``floater_transformer`` and ``roberta.py`` that of a
+``floater_roberta``. ``stack.py`` describes a stack of blocks in the model's configuration, and
+``tables.py`` what it needs of position encoders. ``remote`` has the files that go with the model.
 """

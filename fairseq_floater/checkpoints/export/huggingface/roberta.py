@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional
 
 import torch
-from fairseq.data import Dictionary
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
 from tokenizers.processors import TemplateProcessing
@@ -20,6 +19,7 @@ from transformers import PreTrainedTokenizerFast
 
 from fairseq_floater.blocks.stacks import UNLIMITED
 from fairseq_floater.checkpoints.export import Lengths, length_of
+from fairseq_floater.checkpoints.export.corpus import read_dictionary
 from fairseq_floater.checkpoints.export.huggingface.remote.modeling_floater_roberta import (
     FloaterRobertaConfig,
     FloaterRobertaForQuestionAnswering,
@@ -140,7 +140,7 @@ def _class_names(labels: Optional[Path], count: int) -> List[str]:
         return [f"LABEL_{number}" for number in range(count)]
     if not labels.is_file():
         raise UserError(f"no labels at {labels}: give the path of a label/dict.txt")
-    dictionary = Dictionary.load(str(labels))
+    dictionary = read_dictionary(labels)
     names = dictionary.symbols[dictionary.nspecial :][:count]
     if len(names) < count:
         raise UserError(f"{labels} has {len(names)} labels, and the model {count} classes")
@@ -152,7 +152,7 @@ def _tokenizer(data: Path, words: int, limit: int) -> Any:
     path = data / "dict.txt"
     if not path.is_file():
         raise UserError(f"no dictionary at {path}: give with --data the folder of the base model")
-    dictionary = Dictionary.load(str(path))
+    dictionary = read_dictionary(path)
     dictionary.add_symbol("<mask>")
     if len(dictionary) != words:
         raise UserError(

@@ -1,11 +1,13 @@
 """A translation model that was trained with fairseq_floater, for Hugging Face's transformers.
 
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+To be used so:
 
-model = AutoModelForSeq2SeqLM.from_pretrained(FOLDER, trust_remote_code=True)
-tokenizer = AutoTokenizer.from_pretrained(FOLDER, trust_remote_code=True)
-batch = tokenizer(["Two dogs run ."], return_tensors="pt", padding=True)
-print(tokenizer.batch_decode(model.generate(**batch), skip_special_tokens=True))
+    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+    model = AutoModelForSeq2SeqLM.from_pretrained(FOLDER, trust_remote_code=True)
+    tokenizer = AutoTokenizer.from_pretrained(FOLDER, trust_remote_code=True)
+    batch = tokenizer(["Two dogs run ."], return_tensors="pt", padding=True)
+    print(tokenizer.batch_decode(model.generate(**batch), skip_special_tokens=True))
 """
 
 from typing import Any, Dict, Optional, Tuple, Union

@@ -1,11 +1,13 @@
 """A model of language understanding trained with fairseq_floater, for transformers.
 
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+To be used so:
 
-model = AutoModelForSequenceClassification.from_pretrained(FOLDER, trust_remote_code=True)
-tokenizer = AutoTokenizer.from_pretrained(FOLDER, trust_remote_code=True)
-batch = tokenizer([("Two dogs run.", "Dogs move.")], return_tensors="pt", padding=True)
-print(model.config.id2label[int(model(**batch).logits.argmax())])
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    model = AutoModelForSequenceClassification.from_pretrained(FOLDER, trust_remote_code=True)
+    tokenizer = AutoTokenizer.from_pretrained(FOLDER, trust_remote_code=True)
+    batch = tokenizer([("Two dogs run.", "Dogs move.")], return_tensors="pt", padding=True)
+    print(model.config.id2label[int(model(**batch).logits.argmax())])
 """
 
 from typing import Any, Dict, Optional

@@ -244,16 +244,13 @@ class Encoder(Stack):
 
     def forward(self, ids: Tensor, mask: Optional[Tensor] = None) -> "Passed":
         """ids (batch, length); mask of the same shape is 1 at tokens and 0 at pads."""
-        tokens = self.tokens(mask, ids)
+        tokens = Tokens.of(mask, ids.size(1), ids.size(1), self.side["shift"], ids)
         acting = self.acting(tokens)
         x = self.embedded(ids, acting[0].get("input"))
         if mask is not None:
             x = x * mask.unsqueeze(2).to(x.dtype)
         hidden = hidden_pads(tokens.distances(), mask)
         return self.through(x, acting, hidden=hidden, kept=Kept())
-
-    def tokens(self, mask: Optional[Tensor], ids: Tensor) -> Tokens:
-        return Tokens.of(mask, ids.size(1), ids.size(1), self.side["shift"], ids)
 
 
 class Decoder(Stack):
@@ -285,7 +282,7 @@ class Decoder(Stack):
         if not known:
             width = source.size(1)
             tokens = tokens._replace(source=Tokens.of(source_mask, width, width, shift, ids))
-        acting = self.acting(tokens)
+        acting, distances = self.acting(tokens), tokens.distances()
         own = of_source = None
         if cache is not None:
             own, of_source = cache.self_attention_cache, cache.cross_attention_cache
@@ -293,7 +290,7 @@ class Decoder(Stack):
         passed = self.through(
             self.embedded(ids, acting[0].get("input")),
             acting,
-            hidden=hidden_pads(tokens.distances(), mask) | (tokens.distances() > 0),
+            hidden=hidden_pads(distances, mask) | (distances > 0),
             kept=[Kept(own, number) for number in numbers],
             source=None if known else source,
             source_hidden=source_mask[:, None, None].eq(0).expand(-1, -1, new, -1),

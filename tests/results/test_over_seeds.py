@@ -1,0 +1,43 @@
+"""Rows against a baseline over seeds."""
+
+import pytest
+from scipy.stats import ttest_rel
+
+from fairseq_floater.results.over_seeds import compared, holm, is_marked
+from fairseq_floater.results.record import Record
+
+
+def with_bleu(row, seed, bleu, bins):
+    scored = [{"words": words, "sentences": 5, "bleu": value} for words, value in bins.items()]
+    tests = {"test": {"bleu": bleu, "bins": scored}}
+    return Record("table", "en-de", row, 0, seed, {}, tests, {})
+
+
+def test_differences_over_seeds_are_paired_and_corrected():
+    """p is that of a paired t-test; Holm's correction by hand, over two columns of two rows."""
+    base = [with_bleu("base", n, 20.0 + n, {"<= 5": 10.0 + n}) for n in (1, 2, 3, 4)]
+    near = [(1, 21.4, 11.3), (2, 22.1, 12.9), (3, 23.5, 13.2)]
+    far = [(1, 25.0, 11.5), (2, 26.2, 12.0), (3, 26.9, 13.3), (5, 90.0, 90.0)]
+    rows = {
+        "base": base,
+        "near": [with_bleu("near", n, all, {"<= 5": few}) for n, all, few in near],
+        "far": [with_bleu("far", n, all, {"<= 5": few}) for n, all, few in far],
+        "two": [with_bleu("two", n, 50.0, {"<= 5": 50.0}) for n in (1, 2)],
+    }
+    names, body = compared(rows, "base", "test")
+    assert names == ["all", "<= 5"] and [line[0] for line in body] == ["near", "far"]
+    raw = [
+        float(ttest_rel([line[column] for line in of[:3]], start).pvalue)
+        for of in (near, far)
+        for column, start in ((1, [21.0, 22.0, 23.0]), (2, [11.0, 12.0, 13.0]))
+    ]
+    order = sorted(range(4), key=raw.__getitem__)
+    wanted, largest = {}, 0.0
+    for rank, number in enumerate(order):
+        largest = max(largest, min(1.0, (4 - rank) * raw[number]))
+        wanted[number] = f"(p {largest:.3f})"
+    cells = [cell for line in body for cell in line[1:3]]
+    assert all(wanted[number] in cell for number, cell in enumerate(cells))
+    assert cells[2].startswith("+4.0 ± 0.2") and [line[3] for line in body] == ["3", "3"]
+    assert is_marked(rows["two"]) and not is_marked(rows["near"])
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
