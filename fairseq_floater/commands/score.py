@@ -14,6 +14,10 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add("--checkpoint", type=Path, required=True, help="what was generated with")
     add("--tests", required=True, help="test sets, such as test2016,test2017")
     add("--bins", default="", help="score by source words too: upper ends, such as 12,16,20")
+    help = (
+        "score by source subwords too: upper ends, such as 1,1.33, relative to training sentences"
+    )
+    add("--subword-bins", default="", help=help)
     add("--compound-split", action="store_true", help="tokenised BLEU with compounds split, too")
     add("--order", type=int, default=0, help="of the row in its table; default: %(default)s")
     add("--seed", type=int, default=1, help="of the training; default: %(default)s")
@@ -21,7 +25,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from fairseq_floater.results.run import parse_edges, score_run
+    from fairseq_floater.results.lengths import parse_edges, parse_relative
+    from fairseq_floater.results.run import score_run
 
     record = score_run(
         args.run,
@@ -33,6 +38,7 @@ def run(args: argparse.Namespace) -> None:
         args.order,
         args.seed,
         parse_edges(args.bins),
+        parse_relative(args.subword_bins),
         args.compound_split,
     )
     for test, scores in record.tests.items():

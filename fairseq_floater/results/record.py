@@ -7,6 +7,7 @@ from typing import Any, Dict, List
 
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import write_text
+from fairseq_floater.results.lengths import WORDS
 
 
 @dataclass
@@ -31,10 +32,10 @@ class Record:
         """The file's name without its ending, unlike that of any other run's."""
         return f"{self.pair}.{self.row}.seed{self.seed}"
 
-    def bins(self, test: str) -> Dict[str, Dict[str, Any]]:
+    def bins(self, test: str, unit: str = WORDS) -> Dict[str, Dict[str, Any]]:
         """Scores by source length, by the bin's name such as ``13-16``; without empty bins."""
         bins = self.tests.get(test, {}).get("bins") or []
-        return {found["words"]: found for found in bins if found["sentences"]}
+        return {found[unit]: found for found in bins if found["sentences"] and unit in found}
 
     def write(self, folder: Path) -> Path:
         """Write ``folder``/``name``.json, whole or not at all."""

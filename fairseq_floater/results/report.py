@@ -7,6 +7,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import write_text
 from fairseq_floater.results.generation import read_lines
+from fairseq_floater.results.lengths import SUBWORDS, WORDS
 from fairseq_floater.results.over_seeds import FEWEST, compared, is_marked
 from fairseq_floater.results.record import Record, read_records, references_path
 from fairseq_floater.results.scores import digest
@@ -42,7 +43,7 @@ def report(folder: Path, out: Path, baseline: Optional[str] = None, title: str =
         if baseline in rows and len(rows) > 1:
             parts += [_over_seeds(rows, baseline, test) for test in _tests(rows)]
             parts.append(_significance(folder, pair, rows, baseline))
-        parts += [_lengths(rows, test) for test in _tests(rows) if _has_bins(rows, test)]
+        parts += [_lengths(rows, t, unit) for t in _tests(rows) for unit in (WORDS, SUBWORDS)]
         parts.append(_cost(rows))
     parts.append(_notes(records, within="p bootstrap" in "".join(parts)))
     write_text(out.with_name(out.name + ".md"), "\n\n".join(filter(None, parts)) + "\n")
@@ -99,8 +100,8 @@ def _score(test: str, kind: str) -> Find:
     return lambda record: record.tests[test][kind]
 
 
-def _score_of_bin(test: str, words: str, kind: str) -> Find:
-    return lambda record: record.bins(test)[words][kind]
+def _score_of_bin(test: str, unit: str, name: str, kind: str) -> Find:
+    return lambda record: record.bins(test, unit)[name][kind]
 
 
 def _summary(pairs: Dict[str, Rows]) -> str:
@@ -185,30 +186,28 @@ def _require_same_references(record: Record, test: str, references: Sequence[str
         )
 
 
-def _has_bins(rows: Rows, test: str) -> bool:
-    return any(r.bins(test) for rs in rows.values() for r in rs)
-
-
-def _lengths(rows: Rows, test: str) -> str:
+def _lengths(rows: Rows, test: str, unit: str) -> str:
     """BLEU, length ratio and the share of outputs that ended by themselves, by source length."""
     sizes: Dict[str, int] = {}
     for records in rows.values():
         for record in records:
-            for words, found in record.bins(test).items():
-                sizes.setdefault(words, found["sentences"])
-    header = [f"{test}: source words"]
-    header += [f"{words.replace('<=', '≤')} ({size:,} pairs)" for words, size in sizes.items()]
+            for name, found in record.bins(test, unit).items():
+                sizes.setdefault(name, found["sentences"])
+    if not sizes:
+        return ""
+    header = [f"{test}: source {unit}"]
+    header += [f"{name.replace('<=', '≤')} ({size:,} pairs)" for name, size in sizes.items()]
     body = []
     for row, records in rows.items():
-        if not any(record.bins(test) for record in records):
+        if not any(record.bins(test, unit) for record in records):
             continue
         for kind, label, digits in (
             ("bleu", "BLEU", 1),
             ("length_ratio", "length ratio", 2),
             ("ended", "ended by themselves", 3),
         ):
-            cells = [_cell(records, _score_of_bin(test, words, kind), digits) for words in sizes]
-            body.append([f"{row}: {label}", *cells])
+            finds = [_score_of_bin(test, unit, name, kind) for name in sizes]
+            body.append([f"{row}: {label}", *(_cell(records, find, digits) for find in finds)])
     return markdown(header, body)
 
 

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, Sequence, Tuple
 
 from fairseq_floater.checkpoints.loading import load_model
 from fairseq_floater.errors import UserError
@@ -10,6 +10,7 @@ from fairseq_floater.files import write_text
 from fairseq_floater.inspection.encoders import count_parameters, solver_errors
 from fairseq_floater.models.positioned import PositionedModel
 from fairseq_floater.results.generation import read_generation, read_lines
+from fairseq_floater.results.lengths import by_subwords, by_words
 from fairseq_floater.results.record import Record, references_path
 from fairseq_floater.results.scores import EvaluationSet, score, signatures, without_separator
 from fairseq_floater.results.training import read_training
@@ -25,6 +26,7 @@ def score_run(
     order: int = 0,
     seed: int = 1,
     edges: Sequence[int] = (),
+    relative: Sequence[float] = (),
     compound_split: bool = False,
 ) -> Record:
     """Score a run and write its record, with the references beside it.
@@ -39,6 +41,7 @@ def score_run(
         order: of the row in its table.
         seed: of the training.
         edges: upper ends of length bins, in source words.
+        relative: the same in source subwords, relative to training; see ``by_subwords``.
         compound_split: tokenised BLEU with compounds split, too.
 
     Raises:
@@ -51,7 +54,10 @@ def score_run(
     for test in tests:
         test_set = _read_test_set(data, corpus, test)
         translations = read_generation(run / f"generate.{test}.log")
-        record.tests[test] = score(translations, test_set, edges, compound_split)
+        sorted_by = [by_words(test_set.source, edges)] if edges else []
+        if relative:
+            sorted_by.append(by_subwords(data, corpus["source"], test, relative))
+        record.tests[test] = score(translations, test_set, sorted_by, compound_split)
         reference = references_path(out, record.pair, test)
         write_text(reference, "".join(f"{line}\n" for line in test_set.reference))
     record.write(out)
@@ -90,18 +96,6 @@ def unscored(
         position_parameters=count_parameters(model),
     )
     return record, model
-
-
-def parse_edges(text: str) -> List[int]:
-    """``12,16,20`` to rising whole numbers.
-
-    Raises:
-        UserError: if they are not.
-    """
-    edges = [int(part) if part.isdigit() else 0 for part in text.split(",")] if text else []
-    if any(low >= high for low, high in zip([0, *edges], edges)):
-        raise UserError(f"--bins is {text!r}: give rising whole numbers such as 12,16,20")
-    return edges
 
 
 def _read_corpus(data: Path) -> Dict[str, Any]:

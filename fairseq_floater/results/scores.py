@@ -3,13 +3,14 @@
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence
 
 from sacrebleu.metrics import BLEU, CHRF
 from sacremoses import MosesDetokenizer
 
 from fairseq_floater.errors import UserError
 from fairseq_floater.results.generation import Translation
+from fairseq_floater.results.lengths import Bins
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class EvaluationSet:
     ``tokenised`` is what tokenised BLEU compares with, None where the corpus has no tokens.
     """
 
-    source: List[str]  #: raw text, whose white-space separated words measure the length
+    source: List[str]  #: raw text
     reference: List[str]  #: raw text
     tokenised: Optional[List[str]]
     language: str  #: of the target
@@ -30,7 +31,7 @@ class EvaluationSet:
 def score(
     translations: Sequence[Translation],
     test: EvaluationSet,
-    edges: Sequence[int] = (),
+    sorted_by: Sequence[Bins] = (),
     compound_split: bool = False,
 ) -> Dict[str, Any]:
     """All scores of one test set.
@@ -38,7 +39,7 @@ def score(
     Args:
         translations: one a sentence.
         test: the test set.
-        edges: upper ends of the length bins, in source words, rising; the last bin is open.
+        sorted_by: lengths, by which it is scored too.
         compound_split: tokenised BLEU with compounds split, too.
 
     Raises:
@@ -59,8 +60,9 @@ def score(
                 split_compounds(tokens), split_compounds(test.tokenised)
             )
     result["bins"] = [
-        {"words": name, **_measure(hypotheses, translations, test, chosen)}
-        for name, chosen in _bins(test.source, edges)
+        {bins.unit: name, **_measure(hypotheses, translations, test, chosen)}
+        for bins in sorted_by
+        for name, chosen in bins
     ]
     result["hypotheses"] = hypotheses
     result["references"] = digest(test.reference)
@@ -111,18 +113,6 @@ def split_compounds(lines: Sequence[str]) -> List[str]:
     It raises BLEU; for figures to be compared with theirs, and the paper's table 2, only.
     """
     return [re.sub(r"(\S)-(\S)", r"\1 ##AT##-##AT## \2", line) for line in lines]
-
-
-def _bins(source: Sequence[str], edges: Sequence[int]) -> Iterator[Tuple[str, List[int]]]:
-    """(name, indices) of the sentences by their number of source words."""
-    if not edges:
-        return
-    lengths = [len(line.split()) for line in source]
-    names = [f"<= {edges[0]}"]
-    names += [f"{low + 1}-{high}" for low, high in zip(edges, edges[1:])] + [f"> {edges[-1]}"]
-    bounds = [0, *edges, float("inf")]
-    for name, low, high in zip(names, bounds, bounds[1:]):
-        yield name, [i for i, length in enumerate(lengths) if low < length <= high]
 
 
 def _measure(

@@ -4,3 +4,4 @@ corpus() {
     DATA=$RUNS/data/bible.$PAIR.upto30
     PREPARE=(bash data-prep/bible.sh --train-max-words 30 --out "$DATA")
 }
+SCORE+=(--subword-bins 1,1.33,1.66)

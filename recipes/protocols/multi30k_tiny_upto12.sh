@@ -6,4 +6,4 @@ corpus() {
     PREPARE=(bash data-prep/multi30k.sh --target "${PAIR#en-}" --train-max-words 12 --out "$DATA")
 }
 DURATION=(--max-update 20000 --patience 10)
-SCORE=(--bins 12,16,20,25)
+SCORE=(--bins 12,16,20,25 --subword-bins 1,1.33,1.66)

@@ -20,9 +20,9 @@ from fairseq_floater.errors import UserError
 from fairseq_floater.inspection.encoders import count_parameters, solver_errors
 from fairseq_floater.results import significance
 from fairseq_floater.results.generation import Translation, read_generation, read_lines
+from fairseq_floater.results.lengths import by_words
 from fairseq_floater.results.record import Record, read_records, references_path
 from fairseq_floater.results.report import markdown, report
-from fairseq_floater.results.run import parse_edges
 from fairseq_floater.results.scores import EvaluationSet, score, split_compounds, tokenised_bleu
 from fairseq_floater.results.significance import p_values
 from fairseq_floater.results.training import read_training
@@ -131,7 +131,7 @@ def test_scores_are_sacrebleus(tmp_path):
         Translation(line, len(line.split()), i % 4 > 0) for i, line in enumerate(output)
     ]
     test = EvaluationSet(source, reference, None, "en", lowercase=False)
-    found = score(translations, test, [5, 8])
+    found = score(translations, test, [by_words(source, [5, 8])])
     assert found["bleu"] == sacrebleu.corpus_bleu(output, [reference]).score
     assert found["chrf"] == sacrebleu.corpus_chrf(output, [reference]).score
     assert found["ended"] == 0.75 and "bleu_tokenised" not in found
@@ -252,7 +252,7 @@ def make_record(row, order, seed, share, folder, bins=True):
     translations = [Translation(line, len(line.split()), True) for line in output]
     test = EvaluationSet(source, reference, None, "de", lowercase=False)
     references_path(folder, "en-de", "test").write_text("\n".join(reference) + "\n")
-    tests = {"test": score(translations, test, [5, 8] if bins else [])}
+    tests = {"test": score(translations, test, [by_words(source, [5, 8])] if bins else [])}
     record = Record("table", "en-de", row, order, seed, {}, tests, {"bleu": "case:mixed"})
     record.training = {"updates": 10, "parameters": 1234567, "words_per_second": 99.0}
     record.position_parameters = {"dynamics": 5, "initial values": 7, "base": 0}
@@ -356,9 +356,5 @@ def test_records_come_back_as_they_were_written(tmp_path):
     assert read_records(tmp_path) == [record]
 
 
-def test_small_things():
-    assert parse_edges("") == [] and parse_edges("3,5") == [3, 5]
-    for bad in ("5,3", "0,2", "a", "3,3"):
-        with pytest.raises(UserError, match="rising whole numbers"):
-            parse_edges(bad)
+def test_markdown():
     assert markdown(["a", "b"], [["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
