@@ -11,6 +11,7 @@
 #   --verses N             a line is a document: up to N verses of one chapter, one after the other,
 #                          with <s/> between them (default: 1); with sentencepiece only
 #   --train-max-words N    train on the pairs of up to N English words; 0: on all (default)
+#   --joined yes|no        train on each two neighbouring pairs joined, too (default: no)
 #   --workers N            processes (default: one a core)
 #   --checksums FILE       of what is downloaded (default: data-prep/SHA256SUMS)
 #
@@ -19,17 +20,19 @@ set -euo pipefail
 unset CDPATH # by which cd prints, or leads elsewhere
 source "$(dirname "$0")/common.sh"
 
-SOURCE=en TARGET=es OUT="" SUBWORD=sentencepiece SIZE=8000 VERSES=1 TRAIN_MAX_WORDS=0
+SOURCE=en TARGET=es OUT="" SUBWORD=sentencepiece SIZE=8000 VERSES=1 TRAIN_MAX_WORDS=0 JOINED=no
 WORKERS=$(nproc) CHECKSUMS=$PREP/SHA256SUMS
-parse_options OUT SUBWORD SIZE VERSES TRAIN_MAX_WORDS WORKERS CHECKSUMS -- "$@"
+parse_options OUT SUBWORD SIZE VERSES TRAIN_MAX_WORDS JOINED WORKERS CHECKSUMS -- "$@"
 require_choice SUBWORD sentencepiece subword-nmt
 require_whole SIZE 1
 require_whole VERSES 1
 require_whole TRAIN_MAX_WORDS 0
+require_choice JOINED no yes
 require_whole WORKERS 1
 SEPARATOR=""
 if [ "$VERSES" -gt 1 ]; then
     [ "$SUBWORD" = sentencepiece ] || fail "--verses $VERSES needs --subword sentencepiece"
+    [ "$JOINED" = no ] || fail "--joined yes is for single verses: leave out --verses $VERSES"
     SEPARATOR="<s/>"
 fi
 setup_environment

@@ -2,6 +2,7 @@
 #
 #   raw/  tok/  bpe/     {train,valid,TEST...}.{SOURCE,TARGET}: plain text as published, words
 #                        (where Moses is used), subwords; line for line the same pairs
+#   joined/              train.{SOURCE,TARGET}: those of bpe/, and neighbours joined (where asked for)
 #   bpe.model            of the subwords
 #   bin/                 what fairseq-preprocess makes of bpe/
 #   corpus.json          what the corpus is; summary.json: how much of it there is
@@ -123,30 +124,50 @@ apply_subwords() {
     done
 }
 
-# binarise: from OUT/bpe to OUT/bin.
+# binarise: from OUT/bpe to OUT/bin; with JOINED=yes, neighbouring training pairs are joined, too.
 binarise() {
-    stage binarise "$OUT/bpe" -- "$OUT/bin" -- preprocess
+    local train=$OUT/bpe
+    if [ "${JOINED:-no}" = yes ]; then
+        train=$OUT/joined
+        stage join "$OUT/bpe" -- "$train" -- join_neighbours
+    fi
+    stage binarise "$OUT/bpe" "$train" -- "$OUT/bin" -- preprocess "$train"
+}
+
+# join_neighbours: the training pairs, and then the first joined with the second, the second with
+# the third and so on.
+join_neighbours() {
+    local language file
+    mkdir "$OUT/joined.part"
+    for language in "$SOURCE" "$TARGET"; do
+        file=$OUT/bpe/train.$language
+        cat "$file" >"$OUT/joined.part/train.$language"
+        paste -d ' ' <(head -n -1 "$file") <(tail -n +2 "$file") \
+            >>"$OUT/joined.part/train.$language"
+    done
 }
 
 preprocess() {
     fairseq-preprocess --source-lang "$SOURCE" --target-lang "$TARGET" --joined-dictionary \
-        --trainpref "$OUT/bpe/train" --validpref "$OUT/bpe/valid" \
+        --trainpref "$1/train" --validpref "$OUT/bpe/valid" \
         --testpref "$(IFS=, && echo "${TESTS[*]/#/$OUT/bpe/}")" \
         --destdir "$OUT/bin.part" --workers "$WORKERS"
 }
 
 # describe CORPUS TOKENIZER LOWERCASE [STEP...]: write OUT/corpus.json; the tokenizer is moses or
 # null, and its steps are those of moses.py that test sets went through. Reads
-# TRAIN_MAX_WORDS too: 0 is no limit; and SEPARATOR, of sentences in a line, if there is one.
+# TRAIN_MAX_WORDS too: 0 is no limit; and SEPARATOR, of sentences in a line, if there is one;
+# and JOINED.
 describe() {
     stage describe -- "$OUT/corpus.json" -- write_description "$@"
 }
 
 write_description() {
-    local tokenizer=$2 limit=$TRAIN_MAX_WORDS separator="" steps
+    local tokenizer=$2 limit=$TRAIN_MAX_WORDS separator="" joined="" steps
     steps=$(printf '"%s", ' "${@:4}")
     [ $# -gt 3 ] || steps=""
     [ -z "${SEPARATOR:-}" ] || separator=$'\n'" \"separator\": \"$SEPARATOR\","
+    [ "${JOINED:-no}" = no ] || joined=$'\n'" \"joined\": true,"
     [ "$tokenizer" = null ] || tokenizer="\"$tokenizer\""
     [ "$limit" -gt 0 ] || limit=null
     cat >"$OUT/corpus.json.part" <<JSON
@@ -158,7 +179,7 @@ write_description() {
  "tokenizer": $tokenizer,
  "steps": [${steps%, }],
  "lowercase": $3,
- "subword": "${SUBWORD/-/_}",$separator
+ "subword": "${SUBWORD/-/_}",$separator$joined
  "train_max_words": $limit
 }
 JSON

@@ -77,7 +77,7 @@ def lines(path):
 def examples(out):
     """Sentences that fairseq-preprocess has read, by prefix and language."""
     log = (out / "bin" / "preprocess.log").read_text()
-    found = re.findall(r"bpe/(\w+)\.(\w\w): (\d+) sents", log)
+    found = re.findall(r"(?:bpe|joined)/(\w+)\.(\w\w): (\d+) sents", log)
     return {(split, language): int(count) for split, language, count in found}
 
 
@@ -298,6 +298,25 @@ def test_documents_are_runs_of_verses(tmp_path):
         prepare_bible(tmp_path, "--verses", 2, "--subword", "subword-nmt"),
         "--verses 2 needs --subword sentencepiece",
     )
+
+
+def test_neighbouring_pairs_are_joined(tmp_path):
+    write_bibles(tmp_path)
+    out = tmp_path / "out"
+    done = redone(succeeds(prepare_bible(tmp_path, "--joined", "yes")))
+    assert done == ["raw", "model", "subwords", "describe", "join", "binarise"]
+    for language in ("en", "es"):
+        single = lines(out / f"bpe/train.{language}")
+        pairs = [f"{first} {second}" for first, second in zip(single, single[1:])]
+        assert lines(out / f"joined/train.{language}") == single + pairs
+        assert examples(out)["train", language] == 2 * len(single) - 1
+        assert examples(out)["test", language] == 8
+    assert json.loads((out / "corpus.json").read_text())["joined"] is True
+    assert redone(succeeds(prepare_bible(tmp_path))) == ["describe", "binarise"]
+    assert examples(out)["train", "en"] == len(lines(out / "bpe/train.en"))
+    assert "joined" not in json.loads((out / "corpus.json").read_text())
+    why = "--joined yes is for single verses: leave out --verses 2"
+    fails(prepare_bible(tmp_path, "--verses", 2, "--joined", "yes"), why)
 
 
 def test_a_gap_between_verses_ends_a_document():

@@ -1,0 +1,7 @@
+# As bible_tiny_upto30_short, but training pairs are also joined with their neighbours: up to 60
+# words, of two sentences.
+source "$RECIPES/protocols/bible_tiny_upto30_short.sh"
+corpus() {
+    DATA=$RUNS/data/bible.$PAIR.upto30.joined
+    PREPARE=(bash data-prep/bible.sh --train-max-words 30 --joined yes --out "$DATA")
+}
