@@ -13,6 +13,9 @@ FEWEST = 3
 #: BLEU by seed, by column: all sentences, or those of a bin
 Columns = Dict[str, Dict[int, float]]
 
+#: BLEU less the baseline's of the same seed, by row and column
+Differences = Dict[str, Dict[str, List[float]]]
+
 ALL = "all"
 
 
@@ -21,23 +24,22 @@ def is_marked(records: Sequence[Record]) -> bool:
     return len({record.seed for record in records}) < FEWEST
 
 
-def differences(
-    rows: Dict[str, List[Record]], baseline: str, test: str
-) -> Dict[str, Dict[str, List[float]]]:
+def differences(rows: Dict[str, List[Record]], baseline: str, test: str) -> Differences:
     """BLEU of a row less that of the baseline of the same seed, by row and column."""
-    base = _columns(rows[baseline], test)
-    found: Dict[str, Dict[str, List[float]]] = {}
+    base = columns_of(rows[baseline], test)
+    found: Differences = {}
     for row, records in rows.items():
         if row == baseline:
             continue
-        for column, scores in _columns(records, test).items():
+        for column, scores in columns_of(records, test).items():
             shared = sorted(set(scores) & set(base.get(column, ())))
             pairs = [scores[seed] - base[column][seed] for seed in shared]
             found.setdefault(row, {})[column] = pairs
     return found
 
 
-def _columns(records: Sequence[Record], test: str) -> Columns:
+def columns_of(records: Sequence[Record], test: str) -> Columns:
+    """BLEU of a row's seeds on a test set and, where it has bins, on each."""
     columns: Columns = {}
     for record in records:
         if test in record.tests:
@@ -67,6 +69,32 @@ def holm(values: Sequence[float]) -> List[float]:
     return corrected
 
 
+def with_enough_seeds(found: Differences) -> Differences:
+    """Without cells of fewer than ``FEWEST`` seeds in common with the baseline."""
+    enough = {
+        row: {column: paired for column, paired in columns.items() if len(paired) >= FEWEST}
+        for row, columns in found.items()
+    }
+    return {row: columns for row, columns in enough.items() if columns}
+
+
+def p_values(found: Differences) -> Dict[Tuple[str, str], float]:
+    """By row and column, after Holm's correction over all of them; none where there is no test."""
+    tested = {
+        (row, column): p
+        for row, columns in found.items()
+        for column, paired in columns.items()
+        if (p := p_of(paired)) is not None
+    }
+    return dict(zip(tested, holm(list(tested.values()))))
+
+
+def shown(paired: Sequence[float], p: Optional[float]) -> str:
+    """A mean difference, its deviation over seeds, and its p."""
+    text = f"{mean(paired):+.1f} ± {stdev(paired):.1f}" if paired else ""
+    return text if p is None else f"{text} (p {p:.3f})"
+
+
 def compared(
     rows: Dict[str, List[Record]], baseline: str, test: str
 ) -> Tuple[List[str], List[List[str]]]:
@@ -74,26 +102,14 @@ def compared(
 
     Rows of fewer than ``FEWEST`` seeds in common with the baseline are left out.
     """
-    found = {
-        row: {column: paired for column, paired in columns.items() if len(paired) >= FEWEST}
-        for row, columns in differences(rows, baseline, test).items()
-    }
-    found = {row: columns for row, columns in found.items() if columns}
+    found = with_enough_seeds(differences(rows, baseline, test))
     names = list(dict.fromkeys(column for columns in found.values() for column in columns))
-    tested = {
-        (row, column): p
-        for row, columns in found.items()
-        for column, paired in columns.items()
-        if (p := p_of(paired)) is not None
-    }
-    corrected = dict(zip(tested, holm(list(tested.values()))))
+    corrected = p_values(found)
     body = []
     for row, columns in found.items():
         cells = []
         for column in names:
             paired = columns.get(column, [])
-            text = f"{mean(paired):+.1f} ± {stdev(paired):.1f}" if paired else ""
-            p = corrected.get((row, column))
-            cells.append(text if p is None else f"{text} (p {p:.3f})")
+            cells.append(shown(paired, corrected.get((row, column))))
         body.append([row, *cells, str(max(map(len, columns.values())))])
     return names, body

@@ -1,0 +1,175 @@
+"""Several experiments in one table: methods by corpora, all sentences and the longest."""
+
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+from fairseq_floater.errors import UserError
+from fairseq_floater.files import save_picture, write_text
+from fairseq_floater.results.over_seeds import (
+    ALL,
+    FEWEST,
+    Columns,
+    Differences,
+    columns_of,
+    p_values,
+    shown,
+    with_enough_seeds,
+)
+from fairseq_floater.results.record import Record, read_records
+from fairseq_floater.results.report import MARK, markdown, spread
+
+#: BLEU by seed, by method and column
+Table = Dict[str, Columns]
+
+#: of the picture, side by side
+PANELS = 4
+
+
+@dataclass(frozen=True)
+class _Column:
+    experiment: str  #: the name of its folder
+    pair: str
+    test: str
+    sentences: str  #: ``ALL``, or the bin of the longest
+
+    @property
+    def name(self) -> str:
+        longest = "" if self.sentences == ALL else f", {self.sentences} words"
+        return f"{self.experiment}: {self.pair} {self.test}{longest}"
+
+
+def summarise(
+    folders: Sequence[Path], out: Path, baseline: Optional[str] = None, title: str = ""
+) -> None:
+    """Write ``out``.md and ``out``.png from the records of several experiments.
+
+    Args:
+        folders: of records, one an experiment.
+        out: path without its ending.
+        baseline: the row whose BLEU of the same seed is subtracted; none: nothing is.
+        title: of the page.
+
+    Raises:
+        UserError: if a folder has no records, or no folder has the baseline.
+    """
+    table: Table = {}
+    for folder in folders:
+        _add(table, folder.absolute().name, read_records(folder))
+    if baseline and baseline not in table:
+        names = ", ".join(table)
+        raise UserError(f"--baseline {baseline} is not among the results: choose from {names}")
+    columns = list(dict.fromkeys(name for scores in table.values() for name in scores))
+    found = _differences(table, baseline) if baseline else {}
+    parts = [f"# {title or 'Methods by corpora'}", f"![Scores]({out.name}.png)"]
+    parts += [_scores(table, columns), _compared(found, columns, baseline), _notes(bool(found))]
+    write_text(out.with_name(out.name + ".md"), "\n\n".join(filter(None, parts)) + "\n")
+    _draw(table, found, columns, baseline, out.with_name(out.name + ".png"))
+
+
+def _add(table: Table, experiment: str, records: Sequence[Record]) -> None:
+    """(A row that another experiment has trained, too, may be copied to a folder from there.)"""
+    rows: Dict[Tuple[str, str], List[Record]] = {}
+    for record in records:
+        rows.setdefault((record.pair, record.row), []).append(record)
+    for (pair, row), seeds in rows.items():
+        for test in dict.fromkeys(test for record in seeds for test in record.tests):
+            scores = columns_of(seeds, test)
+            for sentences in [ALL, list(scores)[-1]] if len(scores) > 1 else [ALL]:
+                column = _Column(experiment, pair, test, sentences)
+                table.setdefault(row, {})[column.name] = scores[sentences]
+
+
+def _differences(table: Table, baseline: str) -> Differences:
+    """BLEU less that of the baseline of the same seed."""
+    base = table[baseline]
+    return {
+        row: {
+            name: [bleu - base[name][seed] for seed, bleu in seeds.items() if seed in base[name]]
+            for name, seeds in scores.items()
+            if name in base
+        }
+        for row, scores in table.items()
+        if row != baseline
+    }
+
+
+def _scores(table: Table, columns: Sequence[str]) -> str:
+    body = [
+        [row, *(_cell(scores.get(name, {})) for name in columns)] for row, scores in table.items()
+    ]
+    return markdown(["BLEU", *columns], body)
+
+
+def _cell(seeds: Dict[int, float]) -> str:
+    if not seeds:
+        return ""
+    return spread(list(seeds.values())) + (f" {MARK}" if len(seeds) < FEWEST else "")
+
+
+def _compared(found: Differences, columns: Sequence[str], baseline: Optional[str]) -> str:
+    enough = with_enough_seeds(found)
+    if not enough:
+        return ""
+    p = p_values(enough)
+    body = [
+        [row, *(shown(scores.get(name, []), p.get((row, name))) for name in columns)]
+        for row, scores in enough.items()
+    ]
+    return markdown([f"BLEU less {baseline}'s", *columns], body)
+
+
+def _notes(subtracted: bool) -> str:
+    lines = [f"{MARK} fewer than {FEWEST} seeds: such a cell decides nothing"]
+    if subtracted:
+        lines.append(
+            "p: two-sided t-test of differences paired by seed, with Holm's correction over all "
+            "cells of the table"
+        )
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _draw(
+    table: Table,
+    found: Differences,
+    columns: Sequence[str],
+    baseline: Optional[str],
+    path: Path,
+) -> None:
+    """A panel a column, a line a method; hollow where seeds are few."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    values = found or {row: {n: list(s.values()) for n, s in c.items()} for row, c in table.items()}
+    lines = ceil(len(columns) / PANELS)
+    across = min(len(columns), PANELS)
+    size = (2.5 + 2.6 * across, lines * (1.2 + 0.25 * len(values)))
+    figure, axes = pyplot.subplots(
+        lines, across, figsize=size, sharey=True, squeeze=False, layout="constrained"
+    )
+    for axis in axes.flat[len(columns) :]:
+        axis.set_visible(False)
+    for axis, name in zip(axes.flat, columns):
+        for height, row in enumerate(values):
+            _point(axis, height, values[row].get(name, []))
+        axis.set_title(name.replace(": ", "\n"), fontsize=8)
+        axis.set_xlabel(f"BLEU less {baseline}'s" if found else "BLEU", fontsize=8)
+        axis.grid(alpha=0.3)
+        if found:
+            axis.axvline(0.0, color="0.3", linewidth=1)
+    for axis in axes[:, 0]:
+        axis.set_yticks(range(len(values)), list(values), fontsize=8)
+    axes[0][0].set_ylim(len(values) - 0.5, -0.5)
+    save_picture(figure, path, dpi=130)
+    pyplot.close(figure)
+
+
+def _point(axis: Any, height: int, values: Sequence[float]) -> None:
+    if values:
+        error = stdev(values) if len(values) > 1 else 0.0
+        fill = "C0" if len(values) >= FEWEST else "white"
+        axis.errorbar(mean(values), height, xerr=error, fmt="o", color="C0", markerfacecolor=fill)

@@ -1,0 +1,64 @@
+"""Several experiments in one table."""
+
+import pytest
+from launching import run, succeed
+from scipy.stats import ttest_rel
+from test_over_seeds import with_bleu
+
+from fairseq_floater.errors import UserError
+from fairseq_floater.results.record import Record
+from fairseq_floater.results.summary import summarise
+
+BASE = {1: 20.0, 2: 21.0, 3: 20.5}
+OURS = {1: 22.0, 2: 24.0, 3: 22.9, 4: 99.0}  # seed 4 has no counterpart
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Three seeds of two rows with bins, and in another experiment one seed of one of them."""
+    long, short = tmp_path / "long", tmp_path / "short"
+    for folder in (long, short):
+        folder.mkdir()
+    for row, seeds in (("base", BASE), ("ours", OURS)):
+        for seed, bleu in seeds.items():
+            with_bleu(row, seed, bleu, {"<= 5": bleu, "> 5": bleu - 9}).write(long)
+    with_bleu("base", 1, 30.0, {}).write(short)
+    with_bleu("theirs", 1, 31.0, {}).write(short)
+    return long, short
+
+
+def test_methods_by_corpora(folders, tmp_path):
+    summarise(folders, tmp_path / "all", baseline="base")
+    lines = (tmp_path / "all.md").read_text().splitlines()
+    header = "| long: en-de test | long: en-de test, > 5 words | short: en-de test |"
+    assert f"| BLEU {header}" in lines
+    assert "| base | 20.5 ± 0.5 | 11.5 ± 0.5 | 30.0 \\* |" in lines
+    assert "| theirs |  |  | 31.0 \\* |" in lines  # (and nothing is compared over one seed)
+    p = float(ttest_rel([OURS[n] for n in BASE], list(BASE.values())).pvalue)
+    cell = f"+2.5 ± 0.5 (p {min(1.0, 2 * p):.3f})"  # two cells are tested
+    assert f"| BLEU less base's {header}" in lines
+    assert f"| ours | {cell} | {cell} |  |" in lines
+    assert (tmp_path / "all.png").read_bytes()[1:4] == b"PNG"
+
+
+def test_without_a_baseline_nothing_is_subtracted(folders, tmp_path):
+    summarise(folders, tmp_path / "all", title="Everything")
+    page = (tmp_path / "all.md").read_text()
+    assert page.startswith("# Everything\n") and "less" not in page and "p:" not in page
+
+
+def test_the_command(folders, tmp_path):
+    succeed("floater", "report", *folders, "--out", tmp_path / "all", "--baseline", "base")
+    assert (tmp_path / "all.md").is_file()
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    Record("glue", "rte", "base", 0, 1, {}, {"valid": {"accuracy": 0.5}}, {}).write(labels)
+    done = run("floater", "report", folders[0], labels, "--out", tmp_path / "all")
+    assert done.returncode == 1
+    assert done.err.strip() == f"error: {labels} has no translations: report it alone"
+
+
+def test_an_unknown_baseline(folders, tmp_path):
+    with pytest.raises(UserError, match="other is not among the results: choose from base, ours"):
+        summarise(folders, tmp_path / "all", baseline="other")
+    assert not (tmp_path / "all.md").exists()
