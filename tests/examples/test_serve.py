@@ -1,11 +1,15 @@
 """The example service, started as its page says, and asked over HTTP."""
 
+import html
 import json
+import re
+import shutil
 import socket
 import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,6 +19,8 @@ from launching import environment, succeed
 from places import ROOT
 
 pytest_plugins = ["commands"]
+
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
 SERVE = ROOT / "examples" / "serve"
 
@@ -99,3 +105,32 @@ def test_the_page(service):
     with urllib.request.urlopen(service) as answer:
         page = answer.read().decode()
     assert page == (SERVE / "page.html").read_text("utf-8") and "<textarea" in page
+
+
+def browse(address, text, profile):
+    """The page once a browser has run its script on a text."""
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+    command += [f"--user-data-dir={profile}", "--virtual-time-budget=60000", "--dump-dom"]
+    command.append(f"{address}/?{urllib.parse.urlencode({'text': text})}")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.skipif(not BROWSER, reason="needs chromium")
+def test_the_page_in_a_browser(service, tmp_path):
+    """A translation and its alignment, a cell for each word of both; an error in their place."""
+    text = "w1 w2 <b>w3</b>"
+    _, answer = ask(service, {"text": text})
+    page = browse(service, text, tmp_path)
+    shown = html.unescape(re.search(r'id="translation"[^>]*>(.*?)</p>', page, re.S)[1])
+    assert shown == answer["translation"] and '<p id="error" role="alert"></p>' in page
+    words = re.findall(r"<th>(.*?)</th>", page)
+    assert list(map(html.unescape, words)) == ["", *answer["source"], *answer["target"]]
+    shades = re.findall(r'<td title="(.*?)" style="background: rgba\(', page)
+    attention = [share for shares in answer["attention"] for share in shares]
+    assert [float(shade) for shade in shades] == pytest.approx(attention, abs=0.0051)
+
+    page = browse(service, " ", tmp_path)
+    assert 'role="alert">text is empty: send something to translate</p>' in page
+    assert "<td" not in page and 'aria-live="polite"></p>' in page
