@@ -159,7 +159,7 @@ def combination(request):
 #: modules that take longest, which pytest-xdist starts with (see run.sh)
 LONG = (
     *("training", "run", "command_line", "export", "quickstart", "wmt14", "corpora", "wheel"),
-    *("readme", "heatmap"),
+    *("readme", "heatmap", "serve", "export_page", "to_huggingface", "roberta", "results"),
 )
 
 
