@@ -9,11 +9,12 @@ from torch import Tensor
 
 from fairseq_floater.checkpoints.files import write_checkpoint
 from fairseq_floater.checkpoints.loading import read_existing
-from fairseq_floater.checkpoints.options import model_options, options_of
+from fairseq_floater.checkpoints.options import options_of
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import require_other_file
 from fairseq_floater.models.baked import drop_baked
 from fairseq_floater.models.config import ModelConfig, different_computation
+from fairseq_floater.models.description import model_options
 from fairseq_floater.models.renamed import with_new_names
 from fairseq_floater.models.warm_start import different_weights, first_named
 

@@ -11,9 +11,10 @@ from fairseq.models import ARCH_CONFIG_REGISTRY
 from fairseq_floater.checkpoints.files import write_checkpoint
 from fairseq_floater.checkpoints.huggingface import Converted, read_huggingface
 from fairseq_floater.checkpoints.loading import build_model, read_existing
-from fairseq_floater.checkpoints.options import model_options, options_of
+from fairseq_floater.checkpoints.options import options_of
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import require_other_file, write_text
+from fairseq_floater.models.description import model_options
 from fairseq_floater.models.kinds import ModelKind, kind_of
 from fairseq_floater.models.renamed import with_new_names
 from fairseq_floater.models.warm_start import Weights, different_options

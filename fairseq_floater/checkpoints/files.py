@@ -9,15 +9,16 @@ import torch
 
 from fairseq_floater.checkpoints.options import (
     forget_embedding_files,
-    model_options,
     options_of,
     require_heads_divide_width,
     require_known,
     require_literals,
+    say_what_was_meant,
 )
 from fairseq_floater.errors import DamagedCheckpoint, UserError, first_line
 from fairseq_floater.files import written_whole
 from fairseq_floater.intact import require_intact, unreadable
+from fairseq_floater.models.description import model_options
 from fairseq_floater.models.soundness import require_sound
 from fairseq_floater.models.warm_start import Weights
 
@@ -76,6 +77,7 @@ def _explaining_reads(load: Callable[..., Dict[str, Any]]) -> Callable[..., Dict
                 require_intact(Path(path))
             state = load(path, *args, **kwargs)
             _require_parts(state)
+            say_what_was_meant(state)
             require_literals(path, model_options(state))
             return state
         except (UserError, FileNotFoundError, IsADirectoryError, PermissionError):

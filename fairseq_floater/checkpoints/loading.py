@@ -8,9 +8,10 @@ from fairseq.data import Dictionary
 from torch import Tensor
 
 from fairseq_floater.checkpoints.files import read_checkpoint
-from fairseq_floater.checkpoints.options import model_options, options_error, options_of
+from fairseq_floater.checkpoints.options import options_error, options_of
 from fairseq_floater.errors import UserError, first_line, naming
 from fairseq_floater.models.config import FloaterTransformerConfig, ModelConfig
+from fairseq_floater.models.description import model_options
 from fairseq_floater.models.floater_transformer import FloaterTransformerModel
 from fairseq_floater.models.kinds import TRANSFORMER, kind_with
 from fairseq_floater.models.positioned import PositionedModel

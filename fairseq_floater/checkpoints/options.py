@@ -2,25 +2,20 @@
 
 import argparse
 import ast
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Dict, Mapping, MutableMapping, Union
+from typing import Any, List, Mapping, MutableMapping, Union
 
 from fairseq.models import ARCH_MODEL_REGISTRY, MODEL_DATACLASS_REGISTRY
+from omegaconf import DictConfig, open_dict
 
 from fairseq_floater.blocks.positioned import require_bounded
+from fairseq_floater.encoders import FORMERLY
 from fairseq_floater.errors import UserError
 from fairseq_floater.models.config import ModelConfig, validate
+from fairseq_floater.models.description import model_options
 from fairseq_floater.models.kinds import kind_of
 from fairseq_floater.models.size import require_size_of
-
-
-def model_options(state: Mapping[str, Any]) -> Dict[str, Any]:
-    """The model's options in a checkpoint of fairseq's, of any age; empty where there are none."""
-    cfg = state.get("cfg")
-    model = cfg.get("model") if isinstance(cfg, Mapping) else state.get("args")
-    if isinstance(model, argparse.Namespace):
-        return dict(vars(model))
-    return dict(model) if isinstance(model, Mapping) else {}
 
 
 def require_heads_divide_width(checkpoint: Union[Path, str], options: Mapping[str, Any]) -> None:
@@ -51,19 +46,39 @@ def require_known(checkpoint: Union[Path, str], options: Mapping[str, Any]) -> N
         raise options_error(checkpoint, f"its model is {repr(name)[:60]}, which there is not")
 
 
+def say_what_was_meant(state: Mapping[str, Any]) -> None:
+    """Add options that a checkpoint is older than, with what its model did without them.
+
+    fairseq makes ``cfg`` of the ``args`` of a very old one, with the defaults of today.
+    """
+    written = [vars(m) if isinstance(m, argparse.Namespace) else m for m in _options_in(state)]
+    if not written or "position_encoder" not in written[0]:
+        return
+    absent = {name: value for name, value in FORMERLY.items() if name not in written[0]}
+    for options in written:
+        with open_dict(options) if isinstance(options, DictConfig) else nullcontext():
+            options.update(absent)
+
+
+def _options_in(state: Mapping[str, Any]) -> List[Any]:
+    """The options of the model in a checkpoint, as they are there, in either place."""
+    cfg = state.get("cfg")
+    found = [state.get("args"), cfg.get("model") if isinstance(cfg, Mapping) else None]
+    kinds = (argparse.Namespace, MutableMapping)
+    return [model for model in found if isinstance(model, kinds)]
+
+
 def forget_embedding_files(state: Mapping[str, Any]) -> None:
     """Take the files of pre-trained embeddings out of the model's options.
 
     fairseq would read them when it builds the model, on a machine that may not have them, and then
     load the checkpoint's own embeddings over them.
     """
-    cfg = state.get("cfg")
-    for model in (state.get("args"), cfg.get("model") if isinstance(cfg, Mapping) else None):
+    for model in _options_in(state):
+        options = vars(model) if isinstance(model, argparse.Namespace) else model
         for name in ("encoder_embed_path", "decoder_embed_path"):
-            if isinstance(model, argparse.Namespace) and hasattr(model, name):
-                setattr(model, name, None)
-            elif isinstance(model, MutableMapping) and name in model:
-                model[name] = None
+            if name in options:
+                options[name] = None
 
 
 #: ends of the names of options whose text fairseq evaluates as Python when it builds a Transformer,

@@ -42,6 +42,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from fairseq_floater.checkpoints.convert import convert, convert_huggingface
+    from fairseq_floater.models.unsaid import settle_unsaid
+
+    settle_unsaid(args)
 
     flags = {f.name: getattr(args, f.name, None) for f in fields(PositionOptions)}
     given = {n: value for n, value in flags.items() if value is not None and value is not False}

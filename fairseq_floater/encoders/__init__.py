@@ -13,7 +13,14 @@ from fairseq_floater.encoders.floater import FloaterEncoder
 from fairseq_floater.encoders.fourier import FourierEncoder
 from fairseq_floater.encoders.learned import LearnedEncoder
 from fairseq_floater.encoders.none import NoPositions
-from fairseq_floater.encoders.options import KINDS, PEERS, WITHIN_ATTENTION, EncoderOptions, Use
+from fairseq_floater.encoders.options import (
+    FORMERLY,
+    KINDS,
+    PEERS,
+    WITHIN_ATTENTION,
+    EncoderOptions,
+    Use,
+)
 from fairseq_floater.encoders.relative_bias import RelativeBiasEncoder
 from fairseq_floater.encoders.rnn import RecurrentCell, RNNEncoder
 from fairseq_floater.encoders.rotary import RotaryEncoder
@@ -21,6 +28,7 @@ from fairseq_floater.encoders.shaw import ShawEncoder
 from fairseq_floater.encoders.sinusoidal import SinusoidalEncoder
 
 __all__ = [
+    "FORMERLY",
     "KINDS",
     "PEERS",
     "WITHIN_ATTENTION",

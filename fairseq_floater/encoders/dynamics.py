@@ -7,7 +7,14 @@ from typing import Callable, Dict, FrozenSet, NamedTuple, Optional, Set
 from torch import Tensor, nn
 
 from fairseq_floater.encoders.base import NoOptions
-from fairseq_floater.encoders.flags import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE, Range, flag
+from fairseq_floater.encoders.flags import (
+    AT_LEAST_ONE,
+    NON_NEGATIVE,
+    POSITIVE,
+    Range,
+    flag,
+    flag_name,
+)
 from fairseq_floater.encoders.oscillators import SHORTEST_PERIOD, spread_periods
 from fairseq_floater.errors import UserError
 from fairseq_floater.ode.driven import DrivenDynamics
@@ -71,9 +78,17 @@ DYNAMICS: Dict[str, Kind] = {
             }
         ),
     ),
-    "linear": Kind(_linear, frozenset({"dynamics_longest_period"})),
-    "driven": Kind(_driven, frozenset({"dynamics_longest_period", "dynamics_hidden_dim"})),
+    "linear": Kind(_linear, frozenset({"dynamics_longest_period", "initial_scale"})),
+    "driven": Kind(
+        _driven, frozenset({"dynamics_longest_period", "dynamics_hidden_dim", "initial_scale"})
+    ),
 }
+
+
+def only_of_mlp() -> FrozenSet[str]:
+    """The fields of ``DynamicsOptions`` that the perceptron reads, and no other kind."""
+    others = [kind.reads for name, kind in DYNAMICS.items() if name != "mlp"]
+    return DYNAMICS["mlp"].reads.difference(*others)
 
 
 @dataclass
@@ -82,11 +97,19 @@ class DynamicsOptions(NoOptions):
 
     position_delta: float = flag(0.1, "time between two positions (floater)", range=POSITIVE)
     dynamics: str = flag(
-        "mlp",
-        "h in dp/dt = h(t, p): mlp, the paper's perceptron, solved step by step; linear, a learned "
-        "rotation; driven, a rotation whose speeds follow the state. The last two keep the norm of "
-        "p for ever, and are solved at all positions at once (floater)",
+        "linear",
+        "h in dp/dt = h(t, p): linear, a learned rotation; driven, a rotation whose speeds follow "
+        "the state; mlp, the paper's perceptron, solved step by step. The first two keep the norm "
+        "of p for ever, and are solved at all positions at once (floater)",
         choices=tuple(DYNAMICS),
+        formerly="mlp",
+    )
+    initial_scale: float = flag(
+        16.0,
+        "p at position 0 is a learned vector times this: where its norm stays as it is, it learns "
+        "so much faster (floater as bias, linear and driven)",
+        range=POSITIVE,
+        formerly=1.0,
     )
     dynamics_activation: str = flag(
         "tanh",
@@ -173,6 +196,7 @@ class DynamicsOptions(NoOptions):
             raise UserError(
                 "--ode-adjoint needs --ode-backend torchdiffeq; the native gradient is exact"
             )
+        self._check_read()
         # A step must shrink what is damped, or the solver blows up what the equation forgets.
         step = self.position_delta / steps
         largest = LARGEST_DAMPED_STEP.get(self.ode_solver, float("inf"))
@@ -182,6 +206,18 @@ class DynamicsOptions(NoOptions):
                 f"{self.ode_solver} at steps of {step:g}: use at most {largest / step:.4g}, or "
                 "raise --ode-steps-per-position"
             )
+
+    def _check_read(self) -> None:
+        """What mlp alone reads would otherwise be lost in silence."""
+        if self.dynamics == "mlp" or getattr(self, "position_encoder", "floater") != "floater":
+            return
+        for declared in fields(DynamicsOptions):
+            value = getattr(self, declared.name)
+            if declared.name in only_of_mlp() and value != declared.default:
+                raise UserError(
+                    f"{flag_name(declared.name)} {value} is read by --dynamics mlp, but --dynamics "
+                    f"is {self.dynamics}: add --dynamics mlp, or leave it out"
+                )
 
     def unread(self) -> Set[str]:
         """What another kind of dynamics reads; and only oscillators have a longest period."""

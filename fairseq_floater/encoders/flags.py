@@ -31,6 +31,7 @@ def flag(
     choices: Collection[str] = (),
     range: Optional[Range] = None,
     renamed_to: Optional[str] = None,
+    formerly: Any = None,
 ) -> Any:
     """A field of an options dataclass; ``--a-b`` on the command line for the field ``a_b``.
 
@@ -40,8 +41,12 @@ def flag(
         choices: the only texts allowed.
         range: the only numbers allowed.
         renamed_to: the field that this old name now stands for.
+        formerly: what models did before there was this option, where that is another value: what
+            it is in checkpoints that lack it.
     """
     metadata: Dict[str, Any] = {"help": help, "choices": choices, "renamed_to": renamed_to}
+    if formerly is not None:
+        metadata["formerly"] = formerly
     if range is not None:
         metadata |= {"range": range.text, "holds": range.holds}
     return field(default=default, metadata=metadata)

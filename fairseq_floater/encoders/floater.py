@@ -39,6 +39,8 @@ class FloaterOptions(DynamicsOptions, RotaryOptions, SharingOptions):
         """Angles and scores have a width of their own, and each a start."""
         injection = getattr(self, "injection", None)
         unread = DynamicsOptions.unread(self) | TimesOptions.unread(self)
+        if injection != "bias":
+            unread |= {"initial_scale"}
         if injection not in ("rotation", "scores"):
             unread |= {"position_state_dim"}
         if injection != "rotation":
@@ -57,6 +59,7 @@ class FloaterEncoder(PositionEncoder):
         dynamics: the right-hand side, see ``dynamics``; may be shared between encoders.
         delta: time between two positions, > 0.
         initial_std: standard deviation of the initial values; 0 starts all of them at 0.
+        initial_scale: of the initial values, as a multiple of the parameter that is learned.
         solver, steps_per_position, backend, adjoint: see ``fairseq_floater.ode.solver.solve``; not
             read with ``ParallelDynamics``.
     """
@@ -64,7 +67,10 @@ class FloaterEncoder(PositionEncoder):
     kind = "floater"
     Options = FloaterOptions
     injections = ("bias", "additive", "rotation", "scores")
-    defined_by = ("position_delta", "dynamics", "dynamics_activation", "dynamics_damping")
+    defined_by = (
+        *("position_delta", "dynamics", "dynamics_activation", "dynamics_damping"),
+        "initial_scale",
+    )
     sequential = True
 
     #: the class that serves an injection, where that is another (see ``departure``)
@@ -78,6 +84,7 @@ class FloaterEncoder(PositionEncoder):
         *,
         delta: float = 0.1,
         initial_std: float = 0.0,
+        initial_scale: float = 1.0,
         solver: str = "rk4",
         steps_per_position: StepsPerPosition = 1,
         backend: Optional[str] = None,
@@ -88,13 +95,19 @@ class FloaterEncoder(PositionEncoder):
         if not delta > 0:
             raise UserError(f"position delta must be > 0, got {delta}")
         self.dynamics = dynamics
-        self.initial = nn.Parameter(initial_std * torch.randn(tracks, dim))
+        self.initial = nn.Parameter(initial_std / initial_scale * torch.randn(tracks, dim))
+        self.initial_scale = initial_scale
         self.delta = float(delta)
         self.solver = solver
         self.steps_per_position = parse_steps_per_position(steps_per_position)
         self.backend = backend
         self.adjoint = adjoint
         self.growth = self.equation.growth(PositionEncoder.growth)
+
+    @property
+    def starts(self) -> Tensor:
+        """p at position 0, (tracks, dim)."""
+        return self.initial if self.initial_scale == 1.0 else self.initial * self.initial_scale
 
     @property
     def equation(self) -> Equation:
@@ -111,7 +124,7 @@ class FloaterEncoder(PositionEncoder):
 
     @classmethod
     def defining(cls, options: Any) -> Tuple[str, ...]:
-        unread = DynamicsOptions.unread(options)
+        unread = FloaterOptions.unread(options)
         angles = ("rotary_base", "rotary_share", "rotary_layout")
         more = {"rotation": angles, "scores": ("scores_start",)}
         defining = (name for name in cls.defined_by if name not in unread)
@@ -130,8 +143,10 @@ class FloaterEncoder(PositionEncoder):
         """This class as ``options`` describe it, for what is ``wanted``."""
         dynamics = build_dynamics(options, wanted.dim)
         settings = cls.settings(options, wanted.name)
-        std = wanted.initial_std
-        return cls(wanted.tracks, wanted.dim, dynamics, initial_std=std, **settings)
+        settings["initial_std"] = wanted.initial_std
+        if "initial_scale" not in FloaterOptions.unread(options):
+            settings["initial_scale"] = options.initial_scale
+        return cls(wanted.tracks, wanted.dim, dynamics, **settings)
 
     @staticmethod
     def settings(options: FloaterOptions, name: str) -> Dict[str, Any]:
@@ -150,7 +165,7 @@ class FloaterEncoder(PositionEncoder):
         return PositionEncoder.first(self, length, unchanged)
 
     def trajectories(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
-        equation, initial = self.equation, self.initial.to(self.dtype)
+        equation, initial = self.equation, self.starts.to(self.dtype)
         with torch.autocast(initial.device.type, enabled=False):
             table = equation.flow(initial, positions * self.delta, start)
         if equation.bounded:
@@ -163,7 +178,7 @@ class FloaterEncoder(PositionEncoder):
 
     def exact(self, positions: Tensor, start: Tensor) -> Tensor:
         """As ``trajectories``, from the states ``start`` at the first of them, by finer steps."""
-        return self.equation.exact(self.initial, positions * self.delta, start)
+        return self.equation.exact(self.starts, positions * self.delta, start)
 
     def at(self, positions: Tensor, unchanged: bool = False) -> Tensor:
         """Between whole positions, the cubic that has the states and slopes of both."""
@@ -173,7 +188,7 @@ class FloaterEncoder(PositionEncoder):
         ends = states[:, whole]  # (tracks, 2, positions, dim)
         learning = torch.is_grad_enabled() and not self.resting
         with torch.autocast(states.device.type, enabled=False), torch.set_grad_enabled(learning):
-            initial, times = self.initial.to(ends), whole * self.delta
+            initial, times = self.starts.to(ends), whole * self.delta
             slopes = self.equation.slopes(initial, times, ends) * self.delta
         fraction = (positions.to("cpu", torch.float64) - before.cpu()).to(states).unsqueeze(-1)
         return hermite(fraction, ends[:, 0], slopes[:, 0], ends[:, 1], slopes[:, 1])
@@ -197,7 +212,8 @@ class FloaterEncoder(PositionEncoder):
         )
 
     def extra_repr(self) -> str:
+        scale = "" if self.initial_scale == 1.0 else f", initial_scale={self.initial_scale}"
         return (
             f"tracks={self.tracks}, dim={self.dim}, delta={self.delta}, solver={self.solver}, "
-            f"steps_per_position={self.steps_per_position}"
+            f"steps_per_position={self.steps_per_position}{scale}"
         )

@@ -231,6 +231,12 @@ class EncoderOptions(
         check_combinations(self)
 
 
+#: options without which models did something else than their defaults say, and what they did
+FORMERLY: Dict[str, Any] = {
+    f.name: f.metadata["formerly"] for f in fields(EncoderOptions) if "formerly" in f.metadata
+}
+
+
 def check_combinations(options: EncoderOptions) -> None:
     """Check what goes where. Raises ``UserError``, naming the flags, their values and the fix."""
     _check_injection(options)

@@ -94,7 +94,7 @@ def solver_error(encoder: FloaterEncoder, length: int) -> float:
     positions = torch.arange(length, dtype=torch.float64)
     progress = Progress(f"{encoder.name}: exact position", length)
     with torch.no_grad():
-        used, state = encoder.states(length), encoder.initial.double()
+        used, state = encoder.states(length), encoder.starts.double()
         wrong, size = torch.zeros(()).double(), torch.zeros(()).double()
         for first in range(0, max(1, length - 1), PIECE):
             progress.reached(first)

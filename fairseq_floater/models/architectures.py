@@ -10,6 +10,7 @@ import fairseq_floater.models.floater_roberta  # noqa: F401  registers the model
 import fairseq_floater.models.floater_transformer  # noqa: F401  registers the model
 from fairseq_floater.models.config import FloaterTransformerConfig, ModelConfig, validate
 from fairseq_floater.models.roberta_config import FloaterRobertaConfig
+from fairseq_floater.models.unsaid import settle_unsaid
 
 
 def tiny_architecture(args: Any) -> None:
@@ -65,6 +66,7 @@ def _checked(
     """Fill in the architecture, then refuse bad options before any work is done."""
 
     def fill(args: Any) -> None:
+        settle_unsaid(args)
         architecture(args)
         validate(config.of(args))
 

@@ -1,7 +1,8 @@
 """What positions a model has, by the options in its checkpoint, whatever wrote them."""
 
+import argparse
 from dataclasses import dataclass, fields
-from typing import Any, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional
 
 from fairseq_floater.encoders import KINDS, WITHIN_ATTENTION, EncoderOptions, Use
 from fairseq_floater.encoders.flags import flag_name
@@ -22,6 +23,15 @@ class Positions:
     at_input: Optional[str]
     within: Optional[str]
     biases: Optional[str]
+
+
+def model_options(state: Mapping[str, Any]) -> Dict[str, Any]:
+    """The model's options in a checkpoint of fairseq's, of any age; empty where there are none."""
+    cfg = state.get("cfg")
+    model = cfg.get("model") if isinstance(cfg, Mapping) else state.get("args")
+    if isinstance(model, argparse.Namespace):
+        return dict(vars(model))
+    return dict(model) if isinstance(model, Mapping) else {}
 
 
 def position_options(options: Mapping[str, Any]) -> Optional[EncoderOptions]:

@@ -4,7 +4,7 @@ PAIRS=(en-de)
 SEEDS=(1)
 ON_VALIDATION=1
 BASELINE=sinusoidal-input
-FLOATER="--position-encoder floater --position-blocks all"
+FLOATER="--position-encoder floater --dynamics mlp --position-blocks all"
 row sinusoidal-input --position-encoder sinusoidal --position-blocks input
 row learned-all --position-encoder learned --position-blocks all
 row floater-all $FLOATER
@@ -12,7 +12,7 @@ row floater-lr-1 $FLOATER --dynamics-lr-scale 1
 row floater-lr-0.3 $FLOATER --dynamics-lr-scale 0.3
 row floater-additive $FLOATER --position-injection additive
 row floater-input-additive \
-    --position-encoder floater --position-blocks input --position-injection additive
+    --position-encoder floater --dynamics mlp --position-blocks input --position-injection additive
 row floater-no-base $FLOATER --no-token-positional-embeddings
 row floater-scale-1 $FLOATER --dynamics-init-scale 1
 row floater-period-100 $FLOATER --dynamics-longest-period 100

@@ -1,7 +1,7 @@
 # The curves of the paper's figure 2: trained on short sentences, scored by length. FLOATER as it
 # is by default, with the paper's initial h (small and random), and one that forgets.
 BASELINE=sinusoidal-input
-FLOATER="--position-encoder floater --position-blocks all"
+FLOATER="--position-encoder floater --dynamics mlp --position-blocks all"
 row floater-all $FLOATER
 row floater-all-random $FLOATER --dynamics-init random
 row floater-all-damped $FLOATER --dynamics-damping 0.5

@@ -1,6 +1,6 @@
 # What it costs, and what it loses, to train the dynamics less often, alone, or not at all.
 BASELINE=floater-all
-FLOATER="--position-encoder floater --position-blocks all"
+FLOATER="--position-encoder floater --dynamics mlp --position-blocks all"
 row floater-all $FLOATER
 row floater-lr-1 $FLOATER --dynamics-lr-scale 1
 row floater-every-4 $FLOATER --position-encoder-update-interval 4

@@ -3,7 +3,8 @@
 # sentences: LENGTH, in subwords, of the experiment. The order is that of interest. None is tuned but
 # --initial-lr-scale in the rows named so, on validation losses (recipes/results/initial_lr.md).
 BASELINE=sinusoidal-input
-FLOATER="--position-encoder floater --position-blocks all"
+FLOATER="--position-encoder floater --dynamics mlp --position-blocks all"
+TURNS="--position-encoder floater --position-blocks all --initial-scale 1"
 T5="--relative-buckets 32 --relative-max-distance $LENGTH"
 row floater-all $FLOATER
 row floater-cross-on-rotary $FLOATER --base-positions rotary --position-attention cross
@@ -16,15 +17,15 @@ row alibi --position-encoder alibi
 row alibi-symmetric --position-encoder alibi --alibi-form symmetric
 row fire --position-encoder fire --fire-length "$LENGTH"
 row fourier --position-encoder fourier
-row floater-linear $FLOATER --dynamics linear
-row floater-driven $FLOATER --dynamics driven
-row floater-linear-initial16 $FLOATER --dynamics linear --initial-lr-scale 16
+row floater-linear $TURNS --dynamics linear
+row floater-driven $TURNS --dynamics driven
+row floater-linear-initial16 $TURNS --dynamics linear --initial-lr-scale 16
 row floater-initial16 $FLOATER --initial-lr-scale 16
 row floater-cross-on-rotary-initial16 $FLOATER --base-positions rotary --position-attention cross \
     --initial-lr-scale 16
-row floater-linear-cross-on-rotary-initial16 $FLOATER --base-positions rotary \
+row floater-linear-cross-on-rotary-initial16 $TURNS --base-positions rotary \
     --position-attention cross --dynamics linear --initial-lr-scale 16
-row floater-linear-on-rotary-initial16 $FLOATER --base-positions rotary --dynamics linear \
+row floater-linear-on-rotary-initial16 $TURNS --base-positions rotary --dynamics linear \
     --initial-lr-scale 16
 row floater-start $FLOATER --train-only '^(?!.*\.dynamics\.)' # h stays as it starts
 row floater-rotation $FLOATER --position-injection rotation

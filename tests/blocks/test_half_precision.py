@@ -60,7 +60,8 @@ def test_forms(name):
 @torch.no_grad()
 def test_tables(kind):
     """All that has a table of its own reaches there, in float32 whatever the parameters."""
-    options = PositionOptions(position_encoder=kind, ode_steps_per_position="1/8").validate()
+    coarse = {"dynamics": "mlp", "ode_steps_per_position": "1/8"}
+    options = PositionOptions(position_encoder=kind, **coarse).validate()
     encoder = build_position_encoder(options, 2, 16, heads=2, causal=True, seed=1).half()
     table = encoder(FAR)
     assert table.dtype == torch.float32 and bool(table[:, ::977].isfinite().all())
@@ -69,7 +70,7 @@ def test_tables(kind):
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 def test_a_model_whose_biases_grow(dtype):
     """Longer than its trajectories stay small: whole targets and steps stay finite and alike."""
-    model = make_model(encoder_layers=1, decoder_layers=1)
+    model = make_model(encoder_layers=1, decoder_layers=1, dynamics="mlp")
     with torch.no_grad():
         for stack in model.stacks().values():
             stack.position_encoder.dynamics.fc2.bias.add_(40 * torch.randn(16))

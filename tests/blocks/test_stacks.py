@@ -299,19 +299,21 @@ def test_quantisation_noise_and_adaptive_softmax_are_kept():
     assert torch.isfinite(model(**make_batch())[0]).all()
 
 
+@pytest.mark.parametrize("dynamics", ["linear", "mlp"])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_precisions(dtype):
+def test_precisions(dtype, dynamics):
     """The trajectories are solved in float32 even where all parameters are half precision."""
-    model = make_model().to(dtype)
+    model = make_model(dynamics=dynamics).to(dtype)
     assert model.encoder.position_encoder(4).dtype == (
         torch.float64 if dtype == torch.float64 else torch.float32
     )
-    reference = make_model()
+    reference = make_model(dynamics=dynamics)
     difference = logits(model, make_batch()).float() - logits(reference, make_batch())
     assert difference.abs().max() < {torch.float16: 2e-2, torch.bfloat16: 2e-1}.get(dtype, 1e-5)
     model.train()
     model(**make_batch())[0].float().pow(2).mean().backward()
-    assert torch.isfinite(model.encoder.position_encoder.dynamics.fc1.weight.grad).all()
+    for parameter in model.encoder.position_encoder.dynamics.parameters():
+        assert torch.isfinite(parameter.grad).all()
 
 
 def test_autocast():
@@ -374,7 +376,7 @@ def test_generation_solves_nothing_after_the_first_batch(monkeypatch):
     solve = equation.solve
     monkeypatch.setattr(equation, "solve", counted)
     task = make_task()
-    model = make_model(task)
+    model = make_model(task, dynamics="mlp")
     generator = SequenceGenerator([model], task.target_dictionary, beam_size=3, max_len_b=12)
 
     def hypotheses(batch):

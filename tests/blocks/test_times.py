@@ -81,7 +81,7 @@ def test_between_positions_it_follows_the_equation(shortest_period, options, err
     """Against a fine solve in float64 at the very times."""
     if shortest_period is not None:
         monkeypatch.setattr(dynamics, "SHORTEST_PERIOD", shortest_period)
-    encoder = build_encoder(ode_steps_per_position="8", **options).double()
+    encoder = build_encoder(dynamics="mlp", ode_steps_per_position="8", **options).double()
     positions = torch.tensor([0.0, 0.25, 3.7, 4.0, 11.01, 40.5]).double()
     with torch.no_grad():
         found = encoder.at(positions)
@@ -99,7 +99,7 @@ def test_at_whole_positions_it_is_the_table():
 
 
 def test_gradients_are_exact_between_positions():
-    encoder = build_encoder().double()
+    encoder = build_encoder(dynamics="mlp").double()
     positions = torch.tensor([0.5, 2.25, 9.0]).double()
     weights = torch.randn(3, 3, 8, generator=torch.Generator().manual_seed(0)).double()
     parameter = encoder.dynamics.fc1.weight

@@ -110,7 +110,8 @@ def test_a_new_model_starts_as_its_peer(name):
 
 #: parameters of positions at width 512, 8 heads, 6 + 6 blocks, as the documentation says
 COUNTS = {
-    "floater": ({}, 1_080_320),
+    "floater": ({}, 552_448),
+    "floater mlp": ({"dynamics": "mlp"}, 1_080_320),
     "rotary": ({"position_encoder": "rotary"}, 0),
     "relative-bias": ({"position_encoder": "relative-bias"}, 512),
     "alibi": ({"position_encoder": "alibi"}, 0),
@@ -119,9 +120,9 @@ COUNTS = {
     "shaw values": ({"position_encoder": "shaw", "shaw_values": True}, 38_400),
     "fire": ({"position_encoder": "fire"}, 988),
     "fourier": ({"position_encoder": "fourier"}, 893_120),
-    "floater rotation": ({"position_injection": "rotation"}, 21_120),
-    "floater scores": ({"position_injection": "scores"}, 5_440),
-    "floater additive": ({"position_injection": "additive"}, 1_058_816),
+    "floater rotation": ({"position_injection": "rotation"}, 18_848),
+    "floater scores": ({"position_injection": "scores"}, 3_168),
+    "floater additive": ({"position_injection": "additive"}, 530_944),
     "rnn": ({"position_encoder": "rnn", "position_injection": "bias"}, 553_984),
     "learned": ({"position_encoder": "learned"}, 6_291_456),
 }

@@ -18,14 +18,15 @@ from fairseq_floater.models.baked import TABLE, bake_tables, baked_lengths, take
 
 pytest_plugins = ["commands"]
 
+MLP = {"dynamics": "mlp"}
 SEQUENTIAL = {
-    "floater": {},
-    "additive": {"position_injection": "additive"},
-    "five steps": {"ode_steps_per_position": "5"},
-    "shared": {"share_dynamics": "all"},
+    "floater": MLP,
+    "additive": {"position_injection": "additive", **MLP},
+    "five steps": {"ode_steps_per_position": "5", **MLP},
+    "shared": {"share_dynamics": "all", **MLP},
     "rnn": {"position_encoder": "rnn", "position_injection": "bias"},
-    "angles": {"position_injection": "rotation"},
-    "scores": {"position_injection": "scores"},
+    "angles": {"position_injection": "rotation", **MLP},
+    "scores": {"position_injection": "scores", **MLP},
     "linear": {"dynamics": "linear"},
     "driven": {"dynamics": "driven", "position_injection": "additive"},
 }
@@ -77,7 +78,7 @@ def test_training_leaves_stored_encodings_behind():
     model.load_state_dict(with_tables(model))
     before = logits(model)
     with torch.no_grad():
-        model.encoder.position_encoder.dynamics.fc2.bias.add_(0.5)
+        model.encoder.position_encoder.dynamics.rates.add_(0.5)
     fresh = make_model(seed=3)
     fresh.load_state_dict(model.state_dict())
     assert not any("baked" in name for name in model.state_dict())
@@ -111,11 +112,17 @@ def test_half_precision_keeps_the_stored_table():
 
 
 def test_other_settings_leave_the_table_aside(caplog):
-    stored = with_tables(make_model(seed=2))
-    for change in ({"position_delta": 0.2}, {"dynamics_damping": 0.1}, {"ode_solver": "midpoint"}):
+    changes = [
+        *(({}, change) for change in ({"position_delta": 0.2}, {"initial_scale": 4.0})),
+        *((MLP, change) for change in ({"dynamics_damping": 0.1}, {"ode_solver": "midpoint"})),
+    ]
+    for options, change in changes:
         caplog.clear()
-        assert take_baked(make_model(seed=2, **change).stacks(), OrderedDict(stored)) == {}
+        stored = with_tables(make_model(seed=2, **options))
+        other = make_model(seed=2, **options, **change)
+        assert take_baked(other.stacks(), OrderedDict(stored)) == {}
         assert "baked in for the encoder is not that of its weights or settings" in caplog.text
+    stored = with_tables(make_model(seed=2))
     same = make_model(seed=2).stacks()
     assert set(take_baked(same, OrderedDict(stored))) == {"encoder", "decoder"}
 
@@ -130,10 +137,10 @@ def baked(trained, tmp_path_factory):
 def test_the_command_and_generation(corpus, trained, baked, tmp_path):
     command = ["floater", "bake", trained["floater"][0], "--positions", 300]
     result = succeed(*command, "--out", tmp_path / "b.pt")
-    assert "321 positions of the encoder, 321 positions of the decoder baked in" in result.out
+    assert "513 positions of the encoder, 513 positions of the decoder baked in" in result.out
     stored = read_checkpoint(str(tmp_path / "b.pt"))
     original = read_checkpoint(str(trained["floater"][0]))
-    assert baked_lengths(stored["model"]) == {"encoder": 321, "decoder": 321}
+    assert baked_lengths(stored["model"]) == {"encoder": 513, "decoder": 513}
     assert stored["last_optimizer_state"] is not None
     assert stored["cfg"] == original["cfg"]
     flags = ["generate", corpus, *GENERATION, "--path"]
@@ -146,7 +153,7 @@ def test_baking_again_replaces(baked, tmp_path):
     assert baked_lengths(read_checkpoint(str(tmp_path / "again.pt"))["model"])["encoder"] == 1025
     model = load_model(tmp_path / "again.pt").model
     assert model.encoder.position_encoder.kept(1).size(1) == 1025
-    assert set(bake(tmp_path / "again.pt", tmp_path / "shorter.pt", 10).values()) == {65}
+    assert set(bake(tmp_path / "again.pt", tmp_path / "shorter.pt", 10).values()) == {257}
 
 
 @pytest.mark.parametrize("encoder", ["rnn", "learned", "sinusoidal"])

@@ -16,7 +16,10 @@ pytest_plugins = ["commands"]
 POSITIONS = {
     "default": {},
     "input": {"position_blocks": "input"},
-    "random, damped": {"dynamics_init": "random", "dynamics_damping": 0.5, "position_delta": 0.2},
+    "random, damped": {
+        **{"dynamics": "mlp", "dynamics_init": "random", "dynamics_damping": 0.5},
+        "position_delta": 0.2,
+    },
     "rnn": {"position_encoder": "rnn", "position_injection": "bias"},
     "learned": {"position_encoder": "learned"},
     "sinusoidal": {"position_encoder": "sinusoidal", "position_blocks": "input"},

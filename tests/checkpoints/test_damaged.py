@@ -158,7 +158,8 @@ def test_trajectories_that_outgrow_all_numbers_are_those_of_a_file(arguments, tm
             state["model"][f"encoder.position_encoder.{name}"].mul_(1e12)
 
     options = {"position_blocks": "input", "position_injection": "additive"}
-    bad = save_floater(tmp_path / "bad.pt", change=grown, dynamics_activation="relu", **options)
+    relu = {"dynamics": "mlp", "dynamics_activation": "relu"}
+    bad = save_floater(tmp_path / "bad.pt", change=grown, **relu, **options)
     out = tmp_path / "out"
     assert cli.main([part.format(bad=bad, out=out) for part in arguments]) == 1
     error = capsys.readouterr().err

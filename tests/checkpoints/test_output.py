@@ -65,7 +65,7 @@ def test_bake_rewrites_its_file_with_mode_and_link(folder):
     assert floater("bake", "floater.link", "--positions", 10) == 0
     assert (folder / "floater.link").is_symlink()
     assert stat.S_IMODE((folder / "floater.pt").stat().st_mode) == 0o600
-    assert baked_lengths(read_checkpoint("floater.pt")["model"]) == {"encoder": 65, "decoder": 65}
+    assert baked_lengths(read_checkpoint("floater.pt")["model"]) == {"encoder": 257, "decoder": 257}
     assert (folder / "floater.hard").read_bytes() == before  # the only other name keeps the old
 
 

@@ -64,9 +64,9 @@ def test_at_rest_they_stay_at_rest_and_can_be_moved(activation, dim, hidden_dim)
 
 
 def test_one_step_a_position_follows_the_fastest():
-    """The default solver against 20 steps a position in float64, over 64 positions."""
+    """The solver's default against 20 steps a position in float64, over 64 positions."""
     torch.manual_seed(0)
-    encoder = build_position_encoder(PositionOptions(), 3, 64)
+    encoder = build_position_encoder(PositionOptions(dynamics="mlp"), 3, 64)
     with torch.no_grad():
         initial = encoder.initial.normal_(std=0.5)
         exact = trajectories(encoder.dynamics.double(), initial.double(), 65, steps=20)
@@ -97,7 +97,8 @@ def test_a_new_floater_model_is_its_base_model():
 
 
 def test_random_dynamics_are_still_there():
-    options = PositionOptions(dynamics_init="random", dynamics_init_scale=0.0).validate()
+    random = {"dynamics_init": "random", "dynamics_init_scale": 0.0}
+    options = PositionOptions(dynamics="mlp", **random).validate()
     encoder = build_position_encoder(options, 2, 6, seed=1)
     with torch.no_grad():
         encoder.initial.normal_()

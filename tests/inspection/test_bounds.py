@@ -50,7 +50,7 @@ def test_steps_are_bounded(steps):
 
 def test_the_solver_s_error_is_that_of_one_solve():
     """It is taken piece by piece."""
-    encoder = make_model(seed=1).encoder.position_encoder
+    encoder = make_model(seed=1, dynamics="mlp").encoder.position_encoder
     for length in (1, 65, 130):
         times = torch.arange(length, dtype=torch.float64) * encoder.delta
         with torch.no_grad():
@@ -64,7 +64,7 @@ def test_the_solver_s_error_is_that_of_one_solve():
 def test_long_work_says_how_far_it_is(monkeypatch, capsys):
     clock = iter(range(0, 1000, 2))
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
-    encoder = make_model(seed=1).encoder.position_encoder
+    encoder = make_model(seed=1, dynamics="mlp").encoder.position_encoder
     with torch.no_grad():
         encoder(2000)
     lines = capsys.readouterr().err.splitlines()

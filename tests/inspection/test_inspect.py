@@ -164,8 +164,8 @@ def test_every_combination_is_described(checkpoint, combination, capsys):
 
 
 def test_the_numbers_are_those_of_the_model(checkpoint):
-    model = make_model()
-    path = checkpoint()
+    model = make_model(dynamics="mlp")
+    path = checkpoint(dynamics="mlp")
     found = inspect_checkpoint(path, 6)
     assert found.model_parameters == sum(p.numel() for p in model.parameters())
     assert found.position_parameters == count_parameters(load_model(path).model)

@@ -204,10 +204,10 @@ def test_other_trajectories_do_not_fit_those_that_were_learned(change, reason):
 
 
 def test_learned_trajectories_may_be_read_at_other_times_and_in_finer_steps():
-    trained = make_model(seed=3)
+    trained = make_model(seed=3, dynamics="mlp")
     weights = Weights.of(trained.state_dict(), "ours.pt", trained.options)
     for change in ({"ode_steps_per_position": "4"}, {"position_times": "sentences"}):
-        make_model(seed=5, **change).load_state_dict(weights)
+        make_model(seed=5, dynamics="mlp", **change).load_state_dict(weights)
 
 
 def test_tied_weights_must_be_equal_there():

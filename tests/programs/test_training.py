@@ -107,7 +107,7 @@ def test_variants_are_what_they_say(variants):
     shared = weights["shared embeddings"]
     for other in ("decoder.embed_tokens", "decoder.output_projection"):
         assert torch.equal(shared["encoder.embed_tokens.weight"], shared[f"{other}.weight"])
-    dynamics = "position_encoder.dynamics.fc1.weight"
+    dynamics = "position_encoder.dynamics.skew"
     assert torch.equal(*(shared[f"{stack}.{dynamics}"] for stack in STACKS))
     unequal = weights["unequal widths"]
     assert unequal["encoder.position_encoder.initial"].shape == (2 * 3, 16)

@@ -13,6 +13,7 @@ from commands import SENTENCES, TRAINING
 from fairseq import checkpoint_utils
 from launching import run, succeed
 from places import ROOT
+from saved import save_floater
 
 from fairseq_floater.checkpoints.average import average_checkpoints, last_checkpoints
 from fairseq_floater.checkpoints.loading import load_model, load_options
@@ -216,9 +217,9 @@ def test_training_log_over_an_interruption(corpus, trained, tmp_path):
 
 def test_position_parameters(trained):
     floater, learned = trained["floater"][0], trained["learned"][0]
-    # h: two linear layers 17 -> 16 a stack; 2 blocks x (3 + 6) initial values of 16.
+    # h: 8 rates and a basis a stack; 2 blocks x (3 + 6) initial values of 16.
     assert count_parameters(load_model(floater).model) == {
-        "dynamics": 2 * 2 * (17 * 16 + 16),
+        "dynamics": 2 * (8 + 16 * 16),
         "initial values": 2 * (3 + 6) * 16,
         "base": 0,
     }
@@ -229,8 +230,10 @@ def test_position_parameters(trained):
 
 
 def test_solver_errors(trained, tmp_path):
-    """Small for hardly trained dynamics; large where the steps are too coarse for steep ones."""
-    floater = trained["floater"][0]
+    """None of rotations; small for new ones of mlp, and large where they are too steep for it."""
+    rotations = solver_errors(load_model(trained["floater"][0]).model)
+    assert set(rotations) == {"encoder", "decoder"} and max(rotations.values()) < 1e-6
+    floater = save_floater(tmp_path / "floater.pt", dynamics="mlp")
     errors = solver_errors(load_model(floater).model)
     assert set(errors) == {"encoder", "decoder"} and max(errors.values()) < 5e-3
     assert solver_errors(load_model(trained["learned"][0]).model) == {}

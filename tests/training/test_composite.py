@@ -35,7 +35,13 @@ def train(corpus, folder, *overrides):
 def test_dynamics_take_their_share_under_a_composite_optimizer(corpus, tmp_path):
     """After one update of Adam each has moved by its learning rate, wherever it has a gradient."""
     commands = {
-        scale: train(corpus, tmp_path / scale, f"model.dynamics_lr_scale={scale}", *COMPOSITE)
+        scale: train(
+            corpus,
+            tmp_path / scale,
+            f"model.dynamics_lr_scale={scale}",
+            "+model.dynamics=mlp",
+            *COMPOSITE,
+        )
         for scale in ("1.0", "0.1")
     }
     together(succeed, commands)

@@ -33,11 +33,12 @@ from torch import Tensor
 from fairseq_floater.checkpoints.export import DEFAULT_POSITIONS, Lengths, require_whole_positions
 from fairseq_floater.checkpoints.files import write_checkpoint
 from fairseq_floater.checkpoints.loading import load_translation_model
-from fairseq_floater.checkpoints.options import model_options, options_error
+from fairseq_floater.checkpoints.options import options_error
 from fairseq_floater.encoders import WITHIN_ATTENTION, PositionEncoder
 from fairseq_floater.errors import UserError, first_line, naming
 from fairseq_floater.files import require_other_file
 from fairseq_floater.models.config import FloaterTransformerConfig
+from fairseq_floater.models.description import model_options
 from fairseq_floater.models.floater_transformer import FloaterTransformerModel
 from fairseq_floater.models.renamed import new_name
 from fairseq_floater.options import PositionOptions

@@ -111,8 +111,8 @@ def _floater(encoder: FloaterEncoder, length: int) -> _Parts:
             settings["start"], tensors["slopes"] = "slopes", encoder.slopes
     dynamics = encoder.dynamics
     if isinstance(dynamics, LinearDynamics):
-        basis = dynamics.basis(encoder.initial)
-        tensors |= {"rates": dynamics.rates, "basis": basis, "coordinates": encoder.initial @ basis}
+        basis = dynamics.basis(encoder.starts)
+        tensors |= {"rates": dynamics.rates, "basis": basis, "coordinates": encoder.starts @ basis}
         kind = "linear"
         if isinstance(dynamics, DrivenDynamics):
             kind, tensors["drive"] = "driven", dynamics.drive.weight

@@ -1,0 +1,68 @@
+"""What a command leaves unsaid where a default has changed: it means what it meant before."""
+
+import logging
+import os
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, List, Mapping, Optional
+
+import torch
+
+from fairseq_floater.encoders import FORMERLY, KINDS, EncoderOptions
+from fairseq_floater.encoders.dynamics import only_of_mlp
+from fairseq_floater.encoders.flags import flag_name
+from fairseq_floater.models.description import model_options
+from fairseq_floater.training.kept import LAST
+
+logger = logging.getLogger(__name__)
+
+
+def settle_unsaid(args: Any) -> None:
+    """Fill in options with another default than before, from what else a command says.
+
+    A training that goes on from a model, or starts from one, has that model's. What only the
+    perceptron reads asks for it.
+
+    Args:
+        args: of the command line; those that are not given are missing, or None.
+    """
+    unsaid = [name for name in FORMERLY if getattr(args, name, None) is None]
+    kind = getattr(args, "position_encoder", None) or EncoderOptions.position_encoder
+    if kind not in KINDS or not unsaid:
+        return
+    if not set(unsaid) <= {declared.name for declared in fields(KINDS[kind].Options)}:
+        return  # it reads none of them
+    there = _starts_from(args)
+    options = _options_in(there) if there is not None else {}
+    if options.get("position_encoder") == kind:
+        for name in unsaid:
+            setattr(args, name, options.get(name, FORMERLY[name]))
+        said = " ".join(f"{flag_name(name)} {getattr(args, name)}" for name in unsaid)
+        logger.info(f"{said}, as in {there}")
+    elif "dynamics" in unsaid and (asking := _asking_for_mlp(args)):
+        args.dynamics = "mlp"
+        logger.info(f"--dynamics mlp, which alone reads {flag_name(asking[0])}")
+
+
+def _asking_for_mlp(args: Any) -> List[str]:
+    given = {name: getattr(args, name, None) for name in sorted(only_of_mlp())}
+    return [n for n, value in given.items() if value not in (None, getattr(EncoderOptions, n))]
+
+
+def _starts_from(args: Any) -> Optional[Path]:
+    """The checkpoint that fairseq-train will load, if there is one."""
+    restored = getattr(args, "restore_file", None) or LAST
+    if restored == LAST:
+        restored = os.path.join(getattr(args, "save_dir", None) or "", LAST)
+    for path in (restored, getattr(args, "finetune_from_model", None)):
+        if path and os.path.isfile(path):
+            return Path(path)
+    return None
+
+
+def _options_in(checkpoint: Path) -> Mapping[str, Any]:
+    """Of its model; nothing where it cannot be read, which is said once it is loaded."""
+    try:
+        return model_options(torch.load(checkpoint, "cpu", weights_only=True, mmap=True))
+    except Exception:
+        return {}

@@ -1,0 +1,113 @@
+"""What a command or a checkpoint leaves unsaid means what it meant before defaults changed."""
+
+import logging
+
+import pytest
+import torch
+from conftest import make_batch, make_model
+from fairseq import checkpoint_utils, options
+from saved import save_floater, save_stock
+
+from fairseq_floater.checkpoints.files import read_checkpoint
+from fairseq_floater.checkpoints.loading import load_model
+from fairseq_floater.encoders import FORMERLY
+from fairseq_floater.encoders.build import build_position_encoder
+from fairseq_floater.errors import UserError
+from fairseq_floater.models.config import FloaterTransformerConfig
+from fairseq_floater.options import PositionOptions
+
+NEW = {"dynamics": "linear", "initial_scale": 16.0}
+MLP = {"dynamics": "mlp", "initial_scale": 1.0}
+
+
+def typed(*flags):
+    """What fairseq-train's parser makes of flags, of the options whose defaults have changed."""
+    command = ["data", "--arch", "floater_transformer_tiny", *map(str, flags)]
+    args = options.parse_args_and_arch(options.get_training_parser(), command)
+    config = FloaterTransformerConfig.of(args)
+    return {name: getattr(config, name) for name in FORMERLY}
+
+
+def without_new_options(state):
+    for name in FORMERLY:
+        delattr(state["args"], name)
+
+
+@pytest.fixture(autouse=True)
+def logged(caplog):
+    caplog.set_level(logging.INFO)
+
+
+def test_commands(caplog):
+    assert typed() == NEW and not caplog.text
+    adjoint = ["--ode-adjoint", "--ode-backend", "torchdiffeq"]
+    for flags in (["--ode-steps-per-position", 2], ["--dynamics-init", "random"], adjoint):
+        assert typed(*flags) == {**NEW, "dynamics": "mlp"}
+    assert "--dynamics mlp, which alone reads --ode-steps-per-position" in caplog.text
+    assert typed("--dynamics-longest-period", 100) == NEW  # all read it
+    assert typed("--position-encoder", "rnn", "--ode-steps-per-position", 2) == NEW
+    with pytest.raises(UserError, match="--ode-solver euler is read by --dynamics mlp, but"):
+        typed("--dynamics", "linear", "--ode-solver", "euler")
+
+
+def test_a_training_goes_on_with_its_own(tmp_path, caplog):
+    last = save_floater(tmp_path / "checkpoint_last.pt", **MLP)
+    assert typed("--save-dir", tmp_path) == MLP
+    assert f"--dynamics mlp --initial-scale 1.0, as in {last}" in caplog.text
+    assert typed("--save-dir", tmp_path, "--dynamics", "linear") == {**NEW, "initial_scale": 1.0}
+    save_floater(last, dynamics="driven", initial_scale=4.0)
+    assert typed("--save-dir", tmp_path) == {"dynamics": "driven", "initial_scale": 4.0}
+    old = save_floater(tmp_path / "old.pt", change=without_new_options, **MLP)
+    assert typed("--restore-file", old) == MLP
+    elsewhere = ["--save-dir", tmp_path / "new", "--finetune-from-model"]
+    assert typed(*elsewhere, old) == MLP
+    assert typed(*elsewhere, save_stock(tmp_path / "stock.pt")) == NEW
+    assert typed(*elsewhere, save_floater(tmp_path / "rnn.pt", position_encoder="rnn")) == NEW
+    last.write_bytes(b"PK")
+    assert typed("--save-dir", tmp_path) == NEW  # that it is broken is said once it is loaded
+
+
+@pytest.mark.parametrize("formerly", [MLP, {"dynamics": "linear", "initial_scale": 1.0}], ids=str)
+def test_checkpoints_without_the_options_compute_what_they_did(formerly, tmp_path):
+    """As they were before there was a choice, and before there was a scale."""
+
+    def older(state):
+        delattr(state["args"], "initial_scale")
+        if formerly == MLP:
+            delattr(state["args"], "dynamics")
+
+    batch, model = make_batch(), make_model(seed=4, **formerly)
+    path = save_floater(tmp_path / "old.pt", seed=4, change=older, **formerly)
+    with torch.no_grad():
+        assert torch.equal(load_model(path).model(**batch)[0], model(**batch)[0])
+    found = vars(read_checkpoint(str(path))["args"])
+    assert {name: found[name] for name in FORMERLY} == formerly
+    found = checkpoint_utils.load_checkpoint_to_cpu(str(path))["cfg"]["model"]
+    assert {name: found[name] for name in FORMERLY} == formerly
+
+
+@pytest.mark.parametrize("kind", ["linear", "driven"])
+def test_adam_moves_a_scaled_start_so_much_further(kind):
+    """And what is learned is the start of the same trajectories."""
+    moved = {}
+    for scale in (1.0, 16.0):
+        options = PositionOptions(dynamics=kind, initial_scale=scale).validate()
+        encoder = build_position_encoder(options, 2, 6, seed=1)
+        with torch.no_grad():
+            encoder.initial.copy_(torch.linspace(-1, 1, 12).view(2, 6) / scale)
+        before = encoder(5)
+        moved[scale, "before"] = before.detach()
+        adam = torch.optim.Adam([encoder.initial], lr=0.001)
+        before.square().sum().backward()
+        adam.step()
+        moved[scale] = (encoder(1) - before[:, :1]).detach()
+    torch.testing.assert_close(moved[16.0, "before"], moved[1.0, "before"])
+    torch.testing.assert_close(moved[16.0], 16 * moved[1.0], atol=1e-6, rtol=1e-3)
+
+
+@pytest.mark.parametrize("injection", ["additive", "rotation", "scores"])
+def test_only_biases_are_scaled(injection):
+    model = make_model(position_injection=injection)
+    assert model.encoder.position_encoder.initial_scale == 1.0
+    assert make_model().encoder.position_encoder.initial_scale == 16.0
+    assert make_model(dynamics="mlp").encoder.position_encoder.initial_scale == 1.0
