@@ -36,6 +36,15 @@ def count_split(out: Path, split: str, languages: list[str]) -> dict:
     }
 
 
+def count_joined(out: Path, languages: list[str]) -> dict:
+    """Of the pairs that are trained on in place of train's; of their words there is no raw text."""
+    counts = [word_counts(out / "joined" / f"train.{language}") for language in languages]
+    return {
+        "pairs": len(counts[0]),
+        "subwords": {name: sum(count) for name, count in zip(languages, counts, strict=True)},
+    }
+
+
 def summarise(out: Path) -> dict:
     try:
         corpus = json.loads((out / "corpus.json").read_bytes())
@@ -43,11 +52,14 @@ def summarise(out: Path) -> dict:
         splits = ["train", "valid", *corpus["tests"]]
     except (ValueError, KeyError):
         raise UserError(f"{out}/corpus.json is damaged: delete it, prepare again") from None
+    counts = {split: count_split(out, split, languages) for split in splits}
+    if corpus.get("joined"):
+        counts["joined"] = count_joined(out, languages)
     words = [len(word_counts(out / "bin" / f"dict.{language}.txt")) for language in languages]
     return {
         "corpus": corpus["corpus"],
         "dictionary": dict(zip(languages, (count + SPECIAL for count in words), strict=True)),
-        "splits": {split: count_split(out, split, languages) for split in splits},
+        "splits": counts,
     }
 
 
@@ -57,8 +69,10 @@ def table(found: dict) -> str:
     rows = [[*names, f"{source} subwords", f"{target} subwords"]]
     for split, counts in found["splits"].items():
         subwords = [f"{number:,}" for number in counts["subwords"].values()]
-        pairs = [f"{counts['pairs']:,}", f"{counts['source_words']:.1f}"]
-        rows.append([split, *pairs, f"{counts['long_pairs']:,}", *subwords])
+        known = ["", ""]
+        if "source_words" in counts:
+            known = [f"{counts['source_words']:.1f}", f"{counts['long_pairs']:,}"]
+        rows.append([split, f"{counts['pairs']:,}", *known, *subwords])
     lines = [f"{row[0]:10}" + "".join(f"{cell:>14}" for cell in row[1:]) for row in rows]
     sizes = ", ".join(f"{name} {size:,}" for name, size in found["dictionary"].items())
     return "\n".join([*lines, f"dictionary: {sizes} symbols"])

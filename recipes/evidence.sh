@@ -63,6 +63,8 @@ run_one() {
     }
     mkdir -p "$RECIPES/results/$experiment"
     cp "$RUNS/$experiment/$pair.$row.seed$2.json" "$RECIPES/results/$experiment/"
+    find "$RUNS/$experiment" -maxdepth 1 -name "$pair.*.ref" \
+        -exec cp {} "$RECIPES/results/$experiment/" \;
     echo "$1, seed $2: done"
 }
 

@@ -87,7 +87,7 @@ source "$RECIPES/protocols/$PROTOCOL.sh"
 [ -z "${ON_VALIDATION:-}" ] || TESTS=(valid) # nothing is chosen by a test set
 [ -z "$PAIR" ] || [[ " ${PAIRS[*]} " == *" $PAIR "* ]] ||
     fail "no language pair $PAIR in $EXPERIMENT: choose from ${PAIRS[*]}"
-[ -z "$ROW" ] || [ -n "${ROW_FLAGS[$ROW]+there}" ] ||
+[ -z "$ROW" ] || [[ " ${ROWS[*]} " == *" $ROW "* ]] ||
     fail "no row $ROW in $EXPERIMENT: choose from ${ROWS[*]}"
 [ -z "$REST" ] || fail "$TARGET has a part too many: name EXPERIMENT/PAIR/ROW"
 

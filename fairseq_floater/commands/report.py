@@ -2,8 +2,14 @@
 
 import argparse
 from pathlib import Path
+from typing import List
 
 SUMMARY = "make a table and a picture of a folder of results"
+
+
+def seeds(text: str) -> List[int]:
+    """``2,3`` to numbers."""
+    return [int(part) for part in text.split(",")]
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -12,6 +18,12 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add("folders", type=Path, nargs="+", metavar="folder", help=help)
     add("--out", type=Path, required=True, help="file to write without ending: .md, and .png")
     add("--baseline", help="row to test significance against")
+    add(
+        "--seeds",
+        type=seeds,
+        default=(),
+        help="these alone, such as 2,3,4; default: all",
+    )
     add("--title", default="", help="of the page; default: the experiment's name")
 
 
@@ -25,11 +37,11 @@ def run(args: argparse.Namespace) -> None:
     if others:
         for name in filter(of_labels, args.folders):
             raise UserError(f"{name} has no translations: report it alone")
-        summarise(args.folders, args.out, args.baseline, args.title)
+        summarise(args.folders, args.out, args.baseline, args.title, args.seeds)
     elif of_labels(folder):
-        report_labels(folder, args.out, args.baseline, args.title)
+        report_labels(folder, args.out, args.baseline, args.title, args.seeds)
         print(f"{args.out}.md")
         return
     else:
-        report(folder, args.out, args.baseline, args.title)
+        report(folder, args.out, args.baseline, args.title, args.seeds)
     print(f"{args.out}.md\n{args.out}.png")

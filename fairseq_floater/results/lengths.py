@@ -46,7 +46,7 @@ def by_subwords(data: Path, language: str, test: str, relative: Sequence[float])
     """Sorted by what the model reads, relative to the length of training sentences.
 
     Args:
-        data: a corpus as ``data-prep`` leaves it.
+        data: a corpus as ``data-prep`` leaves it; of its training sentences before any are joined.
         language: of the source.
         test: name of the test set.
         relative: upper ends, relative to the least length that ``SHARE`` of the training
@@ -76,7 +76,7 @@ def parse_edges(text: str) -> List[int]:
     Raises:
         UserError: if they are not.
     """
-    edges = [int(part) if part.isdigit() else 0 for part in text.split(",")] if text else []
+    edges = [int(part) if part.isdecimal() else 0 for part in text.split(",")] if text else []
     if any(low >= high for low, high in zip([0, *edges], edges)):
         raise UserError(f"--bins is {text!r}: give rising whole numbers such as 12,16,20")
     return edges

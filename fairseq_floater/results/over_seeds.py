@@ -3,6 +3,7 @@
 from statistics import mean, stdev
 from typing import Dict, List, Optional, Sequence, Tuple
 
+from scipy.stats import t as student
 from scipy.stats import ttest_1samp
 
 from fairseq_floater.results.record import Record
@@ -59,6 +60,12 @@ def p_of(paired: Sequence[float]) -> Optional[float]:
     return float(ttest_1samp(paired, 0.0).pvalue)
 
 
+def interval(paired: Sequence[float], share: float = 0.95) -> Tuple[float, float]:
+    """Within which the mean difference lies, by Student's t."""
+    half = student.ppf((1 + share) / 2, len(paired) - 1) * stdev(paired) / len(paired) ** 0.5
+    return mean(paired) - half, mean(paired) + half
+
+
 def holm(values: Sequence[float]) -> List[float]:
     """p-values after Holm's correction (1979): the k-th least of n times n - k + 1, and rising."""
     order = sorted(range(len(values)), key=values.__getitem__)
@@ -79,19 +86,25 @@ def with_enough_seeds(found: Differences) -> Differences:
 
 
 def p_values(found: Differences) -> Dict[Tuple[str, str], float]:
-    """By row and column, after Holm's correction over all of them; none where there is no test."""
+    """By row and column, after Holm's correction over all of them; none where there is no test.
+
+    All sentences are those of the bins once more: they are tested where there are no bins.
+    """
     tested = {
         (row, column): p
         for row, columns in found.items()
         for column, paired in columns.items()
-        if (p := p_of(paired)) is not None
+        if (column != ALL or len(columns) == 1) and (p := p_of(paired)) is not None
     }
     return dict(zip(tested, holm(list(tested.values()))))
 
 
 def shown(paired: Sequence[float], p: Optional[float]) -> str:
-    """A mean difference, its deviation over seeds, and its p."""
-    text = f"{mean(paired):+.1f} ± {stdev(paired):.1f}" if paired else ""
+    """A mean difference, its deviation over seeds, its 95 % interval, and its p."""
+    if not paired:
+        return ""
+    low, high = interval(paired)
+    text = f"{mean(paired):+.1f} ± {stdev(paired):.1f} [{low:+.1f}, {high:+.1f}]"
     return text if p is None else f"{text} (p {p:.3f})"
 
 

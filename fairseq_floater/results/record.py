@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Collection, Dict, List
 
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import write_text
@@ -45,8 +45,8 @@ class Record:
         return path
 
 
-def read_records(folder: Path) -> List[Record]:
-    """All records in a folder, in the order of the table.
+def read_records(folder: Path, seeds: Collection[int] = ()) -> List[Record]:
+    """All records in a folder, in the order of the table; or those of some seeds.
 
     Raises:
         UserError: if there is none, or a file is no record.
@@ -60,6 +60,10 @@ def read_records(folder: Path) -> List[Record]:
             records.append(Record(**json.loads(path.read_text("utf-8"))))
         except (TypeError, ValueError) as error:
             raise UserError(f"{path} is no result of floater score ({error}): remove it") from None
+    if seeds:
+        records = [record for record in records if record.seed in seeds]
+        if not records:
+            raise UserError(f"no results of seed {', '.join(map(str, seeds))} in {folder}")
     return sorted(records, key=lambda r: (r.pair, r.order, r.row, r.seed))
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Collection, Dict, List, Optional, Sequence, Tuple
 
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import write_text
@@ -20,7 +20,13 @@ Rows = Dict[str, List[Record]]  #: a row's records, one a seed
 Find = Callable[[Record], Any]  #: a figure of a record; ``KeyError`` where it has none
 
 
-def report(folder: Path, out: Path, baseline: Optional[str] = None, title: str = "") -> None:
+def report(
+    folder: Path,
+    out: Path,
+    baseline: Optional[str] = None,
+    title: str = "",
+    seeds: Collection[int] = (),
+) -> None:
     """Write ``out``.md and ``out``.png from the records in ``folder``.
 
     Args:
@@ -28,13 +34,14 @@ def report(folder: Path, out: Path, baseline: Optional[str] = None, title: str =
         out: path without its ending.
         baseline: the row that significance is tested against; none: no test.
         title: of the page; the experiment's name if empty.
+        seeds: these alone; none: all.
 
     Raises:
         UserError: if there are no records, or the baseline is not among them.
     """
     from fairseq_floater.results import picture  # matplotlib is slow to import
 
-    records = read_records(folder)
+    records = read_records(folder, seeds)
     require_row(records, baseline)
     pairs = {pair: _rows(records, pair) for pair in dict.fromkeys(r.pair for r in records)}
     parts = [f"# {title or records[0].experiment}", f"![Scores]({out.name}.png)", _summary(pairs)]
@@ -45,7 +52,7 @@ def report(folder: Path, out: Path, baseline: Optional[str] = None, title: str =
             parts.append(_significance(folder, pair, rows, baseline))
         parts += [_lengths(rows, t, unit) for t in _tests(rows) for unit in (WORDS, SUBWORDS)]
         parts.append(_cost(rows))
-    parts.append(_notes(records, within="p bootstrap" in "".join(parts)))
+    parts.append(notes("".join(parts), _about(records)))
     write_text(out.with_name(out.name + ".md"), "\n\n".join(filter(None, parts)) + "\n")
     picture.draw(pairs, out.with_name(out.name + ".png"))
 
@@ -233,23 +240,31 @@ def _cost(rows: Rows) -> str:
     return markdown(["cost", *columns], body)
 
 
-def _notes(records: Sequence[Record], within: bool) -> str:
+def _about(records: Sequence[Record]) -> List[str]:
+    """How the figures of a folder were made, a line each."""
     lines = [f"{kind}: `{value}`" for r in records for kind, value in r.signatures.items()]
     lines += [f"speed and memory on: {r.machine}" for r in records if r.machine]
-    lines.append("words/s compare only where nothing else ran beside the trainings")
-    rows: Dict[Tuple[str, str], List[Record]] = {}
-    for record in records:
-        rows.setdefault((record.pair, record.row), []).append(record)
-    if any(map(is_marked, rows.values())):
-        lines.append(f"{MARK} fewer than {FEWEST} seeds: such a row decides nothing")
-    if any(not is_marked(found) for found in rows.values()):
-        lines.append(
-            "p over seeds: two-sided t-test of differences paired by seed, with Holm's correction "
-            "over all cells of the table"
-        )
-    if within:
-        lines.append(
-            "p bootstrap, as sacreBLEU computes it, is one-sided: "
-            "about half of randomisation's two-sided p"
-        )
+    return [*lines, "words/s compare only where nothing else ran beside the trainings"]
+
+
+def notes(text: str, about: Sequence[str] = ()) -> str:
+    """Explain what is in ``text``, under it."""
+    lines = list(about)
+    for mark, explanation in _EXPLANATIONS.items():
+        if mark in text:
+            lines.append(explanation)
     return "\n".join(f"- {line}" for line in dict.fromkeys(lines))
+
+
+#: what needs a word where it is in a report
+_EXPLANATIONS = {
+    MARK: f"{MARK} fewer than {FEWEST} seeds: decides nothing",
+    "BLEU less ": "differences are paired by seed: their mean, standard deviation, 95 % interval "
+    "and the p of a two-sided t-test, with Holm's correction over all cells that have one",
+    "p bootstrap": "p bootstrap, as sacreBLEU computes it, is one-sided: about half of "
+    "randomisation's two-sided p",
+    "length ratio": "length ratio: words of the translations, relative to the references; ended by "
+    "themselves: the share of translations that are not cut at the longest length allowed",
+    "solver error": "solver error: of the trajectories, relative to 20 steps a position in float64",
+    "of dynamics or table": "of dynamics or table, of initial values: parameters of the positions",
+}

@@ -126,9 +126,11 @@ def _measure(
     output = [hypotheses[i] for i in chosen]
     reference = [[test.reference[i] for i in chosen]]
     scored = {k: m.corpus_score(output, reference) for k, m in metrics(test.lowercase).items()}
+    bleu = scored["bleu"]
+    ratio = {"length_ratio": bleu.sys_len / bleu.ref_len} if bleu.ref_len else {}
     return {
         "sentences": len(chosen),
         **{name: result.score for name, result in scored.items()},
-        "length_ratio": scored["bleu"].sys_len / scored["bleu"].ref_len,
+        **ratio,
         "ended": sum(translations[i].ended for i in chosen) / len(chosen),
     }

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Collection, Dict, List, Optional, Sequence, Tuple
 
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import save_picture, write_text
@@ -19,7 +19,7 @@ from fairseq_floater.results.over_seeds import (
     with_enough_seeds,
 )
 from fairseq_floater.results.record import Record, read_records
-from fairseq_floater.results.report import MARK, markdown, spread
+from fairseq_floater.results.report import MARK, markdown, notes, spread
 
 #: BLEU by seed, by method and column
 Table = Dict[str, Columns]
@@ -42,7 +42,11 @@ class _Column:
 
 
 def summarise(
-    folders: Sequence[Path], out: Path, baseline: Optional[str] = None, title: str = ""
+    folders: Sequence[Path],
+    out: Path,
+    baseline: Optional[str] = None,
+    title: str = "",
+    seeds: Collection[int] = (),
 ) -> None:
     """Write ``out``.md and ``out``.png from the records of several experiments.
 
@@ -51,20 +55,25 @@ def summarise(
         out: path without its ending.
         baseline: the row whose BLEU of the same seed is subtracted; none: nothing is.
         title: of the page.
+        seeds: these alone; none: all.
 
     Raises:
-        UserError: if a folder has no records, or no folder has the baseline.
+        UserError: if a folder has no records, two have one name, or none has the baseline.
     """
     table: Table = {}
-    for folder in folders:
-        _add(table, folder.absolute().name, read_records(folder))
+    names = [folder.absolute().name for folder in folders]
+    for folder, name in zip(folders, names):
+        if names.count(name) > 1:
+            raise UserError(f"{folder} is one of two folders called {name}: rename one of them")
+        _add(table, name, read_records(folder, seeds))
     if baseline and baseline not in table:
-        names = ", ".join(table)
-        raise UserError(f"--baseline {baseline} is not among the results: choose from {names}")
+        rows = ", ".join(table)
+        raise UserError(f"--baseline {baseline} is not among the results: choose from {rows}")
     columns = list(dict.fromkeys(name for scores in table.values() for name in scores))
     found = _differences(table, baseline) if baseline else {}
     parts = [f"# {title or 'Methods by corpora'}", f"![Scores]({out.name}.png)"]
-    parts += [_scores(table, columns), _compared(found, columns, baseline), _notes(bool(found))]
+    parts += [_scores(table, columns), _compared(found, columns, baseline)]
+    parts.append(notes("".join(parts)))
     write_text(out.with_name(out.name + ".md"), "\n\n".join(filter(None, parts)) + "\n")
     _draw(table, found, columns, baseline, out.with_name(out.name + ".png"))
 
@@ -119,16 +128,6 @@ def _compared(found: Differences, columns: Sequence[str], baseline: Optional[str
         for row, scores in enough.items()
     ]
     return markdown([f"BLEU less {baseline}'s", *columns], body)
-
-
-def _notes(subtracted: bool) -> str:
-    lines = [f"{MARK} fewer than {FEWEST} seeds: such a cell decides nothing"]
-    if subtracted:
-        lines.append(
-            "p: two-sided t-test of differences paired by seed, with Holm's correction over all "
-            "cells of the table"
-        )
-    return "\n".join(f"- {line}" for line in lines)
 
 
 def _draw(

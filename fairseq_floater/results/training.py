@@ -47,4 +47,5 @@ def validation_losses(log: Path) -> Dict[int, float]:
 
 def _loss(line: str) -> float:
     """Of the references themselves where the criterion smooths labels, in bits a token."""
-    return float((re.findall(r"nll_loss (\S+)", line) or re.findall(r"loss (\S+)", line))[0])
+    found = re.findall(r"nll_loss (\S+)", line) or re.findall(r"loss (\S+)", line)
+    return float(found[0]) if found else math.inf  # a line that was cut off

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from statistics import mean, median, stdev
-from typing import Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Collection, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from scipy.stats import ttest_ind
 
@@ -23,7 +23,13 @@ def of_labels(folder: Path) -> bool:
     return any(name in test for test in tests for name in METRICS)
 
 
-def report_labels(folder: Path, out: Path, baseline: Optional[str] = None, title: str = "") -> None:
+def report_labels(
+    folder: Path,
+    out: Path,
+    baseline: Optional[str] = None,
+    title: str = "",
+    seeds: Collection[int] = (),
+) -> None:
     """Write ``out``.md.
 
     A task's figure is the mean of its metrics, as GLUE's is, and of SQuAD F1; its median over seeds
@@ -35,11 +41,12 @@ def report_labels(folder: Path, out: Path, baseline: Optional[str] = None, title
         out: path without its ending.
         baseline: the row to test against; none: no test.
         title: of the page; the experiment's name if empty.
+        seeds: these alone; none: all.
 
     Raises:
         UserError: if there are no records, or the baseline is not among them.
     """
-    records = read_records(folder)
+    records = read_records(folder, seeds)
     require_row(records, baseline)
     scores = _scores(records)
     rows = list(dict.fromkeys(record.row for record in records))

