@@ -118,7 +118,7 @@ def test_criterion(options, model, reduce):
     """Losses, reports and gradients of a whole model, also where fairseq's own way is taken."""
     found = []
     for criterion in criterions(**options):
-        trained = make_model(**model)
+        trained = make_model(initial_scale=1.0, **model)  # which would scale rounding errors, too
         loss, size, report = criterion(trained, sample(), reduce=reduce)
         if not model:  # fairseq's own has no gradient with an adaptive softmax
             loss.sum().backward()
