@@ -59,10 +59,7 @@ class Translator:
             await asyncio.sleep(PATIENCE)
             while len(taken) < BATCH and not self.waiting.empty():
                 taken.append(self.waiting.get_nowait())
-            try:
-                found = await asyncio.to_thread(self.batch, [text for text, _ in taken])
-            except Exception as error:  # of this batch; the next one may do better
-                found = [error] * len(taken)
+            found = await asyncio.to_thread(self.each_or_why_not, [text for text, _ in taken])
             for (_, done), answer in zip(taken, found):
                 if done.cancelled():
                     continue
@@ -70,6 +67,15 @@ class Translator:
                     done.set_exception(answer)
                 else:
                     done.set_result(answer)
+
+    def each_or_why_not(self, texts: List[str]) -> List[Any]:
+        """Translations; an exception in place of one that is to blame, not of those beside it."""
+        try:
+            return list(self.batch(texts))
+        except Exception as error:
+            if len(texts) == 1:
+                return [error]
+        return [answer for text in texts for answer in self.each_or_why_not([text])]
 
     @torch.inference_mode()
     def batch(self, texts: List[str]) -> List[Dict[str, Any]]:
@@ -145,4 +151,7 @@ async def translate(asked: Asked, request: Request) -> Any:
         asked.text.encode("utf-8")
     except UnicodeEncodeError:
         return refused(400, "text has half a character, which is no text: send whole ones")
-    return await request.app.state.translator.translate(asked.text)
+    try:
+        return await request.app.state.translator.translate(asked.text)
+    except ValueError as error:  # of positions that end
+        return refused(413, str(error))

@@ -4,4 +4,4 @@ PAIRS=(en-es)
 SEEDS=(1)
 LENGTH=80 SHIFT=100 # in subwords: two sentences of up to 30 words are up to about 80
 source "$RECIPES/rows/peers.sh"
-ROWS=(sinusoidal-input rotary relative-bias floater-all floater-on-rotary)
+ROWS=(sinusoidal-input rotary alibi floater-linear-initial16 floater-on-rotary)

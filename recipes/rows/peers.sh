@@ -1,7 +1,7 @@
 # What a user would choose instead of FLOATER, and FLOATER in the same forms and on top of them.
 # Hyperparameters are those of the papers, but for lengths, which follow from the longest training
-# sentences: LENGTH, in subwords, of the experiment. The order is that of interest. None is tuned but
-# --initial-lr-scale in the rows named so, on validation losses (recipes/results/initial_lr.md).
+# sentences: LENGTH, in subwords, of the experiment. The order is that of interest. What FLOATER was
+# tuned in is in docs/protocol.md.
 BASELINE=sinusoidal-input
 FLOATER="--position-encoder floater --dynamics mlp --position-blocks all"
 TURNS="--position-encoder floater --position-blocks all --initial-scale 1"
@@ -37,4 +37,5 @@ row sinusoidal-shift --position-encoder sinusoidal --position-blocks input --pos
 row sinusoidal-log-scale --position-encoder sinusoidal --position-blocks input \
     --attention-log-scale "$LENGTH"
 row sinusoidal-input --position-encoder sinusoidal --position-blocks input
+row learned-input --position-encoder learned --position-blocks input
 row none --position-encoder none

@@ -1,6 +1,7 @@
 """The example service, started as its page says, and asked over HTTP."""
 
 import html
+import importlib
 import json
 import re
 import shutil
@@ -99,6 +100,24 @@ def test_what_is_no_text_gets_one_line(name, service):
     content, wanted, line = BAD[name]
     status, answer = ask(service, content)
     assert status == wanted and answer["error"].startswith(line) and "\n" not in answer["error"]
+
+
+def test_one_bad_text_fails_alone(monkeypatch):
+    """Of a batch, whose texts may be of others who asked."""
+    monkeypatch.syspath_prepend(SERVE)
+    app = importlib.import_module("app")
+
+    class Translator(app.Translator):
+        def __init__(self):
+            pass
+
+        def batch(self, texts):
+            if any(len(text) > 9 for text in texts):
+                raise ValueError("too long")
+            return [text.upper() for text in texts]
+
+    one, bad, two = Translator().each_or_why_not(["one", "a very long one", "two"])
+    assert (one, str(bad), two) == ("ONE", "too long", "TWO")
 
 
 def test_the_page(service):

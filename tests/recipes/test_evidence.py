@@ -14,6 +14,7 @@ IFS=/ read -r experiment pair row <<<"$1"
 [ "$row" != bad ] || { echo "error: it is bad"; exit 1; }
 mkdir -p "$5/$experiment"
 echo "$OMP_NUM_THREADS" >"$5/$experiment/$pair.$row.seed$3.json"
+echo reference >"$5/$experiment/$pair.test.ref"
 """
 COMMON = """
 ROOT=$(cd "$RECIPES/.." && pwd)
@@ -60,6 +61,7 @@ def test_what_is_missing_is_run_once_and_kept(tmp_path):
     assert done.returncode == 1 and "e/p/bad, seed 1: failed: error: it is bad" in done.stderr
     assert "some rows failed" in done.stderr and "e/p/two, seed 1: done" in done.stdout
     assert (recipes / "results/e/p.two.seed1.json").read_text() == "1\n"
+    assert (recipes / "results/e/p.test.ref").read_text() == "reference\n"
     assert bash(recipes / "evidence.sh", "--list").stdout == "e/p/bad 1\n"
 
 

@@ -1,0 +1,6 @@
+TITLE="Peers: short to long, Multi30k, tiny"
+PROTOCOL=multi30k_tiny_upto12
+PAIRS=(en-de)
+SEEDS=(1)
+LENGTH=16 SHIFT=40 # in subwords
+source "$RECIPES/rows/peers.sh"
