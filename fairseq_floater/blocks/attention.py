@@ -153,7 +153,8 @@ class PositionedAttention(MultiheadAttention):
         # A product of three dimensions is launched sooner than one of four.
         target, source = q.flatten(0, 1), k.flatten(0, 1).transpose(1, 2)
         nothing = q.new_empty(1, 1, 1)
-        logits = torch.baddbmm(nothing, target, source, beta=0, alpha=self.scaling)
+        with torch.autocast(q.device.type, enabled=False):  # which would turn it to float16 again
+            logits = torch.baddbmm(nothing, target, source, beta=0, alpha=self.scaling)
         logits = logits.view(*q.shape[:3], -1)
         if mask is None:
             return logits

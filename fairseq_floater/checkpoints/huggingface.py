@@ -9,6 +9,7 @@ added to every position. And what layer normalisation adds to a variance is an o
 import json
 import re
 from argparse import Namespace
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
@@ -104,7 +105,8 @@ def read_huggingface(folder: Path, seed: int = 1) -> Converted:
             f"{folder / 'tokenizer.json'} has {len(names):,} pieces, and the vocab_size of "
             f"{folder / 'config.json'} is {size:,}: they are of two models"
         )
-    names += [f"madeupword{number:04d}" for number in range(size - len(names))]
+    fillers = (f"madeupword{number:04d}" for number in count())
+    names += islice((name for name in fillers if name not in set(names)), size - len(names))
     first = [names.index(name) for name in SPECIAL if name != "<mask>"]
     between = [number for number, name in enumerate(names) if name not in SPECIAL]
     order = torch.tensor([*first, *between, names.index("<mask>")])

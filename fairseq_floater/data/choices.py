@@ -95,6 +95,8 @@ def parse_passage(published: Any, number: int) -> Tuple[str, List[Choice]]:
         letters = LETTERS[: len(of_question)]
         if not question.strip():
             raise ValueError("a question is empty")
+        if len(letters) < len(of_question):
+            raise ValueError(f"the question {question!r} has more options than {LETTERS}")
         if len(letters) < 2 or not all(option.strip() for option in of_question):
             raise ValueError(f"the question {question!r} has fewer than two options, or empty ones")
         if answer is not None and answer not in tuple(letters):

@@ -91,11 +91,11 @@ class AlibiEncoder(DistanceEncoder):
         back = alibi_slopes(self.looking_back)
         on = alibi_slopes(self.dim - self.looking_back) if self.looking_back < self.dim else back
         slopes = torch.cat([back, on])[: self.dim]
-        return slopes.repeat(self.directions, 1).to(self.anchor.device)
+        return slopes.repeat(self.directions, 1).to(self.anchor.device, non_blocking=True)
 
     def by_distance(self, distances: Tensor) -> Tensor:
         slopes = self.slopes()
-        scores = -slopes.unsqueeze(1) * distances.to(slopes)[:, None]
+        scores = -slopes.unsqueeze(1) * distances.to(slopes, non_blocking=True)[:, None]
         if self.looking_back < self.dim:
             scores[0, 1:, self.looking_back :] = -math.inf  # a token always sees itself
             scores[1, :, : self.looking_back] = -math.inf

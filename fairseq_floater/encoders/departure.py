@@ -50,7 +50,10 @@ class Departure(FloaterEncoder):
     def _departed(self, states: Tensor, positions: Tensor) -> Tensor:
         readout = self.readout.detach() if self.resting else self.readout
         with torch.autocast(states.device.type, enabled=False):
-            return self.start(positions).to(states) + states @ readout.to(states).t()
+            return (
+                self.start(positions).to(states, non_blocking=True)
+                + states @ readout.to(states).t()
+            )
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, outputs={self.readout.size(0)}"

@@ -31,7 +31,7 @@ class DistanceEncoder(PositionEncoder):
         raise NotImplementedError
 
     def trajectories(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
-        scores = self.by_distance(positions).to(self.anchor.device, self.dtype)
+        scores = self.by_distance(positions).to(self.anchor.device, self.dtype, non_blocking=True)
         return scores.repeat(self.tracks // self.directions, 1, 1)
 
     def first(self, length: int, unchanged: bool = False) -> Tensor:

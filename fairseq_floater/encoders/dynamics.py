@@ -7,14 +7,7 @@ from typing import Callable, Dict, FrozenSet, NamedTuple, Optional, Set
 from torch import Tensor, nn
 
 from fairseq_floater.encoders.base import NoOptions
-from fairseq_floater.encoders.flags import (
-    AT_LEAST_ONE,
-    NON_NEGATIVE,
-    POSITIVE,
-    Range,
-    flag,
-    flag_name,
-)
+from fairseq_floater.encoders.flags import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE, Range, flag
 from fairseq_floater.encoders.oscillators import SHORTEST_PERIOD, spread_periods
 from fairseq_floater.errors import UserError
 from fairseq_floater.ode.driven import DrivenDynamics
@@ -196,7 +189,6 @@ class DynamicsOptions(NoOptions):
             raise UserError(
                 "--ode-adjoint needs --ode-backend torchdiffeq; the native gradient is exact"
             )
-        self._check_read()
         # A step must shrink what is damped, or the solver blows up what the equation forgets.
         step = self.position_delta / steps
         largest = LARGEST_DAMPED_STEP.get(self.ode_solver, float("inf"))
@@ -206,18 +198,6 @@ class DynamicsOptions(NoOptions):
                 f"{self.ode_solver} at steps of {step:g}: use at most {largest / step:.4g}, or "
                 "raise --ode-steps-per-position"
             )
-
-    def _check_read(self) -> None:
-        """What mlp alone reads would otherwise be lost in silence."""
-        if self.dynamics == "mlp" or getattr(self, "position_encoder", "floater") != "floater":
-            return
-        for declared in fields(DynamicsOptions):
-            value = getattr(self, declared.name)
-            if declared.name in only_of_mlp() and value != declared.default:
-                raise UserError(
-                    f"{flag_name(declared.name)} {value} is read by --dynamics mlp, but --dynamics "
-                    f"is {self.dynamics}: add --dynamics mlp, or leave it out"
-                )
 
     def unread(self) -> Set[str]:
         """What another kind of dynamics reads; and only oscillators have a longest period."""

@@ -85,8 +85,8 @@ class FireEncoder(PositionEncoder):
 
     def pairs(self, queries: Tensor, keys: Tensor) -> Tensor:
         """Scores (..., queries, keys, heads) of tokens at positions (..., queries), (..., keys)."""
-        q = queries.to(self.anchor.device, self.dtype).unsqueeze(-1)
-        k = keys.to(self.anchor.device, self.dtype).unsqueeze(-2)
+        q = queries.to(self.anchor.device, self.dtype, non_blocking=True).unsqueeze(-1)
+        k = keys.to(self.anchor.device, self.dtype, non_blocking=True).unsqueeze(-2)
         with torch.autocast(q.device.type, enabled=False):
             nearest = (self.length_factor.to(q) * self.length).abs()
             later = torch.maximum(torch.maximum(q, k), nearest)

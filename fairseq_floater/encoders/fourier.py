@@ -84,7 +84,10 @@ class FourierEncoder(PositionEncoder):
         output = self.output.to(self.dtype)
         with torch.autocast(output.device.type, enabled=False):
             # Angles in float64: far positions have many turns.
-            angles = positions.to(output.device).unsqueeze(1) * self.frequencies.double()
+            angles = (
+                positions.to(output.device, non_blocking=True).unsqueeze(1)
+                * self.frequencies.double()
+            )
             features = torch.cat([angles.cos(), angles.sin()], dim=1).to(output)
             weight, bias = self.hidden.weight.to(output), self.hidden.bias.to(output)
             hidden = nn.functional.gelu(nn.functional.linear(features, weight, bias))

@@ -61,7 +61,9 @@ class LearnedEncoder(PositionEncoder):
 
     def trajectories(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
         self._check_length(int(positions[-1]) + 1)
-        return self.table[:, positions.long().to(self.table.device)].to(self.dtype)
+        return self.table[:, positions.long().to(self.table.device, non_blocking=True)].to(
+            self.dtype
+        )
 
     def starting_at(self, first: Optional[Tensor] = None) -> Optional[Dict[str, Tensor]]:
         state = self._vanishing_state()
@@ -81,7 +83,7 @@ class LearnedEncoder(PositionEncoder):
             raise UserError(
                 f"{self.name}: input of {length} positions, but the learned position encoder "
                 f"holds {self.max_positions}: train with a larger --max-source-positions and "
-                "--max-target-positions, or choose another --position-encoder"
+                "--max-target-positions (of a RoBERTa --max-positions), or choose other positions"
             )
 
     def extra_repr(self) -> str:

@@ -87,7 +87,7 @@ class RelativeBiasEncoder(DistanceEncoder):
 
     def by_distance(self, distances: Tensor) -> Tensor:
         rows = distance_buckets(distances, self.buckets, self.max_distance)
-        return self.weight[:, rows.to(self.weight.device)]
+        return self.weight[:, rows.to(self.weight.device, non_blocking=True)]
 
     def output_parameters(self) -> List[str]:
         return ["weight"]

@@ -62,7 +62,7 @@ class RecurrentCell(nn.Module):
         inputs = (
             positions.unsqueeze(1) if self.input == "scalar" else sinusoids(positions, self.dim)
         )
-        inputs = inputs.to(start)
+        inputs = inputs.to(start, non_blocking=True)
         # The part of each layer that z_i drives does not depend on the state: one product.
         weights = [layer.weight.to(start) for layer in self.layers]
         driven = [

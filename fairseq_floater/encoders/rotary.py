@@ -89,7 +89,9 @@ class RotaryEncoder(PositionEncoder):
 
     def trajectories(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
         angles = rotary_angles(positions, self.dim, self.base)
-        return angles.to(self.anchor.device, self.dtype).expand(self.tracks, -1, -1)
+        return angles.to(self.anchor.device, self.dtype, non_blocking=True).expand(
+            self.tracks, -1, -1
+        )
 
     def at(self, positions: Tensor, unchanged: bool = False) -> Tensor:
         return self.trajectories(positions)

@@ -76,7 +76,7 @@ class ShawEncoder(PositionEncoder):
 
     def trajectories(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
         rows = positions.long().clamp(max=self.table.size(1) - 1)
-        return self.table[:, rows.to(self.table.device)].to(self.dtype)
+        return self.table[:, rows.to(self.table.device, non_blocking=True)].to(self.dtype)
 
     def first(self, length: int, unchanged: bool = False) -> Tensor:
         """All vectors there are, from the most negative distance on, whatever the ``length``."""

@@ -76,7 +76,7 @@ class SinusoidalEncoder(PositionEncoder):
         if self.block_term:
             numbers = torch.tensor(self.blocks) + 1
             table = table + sinusoids(numbers, self.dim).unsqueeze(1)
-        return table.to(self.anchor.device, self.dtype)
+        return table.to(self.anchor.device, self.dtype, non_blocking=True)
 
     def at(self, positions: Tensor, unchanged: bool = False) -> Tensor:
         return self.trajectories(positions.to("cpu"))

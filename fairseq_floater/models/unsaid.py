@@ -11,6 +11,7 @@ import torch
 from fairseq_floater.encoders import FORMERLY, KINDS, EncoderOptions
 from fairseq_floater.encoders.dynamics import only_of_mlp
 from fairseq_floater.encoders.flags import flag_name
+from fairseq_floater.errors import UserError
 from fairseq_floater.models.description import model_options
 from fairseq_floater.training.kept import LAST
 
@@ -25,23 +26,32 @@ def settle_unsaid(args: Any) -> None:
 
     Args:
         args: of the command line; those that are not given are missing, or None.
+
+    Raises:
+        UserError: for a flag that is not read by what ``--dynamics`` says.
     """
-    unsaid = [name for name in FORMERLY if getattr(args, name, None) is None]
     kind = getattr(args, "position_encoder", None) or EncoderOptions.position_encoder
-    if kind not in KINDS or not unsaid:
-        return
-    if not set(unsaid) <= {declared.name for declared in fields(KINDS[kind].Options)}:
+    if kind not in KINDS:
+        return  # which is said once options are checked
+    if not FORMERLY.keys() <= {declared.name for declared in fields(KINDS[kind].Options)}:
         return  # it reads none of them
-    there = _starts_from(args)
+    unsaid = [name for name in FORMERLY if getattr(args, name, None) is None]
+    there, asking = _starts_from(args) if unsaid else None, _asking_for_mlp(args)
     options = _options_in(there) if there is not None else {}
     if options.get("position_encoder") == kind:
         for name in unsaid:
             setattr(args, name, options.get(name, FORMERLY[name]))
         said = " ".join(f"{flag_name(name)} {getattr(args, name)}" for name in unsaid)
         logger.info(f"{said}, as in {there}")
-    elif "dynamics" in unsaid and (asking := _asking_for_mlp(args)):
+    elif asking and "dynamics" in unsaid:
         args.dynamics = "mlp"
         logger.info(f"--dynamics mlp, which alone reads {flag_name(asking[0])}")
+    if asking and args.dynamics != "mlp":
+        value = getattr(args, asking[0])
+        raise UserError(
+            f"{flag_name(asking[0])} {value} is read by --dynamics mlp, but --dynamics is "
+            f"{args.dynamics}: use --dynamics mlp, or leave it out"
+        )
 
 
 def _asking_for_mlp(args: Any) -> List[str]:

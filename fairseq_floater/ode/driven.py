@@ -64,8 +64,8 @@ class DrivenDynamics(LinearDynamics):
         gaps = times.diff()  # (positions - 1,)
         inner = (times[:-1, None] + gaps[:, None] * nodes).flatten()
         excess = self._excess(self.turned(free, self.angles(inner, free)))
-        mean = excess.unflatten(1, (-1, 3)).mul(weights.to(free)[:, None]).sum(2)
-        ahead = (mean * gaps.to(free)[:, None]).double().cumsum(dim=1).to(free)
+        mean = excess.unflatten(1, (-1, 3)).mul(weights.to(free, non_blocking=True)[:, None]).sum(2)
+        ahead = (mean * gaps.to(free, non_blocking=True)[:, None]).double().cumsum(dim=1).to(free)
         # From the state at the first time, which the free rotation of the others starts at, too.
         angles = self.angles(times if start is None else times - times[0], free)
         angles = angles + nn.functional.pad(ahead, (0, 0, 1, 0))

@@ -49,9 +49,9 @@ def integrate(dynamics: MLPDynamics, initial: Tensor, grid: StepGrid, tableau: T
     slope = state1 @ time2 + damping * time1  # (hidden,)
     drift = state1 @ bias2 + time1 + damping * bias1  # (hidden,)
     activations, last = HiddenTrajectory.apply(  # (steps, stages, tracks, hidden), (tracks, hidden)
-        initial @ state1.t() + bias1 + grid.nodes[0].to(initial) * time1,
+        initial @ state1.t() + bias1 + grid.nodes[0].to(initial, non_blocking=True) * time1,
         (state1 @ state2).t().contiguous(),
-        drift + stage_times.to(initial)[..., None] * slope,
+        drift + stage_times.to(initial, non_blocking=True)[..., None] * slope,
         sizes.tolist(),
         damping,
         tableau,
@@ -60,17 +60,20 @@ def integrate(dynamics: MLPDynamics, initial: Tensor, grid: StepGrid, tableau: T
 
     # What every step adds to p, in one product for all of them; then their sums.
     decay, weights = _increment_weights(tableau, sizes, damping)  # (steps,), (steps, stages)
-    weighted = torch.einsum("ns,nskh->nkh", weights.to(initial), activations)
+    weighted = torch.einsum("ns,nskh->nkh", weights.to(initial, non_blocking=True), activations)
     increments = weighted @ state2.t() + (  # (steps, tracks, dim)
-        weights.sum(1).to(initial)[:, None] * bias2
-        + (weights * stage_times).sum(1).to(initial)[:, None] * time2
+        weights.sum(1).to(initial, non_blocking=True)[:, None] * bias2
+        + (weights * stage_times).sum(1).to(initial, non_blocking=True)[:, None] * time2
     ).unsqueeze(1)
     states = LinearRecurrence.apply(initial, increments, decay.tolist())  # (nodes, tracks, dim)
 
     # From the nodes of the steps to the times that were asked for.
     if grid.stride > 1 and len(states) > 1:
         at_nodes = torch.cat([activations[:, 0], last.unsqueeze(0)])  # (nodes, tracks, hidden)
-        slopes = at_nodes @ state2.t() + (bias2 + grid.nodes.to(initial)[:, None] * time2)[:, None]
+        slopes = (
+            at_nodes @ state2.t()
+            + (bias2 + grid.nodes.to(initial, non_blocking=True)[:, None] * time2)[:, None]
+        )
         states = _between_nodes(states, slopes - damping * states, grid)
     else:
         states = states[:: grid.substeps]
@@ -123,9 +126,9 @@ def _between_nodes(states: Tensor, slopes: Tensor, grid: StepGrid) -> Tensor:
     index = torch.arange(len(grid.times))
     step = (index // grid.stride).clamp(max=len(grid.nodes) - 2)  # (positions,)
     size = grid.step_sizes[step]  # (positions,), in time
-    fraction = ((grid.times - grid.nodes[step]) / size).to(states)[:, None, None]
-    size = size.to(states)[:, None, None]
-    step = step.to(states.device)
+    fraction = ((grid.times - grid.nodes[step]) / size).to(states, non_blocking=True)[:, None, None]
+    size = size.to(states, non_blocking=True)[:, None, None]
+    step = step.to(states.device, non_blocking=True)
     return hermite(
         fraction,
         states[step],

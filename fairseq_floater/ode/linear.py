@@ -58,7 +58,10 @@ class LinearDynamics(ParallelDynamics):
 
         In float64, since far positions have many turns.
         """
-        turned = times.to(like.device, torch.float64).unsqueeze(-1) * self.rates.double()
+        turned = (
+            times.to(like.device, torch.float64, non_blocking=True).unsqueeze(-1)
+            * self.rates.double()
+        )
         return torch.remainder(turned, 2 * math.pi).to(like)
 
     def turned(self, coordinates: Tensor, angles: Tensor) -> Tensor:

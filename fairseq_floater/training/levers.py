@@ -140,6 +140,13 @@ def apply_levers(
             parameter.requires_grad_(False)
     if options.train_only is not None:
         _freeze_all_but(model, options.train_only)
+    others = (p for p in model.parameters() if id(p) not in learned)
+    if options.position_encoder_update_interval > 1 and not any(p.requires_grad for p in others):
+        raise UserError(
+            f"--train-only {options.train_only} leaves nothing to learn between the updates of "
+            f"--position-encoder-update-interval {options.position_encoder_update_interval}: give "
+            "one of them"
+        )
     for encoder in encoders:
         encoder.update_interval = options.position_encoder_update_interval
         scales = {"dynamics": options.dynamics_lr_scale, "initial": options.initial_lr_scale}

@@ -32,6 +32,9 @@ def test_biases_that_grow_as_those_of_trained_models(dtype, need_weights):
     attention.use(ProjectionBiases([Track(table, rows[-QUERIES:])], track, track))
     out = attend(attention, x.to(dtype), need_weights)
     assert bool(out.isfinite().all())
+    attention.float()
+    with torch.autocast("cpu", dtype):
+        assert bool(attend(attention, x, need_weights).isfinite().all())
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if not name.startswith("floater")])

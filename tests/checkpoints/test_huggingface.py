@@ -6,6 +6,7 @@ import re
 import pytest
 import torch
 from commands import COMMON
+from fairseq.data import Dictionary
 from fairseq.models.roberta import RobertaModel
 from launching import run, succeed
 from pretrained import AS_IT_WAS, INNER, KINDS, LAYERS, LINES, POSITIONS, WIDTH, write_model
@@ -217,6 +218,17 @@ def test_what_cannot_be_converted_is_one_line(damage, tmp_path, capsys):
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1, error
     assert not (tmp_path / "out").exists()
+
+
+def test_words_that_fill_up_a_table_are_not_those_of_the_tokenizer(tmp_path):
+    folder = write_model(tmp_path / "bert", "bert")
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.add_tokens(["madeupword0001"])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    convert_huggingface(folder, tmp_path / "out/model.pt", AS_IT_WAS)
+    words = (tmp_path / "out/dict.txt").read_text().splitlines()
+    assert {"madeupword0000 1", "madeupword0001 1", "madeupword0002 1"} <= set(words)
+    assert len(Dictionary.load(str(tmp_path / "out/dict.txt"))) == 4 + len(set(words))
 
 
 def test_another_dictionary_is_not_written_over(tmp_path):

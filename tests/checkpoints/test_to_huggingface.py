@@ -17,6 +17,7 @@ from saved import save_floater
 from fairseq_floater.checkpoints.export import Lengths
 from fairseq_floater.checkpoints.export.huggingface.model import build_exported, export_huggingface
 from fairseq_floater.checkpoints.export.to_ctranslate2 import export_ctranslate2
+from fairseq_floater.checkpoints.export.to_onnx import fix_tables
 from fairseq_floater.commands.export import needing
 from fairseq_floater.errors import UserError
 
@@ -120,6 +121,28 @@ def test_half_precision_stays_finite():
         for weight in exported.parameters():  # as from_pretrained does, which leaves tables alone
             weight.data = weight.half()
         assert exported(**arguments(make_batch())).logits.isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["mlp", "driven", "linear", "rotation", "fire"])
+def test_autocast_leaves_nothing_behind(name):
+    """Tables that grow under it serve later calls, too."""
+    options = {"position_injection": "rotation"} if name == "rotation" else {"dynamics": name}
+    options = {"position_encoder": "fire"} if name == "fire" else options
+    given = arguments(make_batch((5, 200, 3), (7, 180, 6)))
+    fresh, used = (build_exported(make_model(**options), Lengths(6, 7)) for _ in range(2))
+    with torch.no_grad():
+        with torch.autocast("cpu", torch.bfloat16):
+            assert used(**given).logits.isfinite().all()
+        assert torch.equal(used(**given).logits, fresh(**given).logits)
+        assert used.to(torch.bfloat16)(**given).logits.isfinite().all()
+
+
+def test_tables_for_onnx_end_where_learned_ones_do():
+    sizes = {"max_source_positions": 40, "max_target_positions": 12}
+    exported = build_exported(make_model(position_encoder="learned", **sizes), Lengths(40, 12))
+    fix_tables(exported, Lengths(40, 12))
+    lengths = [next(iter(s.positions.values())) for s in (exported.encoder, exported.decoder)]
+    assert [next(table.buffers()).size(1) for table in lengths] == [40, 12]
 
 
 def test_learned_positions_end():
@@ -233,6 +256,9 @@ def test_texts_are_cut_up_as_the_corpus_was(tmp_path):
     assert pickle.loads(pickle.dumps(tokenizer)).tokenize(text) == pieces
     other = FloaterTokenizer(words, words, steps=["tokenise-aggressive"])
     assert other.tokenize("well-known \u039f\u03a3") == ["well", "@-@", "known", "\u039f\u03a3"]
+    pieces = ["\u2581Hello", "\u2581,", "\u2581wor", "ld", "\u2581."]
+    both = FloaterTokenizer(words, words, model, subword="sentencepiece", steps=["tokenise"])
+    assert both.convert_tokens_to_string(pieces) == "Hello, world."
     lower = FloaterTokenizer(words, words, steps=["remove-non-printing", "lowercase"])
     assert lower.tokenize("A\x07B \u039f\u03a3") == ["a", "b", "\u03bf\u03c3"]
 

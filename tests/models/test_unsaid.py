@@ -86,6 +86,14 @@ def test_checkpoints_without_the_options_compute_what_they_did(formerly, tmp_pat
     assert {name: found[name] for name in FORMERLY} == formerly
 
 
+def test_what_a_checkpoint_does_not_read_is_let_be(tmp_path):
+    def coarse(state):
+        state["args"].ode_steps_per_position = "1/2"
+
+    path = save_floater(tmp_path / "a.pt", change=coarse, dynamics="linear")
+    assert load_model(path).config.ode_steps_per_position == "1/2"
+
+
 @pytest.mark.parametrize("kind", ["linear", "driven"])
 def test_adam_moves_a_scaled_start_so_much_further(kind):
     """And what is learned is the start of the same trajectories."""

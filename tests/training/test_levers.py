@@ -191,6 +191,10 @@ MISTAKES = {
         {"freeze_base": True, "dynamics_update_interval": 2},
         "leaves nothing to learn between the updates of --position-encoder-update-interval 2",
     ),
+    "positions between": (
+        {"train_only": "position_encoder", "position_encoder_update_interval": 2},
+        "--train-only position_encoder leaves nothing to learn between the updates of",
+    ),
     "scale": ({"dynamics_lr_scale": 0.0}, "--dynamics-lr-scale must be > 0, got 0.0"),
     "initial scale": ({"initial_lr_scale": -1.0}, "--initial-lr-scale must be > 0, got -1.0"),
     "no initial values": (

@@ -183,6 +183,7 @@ FAULTS = {
     "letters": ({"answers": ["AB"]}, "the answer 'AB' is not one of A, B"),
     "empty": ({"options": [["x", " "]]}, "the question 'q' has fewer than two options, or empty"),
     "asked": ({"questions": [" "]}, "a question is empty"),
+    "many": ({"options": [["x"] * 11]}, "the question 'q' has more options than ABCDEFGHIJ"),
     "one": ({"options": [["x"]]}, "the question 'q' has fewer than two options"),
     "layout": ({"options": None}, "object of type 'NoneType' has no len"),
 }

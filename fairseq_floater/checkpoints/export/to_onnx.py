@@ -28,7 +28,11 @@ from torch import Tensor, nn
 from fairseq_floater.checkpoints.export import Lengths
 from fairseq_floater.checkpoints.export.corpus import Corpus
 from fairseq_floater.checkpoints.export.huggingface.model import build_exported, load_exportable
-from fairseq_floater.checkpoints.export.huggingface.remote.positions_floater import Fire, Table
+from fairseq_floater.checkpoints.export.huggingface.remote.positions_floater import (
+    Ending,
+    Fire,
+    Table,
+)
 from fairseq_floater.errors import naming
 from fairseq_floater.files import written_folder
 
@@ -58,12 +62,20 @@ def export_onnx(
     return lengths
 
 
-def _write(exported: Any, lengths: Lengths, folder: Path) -> None:
-    """Both graphs of a model as transformers has it."""
+def fix_tables(exported: Any, lengths: Lengths) -> None:
+    """Replace tables of a model as transformers has it by ones that do not grow."""
     for stack, length in ((exported.encoder, lengths.source), (exported.decoder, max(lengths))):
         for name, table in stack.positions.items():
+            rows = length + stack.side["shift"]
+            if isinstance(table, Ending):  # of the other side there may be more
+                rows = min(rows, table.stored.size(1))
             if not isinstance(table, Fire):  # which has no table
-                stack.positions[name] = FixedTable(table, length + stack.side["shift"])
+                stack.positions[name] = FixedTable(table, rows)
+
+
+def _write(exported: Any, lengths: Lengths, folder: Path) -> None:
+    """Both graphs of a model as transformers has it."""
+    fix_tables(exported, lengths)
     batch, source, past = (torch.export.Dim(name) for name in ("batch", "source", "past"))
     ids, mask = torch.full((2, 5), 4), torch.ones(2, 5, dtype=torch.long)
     encoder, step = SourceKeys(exported), DecoderStep(exported)

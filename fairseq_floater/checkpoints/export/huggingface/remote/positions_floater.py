@@ -54,7 +54,7 @@ class Table(nn.Module):
             known = self.stored
         if known.size(1) < length:
             rows = max(length, known.size(1) + self.growth)
-            with torch.no_grad():
+            with torch.no_grad(), torch.autocast(known.device.type, enabled=False):
                 known = torch.cat([known, self.more(known, rows).to(known)], dim=1)
             self.grown = known
         return known[:, :length]
@@ -156,7 +156,8 @@ class Trajectory(Table):
         if start is None:
             return states
         positions = torch.arange(length, dtype=torch.float64, device=states.device)
-        departed = states @ self.readout.to(states).t()
+        with torch.autocast(states.device.type, enabled=False):
+            departed = states @ self.readout.to(states).t()
         if start == "angles":
             pairs = self.settings["pairs"]
             angles = rotary_angles(positions, pairs, self.settings["base"])
@@ -289,19 +290,21 @@ class Fire(Table):
     def pairs(self, queries: Tensor, keys: Tensor) -> Tensor:
         """(..., heads, queries, keys) of tokens at (..., queries) and (..., keys)."""
         q, k = queries.float().unsqueeze(-1), keys.float().unsqueeze(-2)
-        later = torch.maximum(torch.maximum(q, k), self.length.abs())
-        share = (self.psi((q - k).abs()) / self.psi(later)).unsqueeze(-1)
-        scores = self.network(0, share)
-        if self.settings["directions"] == 2:
-            scores = torch.where((k > q).unsqueeze(-1), self.network(1, share), scores)
+        with torch.autocast(q.device.type, enabled=False):
+            later = torch.maximum(torch.maximum(q, k), self.length.to(q).abs())
+            share = (self.psi((q - k).abs()) / self.psi(later)).unsqueeze(-1)
+            scores = self.network(0, share)
+            if self.settings["directions"] == 2:
+                scores = torch.where((k > q).unsqueeze(-1), self.network(1, share), scores)
         return scores.movedim(-1, -3)
 
     def psi(self, x: Tensor) -> Tensor:
-        return torch.log1p((self.c * x).abs())
+        return torch.log1p((self.c.to(x) * x).abs())
 
     def network(self, direction: int, x: Tensor) -> Tensor:
-        hidden = F.linear(x, self.weight1[direction], self.bias1[direction]).relu()
-        return F.linear(hidden, self.weight2[direction], self.bias2[direction])
+        weights = (self.weight1, self.bias1, self.weight2, self.bias2)
+        weight1, bias1, weight2, bias2 = (each[direction].to(x) for each in weights)
+        return F.linear(F.linear(x, weight1, bias1).relu(), weight2, bias2)
 
 
 def rotary_angles(positions: Tensor, pairs: int, base: float) -> Tensor:

@@ -57,7 +57,8 @@ class Attention(nn.Module):
         q = q * q.size(3) ** -0.5
         if q.dtype == torch.float16:  # whose range products can leave
             q, k = q.float(), k.float()
-        logits = (q @ k.transpose(2, 3)).float()
+        with torch.autocast(q.device.type, enabled=False):  # which would turn them to float16 again
+            logits = (q @ k.to(q).transpose(2, 3)).float()
         if "scores" in acting:
             logits = logits + acting["scores"]
         if "relative" in acting:

@@ -96,7 +96,7 @@ class FloaterTokenizer(PreTrainedTokenizer):
     def convert_tokens_to_string(self, tokens: List[str]) -> str:
         text = " ".join(tokens)
         if self.subword == "sentencepiece":
-            return text.replace(" ", "").replace("\u2581", " ").strip()
+            text = text.replace(" ", "").replace("\u2581", " ").strip()
         if self.subword == "subword_nmt":
             text = (text + " ").replace(f"{GOES_ON} ", "").strip()
         if any(name.startswith("tokenise") for name in self.steps):
