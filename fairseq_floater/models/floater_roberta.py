@@ -38,6 +38,9 @@ class FloaterRobertaModel(PositionedModel, RobertaModel):
 
     Config = FloaterRobertaConfig
 
+    #: what a head of a task is called
+    to_come = ("classification_heads.",)
+
     def __init__(self, args: Namespace, encoder: FloaterRobertaEncoder):
         with as_they_start(encoder.sentence_encoder):
             super().__init__(args, encoder)

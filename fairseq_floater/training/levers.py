@@ -139,7 +139,7 @@ def apply_levers(
         if options.freeze_position_encoder if is_position else options.freeze_base:
             parameter.requires_grad_(False)
     if options.train_only is not None:
-        _freeze_all_but(model, options.train_only)
+        freeze_all_but(model, options.train_only)
     others = (p for p in model.parameters() if id(p) not in learned)
     if options.position_encoder_update_interval > 1 and not any(p.requires_grad for p in others):
         raise UserError(
@@ -156,8 +156,16 @@ def apply_levers(
                 setattr(parameter, SHARE, StepShare(encoder, scale))
 
 
-def _freeze_all_but(model: nn.Module, pattern: str) -> None:
-    matching = False
+def freeze_all_but(model: nn.Module, pattern: str) -> None:
+    """Train the parameters only whose names have a part that matches.
+
+    A task may give a model its head later (``to_come`` says what it would be called), and then
+    this is to be called again.
+
+    Raises:
+        UserError: if none does, nor any that is to come.
+    """
+    matching = any(re.search(pattern, name) for name in getattr(model, "to_come", ()))
     for name, parameter in model.named_parameters():
         matches = re.search(pattern, name) is not None
         parameter.requires_grad_(matches)

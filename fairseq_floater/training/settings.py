@@ -8,6 +8,7 @@ from torch import nn
 from fairseq_floater.encoders.base import PositionEncoder
 from fairseq_floater.encoders.flags import flag_name
 from fairseq_floater.errors import SHARDED, UserError
+from fairseq_floater.training.levers import freeze_all_but
 
 
 def checking_settings(build: Callable[..., None]) -> Callable[..., None]:
@@ -22,6 +23,8 @@ def checking_settings(build: Callable[..., None]) -> Callable[..., None]:
         trainer: Any, cfg: Any, task: Any, model: nn.Module, *args: Any, **kwargs: Any
     ) -> None:
         check_settings(cfg, model)
+        if (pattern := getattr(model, "options", {}).get("train_only")) is not None:
+            freeze_all_but(model, pattern)  # now with the head that the task has given it
         build(trainer, cfg, task, model, *args, **kwargs)
 
     return checked

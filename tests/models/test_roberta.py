@@ -267,6 +267,23 @@ def topics(masked, tmp_path_factory):
     return folder / "bin"
 
 
+def test_a_head_that_a_task_gives_is_trained_alone(masked, topics, tmp_path):
+    """And a head that is there already, of masked words, is not."""
+    task = "--task sentence_prediction --criterion sentence_prediction --num-classes 2 --init-token"
+    command = ["train", topics, *TRAIN, *task.split(), 0, "--separator-token", 2]
+    command += ["--arch", "floater_roberta", "--max-positions", 24, "--max-update", 2]
+    command += ["--finetune-from-model", masked[2], "--save-dir", tmp_path, "--train-only"]
+    succeed(*command, "classification_heads")
+    before, after = (
+        torch.load(path, weights_only=True)["model"]
+        for path in (masked[2], tmp_path / "checkpoint_last.pt")
+    )
+    shared = [name for name in before if name in after and name.endswith(("weight", "bias"))]
+    assert len(shared) > 20 and all(torch.equal(before[name], after[name]) for name in shared)
+    done = run(*command, "heads_of_nothing")
+    assert "--train-only heads_of_nothing matches no parameter" in done.last_error_line
+
+
 @pytest.mark.parametrize("positions", [[], ["--position-encoder", "rotary"]], ids=str)
 def test_fine_tuning(positions, masked, topics, tmp_path):
     """From a stock model, a head and all, until the position that decides is found."""
