@@ -144,6 +144,7 @@ class PositionEncoder(nn.Module):
         # Tells device and precision also where there are no parameters.
         self.register_buffer("anchor", torch.zeros(()), persistent=False)
         self._cache = TableCache()
+        self._sure = False  # that the parameters are those of the last call
 
     @classmethod
     @abstractmethod
@@ -196,10 +197,16 @@ class PositionEncoder(nn.Module):
         if torch.is_grad_enabled() and not self.resting:
             if any(p.requires_grad for p in self.parameters()):
                 return self.trajectories(self._range(0, length))
-        return self.kept(length, unchanged)[:, :length]
+        # In training nothing else changes what rests: to look at it would wait for the device.
+        training = self.training and torch.is_grad_enabled()
+        table = self.kept(length, unchanged or (training and self._sure))
+        self._sure = training
+        return table[:, :length]
 
     def set_num_updates(self, num_updates: int) -> None:
         """fairseq reports the number of updates made so far."""
+        learned = not self.resting and any(p.requires_grad for p in self.parameters())
+        self._sure = self._sure and not learned
         self.resting = num_updates % self.update_interval != 0
 
     def kept(self, length: int, unchanged: bool = False) -> Tensor:
@@ -219,6 +226,14 @@ class PositionEncoder(nn.Module):
     def keep(self, table: Tensor) -> None:
         """Take over a table (tracks, positions, dim) that ``kept`` of an equal encoder made."""
         self._cache.keep(table, list(self.parameters()))
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Any:
+        self._sure = False
+        return super()._apply(*args, **kwargs)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self._sure = False
+        super()._load_from_state_dict(*args, **kwargs)
 
     def _grown(self, table: Optional[Tensor], length: int) -> Tensor:
         if table is None:

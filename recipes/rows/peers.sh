@@ -18,7 +18,7 @@ row alibi-symmetric --position-encoder alibi --alibi-form symmetric
 row fire --position-encoder fire --fire-length "$LENGTH"
 row fourier --position-encoder fourier
 row floater-linear $TURNS --dynamics linear
-row floater-driven $TURNS --dynamics driven
+row floater-driven --position-encoder floater --position-blocks all --dynamics driven
 row floater-linear-initial16 $TURNS --dynamics linear --initial-lr-scale 16
 row floater-initial16 $FLOATER --initial-lr-scale 16
 row floater-cross-on-rotary-initial16 $FLOATER --base-positions rotary --position-attention cross \

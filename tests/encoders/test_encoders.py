@@ -12,11 +12,46 @@ from fairseq_floater.encoders import (
     SinusoidalEncoder,
 )
 from fairseq_floater.encoders.build import build_position_encoder
+from fairseq_floater.encoders.cache import TableCache
 from fairseq_floater.errors import UserError
 from fairseq_floater.ode.dynamics import MLPDynamics
 from fairseq_floater.options import PositionOptions
 
 DIM, TRACKS = 8, 3
+
+
+def test_what_rests_in_training_is_looked_at_once(monkeypatch):
+    """Until it has learned, is loaded or moved, or validation begins."""
+    looked = []
+    look = TableCache.drop_unless_of
+    monkeypatch.setattr(TableCache, "drop_unless_of", lambda *args: looked.append(1) or look(*args))
+    encoder = floater()
+    encoder.update_interval = 3
+
+    def update(number):
+        """How often it was looked at by two batches of an update."""
+        del looked[:]
+        encoder.set_num_updates(number)
+        tables = [encoder(9), encoder(12)[:, :9]]
+        assert torch.equal(*tables)
+        if tables[0].requires_grad:
+            with torch.no_grad():
+                encoder.initial.add_(0.5)
+        return len(looked), tables[0].detach()
+
+    counts, tables = zip(*map(update, range(7)))
+    assert counts == (0, 1, 0, 0, 1, 0, 0)
+    torch.testing.assert_close(tables[1], tables[3])
+    assert torch.equal(tables[1], tables[2])
+    assert torch.equal(tables[4], tables[5]) and not torch.equal(tables[2], tables[4])
+    encoder.set_num_updates(7)
+    encoder(9)
+    encoder.load_state_dict({name: 2 * value for name, value in encoder.state_dict().items()})
+    assert not torch.equal(encoder(9), tables[6])
+    encoder.requires_grad_(False)
+    assert [update(number)[0] for number in (8, 9, 10)] == [0, 0, 0]
+    encoder.eval()
+    assert update(11)[0] == 2
 
 
 def floater(**options):
