@@ -235,4 +235,6 @@ def _merged(
     added = scores if added is None else added
     if hidden is None or added is None:
         return hidden if added is None else added
-    return added.masked_fill(hidden, float("-inf"))
+    # Not -inf: where all else is, a pad still sees pads, and what a kernel makes of nothing to see
+    # is not NaN. A token sees itself, beside which pads come to nothing.
+    return added.masked_fill(hidden, torch.finfo(added.dtype).min)

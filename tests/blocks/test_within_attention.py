@@ -218,3 +218,27 @@ def test_base_positions_at_the_input_are_those_of_fairseqs_options(base):
     ours, theirs = make_model(base_positions=base), make_model(**stock[base])
     assert ours.state_dict().keys() == theirs.state_dict().keys()
     assert torch.equal(logits(ours, make_batch()), logits(theirs, make_batch()))
+
+
+def plainly(q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, **options):
+    """Attention by its definition, which makes NaN of a row that sees nothing."""
+    logits = q @ k.transpose(2, 3) * (q.size(3) ** -0.5 if scale is None else scale)
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        logits = logits.masked_fill(~attn_mask, -torch.inf)
+    elif attn_mask is not None:
+        logits = logits + attn_mask
+    return logits.softmax(dim=3) @ v
+
+
+@pytest.mark.parametrize("left", [True, False])
+def test_a_pad_that_sees_nothing_makes_no_nan(left, monkeypatch):
+    """Half the heads of ALiBi's encoder look to one side alone, where there may be pads only."""
+    model = make_model(position_encoder="alibi")
+    batch = make_batch((9, 3), (8, 4), left_pad=left)
+    tokens = batch["prev_output_tokens"].ne(1)
+    with torch.no_grad():
+        wanted = model(**batch)[0][tokens]
+        monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", plainly)
+        found = model(**batch)[0]
+    assert found.isfinite().all()
+    torch.testing.assert_close(found[tokens], wanted, atol=1e-5, rtol=1e-5)

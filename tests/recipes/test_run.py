@@ -126,8 +126,8 @@ def test_a_whole_table_goes_row_by_row():
         (["table9"], "no experiment table9: choose from"),
         (["table2_tiny/en-ru"], "no language pair en-ru in table2_tiny: choose from en-de en-fr"),
         (
-            ["peers_bible_joined/en-es/alibi"],
-            "no row alibi in peers_bible_joined: choose",
+            ["peers_bible_joined/en-es/shaw"],
+            "no row shaw in peers_bible_joined: choose",
         ),
         (["table2_tiny/en-de/x"], "no row x in table2_tiny: choose from floater-all"),
         (["table2_tiny/en-de/floater-all/1"], "has a part too many: name EXPERIMENT/PAIR/ROW"),
