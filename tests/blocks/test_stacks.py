@@ -13,8 +13,10 @@ from conftest import (
     make_stock,
     make_task,
 )
+from fairseq.sequence_generator import SequenceGenerator
 
 from fairseq_floater.errors import UserError
+from fairseq_floater.ode import equation
 
 #: some have times of their own, too
 TIMES = {"position_times": "sentences", "sentence_separator": "w3", "sentence_gap": 0.7}
@@ -312,8 +314,8 @@ def test_precisions(dtype, dynamics):
     assert difference.abs().max() < {torch.float16: 2e-2, torch.bfloat16: 2e-1}.get(dtype, 1e-5)
     model.train()
     model(**make_batch())[0].float().pow(2).mean().backward()
-    for parameter in model.encoder.position_encoder.dynamics.parameters():
-        assert torch.isfinite(parameter.grad).all()
+    parameters = model.encoder.position_encoder.dynamics.parameters()
+    assert all(torch.isfinite(parameter.grad).all() for parameter in parameters)
 
 
 def test_autocast():
@@ -363,10 +365,6 @@ def test_bad_options_are_refused(options, message):
 
 def test_generation_solves_nothing_after_the_first_batch(monkeypatch):
     """And beam search ends up with the same hypotheses for a sentence, whatever its batch."""
-    from fairseq.sequence_generator import SequenceGenerator
-
-    from fairseq_floater.ode import equation
-
     solved = []
 
     def counted(*args, **kwargs):
