@@ -25,18 +25,21 @@ def is_marked(records: Sequence[Record]) -> bool:
     return len({record.seed for record in records}) < FEWEST
 
 
-def differences(rows: Dict[str, List[Record]], baseline: str, test: str) -> Differences:
-    """BLEU of a row less that of the baseline of the same seed, by row and column."""
-    base = columns_of(rows[baseline], test)
-    found: Differences = {}
-    for row, records in rows.items():
-        if row == baseline:
-            continue
-        for column, scores in columns_of(records, test).items():
-            shared = sorted(set(scores) & set(base.get(column, ())))
-            pairs = [scores[seed] - base[column][seed] for seed in shared]
-            found.setdefault(row, {})[column] = pairs
-    return found
+def differences(table: Dict[str, Columns], baseline: str) -> Differences:
+    """BLEU of each row less that of the baseline of the same seed, by row and column."""
+    base = table[baseline]
+    return {
+        row: {
+            column: [
+                scores[seed] - base[column][seed]
+                for seed in sorted(scores)
+                if seed in base.get(column, ())
+            ]
+            for column, scores in columns.items()
+        }
+        for row, columns in table.items()
+        if row != baseline
+    }
 
 
 def columns_of(records: Sequence[Record], test: str) -> Columns:
@@ -115,14 +118,17 @@ def compared(
 
     Rows of fewer than ``FEWEST`` seeds in common with the baseline are left out.
     """
-    found = with_enough_seeds(differences(rows, baseline, test))
+    table = {row: columns_of(records, test) for row, records in rows.items()}
+    found = with_enough_seeds(differences(table, baseline))
     names = list(dict.fromkeys(column for columns in found.values() for column in columns))
-    corrected = p_values(found)
-    body = []
-    for row, columns in found.items():
-        cells = []
-        for column in names:
-            paired = columns.get(column, [])
-            cells.append(shown(paired, corrected.get((row, column))))
-        body.append([row, *cells, str(max(map(len, columns.values())))])
-    return names, body
+    seeds = [str(max(map(len, columns.values()))) for columns in found.values()]
+    return names, [[*line, count] for line, count in zip(lines(found, names), seeds)]
+
+
+def lines(found: Differences, columns: Sequence[str]) -> List[List[str]]:
+    """A line a row: its name, and its difference in each column with the corrected p."""
+    p = p_values(found)
+    return [
+        [row, *(shown(of_row.get(name, []), p.get((row, name))) for name in columns)]
+        for row, of_row in found.items()
+    ]

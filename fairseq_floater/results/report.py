@@ -43,7 +43,7 @@ def report(
 
     records = read_records(folder, seeds)
     require_row(records, baseline)
-    pairs = {pair: _rows(records, pair) for pair in dict.fromkeys(r.pair for r in records)}
+    pairs = by_pair(records)
     parts = [f"# {title or records[0].experiment}", f"![Scores]({out.name}.png)", _summary(pairs)]
     for pair, rows in pairs.items():
         parts.append(f"## {pair}\n\n{_scores(rows)}")
@@ -76,12 +76,12 @@ def spread(values: Sequence[float], digits: int = 1) -> str:
     return f"{text} ± {stdev(values):.{digits}f}" if len(values) > 1 else text
 
 
-def _rows(records: Sequence[Record], pair: str) -> Rows:
-    rows: Rows = {}
+def by_pair(records: Sequence[Record]) -> Dict[str, Rows]:
+    """Records by language pair and row."""
+    pairs: Dict[str, Rows] = {}
     for record in records:
-        if record.pair == pair:
-            rows.setdefault(record.row, []).append(record)
-    return rows
+        pairs.setdefault(record.pair, {}).setdefault(record.row, []).append(record)
+    return pairs
 
 
 def _tests(rows: Rows) -> List[str]:

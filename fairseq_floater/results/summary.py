@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any, Collection, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Collection, Dict, Optional, Sequence
 
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import save_picture, write_text
@@ -14,12 +14,12 @@ from fairseq_floater.results.over_seeds import (
     Columns,
     Differences,
     columns_of,
-    p_values,
-    shown,
+    differences,
+    lines,
     with_enough_seeds,
 )
 from fairseq_floater.results.record import Record, read_records
-from fairseq_floater.results.report import MARK, markdown, notes, spread
+from fairseq_floater.results.report import MARK, by_pair, markdown, notes, spread
 
 #: BLEU by seed, by method and column
 Table = Dict[str, Columns]
@@ -70,7 +70,7 @@ def summarise(
         rows = ", ".join(table)
         raise UserError(f"--baseline {baseline} is not among the results: choose from {rows}")
     columns = list(dict.fromkeys(name for scores in table.values() for name in scores))
-    found = _differences(table, baseline) if baseline else {}
+    found = differences(table, baseline) if baseline else {}
     parts = [f"# {title or 'Methods by corpora'}", f"![Scores]({out.name}.png)"]
     parts += [_scores(table, columns), _compared(found, columns, baseline)]
     parts.append(notes("".join(parts)))
@@ -80,29 +80,14 @@ def summarise(
 
 def _add(table: Table, experiment: str, records: Sequence[Record]) -> None:
     """(A row that another experiment has trained, too, may be copied to a folder from there.)"""
-    rows: Dict[Tuple[str, str], List[Record]] = {}
-    for record in records:
-        rows.setdefault((record.pair, record.row), []).append(record)
-    for (pair, row), seeds in rows.items():
+    pairs = by_pair(records)
+    for pair, row in ((pair, row) for pair, rows in pairs.items() for row in rows):
+        seeds = pairs[pair][row]
         for test in dict.fromkeys(test for record in seeds for test in record.tests):
             scores = columns_of(seeds, test)
             for sentences in [ALL, list(scores)[-1]] if len(scores) > 1 else [ALL]:
                 column = _Column(experiment, pair, test, sentences)
                 table.setdefault(row, {})[column.name] = scores[sentences]
-
-
-def _differences(table: Table, baseline: str) -> Differences:
-    """BLEU less that of the baseline of the same seed."""
-    base = table[baseline]
-    return {
-        row: {
-            name: [bleu - base[name][seed] for seed, bleu in seeds.items() if seed in base[name]]
-            for name, seeds in scores.items()
-            if name in base
-        }
-        for row, scores in table.items()
-        if row != baseline
-    }
 
 
 def _scores(table: Table, columns: Sequence[str]) -> str:
@@ -122,12 +107,7 @@ def _compared(found: Differences, columns: Sequence[str], baseline: Optional[str
     enough = with_enough_seeds(found)
     if not enough:
         return ""
-    p = p_values(enough)
-    body = [
-        [row, *(shown(scores.get(name, []), p.get((row, name))) for name in columns)]
-        for row, scores in enough.items()
-    ]
-    return markdown([f"BLEU less {baseline}'s", *columns], body)
+    return markdown([f"BLEU less {baseline}'s", *columns], lines(enough, columns))
 
 
 def _draw(
@@ -144,11 +124,11 @@ def _draw(
     from matplotlib import pyplot
 
     values = found or {row: {n: list(s.values()) for n, s in c.items()} for row, c in table.items()}
-    lines = ceil(len(columns) / PANELS)
+    down = ceil(len(columns) / PANELS)
     across = min(len(columns), PANELS)
-    size = (2.5 + 2.6 * across, lines * (1.2 + 0.25 * len(values)))
+    size = (2.5 + 2.6 * across, down * (1.2 + 0.25 * len(values)))
     figure, axes = pyplot.subplots(
-        lines, across, figsize=size, sharey=True, squeeze=False, layout="constrained"
+        down, across, figsize=size, sharey=True, squeeze=False, layout="constrained"
     )
     for axis in axes.flat[len(columns) :]:
         axis.set_visible(False)

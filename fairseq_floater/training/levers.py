@@ -140,8 +140,9 @@ def apply_levers(
             parameter.requires_grad_(False)
     if options.train_only is not None:
         freeze_all_but(model, options.train_only)
-    others = (p for p in model.parameters() if id(p) not in learned)
-    if options.position_encoder_update_interval > 1 and not any(p.requires_grad for p in others):
+    learning = any(p.requires_grad for p in model.parameters() if id(p) not in learned)
+    learning |= options.train_only is not None and _comes_later(model, options.train_only)
+    if options.position_encoder_update_interval > 1 and not learning:
         raise UserError(
             f"--train-only {options.train_only} leaves nothing to learn between the updates of "
             f"--position-encoder-update-interval {options.position_encoder_update_interval}: give "
@@ -165,7 +166,7 @@ def freeze_all_but(model: nn.Module, pattern: str) -> None:
     Raises:
         UserError: if none does, nor any that is to come.
     """
-    matching = any(re.search(pattern, name) for name in getattr(model, "to_come", ()))
+    matching = _comes_later(model, pattern)
     for name, parameter in model.named_parameters():
         matches = re.search(pattern, name) is not None
         parameter.requires_grad_(matches)
@@ -173,6 +174,11 @@ def freeze_all_but(model: nn.Module, pattern: str) -> None:
     if not matching:
         names = ", ".join(sorted({name.split(".")[1] for name, _ in model.named_parameters()}))
         raise UserError(f"--train-only {pattern} matches no parameter: they are in {names}")
+
+
+def _comes_later(model: nn.Module, pattern: str) -> bool:
+    """Whether a head that a task gives later would match."""
+    return any(re.search(pattern, name) for name in getattr(model, "to_come", ()))
 
 
 def require_none_shared(parameters: Iterable[Tensor]) -> None:

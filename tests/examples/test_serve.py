@@ -136,7 +136,7 @@ def browse(address, text, profile):
     return done.stdout
 
 
-@pytest.mark.skipif(not BROWSER, reason="needs chromium")
+@pytest.mark.skipif(not BROWSER, reason="needs a browser: apt-get install chromium")
 def test_the_page_in_a_browser(service, tmp_path):
     """A translation and its alignment, a cell for each word of both; an error in their place."""
     text = "w1 w2 <b>w3</b>"

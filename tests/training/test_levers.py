@@ -13,6 +13,7 @@ from fairseq_floater.checkpoints.files import read_checkpoint
 from fairseq_floater.encoders import FloaterEncoder
 from fairseq_floater.errors import UserError
 from fairseq_floater.models.config import FloaterTransformerConfig
+from fairseq_floater.models.floater_transformer import FloaterTransformerModel
 
 pytest_plugins = ["commands"]
 
@@ -177,6 +178,17 @@ def test_only_parameters_of_a_name_learn():
     assert any("position_encoder" in name for name in learning)
     stock = make_model(position_encoder="sinusoidal", position_blocks="input", train_only="fc2")
     assert {"fc2" in n for n, p in stock.named_parameters() if p.requires_grad} == {True}
+
+
+def test_a_head_that_is_to_come_counts(monkeypatch):
+    """With it there will be something to learn between the updates of positions."""
+    monkeypatch.setattr(
+        FloaterTransformerModel, "to_come", ("classification_heads.",), raising=False
+    )
+    only = {"train_only": "position_encoder|classification_heads"}
+    model = make_model(**only, position_encoder_update_interval=2)
+    assert all("position_encoder" in n for n, p in model.named_parameters() if p.requires_grad)
+    make_model(train_only="classification_heads")
 
 
 MISTAKES = {
