@@ -55,7 +55,7 @@ def import_plugin():
     """As ``--user-dir`` does, which then finds that it has been done."""
     from fairseq.utils import import_user_module
 
-    import_all("fairseq_floater.cli")
+    import_all("fairseq_floater.cli", "transformers.generation", "transformers.models.auto")
     import_user_module.memo = {str(ROOT / "fairseq_floater")}
     compose("floater_transformer")
 
@@ -163,9 +163,18 @@ def receive(client):
 
 
 def starts_equal(environment, other):
-    """Whether what Python, torch and matplotlib read of these at the start is the same."""
-    names = {name for name in {*environment, *other} if name.startswith(("PYTHON", "MPL"))}
-    return all(environment.get(name) == other.get(name) for name in {*names, "OMP_NUM_THREADS"})
+    """Whether what Python, torch and matplotlib read of these at the start is the same.
+
+    This project is found whether or not its folder is named: it is installed from there.
+    """
+
+    def read(variables):
+        names = [name for name in variables if name.startswith(("PYTHON", "MPL"))]
+        found = {name: variables[name] for name in {*names, "OMP_NUM_THREADS"} & {*variables}}
+        folders = found.pop("PYTHONPATH", "").split(os.pathsep)
+        return found, [folder for folder in folders if folder not in ("", str(ROOT))]
+
+    return read(environment) == read(other)
 
 
 def become(request, files):
