@@ -11,6 +11,7 @@ from fairseq.models.roberta.model import RobertaEncoder, RobertaModel
 from fairseq.modules.transformer_sentence_encoder import init_bert_params
 from torch import Tensor, nn
 
+from fairseq_floater.blocks.positioned import require_bounded
 from fairseq_floater.blocks.stacks import FloaterEncoderStack, PositionedStack
 from fairseq_floater.criterions.answer_span import SPAN_HEAD
 from fairseq_floater.models.config import validate
@@ -78,6 +79,7 @@ class FloaterRobertaModel(PositionedModel, RobertaModel):
         validate(config)
         if config.max_positions is None:  # from here on a checkpoint says so
             config.max_positions = cfg.max_positions = _positions_of(task)
+        require_bounded("max_positions", config.max_positions)
         args = config.as_fairseqs()
         model = cls(args, FloaterRobertaEncoder(args, task.source_dictionary))
         for module in model.modules():

@@ -129,6 +129,7 @@ def test_what_does_not_fit_is_named(stock):
     for options, message in (
         ({"position_attention": "cross"}, "--position-attention cross has no attention to act in"),
         ({"max_positions": 0}, "--max-positions must be >= 1, got 0"),
+        ({"max_positions": 10**7}, "--max-positions must be at most 1,000,000, got 10000000"),
         ({"encoder_layers_to_keep": "0,2"}, "--encoder-layers-to-keep is 0,2, but the encoder has"),
         ({"encoder_attention_heads": 0}, "--encoder-attention-heads must be >= 1, got 0"),
     ):
