@@ -6,7 +6,8 @@ search with the same beam for the same score; ONNX Runtime takes the likeliest w
 of docs/export.md, and is compared with fairseq that does. What counts is how many lines are those
 of fairseq;
 a line that is not has the difference of both translations' scores in fairseq, which is close to 0
-where two are as good. Then tokens a second, on one thread and on two, one line at a time and in
+where two are as good. (exported_kinds.py does this for every kind of positions.) Then tokens a
+second, on one thread and on two, one line at a time and in
 batches. A program that cannot take the model is listed with the reason.
 
     python recipes/benchmarks/exported.py CHECKPOINT DATA > recipes/results/exported.md
@@ -24,7 +25,7 @@ import tempfile
 import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
 
 import sacrebleu
 import torch
@@ -251,26 +252,53 @@ def joined(args: argparse.Namespace, line: str) -> str:
     return f"{line} ".replace("@@ ", "").strip()
 
 
-def compare(args: argparse.Namespace, programs: Programs, sources: List[str]) -> None:
+class Compared(NamedTuple):
+    """How one program translates, beside fairseq.
+
+    Attributes:
+        same, of: lines that are those of fairseq, and all lines.
+        apart: the largest difference of scores in fairseq of those that are not.
+        bleu: of all lines.
+    """
+
+    same: int
+    of: int
+    apart: float
+    bleu: float
+
+
+def compared(
+    args: argparse.Namespace, programs: Programs
+) -> Iterator[Tuple[str, Union[Compared, str]]]:
+    """Each program with what came of it, or why there is none."""
     references = (args.data / f"bpe/{args.subset}.{args.corpus['target']}").read_text("utf-8")
-    texts = [joined(args, line) for line in references.split("\n")[: len(sources)]]
-    print("| program | lines as fairseq's | largest difference of scores | BLEU |")
-    print("|---|---|---|---|")
+    texts = [joined(args, line) for line in references.split("\n")[: len(args.sources)]]
     wanted: List[str] = []
     for name, made in programs.items():
         if isinstance(made, str):
-            print(f"| {name} | {made} | | |")
+            yield name, made
             continue
-        found, _ = made(sources, args.batch, 2)
+        found, _ = made(args.sources, args.batch, 2)
         wanted = found if name.startswith(FAIRSEQ) else wanted
-        other = {s: [f, w] for s, f, w in zip(sources, found, wanted) if f != w}
+        other = {s: [f, w] for s, f, w in zip(args.sources, found, wanted) if f != w}
         apart = max((abs(a - b) for a, b in scores(args, other).values()), default=0.0)
         bleu = sacrebleu.corpus_bleu([joined(args, line) for line in found], [texts]).score
         same = sum(f == w for f, w in zip(found, wanted))
-        print(f"| {name} | {same:,} of {len(found):,} | {apart:.0e} | {bleu:.2f} |", flush=True)
+        yield name, Compared(same, len(found), apart, bleu)
 
 
-def speeds(args: argparse.Namespace, programs: Programs, sources: List[str]) -> None:
+def compare(args: argparse.Namespace, programs: Programs) -> None:
+    print("| program | lines as fairseq's | largest difference of scores | BLEU |")
+    print("|---|---|---|---|")
+    for name, it in compared(args, programs):
+        if isinstance(it, str):
+            print(f"| {name} | {it} | | |")
+        else:
+            cells = f"{it.same:,} of {it.of:,} | {it.apart:.0e} | {it.bleu:.2f}"
+            print(f"| {name} | {cells} |", flush=True)
+
+
+def speeds(args: argparse.Namespace, programs: Programs) -> None:
     settings = [(batch, threads) for batch in (1, args.batch) for threads in (1, 2)]
     names = " | ".join(f"batch {b}, {t} thread{'s' * (t > 1)}" for b, t in settings)
     print(f"\nTokens a second, of {args.timed} lines, without loading:\n")
@@ -280,38 +308,47 @@ def speeds(args: argparse.Namespace, programs: Programs, sources: List[str]) -> 
             continue
         cells = []
         for batch, threads in settings:
-            found, seconds = made(sources, batch, threads)
+            found, seconds = made(args.sources[: args.timed], batch, threads)
             tokens = sum(len(line.split()) + 1 for line in found)
             cells.append(f"{tokens / seconds:,.0f}" if seconds > 0 else "")
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
-def main() -> int:
-    from fairseq.data import Dictionary
-
-    from fairseq_floater.checkpoints.export.corpus import read_description
-
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parser_of(description: Optional[str]) -> argparse.ArgumentParser:
+    """With what says how models translate, and what."""
+    parser = argparse.ArgumentParser(description=description)
     add = parser.add_argument
     add("checkpoint", type=Path, help="of a floater_transformer")
     add("data", type=Path, help="folder that data-prep has made")
     add("--subset", default="test", help="default: %(default)s")
     add("--lines", type=int, default=1000, help="to compare; default: %(default)s")
-    add("--timed", type=int, default=200, help="lines to time; 0: none; default: %(default)s")
     add("--batch", type=int, default=64, help="default: %(default)s")
     add("--beam", type=int, default=4, help="default: %(default)s")
     add("--lenpen", type=float, default=0.6, help="default: %(default)s")
     add("--longest", type=int, default=200, help="translation, in tokens; default: %(default)s")
-    args = parser.parse_args()
+    return parser
+
+
+def read_corpus(args: argparse.Namespace) -> None:
+    """Put the corpus, its dictionaries and its first lines beside the options."""
+    from fairseq.data import Dictionary
+
+    from fairseq_floater.checkpoints.export.corpus import read_description
+
     args.corpus = read_description(args.data)
     args.dictionaries = {
         side: Dictionary.load(str(args.data / f"bin/dict.{args.corpus[side]}.txt"))
         for side in ("source", "target")
     }
     path = args.data / f"bpe/{args.subset}.{args.corpus['source']}"
-    sources = path.read_text("utf-8").removesuffix("\n").split("\n")[: args.lines]
+    args.sources = path.read_text("utf-8").removesuffix("\n").split("\n")[: args.lines]
+
+
+def main() -> int:
+    parser = parser_of(__doc__)
+    parser.add_argument("--timed", type=int, default=200, help="lines to time; 0: none")
+    args = parser.parse_args()
+    read_corpus(args)
     state = read_checkpoint(str(args.checkpoint))
     options = state["cfg"]["model"]
     shown = ("position_encoder", "position_injection", "base_positions", "dynamics")
@@ -320,7 +357,7 @@ def main() -> int:
         HEAD.format(
             row=f"{options['_name']} {row}",
             updates=state["optimizer_history"][-1]["num_updates"],
-            lines=len(sources),
+            lines=len(args.sources),
             subset=args.subset,
             beam=args.beam,
             lenpen=args.lenpen,
@@ -330,9 +367,9 @@ def main() -> int:
     )
     with tempfile.TemporaryDirectory() as folder:
         programs = exported(args, Path(folder))
-        compare(args, programs, sources)
+        compare(args, programs)
         if args.timed:
-            speeds(args, programs, sources[: args.timed])
+            speeds(args, programs)
     return 0
 
 

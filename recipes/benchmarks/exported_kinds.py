@@ -1,0 +1,107 @@
+"""Every kind of positions in every program: how many lines are as fairseq with the plugin has them?
+
+A trained model with sinusoids goes on with each kind for some updates, since what a model with
+random weights translates never ends; then each is compared as exported.py does.
+
+    python recipes/benchmarks/exported_kinds.py CHECKPOINT DATA --runs FOLDER > exported_kinds.md
+
+CHECKPOINT is of a floater_transformer_tiny with shared embeddings. What FOLDER has is not done
+again. Needs the extra `test`.
+"""
+
+import json
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+
+from exported import FAIRSEQ, PLUGIN, Compared, compared, exported, parser_of, read_corpus
+
+INPUT = "--position-blocks input --position-injection additive"
+KINDS = {
+    "floater, biases": "--position-encoder floater",
+    "floater, biases, `mlp`": "--position-encoder floater --dynamics mlp",
+    "floater, additive at the input": f"--position-encoder floater {INPUT}",
+    "floater, additive at all blocks": "--position-encoder floater --position-injection additive",
+    "floater as rotation": "--position-encoder floater --position-injection rotation",
+    "floater as scores": "--position-encoder floater --position-injection scores",
+    "floater on rotary": "--position-encoder floater --base-positions rotary",
+    "rnn, additive at the input": f"--position-encoder rnn {INPUT}",
+    "learned, additive at the input": f"--position-encoder learned {INPUT}",
+    "sinusoidal at the input": "--position-encoder sinusoidal --position-blocks input",
+    "none": "--position-encoder none",
+    "rotary": "--position-encoder rotary",
+    "relative-bias": "--position-encoder relative-bias",
+    "shaw": "--position-encoder shaw",
+    "shaw, vectors for each head": "--position-encoder shaw --shaw-per-head",
+    "alibi": "--position-encoder alibi",
+    "fire": "--position-encoder fire",
+    "fourier, biases": "--position-encoder fourier",
+}
+
+HEAD = """\
+# Every kind of positions in every program
+
+Lines of `{subset}` that each program translates as fairseq with the plugin does, of {lines:,}: a
+tiny model goes on with each kind for {updates} updates. Beam {beam}, scores divided by
+length ** {lenpen}; ONNX Runtime takes the likeliest word, and so does what it is compared with.
+In brackets, where lines differ: by how much their scores in fairseq do at most. A `-` is refused.
+In 8 bits weights are rounded. Printed by `recipes/benchmarks/exported_kinds.py`.
+"""
+
+TRAINING = """\
+--arch floater_transformer_tiny --share-all-embeddings --dropout 0.3 --optimizer adam --lr 1e-3
+--criterion label_smoothed_cross_entropy --label-smoothing 0.1 --max-tokens 4096 --seed 1
+--required-batch-size-multiple 1 --num-workers 0 --disable-validation --no-epoch-checkpoints
+"""
+
+
+def train(base: Path, data: Path, flags: str, updates: int, folder: Path) -> Path:
+    """The checkpoint of a model that goes on from ``base`` with these positions."""
+    last = folder / "checkpoint_last.pt"
+    if not last.exists():
+        program = Path(sysconfig.get_path("scripts")) / "fairseq-train"
+        command = [program, data / "bin", "--user-dir", PLUGIN, *TRAINING.split(), *flags.split()]
+        command += ["--finetune-from-model", base, "--max-update", updates, "--save-dir", folder]
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(folder / "train.log", "w") as log:
+            words = [str(word) for word in command]
+            subprocess.run(words, stdout=log, stderr=subprocess.STDOUT, check=True)
+    return last
+
+
+def cell(it: "Compared | str") -> str:
+    if isinstance(it, str):
+        return "-"
+    return f"{it.same:,}" if it.same == it.of else f"{it.same:,} ({it.apart:.0e})"
+
+
+def main() -> int:
+    parser = parser_of(__doc__)
+    parser.add_argument("--updates", type=int, default=200, help="default: %(default)s")
+    parser.add_argument("--runs", type=Path, required=True, help="folder for trainings")
+    args = parser.parse_args()
+    read_corpus(args)
+    base = args.checkpoint
+    print(HEAD.format(**{**vars(args), "lines": len(args.sources)}))
+    names = None
+    for kind, flags in KINDS.items():
+        folder = args.runs / "-".join(flags.replace("--", "").split())
+        args.checkpoint = train(base, args.data, flags, args.updates, folder)
+        row = folder / "compared.json"
+        if not row.exists():
+            with tempfile.TemporaryDirectory() as place:
+                found = dict(compared(args, exported(args, Path(place))))
+            cells = {name: cell(it) for name, it in found.items() if not name.startswith(FAIRSEQ)}
+            row.write_text(json.dumps(cells))
+        cells = json.loads(row.read_text())
+        if names is None:
+            names = [*cells]
+            print(f"| positions | {' | '.join(names)} |\n|---|{'---|' * len(names)}")
+        print(f"| {kind} | {' | '.join(cells[name] for name in names)} |", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
