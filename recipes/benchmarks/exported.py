@@ -4,11 +4,10 @@ The first lines of a test set are translated by fairseq, and then by each progra
 be exported to: stock fairseq, CTranslate2 in 32 and 8 bits, and Hugging Face's transformers. All
 search with the same beam for the same score; ONNX Runtime takes the likeliest word, by the example
 of docs/export.md, and is compared with fairseq that does. What counts is how many lines are those
-of fairseq;
-a line that is not has the difference of both translations' scores in fairseq, which is close to 0
-where two are as good. (exported_kinds.py does this for every kind of positions.) Then tokens a
-second, on one thread and on two, one line at a time and in
-batches. A program that cannot take the model is listed with the reason.
+of fairseq; a line that is not has the difference of both translations' scores in fairseq, which is
+close to 0 where two are as good. (exported_kinds.py does this for every kind of positions.) Then
+tokens a second, on one thread and on two, one line at a time and in batches. A program that cannot
+take the model is listed with the reason.
 
     python recipes/benchmarks/exported.py CHECKPOINT DATA > recipes/results/exported.md
 

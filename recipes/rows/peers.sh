@@ -5,6 +5,7 @@
 BASELINE=sinusoidal-input
 FLOATER="--position-encoder floater --dynamics mlp --position-blocks all"
 TURNS="--position-encoder floater --position-blocks all --initial-scale 1"
+DRIVEN="--position-encoder floater --position-blocks all --dynamics driven"
 T5="--relative-buckets 32 --relative-max-distance $LENGTH"
 row floater-all $FLOATER
 row floater-cross-on-rotary $FLOATER --base-positions rotary --position-attention cross
@@ -18,7 +19,9 @@ row alibi-symmetric --position-encoder alibi --alibi-form symmetric
 row fire --position-encoder fire --fire-length "$LENGTH"
 row fourier --position-encoder fourier
 row floater-linear $TURNS --dynamics linear
-row floater-driven --position-encoder floater --position-blocks all --dynamics driven
+row floater-driven $DRIVEN
+row floater-driven-on-rotary $DRIVEN --base-positions rotary
+row floater-driven-cross-on-rotary $DRIVEN --base-positions rotary --position-attention cross
 row floater-linear-initial16 $TURNS --dynamics linear --initial-lr-scale 16
 row floater-initial16 $FLOATER --initial-lr-scale 16
 row floater-cross-on-rotary-initial16 $FLOATER --base-positions rotary --position-attention cross \
