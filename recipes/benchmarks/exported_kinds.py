@@ -81,12 +81,14 @@ def main() -> int:
     parser = parser_of(__doc__)
     parser.add_argument("--updates", type=int, default=200, help="default: %(default)s")
     parser.add_argument("--runs", type=Path, required=True, help="folder for trainings")
+    parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=list(KINDS))
     args = parser.parse_args()
     read_corpus(args)
     base = args.checkpoint
     print(HEAD.format(**{**vars(args), "lines": len(args.sources)}))
     names = None
-    for kind, flags in KINDS.items():
+    for kind in args.kinds:
+        flags = KINDS[kind]
         folder = args.runs / "-".join(flags.replace("--", "").split())
         args.checkpoint = train(base, args.data, flags, args.updates, folder)
         row = folder / "compared.json"
