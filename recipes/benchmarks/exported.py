@@ -37,9 +37,9 @@ FAIRSEQ = "fairseq, with the plugin"
 HEAD = """\
 # Exported models, compared with fairseq
 
-{row}, after {updates} updates, on the first {lines:,} lines
-of `{subset}`; beam {beam}, scores divided by length ** {lenpen}; torch {torch}, ctranslate2
-{ctranslate2}, transformers {transformers}. Printed by `recipes/benchmarks/exported.py`.
+{row}, up to {updates:,} updates, on the first {lines:,}
+lines of `{subset}`; beam {beam}, scores divided by length ** {lenpen}; torch {torch},
+ctranslate2 {ctranslate2}, transformers {transformers}. Printed by `recipes/benchmarks/exported.py`.
 """
 
 
@@ -350,7 +350,8 @@ def main() -> int:
     read_corpus(args)
     state = read_checkpoint(str(args.checkpoint))
     options = state["cfg"]["model"]
-    shown = ("position_encoder", "position_injection", "base_positions", "dynamics")
+    shown = ["position_encoder", "position_injection", "base_positions"]
+    shown += ["dynamics"] if options.get("position_encoder") == "floater" else []
     row = " ".join(f"--{n.replace('_', '-')} {options[n]}" for n in shown if options.get(n))
     print(
         HEAD.format(
