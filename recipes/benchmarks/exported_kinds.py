@@ -16,7 +16,10 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
+import torch
 from exported import FAIRSEQ, PLUGIN, Compared, compared, exported, parser_of, read_corpus
+
+from fairseq_floater.checkpoints.files import read_checkpoint
 
 INPUT = "--position-blocks input --position-injection additive"
 KINDS = {
@@ -59,15 +62,28 @@ TRAINING = """\
 
 def train(base: Path, data: Path, flags: str, updates: int, folder: Path) -> Path:
     """The checkpoint of a model that goes on from ``base`` with these positions."""
-    last = folder / "checkpoint_last.pt"
-    if not last.exists():
-        program = Path(sysconfig.get_path("scripts")) / "fairseq-train"
-        command = [program, data / "bin", "--user-dir", PLUGIN, *TRAINING.split(), *flags.split()]
-        command += ["--finetune-from-model", base, "--max-update", updates, "--save-dir", folder]
-        folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / "train.log", "w") as log:
-            words = [str(word) for word in command]
-            subprocess.run(words, stdout=log, stderr=subprocess.STDOUT, check=True)
+    last, first = folder / "checkpoint_last.pt", folder / "first.pt"
+    program = Path(sysconfig.get_path("scripts")) / "fairseq-train"
+    command = [program, data / "bin", "--user-dir", PLUGIN, *TRAINING.split(), *flags.split()]
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def go_on(updates: int, *options: object) -> None:
+        words = [*command, "--save-dir", folder, "--max-update", updates, *options]
+        with open(folder / "train.log", "a") as log:
+            subprocess.run([str(w) for w in words], stdout=log, stderr=log, check=True)
+
+    if last.exists():
+        return last
+    if "additive" not in flags:
+        go_on(updates, "--finetune-from-model", base)
+        return last
+    # Other vectors at the input than those of training are refused there: all else is put in place.
+    go_on(1)
+    state, trained = read_checkpoint(str(last)), read_checkpoint(str(base))["model"]
+    same = {n: w for n, w in trained.items() if w.shape == state["model"].get(n, w[:0]).shape}
+    torch.save({**state, "model": {**state["model"], **same}}, first)
+    last.unlink()
+    go_on(updates, "--restore-file", first, "--reset-optimizer", "--reset-dataloader")
     return last
 
 
