@@ -200,7 +200,7 @@ class EncoderOptions(
         if self.injection is None:
             return self._given("position_shift", "attention_log_scale")
         where = {"position_blocks": self.position_blocks, "position_injection": self.injection}
-        if self.injection not in ("additive",):
+        if self.injection != "additive":
             where["position_attention"] = self.attention
         more = ("base_positions", "keep_input_positions", "position_shift", "attention_log_scale")
         return {**where, **self._given(*more)}

@@ -43,7 +43,7 @@ class DrivenDynamics(LinearDynamics):
         hidden_dim: rows of W1; ``dim`` when not given.
 
     Raises:
-        UserError: for sizes below 1.
+        UserError: for ``dim`` below 2, or ``hidden_dim`` below 1.
     """
 
     def __init__(self, dim: int, frequencies: Tensor, hidden_dim: Optional[int] = None):

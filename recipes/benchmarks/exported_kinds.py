@@ -35,6 +35,7 @@ KINDS = {
     "sinusoidal at the input": "--position-encoder sinusoidal --position-blocks input",
     "none": "--position-encoder none",
     "rotary": "--position-encoder rotary",
+    "rotary, also in cross-attention": "--position-encoder rotary --position-attention both",
     "relative-bias": "--position-encoder relative-bias",
     "shaw": "--position-encoder shaw",
     "shaw, vectors for each head": "--position-encoder shaw --shaw-per-head",

@@ -103,6 +103,10 @@ REFUSED = {
     "fire": (WITHIN["fire"], "has fire as scores within attention"),
     "rotation": ({"position_injection": "rotation"}, "has floater as rotation"),
     "first": ({"position_encoder": "rotary", "position_blocks": "input"}, "has positions in the f"),
+    "cross": (
+        {"position_encoder": "rotary", "position_attention": "both"},
+        "has positions within cross-attention",
+    ),
     "kept": (WITHIN["relative bias, input kept"], "has positions at the input beside those"),
     "heads": ({"position_encoder": "shaw", "shaw_per_head": True}, "has vectors of its own for"),
     "scaled": (WITHIN["sinusoidal, scaled"], "has --attention-log-scale, which CTranslate2"),

@@ -86,7 +86,8 @@ def _require_input_only(checkpoint: Path, config: FloaterTransformerConfig) -> N
         return
     raise UserError(
         f"{checkpoint} has {config.position_encoder} positions as {place}; fairseq's transformer "
-        "adds them at the input only and has no place for these: use --to torch"
+        "adds them at the input only and has no place for these: use --to huggingface, onnx or "
+        "torch"
     )
 
 

@@ -90,6 +90,8 @@ def why_not(config: FloaterTransformerConfig) -> Optional[str]:
     if within and config.position_encoder not in _WITHIN:
         kind = f"{config.position_encoder} as {config.injection}"
         return f"has {kind} within attention, of which CTranslate2 has {', '.join(_WITHIN)} only"
+    if within and config.attention != "self":
+        return "has positions within cross-attention, which CTranslate2 has in self-attention only"
     if within and config.keep_input_positions:
         return "has positions at the input beside those within attention, CTranslate2 has one"
     if config.position_encoder == "shaw" and config.shaw_per_head:

@@ -17,6 +17,7 @@ from fairseq_floater.encoders.rnn import RNNEncoder
 from fairseq_floater.encoders.rotary import RotaryEncoder
 from fairseq_floater.encoders.shaw import ShawEncoder
 from fairseq_floater.encoders.sinusoidal import SinusoidalEncoder
+from fairseq_floater.errors import UserError
 from fairseq_floater.ode.driven import DrivenDynamics
 from fairseq_floater.ode.dynamics import MLPDynamics
 from fairseq_floater.ode.linear import LinearDynamics
@@ -43,6 +44,11 @@ class Exported(NamedTuple):
                 with torch.no_grad():
                     name, stored, settings, tensors = export(encoder, length)
                 break
+        else:
+            raise UserError(
+                f"positions of --position-encoder {encoder.kind} have no form of plain torch to "
+                "go on by where this package is not: use --to torch"
+            )
         tensors = {n: t.detach().float().contiguous().clone() for n, t in tensors.items()}
         settings["kind"], settings["shape"] = name, list(stored.shape)
         settings["weights"] = {n: list(tensor.shape) for n, tensor in tensors.items()}
