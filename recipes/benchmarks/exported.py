@@ -101,7 +101,9 @@ def fairseq(
 
     def translate(lines: List[str], batch: int, threads: int) -> Tuple[List[str], float]:
         translations, seconds = run(lines, batch, threads)
-        return translations, seconds - run(lines[:1], batch, threads)[1]
+        if args.timed:
+            seconds -= run(lines[:1], batch, threads)[1]
+        return translations, seconds
 
     return translate
 
@@ -277,7 +279,7 @@ def compared(
         if isinstance(made, str):
             yield name, made
             continue
-        found, _ = made(args.sources, args.batch, 2)
+        found, _ = made(args.sources, args.batch, 1)
         wanted = found if name.startswith(FAIRSEQ) else wanted
         other = {s: [f, w] for s, f, w in zip(args.sources, found, wanted) if f != w}
         apart = max((abs(a - b) for a, b in scores(args, other).values()), default=0.0)

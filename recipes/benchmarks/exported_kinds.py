@@ -96,9 +96,10 @@ def cell(it: "Compared | str") -> str:
 
 def main() -> int:
     parser = parser_of(__doc__)
-    parser.add_argument("--updates", type=int, default=200, help="default: %(default)s")
+    parser.add_argument("--updates", type=int, default=20, help="default: %(default)s")
     parser.add_argument("--runs", type=Path, required=True, help="folder for trainings")
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=list(KINDS))
+    parser.set_defaults(timed=0)
     args = parser.parse_args()
     read_corpus(args)
     base = args.checkpoint
