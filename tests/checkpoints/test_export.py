@@ -251,6 +251,7 @@ TWO = {"encoder_layers": 2}  # blocks with positions of their own
 
 #: every encoder, injection and choice of blocks, and what else changes a program
 PROGRAMS = {
+    "floater biases": TWO,
     "rnn biases at the input": {
         "position_encoder": "rnn",
         "position_blocks": "input",
@@ -304,8 +305,7 @@ except AssertionError as error:
 
 
 def test_a_program_runs_without_fairseq(checkpoint, tmp_path):
-    """That of FLOATER's biases, which are not among PROGRAMS."""
-    model = make_model(**TWO, decoder_layers=1, encoder_layerdrop=0.5)
+    model = make_model(encoder_layers=1, decoder_layers=1, encoder_layerdrop=0.5)
     path, out = checkpoint(model), tmp_path / "program.pt2"
     assert cli.main(["export", str(path), str(out), "--to", "torch", "--positions", "50"]) == 0
     batches = [make_batch(*sizes[:2]) for sizes in BATCHES]

@@ -10,7 +10,6 @@ from launching import succeed
 from places import TESTS
 
 from fairseq_floater import cli
-from fairseq_floater.checkpoints.export.program import WholeModel
 from fairseq_floater.checkpoints.files import read_checkpoint
 from fairseq_floater.checkpoints.loading import load_model, load_options
 from fairseq_floater.encoders import FloaterEncoder
@@ -73,7 +72,7 @@ def test_inspection_finds_the_same(capsys):
 
 
 def test_tools_write_present_names(tmp_path):
-    """Bake and average, readable again; and what would be exported computes the same."""
+    """Bake, average and export, each of them readable again."""
     baked, average = tmp_path / "baked.pt", tmp_path / "average.pt"
     assert cli.main(["bake", str(old("floater")), "--out", str(baked), "--positions", "100"]) == 0
     assert cli.main(["average", str(baked), str(old("floater")), "--out", str(average)]) == 0
@@ -84,8 +83,10 @@ def test_tools_write_present_names(tmp_path):
     batch = small_batch()
     with torch.no_grad():
         torch.testing.assert_close(after(**batch)[0], before(**batch)[0], atol=1e-5, rtol=0)
+    assert cli.main(["export", str(baked), str(tmp_path / "model.pt2"), "--to", "torch"]) == 0
+    program = torch.export.load(tmp_path / "model.pt2").module()
     with torch.no_grad():
-        found = WholeModel(load_model(baked).model)(*batch.values())
+        found = program(*batch.values())
     torch.testing.assert_close(found, before(**batch)[0], atol=1e-5, rtol=0)
 
 
