@@ -22,15 +22,16 @@ from fairseq.sequence_generator import SequenceGenerator
 from models import build, dictionary, ratio
 
 BASELINE = "sinusoidal, input"
+LINEAR = {"position_encoder": "floater", "dynamics": "linear"}
+#: without a word on blocks or injection, biases at all blocks
 ENCODINGS = {
     BASELINE: {"position_encoder": "sinusoidal", "position_blocks": "input"},
-    "floater, all blocks, bias": {"position_encoder": "floater"},
-    "floater, all blocks, additive": {
-        "position_encoder": "floater",
-        "position_injection": "additive",
-    },
-    "floater, input, additive": {
-        "position_encoder": "floater",
+    "floater, linear": LINEAR,
+    "floater, driven": {**LINEAR, "dynamics": "driven"},
+    "floater, mlp": {**LINEAR, "dynamics": "mlp"},
+    "floater, linear, additive": {**LINEAR, "position_injection": "additive"},
+    "floater, linear, input, additive": {
+        **LINEAR,
         "position_blocks": "input",
         "position_injection": "additive",
     },

@@ -9,7 +9,11 @@ from conftest import make_batch, make_model
 from launching import run, succeed
 from places import ROOT
 
+from fairseq_floater.checkpoints.export import Lengths
+from fairseq_floater.checkpoints.export.huggingface.model import build_exported
+from fairseq_floater.checkpoints.export.program import WholeModel, trace
 from fairseq_floater.encoders import KINDS
+from fairseq_floater.errors import UserError
 
 pytest_plugins = ["commands"]
 
@@ -67,6 +71,18 @@ def test_it_is_what_it_says(polynomial):
             x = i / 100
             wanted = c[:, 0] + c[:, 1] * x + c[:, 2] * x**2 + c[:, 3] * x**3
             torch.testing.assert_close(encoder(i + 1)[:, i], wanted)
+
+
+def test_it_leaves_as_a_program_alone(polynomial):
+    """Elsewhere nobody knows its positions beyond a table."""
+    model = make_model(position_encoder="polynomial").eval()
+    with pytest.raises(UserError, match="--position-encoder polynomial.*: use --to torch"):
+        build_exported(model, Lengths(6, 7))
+    batch = make_batch()
+    with torch.no_grad():
+        meant = model(**batch)[0]
+        program = trace(WholeModel(model, 20)).module()  # uses the model up
+        torch.testing.assert_close(program(*batch.values()), meant)
 
 
 def test_the_command(corpus, tmp_path):
