@@ -3,11 +3,11 @@
 The first lines of a test set are translated by fairseq, and then by each program that the model can
 be exported to: stock fairseq, CTranslate2 in 32 and 8 bits, and Hugging Face's transformers. All
 search with the same beam for the same score; ONNX Runtime takes the likeliest word, by the example
-of docs/export.md, and is compared with fairseq that does. What counts is how many lines are those
-of fairseq; a line that is not has the difference of both translations' scores in fairseq, which is
-close to 0 where two are as good. (exported_kinds.py does this for every kind of positions.) Then
-tokens a second, on one thread and on two, one line at a time and in batches. A program that cannot
-take the model is listed with the reason.
+of docs/export.md, as does torch's program, and both are compared with fairseq that does. What is
+counted are lines that are those of fairseq; a line that is not has the difference of both
+translations' scores in fairseq, which is close to 0 where two are as good. (exported_kinds.py does
+this for every kind of positions.) Then tokens a second, on one thread and on two, one line at a
+time and in batches. A program that cannot take the model is listed with the reason.
 
     python recipes/benchmarks/exported.py CHECKPOINT DATA > recipes/results/exported.md
 
@@ -15,24 +15,17 @@ DATA is what data-prep has made of the corpus. Needs the extra `test`.
 """
 
 import argparse
-import os
-import re
-import subprocess
 import sys
-import sysconfig
 import tempfile
-import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
+from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
 
 import sacrebleu
 import torch
+from translating import FAIRSEQ, Programs, exported
 
 from fairseq_floater.checkpoints.files import read_checkpoint
-
-PLUGIN = Path(__file__).resolve().parents[2] / "fairseq_floater"
-FAIRSEQ = "fairseq, with the plugin"
 
 HEAD = """\
 # Exported models, compared with fairseq
@@ -41,183 +34,6 @@ HEAD = """\
 lines of `{subset}`; beam {beam}, scores divided by length ** {lenpen}; torch {torch},
 ctranslate2 {ctranslate2}, transformers {transformers}. Printed by `recipes/benchmarks/exported.py`.
 """
-
-
-#: from lines of subwords, a batch's size and a number of threads to translations, in subwords, and
-#: the seconds they took without loading
-Program = Callable[[List[str], int, int], Tuple[List[str], float]]
-
-#: by name: one, or why there is none
-Programs = Dict[str, Union[Program, str]]
-
-
-def program(name: str, *arguments: object) -> str:
-    """What a program of this environment prints; raises RuntimeError with its last line."""
-    command = [Path(sysconfig.get_path("scripts")) / name, *arguments]
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(done.stderr.strip().splitlines()[-1].removeprefix("error: "))
-    return done.stdout
-
-
-def fairseq(
-    args: argparse.Namespace, checkpoint: Path, *flags: object, beam: Optional[int] = None
-) -> Program:
-    """``fairseq-interactive``, whose time is that of the whole run less that of an empty one."""
-    source, target = (args.corpus[side] for side in ("source", "target"))
-
-    def run(lines: List[str], batch: int, threads: int) -> Tuple[List[str], float]:
-        command = [
-            *("fairseq-interactive", args.data / "bin", "--path", checkpoint, "-s", source),
-            *("-t", target, "--beam", beam or args.beam, "--lenpen", args.lenpen, "--min-len", 0),
-            *(
-                "--max-len-b",
-                args.longest,
-                "--batch-size",
-                batch,
-                "--buffer-size",
-                max(len(lines), batch),
-            ),
-            *("--cpu", *flags),
-        ]
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-        started = time.perf_counter()
-        done = subprocess.run(
-            [str(Path(sysconfig.get_path("scripts"), str(command[0]))), *map(str, command[1:])],
-            input="".join(f"{line}\n" for line in lines),
-            capture_output=True,
-            text=True,
-            env=environment,
-        )
-        seconds = time.perf_counter() - started
-        if done.returncode:
-            raise RuntimeError(done.stderr.strip().splitlines()[-1])
-        found = {}
-        for line in done.stdout.splitlines():
-            if line.startswith("H-"):
-                number, _, text = line[2:].split("\t")
-                found[int(number)] = text
-        return [found[number] for number in range(len(lines))], seconds
-
-    def translate(lines: List[str], batch: int, threads: int) -> Tuple[List[str], float]:
-        translations, seconds = run(lines, batch, threads)
-        if args.timed:
-            seconds -= run(lines[:1], batch, threads)[1]
-        return translations, seconds
-
-    return translate
-
-
-def onnx(args: argparse.Namespace, folder: Path) -> Program:
-    import onnxruntime
-
-    page = (PLUGIN.parent / "docs/export.md").read_text("utf-8")
-    blocks = re.findall(r"```python\n(.*?)```", page, flags=re.S)
-    names: Dict[str, Any] = {}
-    exec(next(block for block in blocks if "onnxruntime" in block), names)
-    greedy = names["Greedy"](folder)
-
-    def translate(lines: List[str], batch: int, threads: int) -> Tuple[List[str], float]:
-        settings = onnxruntime.SessionOptions()
-        settings.intra_op_num_threads = threads
-        for name, file in (("encoder", "encoder"), ("step", "decoder_step")):
-            session = onnxruntime.InferenceSession(folder / f"{file}.onnx", settings)
-            setattr(greedy, name, session)
-        found, started = [""] * len(lines), time.perf_counter()
-        for part in by_length(lines, batch):
-            for number, text in zip(part, greedy([lines[n] for n in part], args.longest)):
-                found[number] = text
-        return found, time.perf_counter() - started
-
-    return translate
-
-
-def by_length(lines: List[str], batch: int) -> Iterator[List[int]]:
-    """Numbers of lines of like length."""
-    order = sorted(range(len(lines)), key=lambda number: len(lines[number].split()))
-    for first in range(0, len(order), batch):
-        yield order[first : first + batch]
-
-
-def ctranslate2(args: argparse.Namespace, folder: Path) -> Program:
-    import ctranslate2
-
-    def translate(lines: List[str], batch: int, threads: int) -> Tuple[List[str], float]:
-        translator = ctranslate2.Translator(str(folder), inter_threads=1, intra_threads=threads)
-        started = time.perf_counter()
-        results = translator.translate_batch(
-            [line.split() for line in lines],
-            beam_size=args.beam,
-            length_penalty=args.lenpen,
-            max_decoding_length=args.longest,
-            min_decoding_length=0,
-            max_input_length=0,  # no cut; by default it is after 1,024 tokens
-            max_batch_size=batch,
-        )
-        seconds = time.perf_counter() - started
-        return [" ".join(result.hypotheses[0]) for result in results], seconds
-
-    return translate
-
-
-def transformers(args: argparse.Namespace, folder: Path) -> Program:
-    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
-    model = AutoModelForSeq2SeqLM.from_pretrained(folder, trust_remote_code=True).eval()
-    numbers, special = tokenizer.numbers["source"], tokenizer.all_special_ids
-
-    def translate(lines: List[str], batch: int, threads: int) -> Tuple[List[str], float]:
-        torch.set_num_threads(threads)
-        found, started = [""] * len(lines), time.perf_counter()
-        for part in by_length(lines, batch):
-            ids = [[*(numbers.get(w, 3) for w in lines[n].split()), 2] for n in part]
-            given = tokenizer.pad({"input_ids": ids}, return_tensors="pt")
-            with torch.no_grad():
-                written = model.generate(
-                    **given,
-                    num_beams=args.beam,
-                    length_penalty=args.lenpen,
-                    min_new_tokens=0,
-                    max_new_tokens=args.longest + 1,
-                )
-            for number, row in zip(part, written.tolist()):
-                kept = [token for token in row if token not in special or token == 3]
-                found[number] = " ".join(tokenizer.convert_ids_to_tokens(kept))
-        return found, time.perf_counter() - started
-
-    return translate
-
-
-def exported(args: argparse.Namespace, folder: Path) -> Programs:
-    """By name: a ``Program``, or why there is none."""
-
-    def export(to: str, out: Path, *more: object) -> Path:
-        data = () if to == "fairseq" else ("--data", args.data)
-        program("floater", "export", args.checkpoint, out, "--to", to, *data, *more)
-        return out
-
-    plugin = ("--user-dir", PLUGIN)
-    makers: Dict[str, Callable[[], Program]] = {
-        FAIRSEQ: lambda: fairseq(args, args.checkpoint, *plugin),
-        "stock fairseq": lambda: fairseq(args, export("fairseq", folder / "stock.pt")),
-        "CTranslate2": lambda: ctranslate2(args, export("ctranslate2", folder / "ct2")),
-        "CTranslate2, int8": lambda: ctranslate2(
-            args, export("ctranslate2", folder / "int8", "--quantization", "int8")
-        ),
-        "transformers": lambda: transformers(args, export("huggingface", folder / "hf")),
-        f"{FAIRSEQ}, greedy": lambda: fairseq(
-            args, args.checkpoint, *plugin, "--min-len", 1, beam=1
-        ),
-        "ONNX Runtime, greedy": lambda: onnx(args, export("onnx", folder / "onnx")),
-    }
-    found: Programs = {}
-    for name, make in makers.items():
-        try:
-            found[name] = make()
-        except RuntimeError as error:
-            found[name] = str(error).removeprefix(f"{args.checkpoint} ")
-    return found
 
 
 def scores(args: argparse.Namespace, pairs: Dict[str, List[str]]) -> Dict[str, List[float]]:

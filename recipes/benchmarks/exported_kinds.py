@@ -17,7 +17,8 @@ import tempfile
 from pathlib import Path
 
 import torch
-from exported import FAIRSEQ, PLUGIN, Compared, compared, exported, parser_of, read_corpus
+from exported import Compared, compared, parser_of, read_corpus
+from translating import FAIRSEQ, PLUGIN, exported
 
 from fairseq_floater.checkpoints.files import read_checkpoint
 
@@ -49,7 +50,8 @@ HEAD = """\
 
 Lines of `{subset}` that each program translates as fairseq with the plugin does, of {lines:,}: a
 tiny model goes on with each kind for {updates} updates. Beam {beam}, scores divided by
-length ** {lenpen}; ONNX Runtime takes the likeliest word, and so does what it is compared with.
+length ** {lenpen}; ONNX Runtime and torch's program take the likeliest word, and so does what
+they are compared with.
 In brackets, where lines differ: by how much their scores in fairseq do at most. A `-` is refused.
 In 8 bits weights are rounded. Printed by `recipes/benchmarks/exported_kinds.py`.
 """
