@@ -101,21 +101,23 @@ def whole_targets(args: argparse.Namespace, file: Path) -> Program:
         ids = [torch.tensor([*map(words.index, line.split()), words.eos()]) for line in lines]
         sources = torch.nn.utils.rnn.pad_sequence(ids, True, words.pad())
         lengths = torch.tensor([len(row) for row in ids])
+        found = [""] * len(lines)
+        going = torch.arange(len(lines))  # numbers of the lines that have not ended
         written = torch.full((len(lines), 1), target.eos())
-        for step in range(args.longest):
+        for step in range(args.longest + 1):
             with torch.no_grad():
-                following = logits(sources, lengths, written)[:, -1]
+                following = logits(sources[going], lengths[going], written)[:, -1]
             following[:, target.pad()] = -torch.inf
             if step == 0:
                 following[:, target.eos()] = -torch.inf
-            ended = (written[:, 1:] == target.eos()).any(1, keepdim=True)
-            chosen = following.argmax(1, keepdim=True).masked_fill(ended, target.eos())
-            written = torch.cat([written, chosen], 1)
-            if bool((written[:, 1:] == target.eos()).any(1).all()):
+            chosen = following.argmax(1)
+            ended = (chosen == target.eos()) | (step == args.longest)
+            for number, row in zip(going[ended].tolist(), written[ended, 1:].tolist()):
+                found[number] = " ".join(target[word] for word in row)
+            going, written = going[~ended], torch.cat([written, chosen[:, None]], 1)[~ended]
+            if not going.numel():
                 break
-        ends = [[*row, target.eos()].index(target.eos()) for row in written[:, 1:].tolist()]
-        rows = [row[:end] for row, end in zip(written[:, 1:].tolist(), ends)]
-        return [" ".join(target[word] for word in row) for row in rows]
+        return found
 
     def translate(lines: List[str], batch: int, threads: int) -> Tuple[List[str], float]:
         torch.set_num_threads(threads)
