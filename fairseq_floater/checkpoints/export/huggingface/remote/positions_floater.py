@@ -9,6 +9,7 @@ import math
 from typing import Any, Dict, List, Optional, Type
 
 import torch
+from numpy.polynomial.legendre import leggauss
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -21,10 +22,8 @@ ACTIVATIONS = {
 }
 
 #: nodes and weights of Gauss and Legendre's rule between two positions
-GAUSS = (
-    torch.tensor([0.5 - 0.15**0.5, 0.5, 0.5 + 0.15**0.5], dtype=torch.float64),
-    torch.tensor([5 / 18, 4 / 9, 5 / 18], dtype=torch.float64),
-)
+NODES, WEIGHTS = (torch.from_numpy(part) for part in leggauss(4))  # from -1 to 1
+GAUSS = (NODES + 1) / 2, WEIGHTS / 2
 
 
 class Table(nn.Module):
@@ -265,7 +264,7 @@ class Driven(Rotating):
         free = self.turned(self.coordinates, inner[:, None] * self.rates.double())
         hidden = F.linear(free, self.weight, self.bias).tanh()
         excess = self.rates * F.linear(hidden, self.drive).tanh()
-        ahead = (excess.unflatten(1, (-1, 3)).double() * weights[:, None]).sum(2).cumsum(1)
+        ahead = (excess.unflatten(1, (-1, len(nodes))).double() * weights[:, None]).sum(2).cumsum(1)
         turns = (last + 1 - last[0])[:, None] * self.rates.double() + ahead
         return self.turned(known[:, -1] @ self.basis, turns * delta) @ self.basis.t()
 
