@@ -7,7 +7,7 @@ from fairseq.modules import MultiheadAttention
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fairseq_floater.blocks.places import in_dtype
+from fairseq_floater.blocks.places import in_dtype, look_up
 from fairseq_floater.blocks.seam import AttentionPositions
 
 
@@ -61,16 +61,20 @@ def biased(projection: nn.Linear, x: Tensor, bias: Optional[Bias]) -> Tensor:
         raise RuntimeError("tokens are projected whose positions nobody told")
     if not _plain(projection):
         y = projection(x)
-        return y + _at_tokens(bias, y.dtype, x.size(1)).view_as(y)
+        whole = [look_up(track.vectors, track.rows, y) for track in bias]
+        if len(whole) > 1:
+            whole = [torch.cat([part.expand(-1, y.size(1), -1) for part in whole])]
+        return y + whole[0] if torch.is_grad_enabled() else y.add_(whole[0])
     # The biases of positions take the place of the projection's own in its product, which is
-    # written on top of them: to add them afterwards takes a tenth of a product more.
-    weight, own = projection.weight, projection.bias
-    tokens = _at_tokens(bias, x.dtype, x.size(1), own)
-    return tokens.addmm_(x.flatten(0, 1), weight.t()).view(*x.shape[:2], -1)
+    # written on top of them: an addition afterwards would move as much memory once more.
+    stretches = [_at_tokens(track, x.dtype, x.size(1), projection.bias) for track in bias]
+    tokens = stretches[0] if len(stretches) == 1 else torch.cat(stretches)
+    product = tokens.addmm_(x.flatten(0, 1), projection.weight.t())
+    return product.view(*x.shape[:2], -1)
 
 
 def _plain(projection: nn.Linear) -> bool:
-    """Whether a projection is torch's own, which nothing else changes or listens to.
+    """Whether a projection is torch's own, and no hook of its own changes it or listens to it.
 
     Noise of quantisation is a hook, an adapter or a quantised projection is a class of its own, and
     autocast chooses the dtype of a product by its own rules.
@@ -79,20 +83,21 @@ def _plain(projection: nn.Linear) -> bool:
         return False
     hooked = projection._forward_hooks or projection._forward_pre_hooks
     hooked = hooked or projection._backward_hooks or projection._backward_pre_hooks
-    return not hooked and not torch.is_autocast_enabled(projection.weight.device.type)
+    device = projection.weight.device.type
+    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return not hooked and not autocast
 
 
-def _at_tokens(bias: Bias, dtype: torch.dtype, batch: int, own: Optional[Tensor] = None) -> Tensor:
-    """The bias of each token, with the projection's ``own``: (length * batch, dim), to write on."""
-    stretches = []
-    for track in bias:
-        vectors = in_dtype(track.vectors, dtype)
-        vectors = vectors if own is None else vectors + own
-        length, sentences = track.rows.shape
-        if length == 1 or sentences == batch:
-            rows = track.rows.expand(-1, batch).flatten()
-            stretches.append(F.embedding(rows, vectors))
-        else:  # one row of positions for all sentences: its gradient is a sum, which is quick
-            found = F.embedding(track.rows, vectors).expand(-1, batch, -1)
-            stretches.append(found.reshape(length * batch, -1))
-    return stretches[0] if len(stretches) == 1 else torch.cat(stretches)
+def _at_tokens(track: Track, dtype: torch.dtype, batch: int, own: Tensor) -> Tensor:
+    """Biases of tokens, the projection's ``own`` among them: (length * batch, dim), a new tensor.
+
+    The caller may write on it.
+    """
+    vectors = in_dtype(track.vectors, dtype)
+    length, sentences = track.rows.shape
+    if length == 1 or sentences == batch:
+        return F.embedding(track.rows.expand(-1, batch).flatten(), vectors + own)
+    # One row of positions for all sentences: the gradient is summed over them before it is
+    # scattered into the table.
+    found = F.embedding(track.rows, vectors) + own
+    return found.expand(-1, batch, -1).reshape(length * batch, -1)

@@ -52,7 +52,8 @@ class PositionFeed:
     @contextmanager
     def opened(self, current: Pass) -> Iterator[None]:
         """Serve ``current`` within."""
-        rows = Rows(*(None if r is None else r.t() for r in current.rows))  # length first
+        # Length first, in one piece: every projection flattens them.
+        rows = Rows(*(None if r is None else r.t().contiguous() for r in current.rows))
         self.current = current._replace(rows=rows)
         try:
             yield

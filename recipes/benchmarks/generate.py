@@ -22,13 +22,14 @@ from fairseq.sequence_generator import SequenceGenerator
 from models import build, dictionary, ratio
 
 BASELINE = "sinusoidal, input"
-LINEAR = {"position_encoder": "floater", "dynamics": "linear"}
-#: without a word on blocks or injection, biases at all blocks
+FLOATER = {"position_encoder": "floater"}
+LINEAR = {**FLOATER, "dynamics": "linear"}
+#: where neither blocks nor injection are given: biases at all blocks
 ENCODINGS = {
     BASELINE: {"position_encoder": "sinusoidal", "position_blocks": "input"},
     "floater, linear": LINEAR,
-    "floater, driven": {**LINEAR, "dynamics": "driven"},
-    "floater, mlp": {**LINEAR, "dynamics": "mlp"},
+    "floater, driven": {**FLOATER, "dynamics": "driven"},
+    "floater, mlp": {**FLOATER, "dynamics": "mlp"},
     "floater, linear, additive": {**LINEAR, "position_injection": "additive"},
     "floater, linear, input, additive": {
         **LINEAR,

@@ -1,4 +1,4 @@
-"""The programs that exported.py compares: one model, translating in each that it can leave for."""
+"""Programs that translate with one model: fairseq, and each that the model can be exported to."""
 
 import argparse
 import os
@@ -34,7 +34,7 @@ def program(name: str, *arguments: object) -> str:
 def fairseq(
     args: argparse.Namespace, checkpoint: Path, *flags: object, beam: Optional[int] = None
 ) -> Program:
-    """``fairseq-interactive``, whose time is that of the whole run less that of an empty one."""
+    """``fairseq-interactive``, timed less the time of its first line alone."""
     source, target = (args.corpus[side] for side in ("source", "target"))
 
     def run(lines: List[str], batch: int, threads: int) -> Tuple[List[str], float]:

@@ -125,3 +125,9 @@ def test_autocast_chooses_the_dtype():
     assert found.dtype == meant.dtype == torch.bfloat16
     exact = added(projection, x, bias)
     torch.testing.assert_close(found.float(), exact, rtol=0.05, atol=0.05)
+
+
+def test_shapes_are_told_without_a_device():
+    projection, x = linear(torch.float32).to("meta"), inputs(dtype=torch.float32).to("meta")
+    bias = [Track(torch.zeros(9, DIM, device="meta"), shared_rows().to("meta"))]
+    assert biased(projection, x, bias).shape == x.shape

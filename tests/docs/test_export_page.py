@@ -73,6 +73,7 @@ PROGRAMS = {
     "ctranslate2": "CTranslate2",
     "huggingface": "transformers",
     "onnx": "ONNX Runtime, greedy",
+    "torch": "torch program, greedy",
 }
 
 
