@@ -59,7 +59,7 @@ def biased(projection: nn.Linear, x: Tensor, bias: Optional[Bias]) -> Tensor:
     """``projection`` of x (length, batch, dim), with a bias that depends on the position."""
     if bias is None:
         raise RuntimeError("tokens are projected whose positions nobody told")
-    if not _plain(projection):
+    if not _plain(projection):  # it makes its product itself
         y = projection(x)
         whole = [look_up(track.vectors, track.rows, y) for track in bias]
         if len(whole) > 1:
