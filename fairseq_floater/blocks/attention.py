@@ -1,6 +1,7 @@
 """fairseq's multi-head attention with a seam for positions."""
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Dict, Mapping, Optional, Tuple
 
 import torch
@@ -8,6 +9,7 @@ from fairseq.modules import MultiheadAttention
 from torch import Tensor
 from torch.nn import functional as F
 
+from fairseq_floater.blocks.places import autocasting
 from fairseq_floater.blocks.seam import NEUTRAL, AttentionPositions
 
 #: numbers of float32 in the longest vector of a processor
@@ -152,9 +154,8 @@ class PositionedAttention(MultiheadAttention):
             q, k = q.float(), k.float()
         # A product of three dimensions is launched sooner than one of four.
         target, source = q.flatten(0, 1), k.flatten(0, 1).transpose(1, 2)
-        nothing = q.new_empty(1, 1, 1)
-        with torch.autocast(q.device.type, enabled=False):  # which would turn it to float16 again
-            logits = torch.baddbmm(nothing, target, source, beta=0, alpha=self.scaling)
+        with _without_autocast(q):  # which would turn it to float16 again
+            logits = torch.baddbmm(q.new_empty(1), target, source, beta=0, alpha=self.scaling)
         logits = logits.view(*q.shape[:3], -1)
         if mask is None:
             return logits
@@ -183,6 +184,11 @@ class PositionedAttention(MultiheadAttention):
 
     def set_beam_size(self, beam_size: int) -> None:
         """Every hypothesis keeps keys of its own; fairseq's BART can share them."""
+
+
+def _without_autocast(x: Tensor) -> AbstractContextManager[Any]:
+    """A context in which products with ``x`` keep its dtype."""
+    return torch.autocast(x.device.type, enabled=False) if autocasting(x) else nullcontext()
 
 
 def _softmax(logits: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from fairseq.modules import MultiheadAttention
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fairseq_floater.blocks.places import in_dtype, look_up
+from fairseq_floater.blocks.places import autocasting, in_dtype, look_up
 from fairseq_floater.blocks.seam import AttentionPositions
 
 
@@ -83,9 +83,7 @@ def _plain(projection: nn.Linear) -> bool:
         return False
     hooked = projection._forward_hooks or projection._forward_pre_hooks
     hooked = hooked or projection._backward_hooks or projection._backward_pre_hooks
-    device = projection.weight.device.type
-    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
-    return not hooked and not autocast
+    return not hooked and not autocasting(projection.weight)
 
 
 def _at_tokens(track: Track, dtype: torch.dtype, batch: int, own: Tensor) -> Tensor:

@@ -9,11 +9,12 @@ more, taken from the feed that the stack has opened for this pass:
     rows (length, batch), which row of them each token reads, -1 at pads; None if there is but one,
         that of all tokens
     source_rows (source length, batch), for cross-attention
-    step_positions, in place of position_tracks in later steps of a decoding with biases (``steps``)
 
-They travel as arguments, not in a closure, so that activation checkpointing sees the tensors
-that need a gradient and can run a block twice. What a pass is about is kept on the stack while
-it lasts: one model serves one thread at a time.
+In later steps of a decoding with biases ``steps`` takes the place of position_tracks.
+
+Tensors travel as arguments, not in a closure, so that activation checkpointing sees those that need
+a gradient and can run a block twice. What a pass is about is kept on the stack while it lasts: one
+model serves one thread at a time.
 """
 
 from contextlib import contextmanager

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fairseq_floater.blocks.attention import PositionedAttention
 from fairseq_floater.blocks.forms import Form, form_of
 from fairseq_floater.blocks.places import look_up_masked
-from fairseq_floater.blocks.seam import NEUTRAL, AttentionPositions, Together
+from fairseq_floater.blocks.seam import NEUTRAL, Together
 from fairseq_floater.blocks.tracks import CROSS, JOINT, SELF, track_slices
 from fairseq_floater.encoders import EncoderOptions
 
@@ -93,19 +93,19 @@ class PositionedLayer:
             **kind,
         )
 
-    def step_projections(self) -> Dict[str, Tuple[List[nn.Linear], int]]:
-        """By attention: the projections that have biases, in the order of the tracks.
+    def biased_attentions(self) -> List[Tuple[PositionedAttention, List[nn.Linear], int]]:
+        """Those that have biases, each with its projections, in the order of the tracks.
 
         And how many of them, the first ones, a later step of a decoding makes. Keys and values of
         the source are kept from the first step.
         """
-        cross = self.encoder_attn if CROSS in self.attentions else None
+        cross = self.encoder_attn if CROSS in self.attentions else self.self_attn
         known = {
-            SELF: (projections(self.self_attn, "qkv"), 3),
-            JOINT: (projections(self.self_attn, "kv"), 0),
-            CROSS: (projections(cross, "qkv"), 1),
+            SELF: (self.self_attn, projections(self.self_attn, "qkv"), 3),
+            JOINT: (self.self_attn, projections(self.self_attn, "kv"), 0),
+            CROSS: (cross, projections(cross, "qkv"), 1),
         }
-        return {attention: known[attention] for attention in self.forms["position_tracks"].slices}
+        return [known[attention] for attention in self.forms["position_tracks"].slices]
 
     def _inject(
         self,
@@ -113,28 +113,25 @@ class PositionedLayer:
         tracks: Mapping[str, Optional[Tensor]],
         rows: Optional[Tensor],
         source_rows: Optional[Tensor],
-        step_positions: Optional[Mapping[str, AttentionPositions]],
     ) -> Tensor:
         """Have attention use the positions, or add the vectors to ``x`` (length, batch, dim).
 
-        Arguments are those of ``feed``, the tracks by their name. ``_release`` must follow.
+        Arguments are those of ``feed``, the tracks by their name. What attention
+        uses already, as the biases of a step, stays beside. ``_release`` must follow.
         """
         vectors = tracks["position_tracks"]
         if vectors is not None and "position_tracks" not in self.forms:
             return x + look_up_masked(vectors[0], rows, x)
-        acting: Dict[str, AttentionPositions] = dict(step_positions or {})
         for argument, (form, slices) in self.forms.items():
             table = tracks[argument]
             if table is None:
                 continue
             parts = {attention: table[part] for attention, part in slices.items()}
             for attention, positions in form.in_attention(parts, rows, source_rows).items():
-                other = acting.get(attention)
-                acting[attention] = positions if other is None else Together(other, positions)
-        for attention, positions in acting.items():
-            module = self.encoder_attn if attention == CROSS else self.self_attn
-            module.use(positions)
-            self._used.append(module)
+                module = self.encoder_attn if attention == CROSS else self.self_attn
+                other = module.positions
+                module.use(positions if other is NEUTRAL else Together(other, positions))
+                self._used.append(module)
         return x
 
     def _release(self) -> None:
@@ -164,7 +161,7 @@ class PositionedEncoderLayer(PositionedLayer, TransformerEncoderLayerBase):
     ) -> Any:
         tracks = {"position_tracks": position_tracks, "base_tracks": base_tracks}
         try:
-            x = self._inject(x, tracks, rows, None, None)
+            x = self._inject(x, tracks, rows, None)
             return super().forward(x, *args, **kwargs)
         finally:
             self._release()
@@ -203,12 +200,11 @@ class PositionedDecoderLayer(PositionedLayer, TransformerDecoderLayerBase):
         base_tracks: Optional[Tensor] = None,
         rows: Optional[Tensor] = None,
         source_rows: Optional[Tensor] = None,
-        step_positions: Optional[Dict[str, AttentionPositions]] = None,
         **kwargs: Any,
     ) -> Any:
         tracks = {"position_tracks": position_tracks, "base_tracks": base_tracks}
         try:
-            x = self._inject(x, tracks, rows, source_rows, step_positions)
+            x = self._inject(x, tracks, rows, source_rows)
             x, *rest = super().forward(x, *args, **kwargs)
         finally:
             self._release()
@@ -221,9 +217,9 @@ class PositionedDecoderLayer(PositionedLayer, TransformerDecoderLayerBase):
         return (x, *rest)
 
 
-def projections(attention: Optional[MultiheadAttention], letters: str) -> List[nn.Linear]:
-    """Some of an attention's projections, by the first letters of their names; none without it."""
-    return [] if attention is None else [getattr(attention, f"{x}_proj") for x in letters]
+def projections(attention: MultiheadAttention, letters: str) -> List[nn.Linear]:
+    """Some of an attention's projections, by the first letters of their names."""
+    return [getattr(attention, f"{x}_proj") for x in letters]
 
 
 def decoder_attentions(cfg: Any, no_encoder_attn: bool) -> Tuple[str, ...]:

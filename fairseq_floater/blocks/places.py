@@ -115,6 +115,8 @@ class Reading(NamedTuple):
         rows: see ``Rows``.
         times: (rows,) rising positions that are not whole; None where they are.
         last_only: only the last token of every row is computed.
+        limit: the longest table there is, None without a limit.
+        shift: where the sentences of a step, and at most those of others, start.
     """
 
     places: Union[Places, int]
@@ -123,29 +125,26 @@ class Reading(NamedTuple):
     rows: Rows
     times: Optional[Tensor] = None
     last_only: bool = False
+    limit: Optional[int] = None
+    shift: int = 0
 
     @classmethod
     def of(
         cls, places: Union[Places, int], limit: Optional[int], last_only: bool, shift: int = 0
     ) -> "Reading":
-        """Of tokens at ``places``.
-
-        Args:
-            places: of all tokens so far; or the one position of a step.
-            limit: the longest table there is, None without a limit.
-            last_only: as in incremental decoding.
-            shift: where the sentences of a step, and at most those of others, start.
-        """
+        """Of tokens at ``places``; arguments are the attributes of their names."""
         if isinstance(places, int):
-            return cls(places, places + 1 - shift, places + 1, Rows(None), last_only=True)
+            columns = places + 1 - shift
+            return cls(places, columns, places + 1, Rows(None), None, True, limit, shift)
         read = places.last() if last_only else places
         columns = places.numbers.size(1)
         if places.own.is_floating_point():
             stretches = [read.own] + ([] if read.source is None else [read.source])
-            times, rows = as_rows(stretches)
-            return cls(places, columns, 0, Rows(*rows), times, last_only)
+            times, found = as_rows(stretches)
+            return cls(places, columns, 0, Rows(*found), times, last_only, limit, shift)
         length = length_needed(limit, shift, places.own, places.source)
-        return cls(places, columns, length, Rows(read.own, read.source), None, last_only)
+        rows = Rows(read.own, read.source)
+        return cls(places, columns, length, rows, None, last_only, limit, shift)
 
     def vectors(self, encoder: PositionEncoder, unchanged: bool) -> Tensor:
         """Of the encoder's tracks, (tracks, rows, dim).
@@ -157,12 +156,12 @@ class Reading(NamedTuple):
         table = encoder(self.length, unchanged)
         return table[:, self.length - 1 :] if self.rows.own is None else table
 
-    def at_numbers(self, limit: Optional[int], shift: int) -> "Reading":
+    def at_numbers(self) -> "Reading":
         """The same pass, with every token at its number, and without a source."""
         if isinstance(self.places, int) or self.times is None:
             return self._replace(rows=Rows(self.rows.own))
         places = self.places._replace(own=self.places.numbers, source=None)
-        return Reading.of(places, limit, self.last_only, shift)
+        return Reading.of(places, self.limit, self.last_only, self.shift)
 
     def queries_and_keys(self) -> Tuple[Tensor, Tensor]:
         """Where the tokens of self-attention stand: (1 or batch, queries), (1 or batch, keys).
@@ -225,6 +224,15 @@ def in_dtype(vectors: Tensor, dtype: torch.dtype) -> Tensor:
     if dtype == torch.float16:
         vectors = vectors.clamp(-HALF_LIMIT, HALF_LIMIT)
     return vectors.to(dtype)
+
+
+def autocasting(x: Tensor) -> bool:
+    """Whether autocast would choose the dtype of a product with ``x``.
+
+    To ask takes a tenth of the time of turning it off, which counts in a step of a decoding.
+    """
+    device = x.device.type
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
 
 
 def look_up_masked(track: Tensor, rows: Optional[Tensor], like: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """What all stacks share: tables are read once per pass and fed to the blocks."""
 
 import zlib
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, Union
 
 import torch
@@ -18,7 +18,7 @@ from fairseq_floater.blocks.places import (
     sentence_times,
     token_numbers,
 )
-from fairseq_floater.blocks.steps import DecodingSteps, StepBiases
+from fairseq_floater.blocks.steps import DecodingSteps
 from fairseq_floater.blocks.tracks import block_tracks
 from fairseq_floater.encoders import (
     LearnedEncoder,
@@ -204,9 +204,10 @@ class PositionedStack:
             return torch.randint(0, most + 1, (batch, 1), device=device)
         return most
 
+    @contextmanager
     def opened(
         self, places: Union[Places, int], incremental_state: Optional[Dict[str, Any]] = None
-    ) -> AbstractContextManager[None]:
+    ) -> Iterator[None]:
         """Open the feed for one pass over tokens at ``places``, or for a step at one position.
 
         In incremental decoding only the last token of every row is fed, as fairseq cuts the
@@ -218,20 +219,27 @@ class PositionedStack:
             self._steps = None
         elif isinstance(places, Places):
             places = places._replace(source=None)
-        shift = int(self.options.position_shift)
-        limit = self._limit()
-        reading = Reading.of(places, limit, decoding, shift)
-        blocks = self._block_arguments(reading, unchanged)
+        reading = Reading.of(places, self._limit(), decoding, int(self.options.position_shift))
+        stepping = self.biased and self.position_encoder is not None and reading.rows.own is None
+        blocks = self._block_arguments(reading, unchanged, stepping)
+        with self.feed.opened(self._pass(reading, unchanged, blocks)):
+            with self._step(reading) if stepping else nullcontext():
+                yield
+
+    def _pass(self, reading: Reading, unchanged: bool, blocks: List[Dict[str, Any]]) -> Pass:
+        """What the feed serves: the ``blocks`` their arguments, and the input its vectors."""
         if self.additive:
             base = blocks[0]["position_tracks"][0] if blocks else None
-            return self.feed.opened(Pass(blocks, reading.rows, base, reading.rows))
+            return Pass(blocks, reading.rows, base, reading.rows)
         base_rows, base = Rows(None), None
         if self.input_encoder is not None:
-            at_input = reading.at_numbers(limit, shift)
+            at_input = reading.at_numbers()
             base, base_rows = at_input.vectors(self.input_encoder, unchanged)[0], at_input.rows
-        return self.feed.opened(Pass(blocks, reading.rows.without_pads(), base, base_rows))
+        return Pass(blocks, reading.rows.without_pads(), base, base_rows)
 
-    def _block_arguments(self, reading: Reading, unchanged: bool) -> List[Dict[str, Any]]:
+    def _block_arguments(
+        self, reading: Reading, unchanged: bool, stepping: bool
+    ) -> List[Dict[str, Any]]:
         """What each block is given for a pass, see ``feed``."""
         arguments: List[Dict[str, Any]] = [{} for _ in self._all_blocks]
         for argument, part in (
@@ -239,27 +247,24 @@ class PositionedStack:
             ("base_tracks", "base_encoder"),
         ):
             encoder, form = getattr(self, part), getattr(self, f"_{part}_form")
-            if encoder is None:
+            if encoder is None or (stepping and argument == "position_tracks"):
                 continue
             if form is None:
                 table = reading.vectors(encoder, unchanged)
             else:
                 table = form.read(encoder, reading, unchanged)
-            if argument == "position_tracks" and self.biased and reading.rows.own is None:
-                for block, positions in zip(arguments, self._step_positions(table[:, 0])):
-                    block["step_positions"] = positions
-                continue
             per_block = len(self.track_names(self.options.uses[part]))
             for block, tracks in zip(arguments, table.split(per_block)):
                 block[argument] = tracks
         return arguments
 
-    def _step_positions(self, vectors: Tensor) -> List[Dict[str, StepBiases]]:
-        """Of each block, at the position of a later step, whose vectors are (tracks, dim)."""
+    def _step(self, reading: Reading) -> AbstractContextManager[None]:
+        """Biases of the position of a later step, in all attentions."""
+        assert self.position_encoder is not None
         if self._steps is None:
             layers = self._positioned_layers[: len(self.blocks)]
-            self._steps = DecodingSteps([layer.step_projections() for layer in layers])
-        return self._steps.at(vectors)
+            self._steps = DecodingSteps([a for layer in layers for a in layer.biased_attentions()])
+        return self._steps.at(reading.vectors(self.position_encoder, unchanged=True))
 
     def _is_later(self, incremental_state: Optional[Dict[str, Any]]) -> bool:
         """Whether this stack has made a step of the decoding already, and kept its keys."""

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class AttentionPositions:
-    """What one attention gets of positions for one pass. This one is neutral: it changes nothing.
+    """What one attention gets of positions for one pass. This one changes nothing.
 
     A form of positions overrides what it acts on: projections (FLOATER's biases), projected
     queries and keys (rotations), logits (biases by distance), or values (terms by distance). A
@@ -77,5 +77,12 @@ class Together(AttentionPositions):
         self.values = other.values  # type: ignore[method-assign]
 
 
+class Neutral(AttentionPositions):
+    """No positions. There is but one, which the copies of a model share."""
+
+    def __reduce__(self) -> str:
+        return "NEUTRAL"
+
+
 #: no positions in this attention
-NEUTRAL = AttentionPositions()
+NEUTRAL = Neutral()

@@ -4,28 +4,36 @@ Biases of the position and those of the projections are then one vector, and que
 values one product: a step costs what it costs without positions.
 """
 
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+from contextlib import contextmanager
+from typing import Iterator, List, Optional, Sequence, Tuple
 
 import torch
 from fairseq.modules import MultiheadAttention
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from fairseq_floater.blocks.attention import PositionedAttention
 from fairseq_floater.blocks.places import in_dtype
-from fairseq_floater.blocks.seam import AttentionPositions
+from fairseq_floater.blocks.seam import NEUTRAL, AttentionPositions
 
 
 class StepBiases(AttentionPositions):
-    """Projects queries, keys and values at once, or queries alone.
+    """Makes queries, keys and values in one product, or queries alone.
 
     Args:
-        weight: (3 dim, dim), or (dim, dim) where keys and values are those of an earlier step.
-        bias: (3 dim,), or (dim,), with the projections' own biases added.
+        joined: the projections of all three; or that of the queries, where keys and values are
+            those of an earlier step.
+
+    Attributes:
+        weight: (projections, dim, dim).
+        bias: (projections, 1, dim), of the step under way: those of its position and their own.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor):
-        self.weight = weight
-        self.bias = bias
+    bias: Tensor
+
+    def __init__(self, joined: Sequence[nn.Linear]):
+        weights = [projection.weight for projection in joined]
+        stacked = torch.stack(weights) if len(weights) > 1 else weights[0].unsqueeze(0)
+        self.weight = stacked.transpose(1, 2)
 
     def project(
         self,
@@ -34,10 +42,10 @@ class StepBiases(AttentionPositions):
         key: Optional[Tensor],
         value: Optional[Tensor],
     ) -> Tuple[Tensor, Optional[Tensor], Optional[Tensor]]:
-        joined = F.linear(query, self.weight, self.bias)  # (1, batch, 3 dim or dim)
+        made = torch.baddbmm(self.bias, query.expand(len(self.weight), -1, -1), self.weight)
         if key is None:
-            return joined, None, None
-        q, k, v = joined.chunk(3, dim=2)
+            return made, None, None
+        q, k, v = made.split(1)  # (1, batch, dim) each
         return q, k, v
 
 
@@ -45,31 +53,32 @@ class DecodingSteps:
     """What the steps of one decoding share.
 
     Args:
-        blocks: of each block, by attention: the projections that its tracks are for, in their
-            order, and how many of them a step makes: all of self-attention's, and of
-            cross-attention's the first, that of the queries.
+        attentions: those that have biases, in the order of the tracks: each with the projections
+            that its tracks are for, and how many of them, the first ones, a step makes. (Keys and
+            values of the source are those of the first step.)
     """
 
-    def __init__(self, blocks: Sequence[Mapping[str, Tuple[List[nn.Linear], int]]]):
-        found = [joined for block in blocks for joined, _ in block.values()]
-        self.biases = torch.stack([p.bias for joined in found for p in joined])
-        dim = self.biases.size(1)
-        # The biases follow each other; of each attention those that a step makes, then the rest.
-        self._sizes: List[int] = []
-        self._weights: List[Dict[str, Optional[Tensor]]] = []
-        for block in blocks:
-            weights: Dict[str, Optional[Tensor]] = {}
-            for attention, (joined, made) in block.items():
-                self._sizes += [made * dim, (len(joined) - made) * dim]
-                weights[attention] = torch.cat([p.weight for p in joined[:made]]) if made else None
-            self._weights.append(weights)
+    def __init__(self, attentions: Sequence[Tuple[PositionedAttention, List[nn.Linear], int]]):
+        biases: List[Tensor] = []
+        self._made: List[Tuple[PositionedAttention, StepBiases]] = []
+        self._sizes: List[int] = []  # how many biases each of those makes, and then does not
+        for attention, joined, made in attentions:
+            biases += [projection.bias for projection in joined]
+            if made:
+                self._made.append((attention, StepBiases(joined[:made])))
+                self._sizes += [made, 0]
+            self._sizes[-1] += len(joined) - made
+        self.biases = torch.stack(biases).unsqueeze(1)  # (tracks, 1, dim)
 
-    def at(self, vectors: Tensor) -> List[Dict[str, StepBiases]]:
-        """The positions of each block, by attention, at a step's vectors (tracks, dim)."""
+    @contextmanager
+    def at(self, vectors: Tensor) -> Iterator[None]:
+        """Within, attentions stand where a step does, whose vectors are (tracks, 1, dim)."""
         biases = self.biases + in_dtype(vectors, self.biases.dtype)
-        made = iter(biases.flatten().split(self._sizes)[::2])
-        blocks = []
-        for weights in self._weights:
-            pairs = [(attention, weight, next(made)) for attention, weight in weights.items()]
-            blocks.append({a: StepBiases(w, bias) for a, w, bias in pairs if w is not None})
-        return blocks
+        try:
+            for (attention, positions), bias in zip(self._made, biases.split(self._sizes)[::2]):
+                positions.bias = bias
+                attention.use(positions)
+            yield
+        finally:
+            for attention, _ in self._made:
+                attention.use(NEUTRAL)

@@ -1,9 +1,10 @@
 """Generation speed with FLOATER against the sinusoidal baseline, in one run.
 
 Models that differ in their position encoder only translate the same sentences in turn, with
-fairseq's own beam search, to a fixed length (the weights are random). Models are built anew several
-times, since where their weights happen to lie in memory tells by several per cent. The encodings
-are there from the first round on, as they are in a checkpoint after `floater bake`.
+fairseq's own beam search, to a fixed length (the weights are random). Where weights happen to lie
+in memory tells by several per cent: so models read those that they have in common at one place, and
+are built anew several times. The encodings are there from the first round on, as they are in a
+checkpoint after `floater bake`.
 
     source recipes/common.sh && python recipes/benchmarks/generate.py > generate.md
 
@@ -14,7 +15,7 @@ import argparse
 import statistics
 import sys
 import time
-from typing import Dict, List
+from typing import Dict, Iterable, List
 
 import torch
 from fairseq.data import Dictionary
@@ -48,6 +49,16 @@ def batch(words: Dictionary, sentences: int, length: int) -> Dict[str, Dict[str,
     return {"net_input": {"src_tokens": tokens, "src_lengths": lengths}}
 
 
+def share(models: Iterable[torch.nn.Module]) -> None:
+    """Let all models read the weights of the first where they have the same ones."""
+    first, *others = models
+    weights = dict(first.named_parameters())
+    for model in others:
+        for name, own in model.named_parameters():
+            if name in weights and weights[name].shape == own.shape:
+                own.data = weights[name].data
+
+
 def seconds(generator: SequenceGenerator, sample: Dict) -> float:
     started = time.process_time()
     generator.generate([], sample)
@@ -63,9 +74,12 @@ def measure(size: str, args: argparse.Namespace) -> Dict[str, List[float]]:
     for current in range(args.builds):
         names = list(ENCODINGS)[current % len(ENCODINGS) :] + list(ENCODINGS)
         names = names[: len(ENCODINGS)]
+        models = {name: build(size, ENCODINGS[name], words).eval() for name in names}
+        share(models.values())
+        for model in models.values():  # as fairseq-generate does
+            model.make_generation_fast_(need_attn=False)
         generators = {
-            name: SequenceGenerator([build(size, ENCODINGS[name], words).eval()], words, **options)
-            for name in names
+            name: SequenceGenerator([model], words, **options) for name, model in models.items()
         }
         taken: Dict[str, List[float]] = {name: [] for name in ENCODINGS}
         for round_ in range(args.rounds + 1):  # the first warms up, and solves
