@@ -118,7 +118,7 @@ def compare(args: argparse.Namespace, programs: Programs) -> None:
 def speeds(args: argparse.Namespace, programs: Programs) -> None:
     settings = [(batch, threads) for batch in (1, args.batch) for threads in (1, 2)]
     names = " | ".join(f"batch {b}, {t} thread{'s' * (t > 1)}" for b, t in settings)
-    print(f"\nTokens a second, of {args.timed} lines, without loading:\n")
+    print(f"\nTokens a second, of {args.timed:,} lines, without loading:\n")
     print(f"| program | {names} |\n|---|{'---|' * len(settings)}")
     for name, made in programs.items():
         if isinstance(made, str):
