@@ -74,14 +74,18 @@ class PositionedAttention(MultiheadAttention):
         cache: Dict[str, Any] = {}
         if incremental_state is not None:
             cache = self._get_input_buffer(incremental_state)
-        key, value = self._inputs(query, key, value, known=static_kv and bool(cache))
+        known = static_kv and bool(cache)
+        key, value = self._inputs(query, key, value, known)
         q, k, v = self.positions.project(self, query, key, value)
         q = self._heads(q)
         k = None if k is None else self._heads(k)
         v = None if v is None else self._heads(v)
         q, k = self.positions.rotate(q, k)
         k, v = _with_earlier(cache, k, v)
-        if incremental_state is not None:
+        if known:  # and nothing new to keep
+            pads = cache.get("prev_key_padding_mask")
+            key_padding_mask = key_padding_mask if pads is None else pads
+        elif incremental_state is not None:
             key_padding_mask = self._keep(cache, k, v, key_padding_mask, static_kv)
             self._set_input_buffer(incremental_state, cache)
         if self.log_scale is not None:

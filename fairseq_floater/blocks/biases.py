@@ -59,7 +59,7 @@ def biased(projection: nn.Linear, x: Tensor, bias: Optional[Bias]) -> Tensor:
     """``projection`` of x (length, batch, dim), with a bias that depends on the position."""
     if bias is None:
         raise RuntimeError("tokens are projected whose positions nobody told")
-    if not _plain(projection):  # it makes its product itself
+    if not is_plain(projection):  # it computes its product itself
         y = projection(x)
         whole = [look_up(track.vectors, track.rows, y) for track in bias]
         if len(whole) > 1:
@@ -73,7 +73,7 @@ def biased(projection: nn.Linear, x: Tensor, bias: Optional[Bias]) -> Tensor:
     return product.view(*x.shape[:2], -1)
 
 
-def _plain(projection: nn.Linear) -> bool:
+def is_plain(projection: nn.Linear) -> bool:
     """Whether a projection is torch's own, and no hook of its own changes it or listens to it.
 
     Noise of quantisation is a hook, an adapter or a quantised projection is a class of its own, and

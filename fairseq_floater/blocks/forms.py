@@ -58,7 +58,7 @@ class Biases(Form):
     def in_attention(
         self, tracks: BlockTracks, rows: Optional[Tensor], source_rows: Optional[Tensor]
     ) -> Dict[str, AttentionPositions]:
-        assert rows is not None  # steps at one position have their own form, see ``steps``
+        assert rows is not None  # a step at one position does not come here: see ``steps``
         biases: Dict[str, AttentionPositions] = {}
         if SELF in tracks:
             q, k, v = ([Track(vectors, rows)] for vectors in tracks[SELF])

@@ -15,6 +15,7 @@ from fairseq_floater.blocks.attention import PositionedAttention
 from fairseq_floater.blocks.forms import Form, form_of
 from fairseq_floater.blocks.places import look_up_masked
 from fairseq_floater.blocks.seam import NEUTRAL, Together
+from fairseq_floater.blocks.steps import BiasedAttention
 from fairseq_floater.blocks.tracks import CROSS, JOINT, SELF, track_slices
 from fairseq_floater.encoders import EncoderOptions
 
@@ -93,19 +94,15 @@ class PositionedLayer:
             **kind,
         )
 
-    def biased_attentions(self) -> List[Tuple[PositionedAttention, List[nn.Linear], int]]:
-        """Those that have biases, each with its projections, in the order of the tracks.
-
-        And how many of them, the first ones, a later step of a decoding makes. Keys and values of
-        the source are kept from the first step.
-        """
-        cross = self.encoder_attn if CROSS in self.attentions else self.self_attn
-        known = {
-            SELF: (self.self_attn, projections(self.self_attn, "qkv"), 3),
-            JOINT: (self.self_attn, projections(self.self_attn, "kv"), 0),
-            CROSS: (cross, projections(cross, "qkv"), 1),
-        }
-        return [known[attention] for attention in self.forms["position_tracks"].slices]
+    def biased_attentions(self) -> List[BiasedAttention]:
+        """By set of tracks, in their order; keys and values of the source are of the first step."""
+        known = {SELF: ("qkv", 3), JOINT: ("kv", 0), CROSS: ("qkv", 1)}
+        found = []
+        for name in self.forms["position_tracks"].slices:
+            letters, computed = known[name]
+            attention = self.encoder_attn if name == CROSS else self.self_attn
+            found.append((attention, projections(attention, letters), computed))
+        return found
 
     def _inject(
         self,
@@ -116,8 +113,8 @@ class PositionedLayer:
     ) -> Tensor:
         """Have attention use the positions, or add the vectors to ``x`` (length, batch, dim).
 
-        Arguments are those of ``feed``, the tracks by their name. What attention
-        uses already, as the biases of a step, stays beside. ``_release`` must follow.
+        Arguments are those of ``feed``, the tracks by their name. Positions
+        that attention has already, the biases of a step, are kept beside. ``_release`` must follow.
         """
         vectors = tracks["position_tracks"]
         if vectors is not None and "position_tracks" not in self.forms:

@@ -17,7 +17,7 @@ HALF_LIMIT = 2048.0
 class Places(NamedTuple):
     """Where the tokens of one pass through a stack stand, in positions; -1 at pads.
 
-    In a step of a decoding whose tokens all stand at one position, that number says as much.
+    Where all tokens of a step stand at one position, its number takes the place of these.
 
     Attributes:
         numbers: (1 or batch, length) int64, the number of each token in its sentence, from 0; in
@@ -116,7 +116,7 @@ class Reading(NamedTuple):
         times: (rows,) rising positions that are not whole; None where they are.
         last_only: only the last token of every row is computed.
         limit: the longest table there is, None without a limit.
-        shift: where the sentences of a step, and at most those of others, start.
+        shift: what is added to positions: in steps exactly, in training at most.
     """
 
     places: Union[Places, int]

@@ -2,11 +2,12 @@
 
 import zlib
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor, nn
 
+from fairseq_floater.blocks.biases import is_plain
 from fairseq_floater.blocks.feed import InputPositions, Pass, PositionFeed
 from fairseq_floater.blocks.forms import form_of
 from fairseq_floater.blocks.layers import PositionedLayer
@@ -28,6 +29,9 @@ from fairseq_floater.encoders import (
     build_position_encoder,
 )
 from fairseq_floater.errors import UserError
+
+#: the argument of a block that brings the tracks of an encoder
+ARGUMENTS = {"position_encoder": "position_tracks", "base_encoder": "base_tracks"}
 
 #: what a stack without a limit reports as its ``max_positions``
 UNLIMITED = 10**9
@@ -116,7 +120,7 @@ class PositionedStack:
         self.feed.attach(layers, first=1 if self.additive else 0)
         self.embed_positions = self._input_positions(side)
         self._positioned_layers = layers  # in a list: they are submodules already
-        self._steps: Optional[DecodingSteps] = None  # kept from step to step of one decoding
+        self._steps: Optional[DecodingSteps] = None  # of the decoding under way
 
     @property
     def additive(self) -> bool:
@@ -216,15 +220,28 @@ class PositionedStack:
         """
         decoding, unchanged = incremental_state is not None, self._is_later(incremental_state)
         if not unchanged:
-            self._steps = None
+            self._steps = self._new_steps() if decoding else None
         elif isinstance(places, Places):
             places = places._replace(source=None)
         reading = Reading.of(places, self._limit(), decoding, int(self.options.position_shift))
-        stepping = self.biased and self.position_encoder is not None and reading.rows.own is None
-        blocks = self._block_arguments(reading, unchanged, stepping)
-        with self.feed.opened(self._pass(reading, unchanged, blocks)):
-            with self._step(reading) if stepping else nullcontext():
-                yield
+        step: AbstractContextManager[None] = nullcontext()
+        parts = list(ARGUMENTS)
+        if self._steps is not None and reading.rows.own is None:
+            assert self.position_encoder is not None
+            step = self._steps.at(reading.vectors(self.position_encoder, unchanged))
+            parts.remove("position_encoder")
+        blocks = self._block_arguments(parts, reading, unchanged)
+        with self.feed.opened(self._pass(reading, unchanged, blocks)), step:
+            yield
+
+    def _new_steps(self) -> Optional[DecodingSteps]:
+        """Of a decoding that begins; None where biases act in its steps as in other passes."""
+        if not self.biased or not self.tracks or self.options.timed:
+            return None
+        layers = self._positioned_layers[: len(self.blocks)]
+        attentions = [found for layer in layers for found in layer.biased_attentions()]
+        projections = [projection for _, joined, _ in attentions for projection in joined]
+        return DecodingSteps(attentions) if all(map(is_plain, projections)) else None
 
     def _pass(self, reading: Reading, unchanged: bool, blocks: List[Dict[str, Any]]) -> Pass:
         """What the feed serves: the ``blocks`` their arguments, and the input its vectors."""
@@ -238,16 +255,13 @@ class PositionedStack:
         return Pass(blocks, reading.rows.without_pads(), base, base_rows)
 
     def _block_arguments(
-        self, reading: Reading, unchanged: bool, stepping: bool
+        self, parts: Sequence[str], reading: Reading, unchanged: bool
     ) -> List[Dict[str, Any]]:
-        """What each block is given for a pass, see ``feed``."""
+        """What each block is given for a pass, see ``feed``, of the encoders named ``parts``."""
         arguments: List[Dict[str, Any]] = [{} for _ in self._all_blocks]
-        for argument, part in (
-            ("position_tracks", "position_encoder"),
-            ("base_tracks", "base_encoder"),
-        ):
+        for part in parts:
             encoder, form = getattr(self, part), getattr(self, f"_{part}_form")
-            if encoder is None or (stepping and argument == "position_tracks"):
+            if encoder is None:
                 continue
             if form is None:
                 table = reading.vectors(encoder, unchanged)
@@ -255,16 +269,8 @@ class PositionedStack:
                 table = form.read(encoder, reading, unchanged)
             per_block = len(self.track_names(self.options.uses[part]))
             for block, tracks in zip(arguments, table.split(per_block)):
-                block[argument] = tracks
+                block[ARGUMENTS[part]] = tracks
         return arguments
-
-    def _step(self, reading: Reading) -> AbstractContextManager[None]:
-        """Biases of the position of a later step, in all attentions."""
-        assert self.position_encoder is not None
-        if self._steps is None:
-            layers = self._positioned_layers[: len(self.blocks)]
-            self._steps = DecodingSteps([a for layer in layers for a in layer.biased_attentions()])
-        return self._steps.at(reading.vectors(self.position_encoder, unchanged=True))
 
     def _is_later(self, incremental_state: Optional[Dict[str, Any]]) -> bool:
         """Whether this stack has made a step of the decoding already, and kept its keys."""

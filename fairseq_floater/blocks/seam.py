@@ -12,9 +12,9 @@ class AttentionPositions:
     """What one attention gets of positions for one pass. This one changes nothing.
 
     A form of positions overrides what it acts on: projections (FLOATER's biases), projected
-    queries and keys (rotations), logits (biases by distance), or values (terms by distance). A
-    block makes one anew for every pass and every attention, and tells it then where queries and
-    keys stand (``layers``); the methods see only what attention computes.
+    queries and keys (rotations), logits (biases by distance), or values (terms by distance). Most
+    are made for one pass and one attention, and told then where queries and keys stand
+    (``layers``); the methods see only what attention computes.
     """
 
     #: whether ``values`` is overridden, which needs the weights of attention themselves

@@ -136,6 +136,7 @@ class FloaterDecoderStack(PositionedStack, TransformerDecoderBase):
         if (
             not self.options.timed
             and not torch.is_grad_enabled()  # the sum of table and biases is for inference
+            and (self._steps is not None or not self.biased)
             and self._is_later(incremental_state)
             and not bool(pads.any())
         ):

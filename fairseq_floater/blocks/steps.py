@@ -1,4 +1,4 @@
-"""Later steps of a decoding, whose tokens all stand at one position and whose weights rest.
+"""Later steps of a decoding: all tokens stand at one position, and the weights do not change.
 
 Biases of the position and those of the projections are then one vector, and queries, keys and
 values one product: a step costs what it costs without positions.
@@ -15,23 +15,27 @@ from fairseq_floater.blocks.attention import PositionedAttention
 from fairseq_floater.blocks.places import in_dtype
 from fairseq_floater.blocks.seam import NEUTRAL, AttentionPositions
 
+#: an attention that has biases, with the projections that its tracks are for, in their order, and
+#: how many of these, the first ones, a step computes: not keys and values of the source, say
+BiasedAttention = Tuple[PositionedAttention, List[nn.Linear], int]
+
 
 class StepBiases(AttentionPositions):
-    """Makes queries, keys and values in one product, or queries alone.
+    """Computes queries, keys and values in one product, or queries alone.
 
     Args:
-        joined: the projections of all three; or that of the queries, where keys and values are
-            those of an earlier step.
+        projections: of all three; or of the queries, where keys and values are those of an earlier
+            step.
 
     Attributes:
         weight: (projections, dim, dim).
-        bias: (projections, 1, dim), of the step under way: those of its position and their own.
+        bias: (projections, 1, dim), of the current step: those of its position and their own.
     """
 
     bias: Tensor
 
-    def __init__(self, joined: Sequence[nn.Linear]):
-        weights = [projection.weight for projection in joined]
+    def __init__(self, projections: Sequence[nn.Linear]):
+        weights = [projection.weight for projection in projections]
         stacked = torch.stack(weights) if len(weights) > 1 else weights[0].unsqueeze(0)
         self.weight = stacked.transpose(1, 2)
 
@@ -42,10 +46,11 @@ class StepBiases(AttentionPositions):
         key: Optional[Tensor],
         value: Optional[Tensor],
     ) -> Tuple[Tensor, Optional[Tensor], Optional[Tensor]]:
-        made = torch.baddbmm(self.bias, query.expand(len(self.weight), -1, -1), self.weight)
+        queries = query.expand(len(self.weight), -1, -1)
+        computed = torch.baddbmm(self.bias, queries, self.weight)
         if key is None:
-            return made, None, None
-        q, k, v = made.split(1)  # (1, batch, dim) each
+            return computed, None, None
+        q, k, v = computed.split(1)  # (1, batch, dim) each
         return q, k, v
 
 
@@ -53,32 +58,32 @@ class DecodingSteps:
     """What the steps of one decoding share.
 
     Args:
-        attentions: those that have biases, in the order of the tracks: each with the projections
-            that its tracks are for, and how many of them, the first ones, a step makes. (Keys and
-            values of the source are those of the first step.)
+        attentions: in the order of the tracks.
     """
 
-    def __init__(self, attentions: Sequence[Tuple[PositionedAttention, List[nn.Linear], int]]):
+    def __init__(self, attentions: Sequence[BiasedAttention]):
         biases: List[Tensor] = []
-        self._made: List[Tuple[PositionedAttention, StepBiases]] = []
-        self._sizes: List[int] = []  # how many biases each of those makes, and then does not
-        for attention, joined, made in attentions:
-            biases += [projection.bias for projection in joined]
-            if made:
-                self._made.append((attention, StepBiases(joined[:made])))
-                self._sizes += [made, 0]
-            self._sizes[-1] += len(joined) - made
+        self._using: List[Tuple[PositionedAttention, StepBiases]] = []
+        #: in turn: how many biases the next of those uses, and how many follow that no step uses
+        self._sizes: List[int] = []
+        for attention, projections, computed in attentions:
+            biases += [projection.bias for projection in projections]
+            if computed:
+                self._using.append((attention, StepBiases(projections[:computed])))
+                self._sizes += [computed, 0]
+            self._sizes[-1] += len(projections) - computed
         self.biases = torch.stack(biases).unsqueeze(1)  # (tracks, 1, dim)
 
     @contextmanager
     def at(self, vectors: Tensor) -> Iterator[None]:
-        """Within, attentions stand where a step does, whose vectors are (tracks, 1, dim)."""
+        """Within, attentions use the biases of one position, whose vectors are (tracks, 1, dim)."""
         biases = self.biases + in_dtype(vectors, self.biases.dtype)
+        pieces = biases.split(self._sizes)[::2]
         try:
-            for (attention, positions), bias in zip(self._made, biases.split(self._sizes)[::2]):
+            for (attention, positions), bias in zip(self._using, pieces):
                 positions.bias = bias
                 attention.use(positions)
             yield
         finally:
-            for attention, _ in self._made:
+            for attention, _ in self._using:
                 attention.use(NEUTRAL)

@@ -1,10 +1,10 @@
 """Generation speed with FLOATER against the sinusoidal baseline, in one run.
 
-Models that differ in their position encoder only translate the same sentences in turn, with
-fairseq's own beam search, to a fixed length (the weights are random). Where weights happen to lie
-in memory tells by several per cent: so models read those that they have in common at one place, and
-are built anew several times. The encodings are there from the first round on, as they are in a
-checkpoint after `floater bake`.
+Models that differ in their position encoder, and in the attention that it acts in, translate the
+same sentences in turn, with fairseq's own beam search, to a fixed length (the weights are random).
+Where weights happen to lie in memory tells by several per cent: so models read those that they have
+in common at one place, and are built anew several times. The encodings are there from the first
+round on, as they are in a checkpoint after `floater bake`.
 
     source recipes/common.sh && python recipes/benchmarks/generate.py > generate.md
 

@@ -208,6 +208,26 @@ def test_first_step_may_carry_a_prefix(combination):
             torch.testing.assert_close(out[:, -1], expected[:, step], atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("letter", "qkv")
+def test_a_hook_of_a_projection_acts_in_every_step(letter):
+    """As an adapter, or noise of quantisation, whose steps are not one product."""
+    model, batch = make_model(), make_batch(target_lengths=(6, 6, 6))
+    plain, tokens = logits(model, batch), batch["prev_output_tokens"]
+    for layer in model.decoder.layers:
+        for attention in (layer.self_attn, layer.encoder_attn):
+            projection = getattr(attention, f"{letter}_proj")
+            projection.register_forward_hook(lambda _, arguments, y: 2 * y)
+    expected = logits(model, batch)
+    assert not torch.allclose(expected, plain, atol=1e-3)
+    with torch.no_grad():
+        encoder_out = model.encoder(batch["src_tokens"], batch["src_lengths"])
+        state: dict = {}
+        for step in range(6):
+            seen = tokens[:, : step + 1]
+            out, _ = model.decoder(seen, encoder_out=encoder_out, incremental_state=state)
+            torch.testing.assert_close(out[:, -1], expected[:, step], atol=1e-5, rtol=0)
+
+
 def test_what_others_keep_in_the_state_of_a_decoding_makes_no_first_step_a_later_one(combination):
     """An agent's own entry, and another model's: several models may share one dictionary."""
     model, other = make_model(**combination), make_model(seed=5)
