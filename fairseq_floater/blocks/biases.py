@@ -61,10 +61,8 @@ def biased(projection: nn.Linear, x: Tensor, bias: Optional[Bias]) -> Tensor:
         raise RuntimeError("tokens are projected whose positions nobody told")
     if not is_plain(projection):  # it computes its product itself
         y = projection(x)
-        whole = [look_up(track.vectors, track.rows, y) for track in bias]
-        if len(whole) > 1:
-            whole = [torch.cat([part.expand(-1, y.size(1), -1) for part in whole])]
-        return y + whole[0] if torch.is_grad_enabled() else y.add_(whole[0])
+        parts = [look_up(track.vectors, track.rows, y).expand(-1, y.size(1), -1) for track in bias]
+        return y + (parts[0] if len(parts) == 1 else torch.cat(parts))
     # The biases of positions take the place of the projection's own in its product, which is
     # written on top of them: an addition afterwards would move as much memory once more.
     stretches = [_at_tokens(track, x.dtype, x.size(1), projection.bias) for track in bias]
