@@ -2,8 +2,9 @@
 
     table(t) = start(t) + R p(t),   dp/dt = h(t, p),   p(0) = 0 at the start
 
-So a new model is its peer, to rounding, and gradients reach the dynamics at the first update. R
-are fixed random directions at the start, and learned. p is narrow: this takes few parameters.
+So a new model is its peer, to rounding. R is random at the start, and learned, so that gradients
+reach what p departs from 0 by at the first update: its initial values, and the biases of h where it
+has some. p is narrow: this takes few parameters.
 """
 
 from typing import Any

@@ -15,6 +15,10 @@ from fairseq_floater.encoders.base import PositionEncoder, Wanted
 from fairseq_floater.encoders.flags import AT_LEAST_ONE, Range, TimesOptions, flag
 from fairseq_floater.encoders.oscillators import SHORTEST_PERIOD, spread_periods
 
+#: mean square of a hidden unit at the start: gelu of what torch's weights make of the features,
+#: whose squares add up to their number, and which has variance 1/6
+HIDDEN_POWER = 0.055
+
 
 @dataclass
 class FourierOptions(TimesOptions):
@@ -64,8 +68,7 @@ class FourierEncoder(PositionEncoder):
         periods = spread_periods(frequencies, SHORTEST_PERIOD, longest_period)
         self.frequencies = nn.Parameter(2 * math.pi / periods)
         self.hidden = nn.Linear(2 * frequencies, hidden_dim)
-        # The features' mean square is 1/2; so is, about, that of what the hidden layer gives.
-        std = initial_std * math.sqrt(2 / hidden_dim)
+        std = initial_std / math.sqrt(HIDDEN_POWER * hidden_dim)
         self.output = nn.Parameter(std * torch.randn(tracks, hidden_dim, dim))
 
     @classmethod

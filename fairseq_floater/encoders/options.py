@@ -246,8 +246,8 @@ def check_combinations(options: EncoderOptions) -> None:
     absolute = options.keeps_input or any(use.absolute for use in options.uses.values())
     if options.position_shift and not absolute:
         raise UserError(
-            f"--position-shift {options.position_shift} moves positions, but those of "
-            f"--position-encoder {options.position_encoder} start nowhere: leave it out"
+            f"--position-shift {options.position_shift} moves sentences as wholes, which "
+            f"--position-encoder {options.position_encoder} does not see: leave it out"
         )
 
 

@@ -24,7 +24,10 @@ class RelativeBiasOptions(NoOptions):
         range=Range("even and >= 4", lambda buckets: buckets >= 4 and buckets % 2 == 0),
     )
     relative_max_distance: int = flag(
-        128, "distance from which on all share the last bucket (relative-bias)", range=AT_LEAST_ONE
+        128,
+        "distance that the formula of the buckets ends at; the last of them begins a little before "
+        "it (relative-bias)",
+        range=AT_LEAST_ONE,
     )
 
 

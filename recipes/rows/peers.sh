@@ -42,3 +42,9 @@ row sinusoidal-log-scale --position-encoder sinusoidal --position-blocks input \
 row sinusoidal-input --position-encoder sinusoidal --position-blocks input
 row learned-input --position-encoder learned --position-blocks input
 row none --position-encoder none
+# Which part of a difference is the input's: FLOATER's biases keep sinusoids there, peers drop them.
+row floater-driven-no-input $DRIVEN --base-positions none
+row floater-linear-no-input-initial16 $TURNS --base-positions none --dynamics linear \
+    --initial-lr-scale 16
+row rotary-keep-input --position-encoder rotary --keep-input-positions
+row rotary-cross --position-encoder rotary --position-attention both

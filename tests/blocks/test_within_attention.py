@@ -173,8 +173,8 @@ def test_parameter_counts(name):
             {"base_positions": "sinusoidal", "encoder_learned_pos": True},
             "--base-positions sinusoidal says what is at the input",
         ),
-        ({"position_encoder": "alibi", "position_shift": 5}, "--position-shift 5 moves positions"),
-        ({"position_encoder": "rotary", "position_shift": 5}, "--position-shift 5 moves positions"),
+        ({"position_encoder": "alibi", "position_shift": 5}, "--position-shift 5 moves sentences"),
+        ({"position_encoder": "rotary", "position_shift": 5}, "--position-shift 5 moves sentences"),
         (
             {"base_positions": "rotary", "encoder_learned_pos": True},
             "bias keeps, but --base-positions rotary replaces it",

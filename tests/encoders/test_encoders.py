@@ -6,6 +6,7 @@ from fairseq.modules import SinusoidalPositionalEmbedding
 
 from fairseq_floater.encoders import (
     FloaterEncoder,
+    FourierEncoder,
     LearnedEncoder,
     RecurrentCell,
     RNNEncoder,
@@ -299,3 +300,11 @@ def test_build_leaves_the_global_generator_alone():
         assert torch.equal(torch.randn(3), expected)
         assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters()))
     assert build_position_encoder(PositionOptions(position_encoder="none"), 2, 6) is None
+
+
+@pytest.mark.parametrize("frequencies, hidden", [(64, 32), (16, 256)])
+def test_fourier_vectors_have_their_deviation_at_the_start(frequencies, hidden):
+    torch.manual_seed(0)
+    encoder = FourierEncoder(64, 32, frequencies=frequencies, hidden_dim=hidden, initial_std=0.25)
+    with torch.no_grad():
+        assert encoder(300).std().item() == pytest.approx(0.25, rel=0.2)
