@@ -113,8 +113,8 @@ class PositionedLayer:
     ) -> Tensor:
         """Have attention use the positions, or add the vectors to ``x`` (length, batch, dim).
 
-        Arguments are those of ``feed``, the tracks by their name. Positions
-        that attention has already, the biases of a step, are kept beside. ``_release`` must follow.
+        Arguments are those of ``feed``, the tracks by their name. Positions that attention has
+        already, the biases of a step, are kept beside. ``_release`` must follow.
         """
         vectors = tracks["position_tracks"]
         if vectors is not None and "position_tracks" not in self.forms:

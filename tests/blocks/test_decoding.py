@@ -1,0 +1,69 @@
+"""What later steps of a decoding compute, and what they leave out."""
+
+import pytest
+import torch
+from conftest import make_batch, make_model, make_task
+from fairseq.sequence_generator import SequenceGenerator
+
+from fairseq_floater.ode import equation
+
+
+def logits(model, batch):
+    with torch.no_grad():
+        return model(**batch)[0]
+
+
+@pytest.mark.parametrize("letter", "qkv")
+def test_a_hook_of_a_projection_acts_in_every_step(letter):
+    """As an adapter, or noise of quantisation, whose steps are not one product."""
+    model, batch = make_model(), make_batch(target_lengths=(6, 6, 6))
+    plain, tokens = logits(model, batch), batch["prev_output_tokens"]
+    for layer in model.decoder.layers:
+        for attention in (layer.self_attn, layer.encoder_attn):
+            projection = getattr(attention, f"{letter}_proj")
+            projection.register_forward_hook(lambda _, arguments, y: 2 * y)
+    expected = logits(model, batch)
+    assert not torch.allclose(expected, plain, atol=1e-3)
+    with torch.no_grad():
+        encoder_out = model.encoder(batch["src_tokens"], batch["src_lengths"])
+        state: dict = {}
+        for step in range(6):
+            seen = tokens[:, : step + 1]
+            out, _ = model.decoder(seen, encoder_out=encoder_out, incremental_state=state)
+            torch.testing.assert_close(out[:, -1], expected[:, step], atol=1e-5, rtol=0)
+
+
+def test_generation_solves_nothing_after_the_first_batch(monkeypatch):
+    """And beam search ends up with the same hypotheses for a sentence, whatever its batch."""
+    solved = []
+
+    def counted(*args, **kwargs):
+        solved.append(1)
+        return solve(*args, **kwargs)
+
+    solve = equation.solve
+    monkeypatch.setattr(equation, "solve", counted)
+    task = make_task()
+    model = make_model(task, dynamics="mlp")
+    generator = SequenceGenerator([model], task.target_dictionary, beam_size=3, max_len_b=12)
+
+    def hypotheses(batch):
+        inputs = {key: batch[key] for key in ("src_tokens", "src_lengths")}
+        return [
+            (best["tokens"].tolist(), best["score"].item())
+            for best, *_ in generator.generate([model], {"net_input": inputs})
+        ]
+
+    batch = make_batch()
+    together = hypotheses(batch)
+    assert len(solved) == 2  # one table each for encoder and decoder
+    for i, length in enumerate((5, 9, 3)):
+        alone = hypotheses(
+            {
+                "src_tokens": batch["src_tokens"][i : i + 1, -length:],
+                "src_lengths": torch.tensor([length]),
+            }
+        )
+        assert alone[0][0] == together[i][0]
+        assert alone[0][1] == pytest.approx(together[i][1], abs=1e-5)
+    assert len(solved) == 2
