@@ -39,8 +39,8 @@ class FloaterRobertaModel(PositionedModel, RobertaModel):
 
     Config = FloaterRobertaConfig
 
-    #: what a head of a task is called
-    to_come = ("classification_heads.",)
+    #: tasks give it theirs after it is built
+    gets_heads = True
 
     def __init__(self, args: Namespace, encoder: FloaterRobertaEncoder):
         with as_they_start(encoder.sentence_encoder):

@@ -44,7 +44,9 @@ class LeverOptions:
     freeze_position_encoder: bool = flag(
         False, "leave the position encoder as it is, and do not solve in training"
     )
-    freeze_base: bool = flag(False, "train the position encoder only, and nothing else")
+    freeze_base: bool = flag(
+        False, "train the position encoder, and a head that a task adds, but nothing else"
+    )
     train_only: Optional[str] = flag(
         None,
         "train the parameters only whose names have a part that matches this regular expression, "
@@ -138,16 +140,6 @@ def apply_levers(
         is_position = id(parameter) in learned
         if options.freeze_position_encoder if is_position else options.freeze_base:
             parameter.requires_grad_(False)
-    if options.train_only is not None:
-        freeze_all_but(model, options.train_only)
-    learning = any(p.requires_grad for p in model.parameters() if id(p) not in learned)
-    learning |= options.train_only is not None and _comes_later(model, options.train_only)
-    if options.position_encoder_update_interval > 1 and not learning:
-        raise UserError(
-            f"--train-only {options.train_only} leaves nothing to learn between the updates of "
-            f"--position-encoder-update-interval {options.position_encoder_update_interval}: give "
-            "one of them"
-        )
     for encoder in encoders:
         encoder.update_interval = options.position_encoder_update_interval
         scales = {"dynamics": options.dynamics_lr_scale, "initial": options.initial_lr_scale}
@@ -155,30 +147,36 @@ def apply_levers(
             scale = scales.get(name.split(".")[0], 1.0)
             if scale != 1.0 or encoder.update_interval > 1:
                 setattr(parameter, SHARE, StepShare(encoder, scale))
+    if options.train_only is not None:
+        train_only(model, options.train_only, whole=not getattr(model, "gets_heads", False))
 
 
-def freeze_all_but(model: nn.Module, pattern: str) -> None:
+def train_only(model: nn.Module, pattern: str, whole: bool) -> None:
     """Train the parameters only whose names have a part that matches.
 
-    A task may give a model its head later (``to_come`` says what it would be called), and then
-    this is to be called again.
+    Args:
+        model: all of it, or without heads that its task gives it later.
+        pattern: a regular expression.
+        whole: whether there are no more parameters to come.
 
     Raises:
-        UserError: if none does, nor any that is to come.
+        UserError: if none of a ``whole`` model matches, or none at updates where positions rest.
     """
-    matching = _comes_later(model, pattern)
+    learning, names = [], set()
     for name, parameter in model.named_parameters():
-        matches = re.search(pattern, name) is not None
-        parameter.requires_grad_(matches)
-        matching |= matches
-    if not matching:
-        names = ", ".join(sorted({name.split(".")[1] for name, _ in model.named_parameters()}))
-        raise UserError(f"--train-only {pattern} matches no parameter: they are in {names}")
-
-
-def _comes_later(model: nn.Module, pattern: str) -> bool:
-    """Whether a head that a task gives later would match."""
-    return any(re.search(pattern, name) for name in getattr(model, "to_come", ()))
+        names.add(name.split(".")[1])
+        parameter.requires_grad_(re.search(pattern, name) is not None)
+        learning += [parameter] if parameter.requires_grad else []
+    if whole and not learning:
+        among = ", ".join(sorted(names))
+        raise UserError(f"--train-only {pattern} matches no parameter: they are in {among}")
+    shares = [getattr(parameter, SHARE, None) for parameter in learning]
+    intervals = [1 if share is None else share.encoder.update_interval for share in shares]
+    if whole and min(intervals) > 1:
+        raise UserError(
+            f"--train-only {pattern} leaves nothing to learn between the updates of "
+            f"--position-encoder-update-interval {min(intervals)}: give one of them"
+        )
 
 
 def require_none_shared(parameters: Iterable[Tensor]) -> None:

@@ -8,7 +8,7 @@ from torch import nn
 from fairseq_floater.encoders.base import PositionEncoder
 from fairseq_floater.encoders.flags import flag_name
 from fairseq_floater.errors import SHARDED, UserError
-from fairseq_floater.training.levers import freeze_all_but
+from fairseq_floater.training.levers import train_only
 
 
 def checking_settings(build: Callable[..., None]) -> Callable[..., None]:
@@ -24,7 +24,7 @@ def checking_settings(build: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         check_settings(cfg, model)
         if (pattern := getattr(model, "options", {}).get("train_only")) is not None:
-            freeze_all_but(model, pattern)  # now with the head that the task has given it
+            train_only(model, pattern, whole=True)  # now with the head that the task gave it
         build(trainer, cfg, task, model, *args, **kwargs)
 
     return checked

@@ -14,6 +14,7 @@ from fairseq_floater.encoders import FloaterEncoder
 from fairseq_floater.errors import UserError
 from fairseq_floater.models.config import FloaterTransformerConfig
 from fairseq_floater.models.floater_transformer import FloaterTransformerModel
+from fairseq_floater.training.levers import train_only
 
 pytest_plugins = ["commands"]
 
@@ -180,15 +181,19 @@ def test_only_parameters_of_a_name_learn():
     assert {"fc2" in n for n, p in stock.named_parameters() if p.requires_grad} == {True}
 
 
-def test_a_head_that_is_to_come_counts(monkeypatch):
-    """With it there will be something to learn between the updates of positions."""
-    monkeypatch.setattr(
-        FloaterTransformerModel, "to_come", ("classification_heads.",), raising=False
-    )
-    only = {"train_only": "position_encoder|classification_heads"}
-    model = make_model(**only, position_encoder_update_interval=2)
-    assert all("position_encoder" in n for n, p in model.named_parameters() if p.requires_grad)
-    make_model(train_only="classification_heads")
+@pytest.mark.parametrize("pattern", ["position_encoder|sentence_head", "sentence_head"])
+def test_a_head_that_is_to_come_counts(pattern, monkeypatch):
+    """With it there will be something to learn, also between the updates of positions."""
+    monkeypatch.setattr(FloaterTransformerModel, "gets_heads", True, raising=False)
+    model = make_model(train_only=pattern, position_encoder_update_interval=2)
+    before = [name for name, p in model.named_parameters() if p.requires_grad]
+    assert all("position_encoder" in name for name in before)
+    with pytest.raises(UserError, match="--train-only .* (matches no|leaves nothing to learn)"):
+        train_only(model, pattern, whole=True)
+    model.sentence_head = torch.nn.Linear(2, 2)
+    train_only(model, pattern, whole=True)
+    learning = [name for name, p in model.named_parameters() if p.requires_grad]
+    assert learning == [*before, "sentence_head.weight", "sentence_head.bias"]
 
 
 MISTAKES = {
