@@ -1,10 +1,9 @@
 """What a command leaves unsaid where a default has changed: it means what it meant before."""
 
 import logging
-import os
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, List, Mapping, Optional
+from typing import Any, List, Mapping, Optional, Tuple
 
 import torch
 
@@ -13,7 +12,7 @@ from fairseq_floater.encoders.dynamics import only_of_mlp
 from fairseq_floater.encoders.flags import flag_name
 from fairseq_floater.errors import UserError
 from fairseq_floater.models.description import model_options
-from fairseq_floater.training.kept import LAST
+from fairseq_floater.training.kept import LAST, checkpoints_in
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +35,8 @@ def settle_unsaid(args: Any) -> None:
     if not FORMERLY.keys() <= {declared.name for declared in fields(KINDS[kind].Options)}:
         return  # it reads none of them
     unsaid = [name for name in FORMERLY if getattr(args, name, None) is None]
-    there, asking = _starts_from(args) if unsaid else None, _asking_for_mlp(args)
-    options = _options_in(there) if there is not None else {}
+    asking = _asking_for_mlp(args)
+    there, options = _starts_from(args) if unsaid else (None, {})
     if options.get("position_encoder") == kind:
         for name in unsaid:
             setattr(args, name, options.get(name, FORMERLY[name]))
@@ -59,15 +58,21 @@ def _asking_for_mlp(args: Any) -> List[str]:
     return [n for n, value in given.items() if value not in (None, getattr(EncoderOptions, n))]
 
 
-def _starts_from(args: Any) -> Optional[Path]:
-    """The checkpoint that fairseq-train will load, if there is one."""
-    restored = getattr(args, "restore_file", None) or LAST
-    if restored == LAST:
-        restored = os.path.join(getattr(args, "save_dir", None) or "", LAST)
-    for path in (restored, getattr(args, "finetune_from_model", None)):
-        if path and os.path.isfile(path):
-            return Path(path)
-    return None
+def _starts_from(args: Any) -> Tuple[Optional[Path], Mapping[str, Any]]:
+    """A checkpoint of the model that fairseq-train will load, and its options; none without.
+
+    Where ``checkpoint_last.pt`` is missing or broken, a training goes on from another of its
+    folder, all of which have the same options.
+    """
+    restored, base = getattr(args, "restore_file", None), getattr(args, "finetune_from_model", None)
+    places = [Path(restored)] if restored else []
+    if restored in (None, LAST):
+        folder = Path(getattr(args, "save_dir", None) or "")
+        places = [folder / LAST, *checkpoints_in(folder)]
+    for path in (*places, *([Path(base)] if base else [])):
+        if path.is_file() and (options := _options_in(path)):
+            return path, options
+    return None, {}
 
 
 def _options_in(checkpoint: Path) -> Mapping[str, Any]:

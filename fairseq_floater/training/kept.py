@@ -49,7 +49,7 @@ def newest_whole(folder: Path) -> Tuple[Optional[Kept], List[Broken]]:
     """
     broken: List[Broken] = []
     found: List[Kept] = []
-    for path in _checkpoints(folder):
+    for path in checkpoints_in(folder):
         try:
             found.append(Kept(path, _updates(path)))
         except DamagedCheckpoint as error:
@@ -67,7 +67,7 @@ def newest_whole(folder: Path) -> Tuple[Optional[Kept], List[Broken]]:
 
 def is_only_copy(path: Path) -> bool:
     """Whether no other checkpoint of its folder holds the same bytes."""
-    others = (other for other in _checkpoints(path.parent) if other != path)
+    others = (other for other in checkpoints_in(path.parent) if other != path)
     return not any(filecmp.cmp(path, other, shallow=False) for other in others if other.is_file())
 
 
@@ -108,8 +108,8 @@ def _whole(found: List[Kept], broken: List[Broken]) -> Iterator[Kept]:
             yield kept
 
 
-def _checkpoints(folder: Path) -> List[Path]:
-    """All that a training may go on from, by name."""
+def checkpoints_in(folder: Path) -> List[Path]:
+    """All that a training may go on from, whole or not, by name."""
     found = folder.glob("checkpoint*.pt") if folder.is_dir() else ()
     return sorted(path for path in found if _NAMES.fullmatch(path.name))
 

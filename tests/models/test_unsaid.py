@@ -64,7 +64,12 @@ def test_a_training_goes_on_with_its_own(tmp_path, caplog):
     assert typed(*elsewhere, save_stock(tmp_path / "stock.pt")) == NEW
     assert typed(*elsewhere, save_floater(tmp_path / "rnn.pt", position_encoder="rnn")) == NEW
     last.write_bytes(b"PK")
+    (tmp_path / "checkpoint_best.pt").write_bytes(b"PK")
     assert typed("--save-dir", tmp_path) == NEW  # that it is broken is said once it is loaded
+    other = save_floater(tmp_path / "checkpoint_1_2.pt", **MLP)  # what a training goes on from then
+    assert typed("--save-dir", tmp_path) == MLP
+    last.unlink()
+    assert typed("--save-dir", tmp_path) == MLP and caplog.text.endswith(f"as in {other}\n")
 
 
 @pytest.mark.parametrize("formerly", [MLP, {"dynamics": "linear", "initial_scale": 1.0}], ids=str)
