@@ -40,7 +40,7 @@ from fairseq_floater.training.levers import (
     hand_on_shares,
     require_none_shared,
 )
-from fairseq_floater.training.resume import from_newest_whole, require_own_state
+from fairseq_floater.training.resume import from_newest_whole
 from fairseq_floater.training.saving import copying_whole, saving_whole
 from fairseq_floater.training.settings import checking_settings
 
@@ -96,7 +96,6 @@ def _copy_shares() -> None:
 
 
 def _watch_steps() -> None:
-    register_optimizer_step_pre_hook(require_own_state)
     register_optimizer_step_pre_hook(before_step)
     register_optimizer_step_post_hook(after_step)
 
@@ -147,7 +146,8 @@ HOOKS = (
     Hook(
         "fairseq.checkpoint_utils.load_checkpoint",
         "A training that was killed goes on from the newest whole checkpoint of its folder, also "
-        "where checkpoint_last.pt is not that one.",
+        "where checkpoint_last.pt is not that one; a flat optimizer state of another model is "
+        "refused.",
         _go_on,
     ),
     Hook(
@@ -166,8 +166,8 @@ HOOKS = (
     ),
     Hook(
         "torch.optim.Optimizer.step",
-        "Before it, the gradients of resting parameters go, and a flat optimizer state of another "
-        "model is refused; after it, parameters with a share of a step are moved back.",
+        "Before it, the gradients of resting parameters go; after it, parameters with a share of "
+        "a step are moved back.",
         _watch_steps,
     ),
     Hook(

@@ -5,7 +5,7 @@ import logging
 import os
 import zipfile
 from pathlib import Path
-from typing import Any, Callable, Dict, Tuple
+from typing import Any, Callable
 
 import torch
 
@@ -39,6 +39,7 @@ def from_newest_whole(load: Callable[..., Any]) -> Callable[..., Any]:
         if torch.distributed.is_initialized():
             torch.distributed.barrier()
         loaded = load(cfg, trainer, **arguments)
+        require_own_state(trainer.optimizer)
         _end_what_has_ended(trainer)
         return loaded
 
@@ -92,8 +93,8 @@ def mend_last(folder: Path) -> None:
     logger.warning(f"going on from the newest whole checkpoint, {newest}{because}")
 
 
-def require_own_state(optimizer: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> None:
-    """To be called before a step of any ``torch.optim.Optimizer``.
+def require_own_state(optimizer: Any) -> None:
+    """Refuse an optimizer of fairseq's that has loaded the state of another model.
 
     torch compares how many parameters there are, which in half precision is one, flat and as long
     as the model, in every model.
@@ -101,7 +102,10 @@ def require_own_state(optimizer: Any, args: Tuple[Any, ...], kwargs: Dict[str, A
     Raises:
         UserError: if the moments of a flat parameter are not as long as it is.
     """
-    for parameter, state in optimizer.state.items():
+    inner = optimizer.optimizer
+    for one in getattr(inner, "optimizers", {}).values():  # of a composite one
+        require_own_state(one)
+    for parameter, state in getattr(inner, "state", {}).items():
         for value in state.values() if parameter.dim() == 1 else ():
             moments = isinstance(value, torch.Tensor) and value.dim() == 1
             if moments and value.shape != parameter.shape:

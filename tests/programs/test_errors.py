@@ -3,6 +3,7 @@
 import resource
 import sys
 from argparse import Namespace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from fairseq_floater import cli, errors
 from fairseq_floater.checkpoints.files import read_checkpoint, write_checkpoint
 from fairseq_floater.errors import UserError
 from fairseq_floater.models.limits import lift_task_limits
+from fairseq_floater.training.resume import require_own_state
 
 pytest_plugins = ["commands"]
 
@@ -68,16 +70,34 @@ def test_flat_optimizer_of_another_model():
     def flat(size):
         parameter = torch.nn.Parameter(torch.zeros(size))
         parameter.grad = torch.ones(size)
-        return torch.optim.Adam([parameter])
+        return SimpleNamespace(optimizer=torch.optim.Adam([parameter]))  # as in fairseq's
 
-    whole, part = flat(100), flat(60)
-    whole.step()
-    part.load_state_dict(whole.state_dict())
-    with pytest.raises(UserError, match="a model with other parameters: start from it with"):
-        part.step()
-    again = flat(100)
-    again.load_state_dict(whole.state_dict())
-    again.step()
+    whole, part, again = flat(100), flat(60), flat(100)
+    require_own_state(whole)
+    whole.optimizer.step()
+    for other in (part, again):
+        other.optimizer.load_state_dict(whole.optimizer.state_dict())
+    require_own_state(again)
+    composite = SimpleNamespace(optimizer=SimpleNamespace(optimizers={"a": again, "b": part}))
+    for foreign in (part, composite):
+        with pytest.raises(UserError, match="a model with other parameters: start from it with"):
+            require_own_state(foreign)
+
+
+def test_other_optimizers_are_let_be():
+    """Of programs that import the plugin, with states of other lengths than their parameters."""
+    parameters = [torch.nn.Parameter(torch.zeros(size)) for size in (3, 2)]
+    optimizer = torch.optim.LBFGS(parameters)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = sum((parameter - 1).square().sum() for parameter in parameters)
+        loss.backward()
+        return loss
+
+    for _ in range(3):
+        optimizer.step(closure)
+    assert all(torch.allclose(parameter, torch.ones(())) for parameter in parameters)
 
 
 def test_optimizer_of_another_model_on_the_command_line(corpus, trained, tmp_path):
