@@ -1,5 +1,7 @@
 """Models of language understanding exported to transformers compute what they do in fairseq."""
 
+from argparse import Namespace
+
 import pytest
 import torch
 import transformers
@@ -143,6 +145,15 @@ def test_mistakes(converted, tmp_path):
     (tmp_path / "dict.txt").write_text("one 1\n")
     with pytest.raises(UserError, match="has 6 words with the mask, and the model"):
         export_roberta(base / "model.pt", tmp_path / "out", tmp_path)
+    state, kept = (
+        torch.load(base / "model.pt", weights_only=False),
+        {"quant_noise_pq_block_size": 1},
+    )
+    for options in ({"position_times": "sentences"}, {"quant_noise_pq": 0.1, **kept}):
+        changed = {**vars(state["args"]), **options}
+        torch.save({**state, "args": Namespace(**changed)}, base / "other.pt")
+        with pytest.raises(UserError, match=f"cannot be exported, its --{[*options][0][:5]}"):
+            export_roberta(base / "other.pt", tmp_path / "out", base)
     command = ["floater", "export", base / "model.pt", tmp_path / "out", "--to"]
     assert "--labels is for --to huggingface" in run(*command, "torch", "--labels", "x").err
     assert not (tmp_path / "out").exists()

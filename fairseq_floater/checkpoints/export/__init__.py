@@ -13,7 +13,7 @@ from fairseq_floater.blocks.stacks import UNLIMITED, PositionedStack
 from fairseq_floater.encoders.flags import flag_name
 from fairseq_floater.encoders.room import require_room
 from fairseq_floater.errors import UserError
-from fairseq_floater.models.config import FloaterTransformerConfig
+from fairseq_floater.models.config import FloaterTransformerConfig, ModelConfig
 from fairseq_floater.models.floater_transformer import FloaterTransformerModel
 
 #: the longest input where neither the model nor the user says, in tokens; fairseq's default too
@@ -51,7 +51,7 @@ def length_of(stack: PositionedStack, asked: Optional[int]) -> int:
     return asked
 
 
-def require_whole_positions(checkpoint: Path, config: FloaterTransformerConfig) -> None:
+def require_whole_positions(checkpoint: Path, config: ModelConfig) -> None:
     """Raise a ``UserError`` where tokens do not stand at whole positions, as rows of a table do."""
     if config.timed:
         raise UserError(
@@ -72,7 +72,7 @@ _REFUSED = {
 
 
 def require_without(
-    checkpoint: Path, config: FloaterTransformerConfig, *names: str, because: Optional[str] = None
+    checkpoint: Path, config: ModelConfig, *names: str, because: Optional[str] = None
 ) -> None:
     """Refuse a model with one of these options, or for the reason that is given.
 

@@ -18,7 +18,12 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from fairseq_floater.blocks.stacks import UNLIMITED
-from fairseq_floater.checkpoints.export import Lengths, length_of
+from fairseq_floater.checkpoints.export import (
+    Lengths,
+    length_of,
+    require_whole_positions,
+    require_without,
+)
 from fairseq_floater.checkpoints.export.corpus import read_dictionary
 from fairseq_floater.checkpoints.export.huggingface.remote.modeling_floater_roberta import (
     FloaterRobertaConfig,
@@ -59,12 +64,14 @@ def export_roberta(
         labels: dictionary of the classes, such as ``bin/label/dict.txt``, for their names.
 
     Raises:
-        UserError: if the model has several heads, its data do not fit it, a learned table is
-            shorter than ``positions``, or there is something at ``output`` already.
+        UserError: if the model has several heads, or what no table holds, its data do not fit it,
+            a learned table is shorter than ``positions``, or there is something at ``output``.
     """
     with written_folder(output) as folder:
         state, config, model = load_model(checkpoint)
         require_known_activation(checkpoint, config.activation_fn)
+        require_whole_positions(checkpoint, config)
+        require_without(checkpoint, config, "quant_noise_pq")
         stack: Any = next(iter(model.stacks().values()))
         words = len(stack.embed_tokens.weight)
         length, limit = length_of(stack, positions), stack.max_positions()
