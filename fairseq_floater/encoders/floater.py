@@ -181,14 +181,17 @@ class FloaterEncoder(PositionEncoder):
         return self.equation.exact(self.starts, positions * self.delta, start)
 
     def at(self, positions: Tensor, unchanged: bool = False) -> Tensor:
-        """Between whole positions, the cubic that has the states and slopes of both."""
+        """In closed form; or the cubic that has the states and slopes of both whole positions."""
+        learning = torch.is_grad_enabled() and not self.resting
+        if self.equation.closed:
+            with torch.set_grad_enabled(learning):
+                return self.trajectories(positions)
         before = positions.floor().long()
         states = self.states(int(before[-1]) + 2, unchanged)
         whole = torch.stack([before, before + 1]).to(states.device)
         ends = states[:, whole]  # (tracks, 2, positions, dim)
-        learning = torch.is_grad_enabled() and not self.resting
         with torch.autocast(states.device.type, enabled=False), torch.set_grad_enabled(learning):
-            initial, times = self.starts.to(ends), whole * self.delta
+            initial, times = self.starts.to(ends), whole.double() * self.delta
             slopes = self.equation.slopes(initial, times, ends) * self.delta
         fraction = (positions.to("cpu", torch.float64) - before.cpu()).to(states).unsqueeze(-1)
         return hermite(fraction, ends[:, 0], slopes[:, 0], ends[:, 1], slopes[:, 1])
@@ -197,7 +200,7 @@ class FloaterEncoder(PositionEncoder):
         return ["initial"]
 
     def output_parameters(self) -> List[str]:
-        zero = torch.zeros_like(self.initial)
+        zero = torch.zeros_like(self.initial, dtype=self.dtype)  # a model may be in half precision
         h_at_0 = self.equation.slopes(zero, zero.new_ones(()), zero)  # it sees the time, too
         return ["initial", "dynamics.fc2."] if bool(h_at_0.any()) else ["initial"]
 

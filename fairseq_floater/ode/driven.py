@@ -1,6 +1,6 @@
 """Rotations whose speeds follow the state: nonlinear dynamics, solved at all times at once."""
 
-from typing import Optional
+from typing import ClassVar, Optional
 
 import torch
 from numpy.polynomial.legendre import leggauss
@@ -45,6 +45,8 @@ class DrivenDynamics(LinearDynamics):
     Raises:
         UserError: for ``dim`` below 2, or ``hidden_dim`` below 1.
     """
+
+    closed: ClassVar[bool] = False  # the sum over positions depends on where these are
 
     def __init__(self, dim: int, frequencies: Tensor, hidden_dim: Optional[int] = None):
         super().__init__(dim, frequencies)

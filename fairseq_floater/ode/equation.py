@@ -22,9 +22,11 @@ class Equation(Protocol):
 
     Attributes:
         bounded: whether no trajectory can diverge.
+        closed: whether states at one time do not depend on which others are asked for.
     """
 
     bounded: ClassVar[bool]
+    closed: ClassVar[bool]
 
     def flow(self, initial: Tensor, times: Tensor, start: Optional[Tensor] = None) -> Tensor:
         """States at ``times``, (positions,) rising, >= 0.
@@ -52,6 +54,7 @@ class Stepwise:
     """
 
     bounded: ClassVar[bool] = False
+    closed: ClassVar[bool] = False
 
     h: Dynamics
     solver: str
@@ -86,6 +89,7 @@ class ParallelDynamics(nn.Module):
     """An ``Equation`` whose ``flow`` is a few operations over all positions, however many."""
 
     bounded: ClassVar[bool] = True
+    closed: ClassVar[bool] = False
 
     def flow(self, initial: Tensor, times: Tensor, start: Optional[Tensor] = None) -> Tensor:
         raise NotImplementedError

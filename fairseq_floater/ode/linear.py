@@ -1,7 +1,7 @@
 """Dynamics that are rotations: solved in closed form at all times at once, and bounded for ever."""
 
 import math
-from typing import Optional, Tuple
+from typing import ClassVar, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,8 @@ class LinearDynamics(ParallelDynamics):
     Raises:
         UserError: for a ``dim`` below 2.
     """
+
+    closed: ClassVar[bool] = True
 
     def __init__(self, dim: int, frequencies: Tensor):
         super().__init__()

@@ -92,10 +92,20 @@ def test_between_positions_it_follows_the_equation(shortest_period, options, err
     assert (wanted[:, 1:] - wanted[:, :-1]).abs().max() > 0.1
 
 
-def test_at_whole_positions_it_is_the_table():
-    encoder = build_encoder()
+@pytest.mark.parametrize("kind", ["linear", "driven", "mlp"])
+def test_at_whole_positions_it_is_the_table(kind):
+    encoder = build_encoder(dynamics=kind)
     with torch.no_grad():
-        assert torch.equal(encoder.at(torch.arange(20).double()), encoder(20))
+        torch.testing.assert_close(encoder.at(torch.arange(20).double()), encoder(20))
+
+
+def test_far_slopes_are_as_exact_as_near_ones():
+    """Times are float64: of float32 a step of 1/128 of a position is left at 100,000."""
+    encoder, asked = build_encoder(dynamics="driven"), []
+    encoder.dynamics.slopes = lambda initial, times, states: asked.append(times) or states
+    with torch.no_grad():
+        encoder.at(torch.tensor([100_006.5]).double())
+    assert asked[0].dtype == torch.float64 and asked[0].flatten().tolist() == [10_000.6, 10_000.7]
 
 
 def test_gradients_are_exact_between_positions():

@@ -66,6 +66,22 @@ def test_starts_from_the_base_models_logits(started):
         assert (stock(**batch)[0] - ours(**batch)[0]).abs().max() < 2e-6
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("kind", ["linear", "driven", "mlp"])
+def test_starts_in_half_precision(kind, dtype):
+    """With --fp16 fairseq halves a model before it loads the trained one."""
+    stock, ours = make_stock(seed=3).to(dtype), make_model(seed=5, dynamics=kind).to(dtype)
+    ours.load_state_dict(remembered(stock))
+    assert not ours.encoder.position_encoder.initial.any()
+    again = make_model(seed=6, dynamics=kind)
+    again.load_state_dict(ours.state_dict())
+    base = make_stock(seed=4)  # in float32, as are its sinusoids
+    base.load_state_dict(stock.state_dict())
+    batch = make_batch()
+    with torch.no_grad():
+        assert (base(**batch)[0] - again(**batch)[0]).abs().max() < 2e-6
+
+
 def test_every_position_parameter_learns_from_there(started):
     _, ours = started
     batch = make_batch()

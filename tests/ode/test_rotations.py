@@ -64,7 +64,10 @@ def test_equals_an_independent_solver(kind, dim):
     error = (encoder(60) - solved(encoder, positions)).norm() / encoder(60).norm()
     assert error < {"linear": 1e-5, "driven": 1e-3}[kind]
     between = torch.tensor([0.0, 0.5, 21.25, 39.0]).double()
-    torch.testing.assert_close(encoder(between), solved(encoder, between), rtol=0, atol=0.02)
+    within = {"linear": 1e-5, "driven": 0.02}[
+        kind
+    ]  # a formula, and the cubic between two positions
+    torch.testing.assert_close(encoder(between), solved(encoder, between), rtol=0, atol=within)
 
 
 def test_quadrature_is_of_eighth_order():
