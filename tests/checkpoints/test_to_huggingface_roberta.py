@@ -145,13 +145,14 @@ def test_mistakes(converted, tmp_path):
     (tmp_path / "dict.txt").write_text("one 1\n")
     with pytest.raises(UserError, match="has 6 words with the mask, and the model"):
         export_roberta(base / "model.pt", tmp_path / "out", tmp_path)
-    state, kept = (
-        torch.load(base / "model.pt", weights_only=False),
-        {"quant_noise_pq_block_size": 1},
-    )
-    for options in ({"position_times": "sentences"}, {"quant_noise_pq": 0.1, **kept}):
-        changed = {**vars(state["args"]), **options}
-        torch.save({**state, "args": Namespace(**changed)}, base / "other.pt")
+    state = torch.load(base / "model.pt", weights_only=False)
+    after_words = {"encoder.sentence_encoder.quant_noise.weight": torch.zeros(WIDTH, WIDTH)}
+    for options, weights in (
+        ({"position_times": "sentences"}, {}),
+        ({"quant_noise_pq": 0.1, "quant_noise_pq_block_size": 1}, after_words),
+    ):
+        args, model = {**vars(state["args"]), **options}, {**state["model"], **weights}
+        torch.save({**state, "args": Namespace(**args), "model": model}, base / "other.pt")
         with pytest.raises(UserError, match=f"cannot be exported, its --{[*options][0][:5]}"):
             export_roberta(base / "other.pt", tmp_path / "out", base)
     command = ["floater", "export", base / "model.pt", tmp_path / "out", "--to"]
