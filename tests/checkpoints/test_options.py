@@ -7,6 +7,7 @@ from saved import save_floater, save_stock
 
 from fairseq_floater import cli
 from fairseq_floater.checkpoints.files import read_checkpoint
+from fairseq_floater.checkpoints.loading import load_model
 from fairseq_floater.errors import UserError
 
 WRONG = {
@@ -54,7 +55,7 @@ def test_every_tool_says_which_option(wrong, tmp_path, capsys):
     def change(state):
         setattr(state["args"], name, value)
 
-    bad = save_floater(tmp_path / "bad.pt", change=change)
+    bad = save_floater(tmp_path / "bad.pt", change=change, dynamics="mlp")
     base = save_stock(tmp_path / "base.pt", change=change)
     of_ours = name.startswith(("position", "dynamics", "ode"))
     for tool, arguments in TOOLS.items():
@@ -75,6 +76,13 @@ def test_endless_peers(peer, tmp_path, capsys):
     save_floater(bad, change=lambda state: setattr(state["args"], name, 10**9), **options)
     assert cli.main(["inspect", str(bad)]) == 1
     assert "a model with more than" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("injection", ["bias", "rotation"])
+def test_sizes_that_are_not_read_are_let_be(injection, tmp_path):
+    """As a training with them is: linear dynamics have no hidden units."""
+    wide = {"dynamics_hidden_dim": 10**7, "position_injection": injection}
+    assert load_model(save_floater(tmp_path / "wide.pt", **wide)).config.dynamics == "linear"
 
 
 def test_fairseq_evaluates_no_option_of_a_checkpoint(tmp_path, monkeypatch):
