@@ -1,6 +1,5 @@
 """What every position encoder is: a function from positions to trajectories."""
 
-from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, Dict, List, NamedTuple, Optional, Set, Tuple, Type, Union
 
@@ -25,8 +24,7 @@ class Wanted(NamedTuple):
         name: what the encoder belongs to, for error messages.
         offset: the sinusoidal number of the first position.
         max_positions: length of a table that ends.
-        blocks: numbers of the blocks that have tracks, from 0; None where the tracks are not
-            one per block, or not to be told apart by it.
+        blocks: numbers of the blocks that have tracks, from 0; None where only the first has.
     """
 
     tracks: int
@@ -147,17 +145,17 @@ class PositionEncoder(nn.Module):
         self._sure = False  # that the parameters are those of the last call
 
     @classmethod
-    @abstractmethod
     def from_options(cls, options: Any, wanted: Wanted) -> Optional["PositionEncoder"]:
         """The encoder that validated ``options`` describe; None for no positions at all."""
+        raise NotImplementedError
 
-    @abstractmethod
     def trajectories(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
         """Compute (tracks, positions, dim) at ``positions`` (positions,), increasing.
 
         ``start`` (tracks, dim) are the states at ``positions[0]``, when these are known; else
         the encoder starts from its own initial values, which stand at position 0.
         """
+        raise NotImplementedError
 
     def forward(self, positions: Union[int, Tensor], unchanged: bool = False) -> Tensor:
         """Trajectories (tracks, positions, dim), in float32, or float64 in a double model.
@@ -246,6 +244,11 @@ class PositionEncoder(nn.Module):
             pieces.append(more[:, 1:])
             reached, state = reached + self.growth, more[:, -1]
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=1)
+
+    @property
+    def row_size(self) -> int:
+        """Numbers of a row of its tables, at one position of one track."""
+        return self.dim
 
     @property
     def dtype(self) -> torch.dtype:

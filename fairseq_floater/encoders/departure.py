@@ -38,6 +38,10 @@ class Departure(FloaterEncoder):
         self.readout = nn.Parameter(torch.randn(outputs, dim) / dim**0.5)
         self.load_state_dict(self._vanishing_state())  # where h(t, 0) is not 0, it starts at 0
 
+    @property
+    def row_size(self) -> int:
+        return self.readout.size(0)
+
     def start(self, positions: Tensor) -> Tensor:
         """Where it departs from, (positions, outputs), or what broadcasts to it, float64."""
         raise NotImplementedError

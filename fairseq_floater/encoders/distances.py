@@ -38,8 +38,5 @@ class DistanceEncoder(PositionEncoder):
         """At the distances 0 .. length - 1; computed anew at every call, which is cheap."""
         return self.trajectories(self._range(0, length))
 
-    def kept(self, length: int, unchanged: bool = False) -> Tensor:
-        return self.first(length)
-
     def extra_repr(self) -> str:
         return f"tracks={self.tracks}, heads={self.dim}, directions={self.directions}"

@@ -6,12 +6,13 @@ each direction, and the later of the two tokens in place of i, which before a qu
 """
 
 from dataclasses import dataclass
-from typing import Any, List, Optional
+from typing import Any, List
 
 import torch
 from torch import Tensor, nn
 
-from fairseq_floater.encoders.base import NoOptions, PositionEncoder, Wanted
+from fairseq_floater.encoders.base import NoOptions, Wanted
+from fairseq_floater.encoders.distances import DistanceEncoder
 from fairseq_floater.encoders.flags import AT_LEAST_ONE, POSITIVE, flag
 
 
@@ -27,13 +28,11 @@ class FireOptions(NoOptions):
     )
 
 
-class FireEncoder(PositionEncoder):
+class FireEncoder(DistanceEncoder):
     """Scores of pairs of tokens, by a network for each direction; shared by all blocks.
 
     Args:
-        tracks, name: see ``PositionEncoder``.
-        heads: of attention.
-        directions: 1 (to keys before a query) or 2 (also to keys after it).
+        tracks, heads, directions, name: see ``DistanceEncoder``.
         hidden_dim: of the network.
         length: L at the start.
         vanishing: start with scores of 0.
@@ -41,7 +40,6 @@ class FireEncoder(PositionEncoder):
 
     kind = "fire"
     Options = FireOptions
-    injections = ("scores",)
     by_pair = True
     defined_by = ("fire_length",)  # the parameter is a factor on it
 
@@ -56,8 +54,7 @@ class FireEncoder(PositionEncoder):
         vanishing: bool = False,
         name: str = "model",
     ):
-        super().__init__(tracks, heads, name)
-        self.directions = directions
+        super().__init__(tracks, heads, directions, name)
         self.networks = nn.ModuleList(
             nn.Sequential(nn.Linear(1, hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, heads))
             for _ in range(directions)
@@ -105,21 +102,12 @@ class FireEncoder(PositionEncoder):
         hidden = torch.relu(nn.functional.linear(x, first.weight.to(x), first.bias.to(x)))
         return nn.functional.linear(hidden, last.weight.to(x), last.bias.to(x))
 
-    def trajectories(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
-        """Scores (tracks, distances, heads) by distance, of tokens no later than L."""
+    def by_distance(self, distances: Tensor) -> Tensor:
+        """Of tokens no later than L."""
         origin = torch.zeros(1)
-        before = self.pairs(positions, origin)[:, 0]
-        after = [] if self.directions == 1 else [self.pairs(origin, positions)[0]]
-        return torch.stack([before, *after]).repeat(self.tracks // self.directions, 1, 1)
-
-    def first(self, length: int, unchanged: bool = False) -> Tensor:
-        return self.trajectories(self._range(0, length))
-
-    def kept(self, length: int, unchanged: bool = False) -> Tensor:
-        return self.first(length)
+        before = self.pairs(distances, origin)[:, 0]
+        after = [] if self.directions == 1 else [self.pairs(origin, distances)[0]]
+        return torch.stack([before, *after])
 
     def output_parameters(self) -> List[str]:
         return [f"networks.{direction}.2." for direction in range(self.directions)]
-
-    def extra_repr(self) -> str:
-        return f"tracks={self.tracks}, heads={self.dim}, directions={self.directions}"

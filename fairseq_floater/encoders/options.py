@@ -127,7 +127,8 @@ class EncoderOptions(
     position_shift: int = flag(
         0,
         "K of SHAPE: in training each sentence's positions start at a random one of 0..K, source "
-        "and target apart; otherwise at K",
+        "and target apart; otherwise at K. FIRE's count from the sentence's first token all the "
+        "same",
         range=NON_NEGATIVE,
     )
     attention_log_scale: Optional[float] = flag(

@@ -22,7 +22,7 @@ def require_room(encoder: PositionEncoder, positions: int, asked: str) -> None:
     """
     if encoder.max_positions is not None:
         positions = min(positions, encoder.max_positions)
-    row = max(1, encoder.tracks * encoder.dim)
+    row = max(1, encoder.tracks * encoder.row_size)
     most = min(POSITIONS, NUMBERS // row)
     if positions > most:
         raise UserError(

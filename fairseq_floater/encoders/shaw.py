@@ -1,7 +1,7 @@
 """Relative position representations: vectors by distance beside keys, values (Shaw et al. 2018)."""
 
 from dataclasses import dataclass
-from typing import List, Optional
+from typing import List
 
 import torch
 from torch import Tensor, nn
@@ -74,16 +74,9 @@ class ShawEncoder(PositionEncoder):
             name=wanted.name,
         )
 
-    def trajectories(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
-        rows = positions.long().clamp(max=self.table.size(1) - 1)
-        return self.table[:, rows.to(self.table.device, non_blocking=True)].to(self.dtype)
-
     def first(self, length: int, unchanged: bool = False) -> Tensor:
         """All vectors there are, from the most negative distance on, whatever the ``length``."""
         return (self.table.detach() if self.resting else self.table).to(self.dtype)
-
-    def kept(self, length: int, unchanged: bool = False) -> Tensor:
-        return self.first(length).detach()
 
     def track_parameters(self) -> List[str]:
         return ["table"]
