@@ -2,8 +2,9 @@
 
 from fairseq_floater.blocks.attention import PositionedAttention
 from fairseq_floater.blocks.places import Places
+from fairseq_floater.blocks.positioned import PositionedStack
 from fairseq_floater.blocks.seam import NEUTRAL, AttentionPositions
-from fairseq_floater.blocks.stacks import FloaterDecoderStack, FloaterEncoderStack, PositionedStack
+from fairseq_floater.blocks.stacks import FloaterDecoderStack, FloaterEncoderStack
 
 __all__ = [
     "NEUTRAL",

@@ -39,6 +39,10 @@ class Places(NamedTuple):
         moved = (numbers >= 0) * shift
         return cls(numbers + moved, own + moved)
 
+    def at_numbers(self) -> "Places":
+        """Every token at its number, and without a source."""
+        return self._replace(own=self.numbers, source=None)
+
     def last(self) -> "Places":
         """Those of the last token of every row, which incremental decoding is about."""
         return self._replace(numbers=self.numbers[:, -1:], own=self.own[:, -1:])
@@ -115,8 +119,6 @@ class Reading(NamedTuple):
         rows: see ``Rows``.
         times: (rows,) rising positions that are not whole; None where they are.
         last_only: only the last token of every row is computed.
-        limit: the longest table there is, None without a limit.
-        shift: what is added to positions: in steps exactly, in training at most.
     """
 
     places: Union[Places, int]
@@ -125,26 +127,30 @@ class Reading(NamedTuple):
     rows: Rows
     times: Optional[Tensor] = None
     last_only: bool = False
-    limit: Optional[int] = None
-    shift: int = 0
 
     @classmethod
     def of(
         cls, places: Union[Places, int], limit: Optional[int], last_only: bool, shift: int = 0
     ) -> "Reading":
-        """Of tokens at ``places``; arguments are the attributes of their names."""
+        """Of tokens at ``places``.
+
+        Args:
+            places, last_only: see the class.
+            limit: the longest table there is, None without a limit.
+            shift: what was added to positions: in steps exactly, in training at most.
+        """
         if isinstance(places, int):
             columns = places + 1 - shift
-            return cls(places, columns, places + 1, Rows(None), None, True, limit, shift)
+            return cls(places, columns, places + 1, Rows(None), None, True)
         read = places.last() if last_only else places
         columns = places.numbers.size(1)
         if places.own.is_floating_point():
             stretches = [read.own] + ([] if read.source is None else [read.source])
             times, found = as_rows(stretches)
-            return cls(places, columns, 0, Rows(*found), times, last_only, limit, shift)
+            return cls(places, columns, 0, Rows(*found), times, last_only)
         length = length_needed(limit, shift, places.own, places.source)
         rows = Rows(read.own, read.source)
-        return cls(places, columns, length, rows, None, last_only, limit, shift)
+        return cls(places, columns, length, rows, None, last_only)
 
     def vectors(self, encoder: PositionEncoder, unchanged: bool) -> Tensor:
         """Of the encoder's tracks, (tracks, rows, dim).
@@ -155,13 +161,6 @@ class Reading(NamedTuple):
             return encoder.at(self.times, unchanged)
         table = encoder(self.length, unchanged)
         return table[:, self.length - 1 :] if self.rows.own is None else table
-
-    def at_numbers(self) -> "Reading":
-        """The same pass, with every token at its number, and without a source."""
-        if isinstance(self.places, int) or self.times is None:
-            return self._replace(rows=Rows(self.rows.own))
-        places = self.places._replace(own=self.places.numbers, source=None)
-        return Reading.of(places, self.limit, self.last_only, self.shift)
 
     def queries_and_keys(self) -> Tuple[Tensor, Tensor]:
         """Where the tokens of self-attention stand: (1 or batch, queries), (1 or batch, keys).

@@ -2,6 +2,7 @@
 
 import zlib
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 import torch
@@ -22,6 +23,7 @@ from fairseq_floater.blocks.places import (
 from fairseq_floater.blocks.steps import DecodingSteps
 from fairseq_floater.blocks.tracks import block_tracks
 from fairseq_floater.encoders import (
+    EncoderOptions,
     LearnedEncoder,
     PositionEncoder,
     SinusoidalEncoder,
@@ -35,7 +37,6 @@ ARGUMENTS = {"position_encoder": "position_tracks", "base_encoder": "base_tracks
 
 #: what a stack without a limit reports as its ``max_positions``
 UNLIMITED = 10**9
-
 
 #: the largest limit of the length that can be given, in positions
 MOST_POSITIONS = 1_000_000
@@ -58,6 +59,7 @@ class PositionedStack:
     """Mixed into fairseq's stacks.
 
     Attributes:
+        options: on positions.
         position_encoder: of the blocks' tracks; None where no block has positions of its own.
         base_encoder: of base positions within attention, which biases stand beside; None without.
         input_encoder: of the positions that the base model adds to its input, where they stay.
@@ -70,6 +72,7 @@ class PositionedStack:
         causal: whether a token sees only those before it.
     """
 
+    options: EncoderOptions
     position_encoder: Optional[PositionEncoder]
     base_encoder: Optional[PositionEncoder]
     tracks: Tuple[str, ...]
@@ -125,12 +128,12 @@ class PositionedStack:
     @property
     def additive(self) -> bool:
         """Whether vectors are added to the inputs of blocks, in place of the base encoding."""
-        return bool(self.options.injection == "additive")
+        return self.options.injection == "additive"
 
     @property
     def biased(self) -> bool:
         """Whether biases are added to the projections of attention, beside the base encoding."""
-        return bool(self.options.injection == "bias")
+        return self.options.injection == "bias"
 
     @property
     def input_encoder(self) -> Optional[PositionEncoder]:
@@ -174,6 +177,11 @@ class PositionedStack:
         base: PositionEncoder
         if side.learned_pos:
             table = self.embed_positions.weight.detach()[offset:].unsqueeze(0)
+            if self.options.position_shift >= table.size(1):
+                raise UserError(
+                    f"--position-shift {self.options.position_shift} leaves no room in a table of "
+                    f"{table.size(1)} positions at the input: use a smaller one, or a longer table"
+                )
             base = LearnedEncoder.from_table(table, name=self.name)
         else:
             base = SinusoidalEncoder(1, side.embed_dim, offset=offset, name=self.name)
@@ -203,7 +211,7 @@ class PositionedStack:
 
     def _shift(self, batch: int, device: torch.device, vary: bool) -> Union[int, Tensor]:
         """Where each sentence starts: (batch, 1) in training, else one number for all."""
-        most = int(self.options.position_shift)
+        most = self.options.position_shift
         if most and vary and self.training:
             return torch.randint(0, most + 1, (batch, 1), device=device)
         return most
@@ -223,7 +231,12 @@ class PositionedStack:
             self._steps = self._new_steps() if decoding else None
         elif isinstance(places, Places):
             places = places._replace(source=None)
-        reading = Reading.of(places, self._limit(), decoding, int(self.options.position_shift))
+        read = partial(
+            Reading.of, limit=self._limit(), last_only=decoding, shift=self.options.position_shift
+        )
+        reading = at_input = read(places)
+        if self.options.timed and isinstance(places, Places):
+            at_input = read(places.at_numbers())
         step: AbstractContextManager[None] = nullcontext()
         parts = list(ARGUMENTS)
         if self._steps is not None and reading.rows.own is None:
@@ -231,7 +244,7 @@ class PositionedStack:
             step = self._steps.at(reading.vectors(self.position_encoder, unchanged))
             parts.remove("position_encoder")
         blocks = self._block_arguments(parts, reading, unchanged)
-        with self.feed.opened(self._pass(reading, unchanged, blocks)), step:
+        with self.feed.opened(self._pass(reading, at_input, unchanged, blocks)), step:
             yield
 
     def _new_steps(self) -> Optional[DecodingSteps]:
@@ -243,14 +256,15 @@ class PositionedStack:
         projections = [projection for _, joined, _ in attentions for projection in joined]
         return DecodingSteps(attentions) if all(map(is_plain, projections)) else None
 
-    def _pass(self, reading: Reading, unchanged: bool, blocks: List[Dict[str, Any]]) -> Pass:
+    def _pass(
+        self, reading: Reading, at_input: Reading, unchanged: bool, blocks: List[Dict[str, Any]]
+    ) -> Pass:
         """What the feed serves: the ``blocks`` their arguments, and the input its vectors."""
         if self.additive:
             base = blocks[0]["position_tracks"][0] if blocks else None
             return Pass(blocks, reading.rows, base, reading.rows)
         base_rows, base = Rows(None), None
         if self.input_encoder is not None:
-            at_input = reading.at_numbers()
             base, base_rows = at_input.vectors(self.input_encoder, unchanged)[0], at_input.rows
         return Pass(blocks, reading.rows.without_pads(), base, base_rows)
 
@@ -290,7 +304,7 @@ class PositionedStack:
         limit = self._limit()
         if limit is None:
             return UNLIMITED
-        return min(limit - int(self.options.position_shift), getattr(self, self.limit_name))
+        return min(limit - self.options.position_shift, getattr(self, self.limit_name))
 
     def upgrade_state_dict_named(self, state_dict: Dict[str, Tensor], name: str) -> Any:
         """Read also what fairseq's own Transformer wrote: its table has rows up to the pad."""

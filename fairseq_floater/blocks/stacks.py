@@ -15,21 +15,8 @@ from fairseq_floater.blocks.layers import (
     wrap_layer,
 )
 from fairseq_floater.blocks.places import Places, distinct_rows, token_numbers
-from fairseq_floater.blocks.positioned import (
-    UNLIMITED,
-    PositionedStack,
-    kept_layers,
-    require_bounded,
-)
+from fairseq_floater.blocks.positioned import PositionedStack, require_bounded
 from fairseq_floater.blocks.tracks import CROSS, JOINT, SELF
-
-__all__ = [
-    "UNLIMITED",
-    "FloaterDecoderStack",
-    "FloaterEncoderStack",
-    "PositionedStack",
-    "kept_layers",
-]
 
 
 class FloaterEncoderStack(PositionedStack, TransformerEncoderBase):
@@ -141,7 +128,7 @@ class FloaterDecoderStack(PositionedStack, TransformerDecoderBase):
             and not bool(pads.any())
         ):
             # Every row decodes the same position, and one vector is for all of them.
-            return tokens.size(1) - 1 + int(self.options.position_shift)
+            return tokens.size(1) - 1 + self.options.position_shift
         places = self.places(tokens, pads, vary=incremental_state is None)
         if self.follows_source and encoder_out is not None:
             places = places._replace(source=self.source_places(encoder_out))
@@ -152,7 +139,7 @@ class FloaterDecoderStack(PositionedStack, TransformerDecoderBase):
         if encoder_out.get("places"):
             return encoder_out["places"][0]
         numbers = token_numbers(distinct_rows(encoder_out["encoder_padding_mask"][0]))
-        return Places.shifted(numbers, numbers, int(self.options.position_shift)).own
+        return Places.shifted(numbers, numbers, self.options.position_shift).own
 
     def _extract_left_padded(
         self, tokens: Tensor, *args: Any, **kwargs: Any

@@ -63,27 +63,24 @@ class DecodingSteps:
 
     def __init__(self, attentions: Sequence[BiasedAttention]):
         biases: List[Tensor] = []
-        self._using: List[Tuple[PositionedAttention, StepBiases]] = []
-        #: in turn: how many biases the next of those uses, and how many follow that no step uses
-        self._sizes: List[int] = []
+        #: those of which steps compute something, with where their biases are
+        self._using: List[Tuple[PositionedAttention, StepBiases, slice]] = []
         for attention, projections, computed in attentions:
-            biases += [projection.bias for projection in projections]
             if computed:
-                self._using.append((attention, StepBiases(projections[:computed])))
-                self._sizes += [computed, 0]
-            self._sizes[-1] += len(projections) - computed
+                where = slice(len(biases), len(biases) + computed)
+                self._using.append((attention, StepBiases(projections[:computed]), where))
+            biases += [projection.bias for projection in projections]
         self.biases = torch.stack(biases).unsqueeze(1)  # (tracks, 1, dim)
 
     @contextmanager
     def at(self, vectors: Tensor) -> Iterator[None]:
         """Within, attentions use the biases of one position, whose vectors are (tracks, 1, dim)."""
         biases = self.biases + in_dtype(vectors, self.biases.dtype)
-        pieces = biases.split(self._sizes)[::2]
         try:
-            for (attention, positions), bias in zip(self._using, pieces):
-                positions.bias = bias
+            for attention, positions, where in self._using:
+                positions.bias = biases[where]
                 attention.use(positions)
             yield
         finally:
-            for attention, _ in self._using:
+            for attention, _, _ in self._using:
                 attention.use(NEUTRAL)

@@ -5,7 +5,7 @@ from typing import Dict, List, Optional, Set, Tuple
 
 import torch
 
-from fairseq_floater.blocks.stacks import PositionedStack
+from fairseq_floater.blocks.positioned import PositionedStack
 from fairseq_floater.checkpoints.loading import load_model
 from fairseq_floater.encoders import FloaterEncoder, PositionEncoder
 from fairseq_floater.errors import UserError

@@ -7,7 +7,7 @@ from typing import Any, Dict, Optional, Tuple
 import torch
 from torch import Tensor
 
-from fairseq_floater.blocks.stacks import PositionedStack
+from fairseq_floater.blocks.positioned import PositionedStack
 from fairseq_floater.checkpoints.loading import load_model
 from fairseq_floater.encoders import FloaterEncoder
 from fairseq_floater.encoders.room import require_room

@@ -34,10 +34,10 @@ def parts_of(model: PositionedModel) -> Dict[str, Part]:
     """All positions of a model that can be shown, by name."""
     found = {}
     for stack in model.stacks().values():
-        for ending, part in (("", "position_encoder"), ("-base", "base_encoder")):
-            encoder, use = getattr(stack, part), stack.options.uses.get(part)
+        for part, use in stack.options.uses.items():
+            encoder = getattr(stack, part)
             if encoder is not None:
-                name = f"{stack.name}{ending}"
+                name = stack.name if part == "position_encoder" else f"{stack.name}-base"
                 found[name] = Part(name, encoder, use, stack.track_names(use))
     return found
 

@@ -14,7 +14,7 @@ from typing import Dict, List, Mapping, MutableMapping, Optional
 import torch
 from torch import Tensor
 
-from fairseq_floater.blocks.stacks import PositionedStack
+from fairseq_floater.blocks.positioned import PositionedStack
 from fairseq_floater.encoders import PositionEncoder
 from fairseq_floater.encoders.room import require_room
 from fairseq_floater.models.renamed import new_name

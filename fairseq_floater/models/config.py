@@ -14,7 +14,7 @@ from fairseq.dataclass import FairseqDataclass
 from fairseq.models.transformer import TransformerConfig
 from omegaconf import DictConfig, OmegaConf
 
-from fairseq_floater.blocks.stacks import kept_layers
+from fairseq_floater.blocks.positioned import kept_layers
 from fairseq_floater.encoders import WITHIN_ATTENTION
 from fairseq_floater.encoders.flags import flag_name
 from fairseq_floater.errors import UserError

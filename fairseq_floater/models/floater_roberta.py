@@ -11,8 +11,8 @@ from fairseq.models.roberta.model import RobertaEncoder, RobertaModel
 from fairseq.modules.transformer_sentence_encoder import init_bert_params
 from torch import Tensor, nn
 
-from fairseq_floater.blocks.positioned import require_bounded
-from fairseq_floater.blocks.stacks import FloaterEncoderStack, PositionedStack
+from fairseq_floater.blocks.positioned import PositionedStack, require_bounded
+from fairseq_floater.blocks.stacks import FloaterEncoderStack
 from fairseq_floater.criterions.answer_span import SPAN_HEAD
 from fairseq_floater.models.config import validate
 from fairseq_floater.models.positioned import PositionedModel

@@ -5,7 +5,8 @@ from typing import Any, Dict
 from fairseq.models import register_model
 from fairseq.models.transformer import TransformerModelBase
 
-from fairseq_floater.blocks.stacks import FloaterDecoderStack, FloaterEncoderStack, PositionedStack
+from fairseq_floater.blocks.positioned import PositionedStack
+from fairseq_floater.blocks.stacks import FloaterDecoderStack, FloaterEncoderStack
 from fairseq_floater.models.config import FloaterTransformerConfig, validate
 from fairseq_floater.models.positioned import PositionedModel
 

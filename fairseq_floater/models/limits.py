@@ -4,7 +4,7 @@ from typing import Any, Iterable
 
 from fairseq.models.transformer import DEFAULT_MAX_SOURCE_POSITIONS
 
-from fairseq_floater.blocks.stacks import UNLIMITED, PositionedStack
+from fairseq_floater.blocks.positioned import UNLIMITED, PositionedStack
 
 
 def lift_task_limits(task: Any, stacks: Iterable[PositionedStack]) -> None:

@@ -16,7 +16,7 @@ from typing import (
 
 from torch import Tensor, nn
 
-from fairseq_floater.blocks.stacks import PositionedStack
+from fairseq_floater.blocks.positioned import PositionedStack
 from fairseq_floater.encoders import PositionEncoder
 from fairseq_floater.models.baked import take_baked
 from fairseq_floater.models.config import ModelConfig

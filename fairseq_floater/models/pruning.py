@@ -11,7 +11,7 @@ from typing import Any, Dict, Mapping, MutableMapping, Set
 
 from torch import Tensor
 
-from fairseq_floater.blocks.stacks import PositionedStack
+from fairseq_floater.blocks.positioned import PositionedStack
 from fairseq_floater.models.baked import drop_baked
 
 

@@ -15,7 +15,7 @@ from typing import Any, Dict, List, Mapping, Optional
 import torch
 from torch import Tensor
 
-from fairseq_floater.blocks.stacks import PositionedStack
+from fairseq_floater.blocks.positioned import PositionedStack
 from fairseq_floater.encoders import PositionEncoder
 from fairseq_floater.encoders.flags import flag_name
 from fairseq_floater.encoders.sinusoidal import sinusoids

@@ -180,6 +180,10 @@ def test_parameter_counts(name):
             "bias keeps, but --base-positions rotary replaces it",
         ),
         ({"position_shift": -1}, "--position-shift must be >= 0, got -1"),
+        (
+            {"encoder_learned_pos": True, "max_source_positions": 20, "position_shift": 20},
+            "--position-shift 20 leaves no room in a table of 20 positions at the input",
+        ),
         ({"attention_log_scale": 1.0}, "--attention-log-scale must be > 1, got 1.0"),
         (
             {"base_positions": "alibi", "attention_log_scale": 30.0},

@@ -9,7 +9,7 @@ transformers go on beyond their last row.
 from pathlib import Path
 from typing import NamedTuple, Optional
 
-from fairseq_floater.blocks.stacks import UNLIMITED, PositionedStack
+from fairseq_floater.blocks.positioned import UNLIMITED, PositionedStack
 from fairseq_floater.encoders.flags import flag_name
 from fairseq_floater.encoders.room import require_room
 from fairseq_floater.errors import UserError

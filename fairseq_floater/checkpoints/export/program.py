@@ -28,7 +28,8 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from fairseq_floater.blocks.stacks import FloaterDecoderStack, FloaterEncoderStack, PositionedStack
+from fairseq_floater.blocks.positioned import PositionedStack
+from fairseq_floater.blocks.stacks import FloaterDecoderStack, FloaterEncoderStack
 from fairseq_floater.checkpoints.export import Lengths, require_whole_positions, require_without
 from fairseq_floater.checkpoints.loading import load_translation_model
 from fairseq_floater.encoders import PositionEncoder
@@ -130,7 +131,7 @@ class WholeStack(nn.Module):
     def __init__(self, stack: PositionedStack, length: int):
         super().__init__()
         self.stack = stack
-        length += int(stack.options.position_shift)
+        length += stack.options.position_shift
         stack.layers = nn.ModuleList(stack.layers)  # with layer drop it draws random numbers
         for part in ("position_encoder", "base_encoder"):
             encoder = getattr(stack, part)

@@ -191,7 +191,7 @@ def input_table(stack: PositionedStack, length: int) -> Tensor:
     encoder = stack.position_encoder if stack.additive else stack.input_encoder
     if encoder is None:
         return torch.zeros(length, stack.embed_tokens.weight.size(1))  # type: ignore[attr-defined]
-    shift = int(stack.options.position_shift)
+    shift = stack.options.position_shift
     return encoder(length + shift)[0, shift:].contiguous()
 
 

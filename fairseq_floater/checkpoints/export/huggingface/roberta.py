@@ -17,7 +17,7 @@ from tokenizers.processors import TemplateProcessing
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from fairseq_floater.blocks.stacks import UNLIMITED
+from fairseq_floater.blocks.positioned import UNLIMITED
 from fairseq_floater.checkpoints.export import (
     Lengths,
     length_of,

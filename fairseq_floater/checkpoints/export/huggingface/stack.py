@@ -77,7 +77,7 @@ def _sizes(stack: PositionedStack, options: Mapping[str, Any]) -> Dict[str, Any]
         "final_layer_norm": stack.layer_norm is not None,  # type: ignore[attr-defined]
         "layer_norm_eps": block.final_layer_norm.eps,
         "log_scale": options["attention_log_scale"],
-        "shift": int(options["position_shift"]),
+        "shift": options["position_shift"],
     }
 
 
@@ -88,7 +88,7 @@ def _positions(stack: PositionedStack, length: int) -> Tuple[Dict[str, Any], Dic
     for part, argument in _PARTS.items():
         encoder = getattr(stack, part)
         if encoder is not None:
-            exported = Exported.of(encoder, length + int(stack.options.position_shift))
+            exported = Exported.of(encoder, length + stack.options.position_shift)
             uses[part] = {**_use(stack, part, argument), "table": exported.settings}
             tensors |= {f"{part}.{name}": tensor for name, tensor in exported.tensors.items()}
     return uses, tensors
