@@ -1,7 +1,7 @@
 """Later steps of a decoding: all tokens stand at one position, and the weights do not change.
 
 Biases of the position and those of the projections are then one vector, and queries, keys and
-values one product: a step costs what it costs without positions.
+values one product: a step takes no more products than without positions.
 """
 
 from contextlib import contextmanager
