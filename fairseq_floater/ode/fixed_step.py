@@ -43,7 +43,7 @@ def integrate(dynamics: MLPDynamics, initial: Tensor, grid: StepGrid, tableau: T
     state2, time2 = weight2[:, :hidden], weight2[:, hidden]  # (dim, hidden), (dim,)
     damping = dynamics.damping
 
-    # The part that no formula solves at once, in the space of the hidden layer: z, its coupling and its drive.
+    # What has no formula, in the space of the hidden layer: z, its coupling and its drive.
     sizes = grid.step_sizes  # (steps,), in time
     stage_times = grid.nodes[:-1, None] + sizes[:, None] * torch.tensor(tableau.c).to(sizes)
     slope = state1 @ time2 + damping * time1  # (hidden,)

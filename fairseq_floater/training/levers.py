@@ -36,8 +36,8 @@ class LeverOptions:
     )
     position_encoder_update_interval: int = flag(
         1,
-        "update the position encoder at every k-th update only, and solve an equation only then; in "
-        "data-parallel training with --find-unused-parameters, or, with "
+        "update the position encoder at every k-th update only, and solve its equation only then; "
+        "in data-parallel training with --find-unused-parameters, or, with "
         "--checkpoint-activations, --ddp-backend legacy_ddp",
         range=AT_LEAST_ONE,
     )
