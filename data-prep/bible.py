@@ -3,7 +3,8 @@
     python data-prep/bible.py en=ENGLISH/usr/share/sword es=SPANISH/usr/share/sword raw
     python data-prep/bible.py ... --verses 4 --separator "<s/>"     documents: runs of verses
 
-Writes raw/{train,valid,test}.{en,es}, and raw/*.verse with book, chapter and verse of every line.
+Writes raw/{train,valid,test}.{en,es}, and raw/*.verse with book, chapter and verse of every line;
+and raw/single.*, those verses of train whose books share no passages with other books.
 Verses that one side lacks are left out, and so are those of OTHERWISE. A document is up to so many
 verses of one chapter, one after the other, with the separator between them.
 """
@@ -28,6 +29,12 @@ BOOKS = {
     "valid": ("Ruth", "Zechariah", "Malachi", "Philippians", "I Peter"),
     "test": ("Esther", "Ezekiel", "Daniel", "James"),
 }
+
+# Books to train on that tell in part what another one tells, too.
+TWINS = (
+    *("I Samuel", "II Samuel", "I Kings", "II Kings", "I Chronicles", "II Chronicles"),
+    *("Ezra", "Nehemiah", "Isaiah", "Matthew", "Mark", "Luke"),
+)
 
 # Where the Reina-Valera counts its verses otherwise than the English Bible: the first and the
 # last verse of a chapter whose numbers do not say the same.
@@ -111,6 +118,12 @@ def split_of(verse: Verse) -> str:
     return next((split for split, books in BOOKS.items() if verse[0] in books), "train")
 
 
+def is_in(split: str, verse: Verse) -> bool:
+    if split == "single":
+        return split_of(verse) == "train" and verse[0] not in TWINS
+    return split_of(verse) == split
+
+
 def runs_of(verses: list[Verse], longest: int) -> Iterator[list[Verse]]:
     """Cut rising verses into runs of one chapter each, without gaps, of at most ``longest``."""
     run: list[Verse] = []
@@ -137,9 +150,9 @@ def make_corpus(
     first, second = sides.values()
     verses = [verse for verse in first if verse in second and counted_alike(verse)]
     counts = {}
-    for split in ("train", *BOOKS):
-        chosen = [verse for verse in verses if split_of(verse) == split]
-        if not chosen:
+    for split in ("train", *BOOKS, "single"):
+        chosen = [verse for verse in verses if is_in(split, verse)]
+        if not chosen and split != "single":
             books = " ".join(BOOKS.get(split, ["all others"]))
             raise UserError(f"no pairs for {split} ({books}): the modules lack them, get others")
         runs = list(runs_of(chosen, longest))

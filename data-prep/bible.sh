@@ -11,6 +11,9 @@
 #   --verses N             a line is a document: up to N verses of one chapter, one after the other,
 #                          with <s/> between them (default: 1); with sentencepiece only
 #   --train-max-words N    train on the pairs of up to N English words; 0: on all (default)
+#   --long-test N          with --train-max-words: of the pairs that are not trained on for their
+#                          length, those of more than N English words become a second test set,
+#                          long, but for books with a twin, as Kings and Chronicles; 0: none (default)
 #   --joined yes|no        train on each two neighbouring pairs joined, too (default: no)
 #   --workers N            processes (default: one a core)
 #   --checksums FILE       of what is downloaded (default: data-prep/SHA256SUMS)
@@ -20,13 +23,22 @@ set -euo pipefail
 unset CDPATH # by which cd prints, or leads elsewhere
 source "$(dirname "$0")/common.sh"
 
-SOURCE=en TARGET=es OUT="" SUBWORD=sentencepiece SIZE=8000 VERSES=1 TRAIN_MAX_WORDS=0 JOINED=no
+SOURCE=en TARGET=es OUT="" SUBWORD=sentencepiece SIZE=8000 VERSES=1 TRAIN_MAX_WORDS=0 LONG_TEST=0
+JOINED=no
 WORKERS=$(nproc) CHECKSUMS=$PREP/SHA256SUMS
-parse_options OUT SUBWORD SIZE VERSES TRAIN_MAX_WORDS JOINED WORKERS CHECKSUMS -- "$@"
+parse_options OUT SUBWORD SIZE VERSES TRAIN_MAX_WORDS LONG_TEST JOINED WORKERS CHECKSUMS -- "$@"
 require_choice SUBWORD sentencepiece subword-nmt
 require_whole SIZE 1
 require_whole VERSES 1
 require_whole TRAIN_MAX_WORDS 0
+require_whole LONG_TEST 0
+TESTS=(test)
+if [ "$LONG_TEST" -gt 0 ]; then
+    [ "$TRAIN_MAX_WORDS" -gt 0 ] && [ "$LONG_TEST" -ge "$TRAIN_MAX_WORDS" ] ||
+        fail "--long-test $LONG_TEST is for pairs that are not trained on: give --train-max-words" \
+            "of at most as much"
+    TESTS+=(long)
+fi
 require_choice JOINED no yes
 require_whole WORKERS 1
 SEPARATOR=""
@@ -38,7 +50,6 @@ fi
 setup_environment
 open_out "${OUT:-$ROOT/runs/data/bible.$SOURCE-$TARGET}" bible
 
-TESTS=(test)
 ENGLISH=sword-text-web=426.0-1
 SPANISH=sword-text-sparv=2.60-1
 
@@ -63,7 +74,13 @@ plain_text() {
     python "$PREP/filter.py" --max-source-words "$TRAIN_MAX_WORDS" "$all/$SOURCE" \
         "$all/$SOURCE" "$OUT/raw.part/train.$SOURCE" "$all/$TARGET" "$OUT/raw.part/train.$TARGET" \
         "$all/verse" "$OUT/raw.part/train.verse"
-    rm -r "$all"
+    if [ "$LONG_TEST" -gt 0 ]; then
+        python "$PREP/filter.py" --min-source-words $((LONG_TEST + 1)) "$OUT/raw.part/single.$SOURCE" \
+            "$OUT/raw.part/single.$SOURCE" "$OUT/raw.part/long.$SOURCE" \
+            "$OUT/raw.part/single.$TARGET" "$OUT/raw.part/long.$TARGET" \
+            "$OUT/raw.part/single.verse" "$OUT/raw.part/long.verse"
+    fi
+    rm -r "$all" "$OUT"/raw.part/single.*
 }
 
 stage raw "$(package_file $ENGLISH)" "$(package_file $SPANISH)" -- "$OUT/raw" -- plain_text

@@ -3,5 +3,7 @@
 source "$RECIPES/protocols/bible_tiny_upto30_short.sh"
 corpus() {
     DATA=$RUNS/data/bible.$PAIR.upto30.joined
-    PREPARE=(bash data-prep/bible.sh --train-max-words 30 --joined yes --out "$DATA")
+    PREPARE=(
+        bash data-prep/bible.sh --train-max-words 30 --long-test 40 --joined yes --out "$DATA"
+    )
 }

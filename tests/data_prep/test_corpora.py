@@ -238,14 +238,16 @@ VERSES = {
 }
 
 
-def write_bibles(folder):
-    """Two packages in one folder, with their checksums."""
+def write_bibles(folder, longer=()):
+    """Two packages in one folder, with their checksums; ``longer`` verses have ten words more."""
     everything = [verse for part in VERSES.values() for verse in part]
     english = {
         verse: f"The {LORD} of {verse[0]} {verse[1]} said {verse[2]}." for verse in everything
     }
     spanish = {verse: f"Dijo {verse[2]} el Dios de {verse[0]} {verse[1]}." for verse in everything}
     english["Genesis", 1, 31] += f'{NOTE}<chapter eID="Gen.1"/> <title>Glossary</title>'
+    for verse in longer:
+        english[verse] += " and so on" * 3 + " indeed"
     spanish["Genesis", 1, 30] = NOTE  # so this pair goes
     spanish["Mark", 1, 1] = "Sin par."
     english["Jonah", 2, 1] = spanish["Jonah", 2, 1] = "Otherwise."
@@ -297,6 +299,24 @@ def test_documents_are_runs_of_verses(tmp_path):
     fails(
         prepare_bible(tmp_path, "--verses", 2, "--subword", "subword-nmt"),
         "--verses 2 needs --subword sentencepiece",
+    )
+
+
+def test_long_pairs_that_are_not_trained_on_are_a_test(tmp_path):
+    """But for those of books that others repeat, and those that are nearly short enough."""
+    long, twin = [("Genesis", 1, 3), ("Genesis", 1, 9)], ("Mark", 2, 1)
+    write_bibles(tmp_path, longer=[*long, twin])
+    out, options = tmp_path / "out", ["--train-max-words", 7, "--long-test", 16]
+    succeeds(prepare_bible(tmp_path, *options))
+    assert lines(out / "raw/long.verse") == ["Genesis 1:3", "Genesis 1:9"]
+    assert not set(lines(out / "raw/long.en")) & set(lines(out / "raw/train.en"))
+    assert [len(text.split()) for text in lines(out / "raw/long.en")] == [17, 17]
+    assert not {"Genesis 1:9", "Mark 2:1"} & set(lines(out / "raw/train.verse"))
+    assert examples(out)["long", "es"] == 2 and not list(out.glob("raw/single*"))
+    assert json.loads((out / "corpus.json").read_text())["tests"] == ["test", "long"]
+    fails(
+        prepare_bible(tmp_path, "--train-max-words", 7, "--long-test", 6),
+        "--long-test 6 is for pairs that are not trained on: give --train-max-words of at most",
     )
 
 
