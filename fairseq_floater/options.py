@@ -45,8 +45,12 @@ class PositionOptions(EncoderOptions, LeverOptions, FairseqDataclass):
                 f"{self.levers_in_use()[0]} needs a learned position encoder, but "
                 f"--position-encoder is {self.position_encoder}: leave it out"
             )
-        for name in ("dynamics_lr_scale", "initial_lr_scale"):
-            if getattr(self, name) != 1.0 and not self.has_dynamics:
+        has = {
+            "dynamics_lr_scale": bool(self.kind.shared_parameters),
+            "initial_lr_scale": self.has_dynamics,
+        }
+        for name in has:
+            if getattr(self, name) != 1.0 and not has[name]:
                 raise UserError(
                     f"{flag_name(name)} needs dynamics, but --position-encoder is "
                     f"{self.position_encoder}: leave it out"

@@ -125,12 +125,18 @@ train() {
         echo "$wanted" >"$RUN/train.command.part" && mv "$RUN/train.command"{.part,} ||
             fail "$RUN/train.command cannot be written: make room, then run again"
     fi
+    echo "code: $(revision), preloaded: $(basename "${LD_PRELOAD:-nothing}")" >>"$RUN/train.log"
     "${command[@]}" 2>&1 | tee -a "$RUN/train.log" | progress || status=$?
     if [ $status -ne 0 ]; then
         tail -n 3 "$RUN/train.log" >&2
         fail "training stopped: see $RUN/train.log, then run again to go on"
     fi
     echo "${DURATION[*]}" >"$RUN/train.done"
+}
+
+# What the code is: a commit, and whether it was changed since.
+revision() {
+    git -C "$ROOT" describe --always --dirty --abbrev=12 2>/dev/null || echo unknown
 }
 
 # require_same_training WANTED: what is in RUN, if anything is, goes on by this command only.
@@ -140,9 +146,9 @@ require_same_training() {
             "choose another --runs folder, or delete it to train anew"
 }
 
-# The protocol's flags for trajectories that follow learned dynamics; the row's own come after.
+# The protocol's flags for trajectories of a learned function; the row's own come after.
 dynamics() {
-    case " ${ROW_FLAGS[$ROW]} " in *" floater "* | *" rnn "*) echo "$DYNAMICS" ;; esac
+    case " ${ROW_FLAGS[$ROW]} " in *" floater "* | *" rnn "* | *" fourier "*) echo "$DYNAMICS" ;; esac
 }
 
 # The number after --max-update in what is read.

@@ -110,6 +110,10 @@ class PositionEncoder(nn.Module):
     #: self-attention distances alone count
     even_rotation: ClassVar[bool] = False
 
+    #: beginnings of the names of parameters that all tracks share, whose rate of learning is of
+    #: ``--dynamics-lr-scale``
+    shared_parameters: ClassVar[Tuple[str, ...]] = ()
+
     #: whether it has parameters
     learns: ClassVar[bool] = True
 

@@ -72,6 +72,7 @@ class FloaterEncoder(PositionEncoder):
         "initial_scale",
     )
     sequential = True
+    shared_parameters = ("dynamics.",)
 
     #: the class that serves an injection, where that is another (see ``departure``)
     forms: ClassVar[Dict[str, Type["FloaterEncoder"]]] = {}

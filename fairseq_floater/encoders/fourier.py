@@ -52,6 +52,7 @@ class FourierEncoder(PositionEncoder):
     kind = "fourier"
     Options = FourierOptions
     injections = ("bias", "additive")
+    shared_parameters = ("frequencies", "hidden.")
 
     def __init__(
         self,

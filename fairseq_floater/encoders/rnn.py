@@ -92,6 +92,7 @@ class RNNEncoder(PositionEncoder):
     Options = RNNOptions
     injections = ("additive", "bias")
     sequential = True
+    shared_parameters = ("dynamics.",)
 
     def __init__(
         self,

@@ -23,8 +23,8 @@ class LeverOptions:
 
     dynamics_lr_scale: float = flag(
         1.0,
-        "learning rate of the dynamics, as a multiple of that of all else; the paper uses a "
-        "larger one (floater, rnn)",
+        "learning rate of the dynamics, or of Fourier features' frequencies and network, as a "
+        "multiple of that of all else; the paper uses a larger one (floater, rnn, fourier)",
         range=POSITIVE,
     )
     initial_lr_scale: float = flag(
@@ -142,9 +142,10 @@ def apply_levers(
             parameter.requires_grad_(False)
     for encoder in encoders:
         encoder.update_interval = options.position_encoder_update_interval
-        scales = {"dynamics": options.dynamics_lr_scale, "initial": options.initial_lr_scale}
         for name, parameter in encoder.named_parameters():
-            scale = scales.get(name.split(".")[0], 1.0)
+            scale = options.initial_lr_scale if name == "initial" else 1.0
+            if name.startswith(encoder.shared_parameters):
+                scale = options.dynamics_lr_scale
             if scale != 1.0 or encoder.update_interval > 1:
                 setattr(parameter, SHARE, StepShare(encoder, scale))
     if options.train_only is not None:

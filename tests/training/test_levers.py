@@ -65,6 +65,18 @@ def test_dynamics_and_initial_values_take_their_shares_of_a_step(encoder):
         assert moved.abs().max() > 0
 
 
+def test_what_tracks_of_fourier_features_share_takes_a_share_of_a_step():
+    options = {"seed": 2, "position_encoder": "fourier", "position_injection": "additive"}
+    plain, scaled = make_model(**options), make_model(**options, dynamics_lr_scale=0.25)
+    (before, whole), (_, share) = train(plain, 1), train(scaled, 1)
+    shared = {name for name in before if ".frequencies" in name or "encoder.hidden." in name}
+    assert len(shared) == 2 * 3
+    for name in before:
+        moved = (0.25 if name in shared else 1.0) * (whole[name] - before[name])
+        assert torch.allclose(share[name] - before[name], moved, atol=2e-7), name
+        assert moved.abs().max() > 0
+
+
 def test_updates_at_every_third_step_only(monkeypatch):
     solves = []
     solve = FloaterEncoder.trajectories
