@@ -63,3 +63,13 @@ install_environment() {
         fail "pip could not install the project: see above, then run again"
     echo "$wanted" >"$venv/.installed.$extras"
 }
+
+# use_avx512: have MKL use it where it withholds it, on processors that are not Intel's.
+use_avx512() {
+    local library=$ROOT/.venv/mkl_avx512.so
+    [ -z "${LD_PRELOAD:-}" ] || return 0
+    grep -q AuthenticAMD /proc/cpuinfo 2>/dev/null && command -v cc >/dev/null || return 0
+    [ "$library" -nt "$ROOT/recipes/mkl_avx512.c" ] ||
+        cc -shared -fPIC -o "$library" "$ROOT/recipes/mkl_avx512.c" || fail "cc failed: see above"
+    export LD_PRELOAD=$library
+}

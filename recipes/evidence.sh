@@ -8,8 +8,10 @@
 #   --most N           end after N rows
 #   --list             what is missing, and run nothing
 #
-# What a row scored is copied to recipes/results/EXPERIMENT. A row that another run is working on is
-# passed over; one that fails is, too, and counted at the end.
+# On a processor of AMD with a C compiler, MKL is made to use AVX-512, see mkl_avx512.c; LD_PRELOAD
+# chooses another library, or none if it is a space. What a row scored is copied to
+# recipes/results/EXPERIMENT. A row that another run is working on is passed over; one that fails is,
+# too, and counted at the end.
 set -euo pipefail
 unset CDPATH # by which cd prints, or leads elsewhere
 RECIPES=$(cd "$(dirname "$0")" && pwd)
@@ -75,6 +77,7 @@ fi
 mkdir -p "$RUNS/evidence"
 setup_environment
 export OMP_NUM_THREADS=1
+use_avx512
 export -f run_one
 export RECIPES RUNS
 status=0

@@ -24,16 +24,25 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         default=(),
         help="these alone, such as 2,3,4; default: all",
     )
+    help = "file of hypotheses: a table of what they came to over seeds, and nothing else"
+    add("--hypotheses", type=Path, metavar="FILE", help=help)
     add("--title", default="", help="of the page; default: the experiment's name")
 
 
 def run(args: argparse.Namespace) -> None:
     from fairseq_floater.errors import UserError
+    from fairseq_floater.results.hypotheses import decide
     from fairseq_floater.results.report import report
     from fairseq_floater.results.summary import summarise
     from fairseq_floater.understanding.report import of_labels, report_labels
 
     folder, *others = args.folders
+    if args.hypotheses is not None:
+        if others or args.baseline:
+            raise UserError("--hypotheses is for one folder and names its own baselines")
+        decide(folder, args.hypotheses, args.out, args.seeds)
+        print(f"{args.out}.md")
+        return
     if others:
         for name in filter(of_labels, args.folders):
             raise UserError(f"{name} has no translations: report it alone")

@@ -1,11 +1,13 @@
 """Rows against a baseline over seeds: what other trainings would say, not other sentences."""
 
+import re
 from statistics import mean, stdev
 from typing import Dict, List, Optional, Sequence, Tuple
 
 from scipy.stats import t as student
 from scipy.stats import ttest_1samp
 
+from fairseq_floater.errors import UserError
 from fairseq_floater.results.record import Record
 
 #: a row of fewer seeds is marked, and decides nothing
@@ -23,6 +25,31 @@ ALL = "all"
 def is_marked(records: Sequence[Record]) -> bool:
     """Whether a row has too few seeds."""
     return len({record.seed for record in records}) < FEWEST
+
+
+def require_same_training(records: Sequence[Record]) -> None:
+    """Refuse seeds of one row that were trained or translated with different commands.
+
+    Raises:
+        UserError: naming two records, and the first word that differs.
+    """
+    first: Dict[Tuple[str, str, str], Record] = {}
+    for record in records:
+        for step, command in record.commands.items():
+            known = first.setdefault((record.pair, record.row, step), record)
+            there, here = (_seedless(text) for text in (known.commands[step], command))
+            if there != here:
+                pairs = zip([*there, "its end"], [*here, "its end"])
+                old, new = next((a, b) for a, b in pairs if a != b)
+                raise UserError(
+                    f"{known.name} and {record.name} are not seeds of one row: {step} had {old}, "
+                    f"then {new}: remove one of them, or give --seeds"
+                )
+
+
+def _seedless(command: str) -> List[str]:
+    """The words of a command, whatever its seed, and which base model has the same seed."""
+    return re.sub(r"(--seed |/seed)\d+|(, base )\w+", r"\1\2N", command).split()
 
 
 def differences(table: Dict[str, Columns], baseline: str) -> Differences:

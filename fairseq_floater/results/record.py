@@ -26,6 +26,7 @@ class Record:
     position_parameters: Dict[str, int] = field(default_factory=dict)
     solver_errors: Dict[str, float] = field(default_factory=dict)  #: relative, by stack
     machine: str = ""
+    commands: Dict[str, str] = field(default_factory=dict)  #: of training and generation
 
     @property
     def name(self) -> str:

@@ -8,7 +8,12 @@ from fairseq_floater.errors import UserError
 from fairseq_floater.files import write_text
 from fairseq_floater.results.generation import read_lines
 from fairseq_floater.results.lengths import SUBWORDS, WORDS
-from fairseq_floater.results.over_seeds import FEWEST, compared, is_marked
+from fairseq_floater.results.over_seeds import (
+    FEWEST,
+    compared,
+    is_marked,
+    require_same_training,
+)
 from fairseq_floater.results.record import Record, read_records, references_path
 from fairseq_floater.results.scores import digest
 from fairseq_floater.results.significance import p_values
@@ -37,12 +42,14 @@ def report(
         seeds: these alone; none: all.
 
     Raises:
-        UserError: if there are no records, or the baseline is not among them.
+        UserError: if there are no records, the baseline is not among them, or seeds of a row had
+            other commands than one another.
     """
     from fairseq_floater.results import picture  # matplotlib is slow to import
 
     records = read_records(folder, seeds)
     require_row(records, baseline)
+    require_same_training(records)
     pairs = by_pair(records)
     parts = [f"# {title or records[0].experiment}", f"![Scores]({out.name}.png)", _summary(pairs)]
     for pair, rows in pairs.items():

@@ -92,10 +92,18 @@ def unscored(
         tests={},
         signatures={},
         machine=training.pop("machine", ""),
+        commands=_commands(run),
         training=training,
         position_parameters=count_parameters(model),
     )
     return record, model
+
+
+def _commands(run: Path) -> Dict[str, str]:
+    """What a recipe has kept of how a run was trained and translated, by step."""
+    paths = {"train": run / "train.command"}
+    paths |= {path.stem: path for path in sorted(run.glob("generate.*.done"))}
+    return {step: path.read_text("utf-8").strip() for step, path in paths.items() if path.is_file()}
 
 
 def _read_corpus(data: Path) -> Dict[str, Any]:

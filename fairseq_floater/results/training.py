@@ -12,7 +12,9 @@ from fairseq_floater.results.generation import read_lines
 def read_training(log: Path) -> Dict[str, Any]:
     """Figures of a training, also of one that was interrupted and went on in the same log.
 
-    ``words_per_second`` is the median over the log's lines, in target words; memory is in GiB.
+    ``words_per_second`` is the median over the log's lines, in target words; memory is in GiB;
+    ``valid_nll_losses`` are by the number of updates; ``code`` is what recipes note of the
+    revision, each time they start a training.
     What the log does not tell is left out.
     """
     text = "\n".join(read_lines(log))
@@ -24,6 +26,8 @@ def read_training(log: Path) -> Dict[str, Any]:
         found["validations"] = len(validations)
     if losses := [loss for loss in map(_loss, validations) if math.isfinite(loss)]:
         found["valid_nll_loss"] = min(losses)
+        by_updates = validation_losses(log).items()
+        found["valid_nll_losses"] = {str(n): loss for n, loss in by_updates if math.isfinite(loss)}
     if speeds := re.findall(r"train_inner.*? wps=([\d.]+)", text):
         found["words_per_second"] = median(map(float, speeds))
     if size := re.findall(r"num\. shared model params: ([\d,]+)", text):
@@ -32,6 +36,8 @@ def read_training(log: Path) -> Dict[str, Any]:
         # With several GPUs, the process that waits for theirs ends last, and has seen none.
         gpus = [machine for machine in machines if " CPU, " not in machine]
         found["machine"] = (gpus or machines)[-1]
+    if code := re.findall(r"^code: (.*)", text, re.MULTILINE):
+        found["code"] = list(dict.fromkeys(code))
     for place in ("host", "device"):
         if peaks := re.findall(rf"peak memory of the {place}: ([\d.]+) GiB", text):
             found[f"peak_{place}_memory"] = max(map(float, peaks))

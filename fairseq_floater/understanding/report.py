@@ -7,6 +7,7 @@ from typing import Collection, Dict, Iterable, List, Optional, Sequence, Tuple
 from scipy.stats import ttest_ind
 
 from fairseq_floater.files import write_text
+from fairseq_floater.results.over_seeds import require_same_training
 from fairseq_floater.results.record import Record, read_records
 from fairseq_floater.results.report import markdown, require_row
 from fairseq_floater.understanding.metrics import METRICS
@@ -44,10 +45,12 @@ def report_labels(
         seeds: these alone; none: all.
 
     Raises:
-        UserError: if there are no records, or the baseline is not among them.
+        UserError: if there are no records, the baseline is not among them, or seeds of a row had
+            other commands than one another.
     """
     records = read_records(folder, seeds)
     require_row(records, baseline)
+    require_same_training(records)
     scores = _scores(records)
     rows = list(dict.fromkeys(record.row for record in records))
     parts = [f"# {title or records[0].experiment}", _medians(scores, rows)]

@@ -18,6 +18,7 @@ row alibi --position-encoder alibi
 row alibi-symmetric --position-encoder alibi --alibi-form symmetric
 row fire --position-encoder fire --fire-length "$LENGTH"
 row fourier --position-encoder fourier
+row fourier-lr-1 --position-encoder fourier --dynamics-lr-scale 1
 row floater-linear $TURNS --dynamics linear
 row floater-driven $DRIVEN
 row floater-driven-on-rotary $DRIVEN --base-positions rotary
@@ -31,6 +32,10 @@ row floater-linear-cross-on-rotary-initial16 $TURNS --base-positions rotary \
 row floater-linear-on-rotary-initial16 $TURNS --base-positions rotary --dynamics linear \
     --initial-lr-scale 16
 row floater-start $FLOATER --train-only '^(?!.*\.dynamics\.)' # h stays as it starts
+row floater-on-rotary-start $FLOATER --base-positions rotary --train-only '^(?!.*\.dynamics\.)'
+row fourier-on-rotary --position-encoder fourier --base-positions rotary
+row floater-on-fire $FLOATER --base-positions fire --fire-length "$LENGTH"
+row floater-driven-on-fire $DRIVEN --base-positions fire --fire-length "$LENGTH"
 row floater-rotation $FLOATER --position-injection rotation
 row floater-scores $FLOATER --position-injection scores
 row floater-cross $FLOATER --position-attention cross

@@ -316,7 +316,8 @@ def test_long_pairs_that_are_not_trained_on_are_a_test(tmp_path):
     assert json.loads((out / "corpus.json").read_text())["tests"] == ["test", "long"]
     fails(
         prepare_bible(tmp_path, "--train-max-words", 7, "--long-test", 6),
-        "--long-test 6 is for pairs that are not trained on: give --train-max-words of at most",
+        "--long-test 6 is for pairs that are not trained on: give --train-max-words of at most as "
+        "much",
     )
 
 

@@ -20,6 +20,7 @@ COMMON = """
 ROOT=$(cd "$RECIPES/.." && pwd)
 fail() { echo "error: $*" >&2; exit 1; }
 setup_environment() { :; }
+use_avx512() { :; }
 """
 
 

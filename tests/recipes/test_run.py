@@ -82,7 +82,7 @@ def test_every_row_can_be_shown_and_is_what_fairseq_takes(experiment):
         kind = kind_of(vars(args))
         assert args.arch.startswith(f"{kind.name}_")
         assert "--required-batch-size-multiple" in typed
-        if args.position_encoder not in ("floater", "rnn"):
+        if args.position_encoder not in ("floater", "rnn", "fourier"):
             assert "--dynamics-lr-scale" not in typed
         validate(kind.model.Config.of(args))
     assert count >= len(rows)

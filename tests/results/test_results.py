@@ -316,14 +316,19 @@ def test_the_process_that_waits_for_gpus_is_not_the_machine(tmp_path):
 
 
 def test_a_diverged_training_is_read(tmp_path):
-    line = "| valid | epoch 001 | valid on 'valid' subset | loss {0} | nll_loss {0} | num_updates 5"
-    (tmp_path / "train.log").write_text("\n".join(line.format(v) for v in ("7.5", "nan")))
+    line = (
+        "| valid | epoch 001 | valid on 'valid' subset | loss {0} | nll_loss {0} | num_updates {1}"
+    )
+    log = ["code: 0a1b, preloaded: nothing", line.format("7.5", 4), line.format("nan", 5)]
+    (tmp_path / "train.log").write_text("\n".join([*log, log[0]]))
     assert read_training(tmp_path / "train.log") == {
         "updates": 5,
         "validations": 2,
         "valid_nll_loss": 7.5,
+        "valid_nll_losses": {"4": 7.5},
+        "code": ["0a1b, preloaded: nothing"],
     }
-    (tmp_path / "train.log").write_text(line.format("nan"))
+    (tmp_path / "train.log").write_text(line.format("nan", 5))
     assert "valid_nll_loss" not in read_training(tmp_path / "train.log")
 
 

