@@ -7,6 +7,8 @@
 #   --model FOLDER     with the model's dict.txt and tokenizer.json, as floater convert leaves them
 #   --out FOLDER       default: runs/data/glue.NAME
 #   --train-rows N     train on the first N rows; 0: on all (default)
+#   --hold-out N       every N-th training row is a row of valid, and the published development set is
+#                      left out, so that nothing can be chosen by it; 0: as published (default)
 #   --workers N        processes (default: one a core)
 #   --checksums FILE   of what MRPC is made from (default: data-prep/SHA256SUMS)
 #
@@ -16,11 +18,13 @@ set -euo pipefail
 unset CDPATH # by which cd prints, or leads elsewhere
 source "$(dirname "$0")/common.sh"
 
-TASK=rte MODEL="" OUT="" TRAIN_ROWS=0 WORKERS=$(nproc)
+TASK=rte MODEL="" OUT="" TRAIN_ROWS=0 HOLD_OUT=0 WORKERS=$(nproc)
 CHECKSUMS=$PREP/SHA256SUMS
-parse_options TASK MODEL OUT TRAIN_ROWS WORKERS CHECKSUMS -- "$@"
+parse_options TASK MODEL OUT TRAIN_ROWS HOLD_OUT WORKERS CHECKSUMS -- "$@"
 require_choice TASK cola sst-2 mrpc qqp sts-b mnli qnli rte
 require_whole TRAIN_ROWS 0
+require_whole HOLD_OUT 0
+[ "$HOLD_OUT" -ne 1 ] || fail "--hold-out 1 leaves no row to train on: hold out every second at most"
 require_whole WORKERS 1
 require_model
 setup_environment
@@ -52,6 +56,18 @@ plain_text() {
     [ "$TRAIN_ROWS" -eq 0 ] || for file in "$OUT"/raw.part/train.*; do
         head -n "$TRAIN_ROWS" "$file" >"$file.first"
         mv "$file.first" "$file"
+    done
+    [ "$HOLD_OUT" -eq 0 ] || hold_out "$OUT/raw.part"
+}
+
+# hold_out FOLDER: every HOLD_OUT-th row of train becomes valid, in place of what was.
+hold_out() {
+    local file
+    rm "$1"/valid*
+    for file in "$1"/train.*; do
+        awk -v every="$HOLD_OUT" 'NR % every == 0' "$file" >"$1/valid.${file##*.}"
+        awk -v every="$HOLD_OUT" 'NR % every' "$file" >"$file.kept"
+        mv "$file.kept" "$file"
     done
 }
 

@@ -8,7 +8,7 @@
 
 prepare() {
     local first=(
-        bash recipes/run.sh "$STAGE1/floater" --stop-stage 3 --runs "$RUNS"
+        bash recipes/run.sh "$STAGE1/$(first_stage)" --stop-stage 3 --runs "$RUNS"
         ${LAUNCHER:+--launcher "$LAUNCHER"} ${EXTRA:+--train "$EXTRA"}
     )
     if [ -n "$DRY_RUN" ]; then
@@ -22,10 +22,18 @@ prepare() {
     fi
 }
 
+# The row of the first stage that a row ending in -stage1 starts from.
+first_stage() {
+    case $ROW in
+    floater-linear-*) echo floater-linear ;;
+    *) echo floater ;;
+    esac
+}
+
 # What a row starts from: the model as it was, or with positions that have been trained alone.
 start() {
     case $ROW in
-    *-stage1) echo "$RUNS/$STAGE1/floater/seed1/average.pt" ;;
+    *-stage1) echo "$RUNS/$STAGE1/$(first_stage)/seed1/average.pt" ;;
     *) echo "$MODEL/base/model.pt" ;;
     esac
 }

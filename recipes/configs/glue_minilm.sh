@@ -1,5 +1,5 @@
 TITLE="GLUE, development sets: MiniLM fine-tuned with other positions"
 PROTOCOL=glue_minilm
-PAIRS=(rte mrpc cola sts-b)
+PAIRS=(rte mrpc cola sts-b sst-2)
 SEEDS=(1 2 3 4 5)
 source "$RECIPES/rows/understanding.sh"

@@ -2,6 +2,10 @@ TITLE="MiniLM: FLOATER alone, by masked words"
 PROTOCOL=stage1_minilm
 PAIRS=(brown wikitext-2 wikitext-103)
 SEEDS=(1)
-BASELINE=head
-row head --position-encoder learned --position-blocks input --train-only lm_head
-warm_row floater head --position-encoder floater --dynamics mlp --position-blocks all --freeze-base
+source "$RECIPES/rows/stage1.sh"
+# MiniLM comes without a head that tells words: FLOATER starts once it has one. What the head gains by
+# as many updates more is what FLOATER's loss is to be compared with.
+for row in "${ROWS[@]}"; do ROW_BASE[$row]=head; done
+ROWS=(head head-longer "${ROWS[@]}")
+HEAD="--position-encoder learned --position-blocks input --train-only lm_head"
+ROW_FLAGS[head]=$HEAD ROW_FLAGS[head-longer]=$HEAD ROW_BASE[head-longer]=head

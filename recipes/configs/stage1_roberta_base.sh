@@ -2,5 +2,4 @@ TITLE="RoBERTa-base: FLOATER alone, by masked words"
 PROTOCOL=stage1_roberta_base
 PAIRS=(wikitext-103)
 SEEDS=(1)
-BASELINE=floater
-row floater --position-encoder floater --dynamics mlp --position-blocks all --freeze-base
+source "$RECIPES/rows/stage1.sh"

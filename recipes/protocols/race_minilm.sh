@@ -24,7 +24,7 @@ training() {
         --finetune-from-model "$(start)" --find-unused-parameters
         --dropout 0.1 --attention-dropout 0.1
         --optimizer adam --adam-betas '(0.9, 0.98)' --adam-eps 1e-06 --weight-decay 0.01
-        --lr "$LR" "${SCHEDULE[@]}" --batch-size 4 --update-freq $((BATCH / 4))
+        --lr "$LR" "${SCHEDULE[@]}" --batch-size 2 --update-freq $((BATCH / 2))
         "${DURATION[@]}"
     )
 }

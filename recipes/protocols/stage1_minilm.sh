@@ -1,6 +1,7 @@
 # The first stage of the paper with MiniLM: FLOATER alone learns from text, by masked words, and the
 # rest rests. MiniLM comes without a head that tells words: it is trained first, and rests then, too.
-# Nothing is scored here; what a row is worth shows when it is fine-tuned.
+# Nothing is predicted; the report has the losses on the validation set, and what a row is worth for a
+# task shows when it is fine-tuned.
 source "$RECIPES/finetuning.sh"
 source "$RECIPES/minilm.sh"
 UPDATES=${UPDATES:-300}
@@ -30,4 +31,14 @@ average() {
 }
 generate() { echo "nothing to predict"; }
 score() { echo "nothing to score"; }
-report() { echo "nothing to report"; }
+report() {
+    local row logs=()
+    SEED=${SEED:-${SEEDS[0]}}
+    for PAIR in ${PAIR:-"${PAIRS[@]}"}; do
+        logs=()
+        for row in "${ROWS[@]}"; do
+            [ ! -e "$(run_folder "$row")/train.log" ] || logs+=("$row=$(run_folder "$row")/train.log")
+        done
+        [ ${#logs[@]} -eq 0 ] || python "$RECIPES/curves.py" "${logs[@]}" --out "$RUNS/$EXPERIMENT/$PAIR"
+    done
+}

@@ -1,10 +1,18 @@
 # A pre-trained model with its own table of positions, and with FLOATER beside it (paper, 4.2); at
-# once, or after a training of FLOATER alone on text (stage1_minilm).
+# once, or after a training of FLOATER alone on text (stage1_minilm): these rows end in -stage1.
+# Queries, keys and values of a trained model have norms that biases do not reach from 0 at the
+# learning rates of fine-tuning: the vectors at position 0 learn 16 times as fast (linear has that
+# of its --initial-scale), and what all trajectories share learns as in translation.
 BASELINE=base
+SCALES="--initial-lr-scale 16 --dynamics-lr-scale 0.1"
+MLP="--position-encoder floater --dynamics mlp --position-blocks all $SCALES"
+LINEAR="--position-encoder floater --dynamics linear --position-blocks all --dynamics-lr-scale 0.1"
 row base --position-encoder learned --position-blocks input
-row floater --position-encoder floater --dynamics mlp --position-blocks all
-row floater-frozen --position-encoder floater --dynamics mlp --position-blocks all --freeze-position-encoder
-row floater-linear --position-encoder floater --position-blocks all --dynamics linear
+row floater $MLP
+row floater-stage1 $MLP
+row floater-frozen-stage1 --position-encoder floater --dynamics mlp --position-blocks all \
+    --freeze-position-encoder
+row floater-linear $LINEAR
+row floater-linear-stage1 $LINEAR
 row rotary --position-encoder rotary --keep-input-positions
 row none --position-encoder none
-row floater-stage1 --position-encoder floater --dynamics mlp --position-blocks all

@@ -151,9 +151,26 @@ def test_what_is_done_is_not_done_again(prepared):
     assert again.returncode == 0 and again.stdout.count("unchanged, skipped") == 3
 
 
+def test_training_rows_are_held_out_for_choosing(prepared):
+    """In place of the development set; row for row in every file."""
+    folder, command, mirror, _ = prepared
+    out = folder / "held out"
+    more = ["--hold-out", 3, "--out", out]
+    done = bash(*command, *more, variables={"DATA_MIRROR": mirror})
+    assert done.returncode == 0, done.stderr
+    for part in ("input0", "input1", "label"):
+        rows = (folder / f"data/raw/train.{part}").read_text().splitlines()
+        found = {s: (out / f"raw/{s}.{part}").read_text().splitlines() for s in ("train", "valid")}
+        assert found["valid"] == rows[2::3] and len(found["valid"]) == 2
+        assert found["train"] == [row for n, row in enumerate(rows, 1) if n % 3]
+    dictionary = Dictionary.load(str(out / "bin/input0/dict.txt"))
+    assert len(data_utils.load_indexed_dataset(str(out / "bin/input0/valid"), dictionary)) == 2
+
+
 @pytest.mark.parametrize(
     "options, message",
     [
+        (["--hold-out", 1], "--hold-out 1 leaves no row to train on: hold out every second"),
         (["--task", "wnli"], "--task must be one of cola sst-2"),
         (["--task", "rte"], "--model is needed"),
         (["--task", "rte", "--model", "nowhere"], "--model nowhere has no dict.txt"),
