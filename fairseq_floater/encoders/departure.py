@@ -139,6 +139,3 @@ class FloaterScores(Departure):
 
     def start(self, positions: Tensor) -> Tensor:
         return -positions.to("cpu", torch.float64).unsqueeze(1) * self.slopes
-
-
-FloaterEncoder.forms.update(rotation=FloaterRotation, scores=FloaterScores)

@@ -1,7 +1,7 @@
 """FLOATER: trajectories of a learned differential equation (Liu et al. 2020)."""
 
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Dict, List, Optional, Set, Tuple, Type
+from typing import Any, Dict, List, Optional, Set, Tuple, Type
 
 import torch
 from torch import Tensor, nn
@@ -74,9 +74,6 @@ class FloaterEncoder(PositionEncoder):
     sequential = True
     shared_parameters = ("dynamics.",)
 
-    #: the class that serves an injection, where that is another (see ``departure``)
-    forms: ClassVar[Dict[str, Type["FloaterEncoder"]]] = {}
-
     def __init__(
         self,
         tracks: int,
@@ -121,7 +118,14 @@ class FloaterEncoder(PositionEncoder):
 
     @classmethod
     def from_options(cls, options: FloaterOptions, wanted: Wanted) -> "FloaterEncoder":
-        return cls.forms.get(wanted.injection, cls).of(options, wanted)
+        # They derive from this class.
+        from fairseq_floater.encoders.departure import FloaterRotation, FloaterScores
+
+        forms: Dict[str, Type[FloaterEncoder]] = {
+            "rotation": FloaterRotation,
+            "scores": FloaterScores,
+        }
+        return forms.get(wanted.injection, cls).of(options, wanted)
 
     @classmethod
     def defining(cls, options: Any) -> Tuple[str, ...]:

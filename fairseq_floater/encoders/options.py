@@ -3,7 +3,6 @@
 from dataclasses import dataclass, fields
 from typing import Any, Dict, NamedTuple, Optional, Type
 
-import fairseq_floater.encoders.departure  # noqa: F401  FLOATER's forms as rotation and scores
 from fairseq_floater.encoders.alibi import AlibiEncoder, AlibiOptions
 from fairseq_floater.encoders.base import PositionEncoder
 from fairseq_floater.encoders.fire import FireEncoder, FireOptions

@@ -22,8 +22,6 @@ def integrate(
     grid: StepGrid,
     solver: str,
     adjoint: bool,
-    rtol: float = RTOL,
-    atol: float = ATOL,
 ) -> Tensor:
     """States at ``grid.times``: (tracks, positions, dim). ``initial``: (tracks, dim).
 
@@ -53,6 +51,6 @@ def integrate(
         options = {"grid_constructor": steps, "interp": "cubic"}
     method = torchdiffeq.odeint_adjoint if adjoint else torchdiffeq.odeint
     states = method(
-        dynamics, initial, times, rtol=rtol, atol=atol, method=solver, options=options or None
+        dynamics, initial, times, rtol=RTOL, atol=ATOL, method=solver, options=options or None
     )
     return states[: grid.times.numel()].transpose(0, 1)

@@ -63,7 +63,14 @@ def _outputs(tuned: FineTuned, sample: Dict[str, Any]) -> torch.Tensor:
         return option_logits(model, sample).argmax(dim=1)
     head = task.cfg.classification_head_name
     logits, _ = model(**sample["net_input"], features_only=True, classification_head_name=head)
-    return logits.view(-1) if task.cfg.regression_target else logits.argmax(dim=1)
+    if not task.cfg.regression_target:
+        return logits.argmax(dim=1)
+    if logits.size(1) != 1:
+        raise UserError(
+            f"this model has {logits.size(1)} scores a row, and a table of predictions has one: "
+            "use it in fairseq"
+        )
+    return logits.view(-1)
 
 
 def _texts(task: Any, values: torch.Tensor, factor: float) -> List[str]:

@@ -3,9 +3,11 @@
 import json
 import random
 import re
+from types import SimpleNamespace
 
 import numpy
 import pytest
+import torch
 from commands import COMMON
 from fairseq.data import Dictionary
 from fairseq.tasks import TASK_DATACLASS_REGISTRY, TASK_REGISTRY
@@ -16,7 +18,8 @@ from fairseq_floater.checkpoints.convert import convert_huggingface
 from fairseq_floater.data import PieceTokenizer
 from fairseq_floater.errors import UserError
 from fairseq_floater.results.record import Record
-from fairseq_floater.understanding.classes import read_predictions
+from fairseq_floater.understanding.classes import _outputs, read_predictions
+from fairseq_floater.understanding.fine_tuned import FineTuned
 from fairseq_floater.understanding.metrics import METRICS, Labelled, measure
 from fairseq_floater.understanding.report import of_labels, report_labels
 
@@ -113,6 +116,16 @@ def padded(place, name):
     batches = task.get_batch_iterator(task.dataset("train"), max_sentences=8).next_epoch_itr()
     shapes = [(s["net_input"]["src_tokens"].numel(), int(s["ntokens"])) for s in batches]
     return sum(size for size, _ in shapes) / sum(tokens for _, tokens in shapes)
+
+
+def test_several_scores_a_row_are_no_table():
+    """Of a head of two regression targets, which fairseq trains."""
+    task = SimpleNamespace(
+        cfg=SimpleNamespace(regression_target=True, classification_head_name="head")
+    )
+    tuned = FineTuned(lambda **given: (torch.zeros(3, 2), None), task)
+    with pytest.raises(UserError, match="this model has 2 scores a row, and a table"):
+        _outputs(tuned, {"net_input": {}})
 
 
 def test_predictions_have_the_names_of_the_classes(tuned, place, tmp_path):
