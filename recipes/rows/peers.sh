@@ -13,6 +13,7 @@ row rotary --position-encoder rotary
 row floater-on-rotary $FLOATER --base-positions rotary
 row relative-bias --position-encoder relative-bias $T5
 row floater-on-relative-bias $FLOATER --base-positions relative-bias $T5
+row floater-driven-on-relative-bias $DRIVEN --base-positions relative-bias $T5
 row shaw --position-encoder shaw --shaw-max-distance 16
 row alibi --position-encoder alibi
 row alibi-symmetric --position-encoder alibi --alibi-form symmetric
