@@ -110,7 +110,7 @@ class PositionedStack:
         self.tracks = () if own is None else self.track_names(own)
         # Blocks that stay when others are taken out keep their numbers, and so their trajectories.
         self._all_blocks = self.kept_layers or tuple(range(side.layers))
-        self.blocks = self._all_blocks if self.options.position_blocks == "all" else (0,)
+        self.blocks = self._all_blocks if own is None else self.blocks_of(own)
         head_dim = side.embed_dim // side.attention_heads
         for part in ("position_encoder", "base_encoder"):
             use = self.options.uses.get(part)
@@ -143,13 +143,17 @@ class PositionedStack:
         """Names of one block's tracks of one use, in order."""
         return block_tracks(self.options, use, self._attentions, self.causal)
 
+    def blocks_of(self, use: Use) -> Tuple[int, ...]:
+        """Numbers of the blocks that have tracks of one use."""
+        return self._all_blocks if use.blocks == "all" else (0,)
+
     def _build(self, use: Use, side: Any, max_positions: int) -> Optional[PositionEncoder]:
         """The encoder of the tracks of one use, block by block; None where there are none.
 
         Its initial values come from a generator of their own, seeded by the global seed, so that
         the rest of the model starts from the same weights whatever the position encoder.
         """
-        tracks, blocks = self.track_names(use), self._all_blocks if use.blocks == "all" else (0,)
+        tracks, blocks = self.track_names(use), self.blocks_of(use)
         if not tracks:
             return None
         return build_position_encoder(
