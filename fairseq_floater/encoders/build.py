@@ -1,11 +1,18 @@
 """From options to a position encoder."""
 
-from typing import Any, Optional
+from typing import Any, Dict, Optional, Tuple, Type
 
 import torch
 
 from fairseq_floater.encoders.base import PositionEncoder, Wanted
+from fairseq_floater.encoders.departure import FloaterRotation, FloaterScores
 from fairseq_floater.encoders.options import EncoderOptions, Use
+
+#: by kind and injection, the class of a kind that has others for some of its injections
+FORMS: Dict[Tuple[str, str], Type[PositionEncoder]] = {
+    ("floater", "rotation"): FloaterRotation,
+    ("floater", "scores"): FloaterScores,
+}
 
 
 def build_position_encoder(
@@ -36,4 +43,5 @@ def build_position_encoder(
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.default_generator.manual_seed(seed)  # that of the CPU alone, which is restored
-        return use.kind.from_options(options, asked)
+        kind = FORMS.get((use.kind.kind, use.injection), use.kind)
+        return kind.from_options(options, asked)

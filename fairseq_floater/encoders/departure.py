@@ -88,7 +88,7 @@ class FloaterRotation(Departure):
         self.heads, self.pairs, self.base = heads, pairs, base
 
     @classmethod
-    def of(cls, options: FloaterOptions, wanted: Wanted) -> "FloaterRotation":
+    def from_options(cls, options: FloaterOptions, wanted: Wanted) -> "FloaterRotation":
         return cls(
             wanted.tracks,
             options.position_state_dim,
@@ -127,7 +127,7 @@ class FloaterScores(Departure):
         self.slopes = alibi_slopes(heads) if slopes else torch.zeros(heads, dtype=torch.float64)
 
     @classmethod
-    def of(cls, options: FloaterOptions, wanted: Wanted) -> "FloaterScores":
+    def from_options(cls, options: FloaterOptions, wanted: Wanted) -> "FloaterScores":
         return cls(
             wanted.tracks,
             options.position_state_dim,

@@ -1,7 +1,7 @@
 """FLOATER: trajectories of a learned differential equation (Liu et al. 2020)."""
 
 from dataclasses import dataclass, fields
-from typing import Any, Dict, List, Optional, Set, Tuple, Type
+from typing import Any, Dict, List, Optional, Set, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -117,17 +117,6 @@ class FloaterEncoder(PositionEncoder):
         )
 
     @classmethod
-    def from_options(cls, options: FloaterOptions, wanted: Wanted) -> "FloaterEncoder":
-        # They derive from this class.
-        from fairseq_floater.encoders.departure import FloaterRotation, FloaterScores
-
-        forms: Dict[str, Type[FloaterEncoder]] = {
-            "rotation": FloaterRotation,
-            "scores": FloaterScores,
-        }
-        return forms.get(wanted.injection, cls).of(options, wanted)
-
-    @classmethod
     def defining(cls, options: Any) -> Tuple[str, ...]:
         unread = FloaterOptions.unread(options)
         angles = ("rotary_base", "rotary_share", "rotary_layout")
@@ -144,8 +133,7 @@ class FloaterEncoder(PositionEncoder):
         return None
 
     @classmethod
-    def of(cls, options: FloaterOptions, wanted: Wanted) -> "FloaterEncoder":
-        """This class as ``options`` describe it, for what is ``wanted``."""
+    def from_options(cls, options: FloaterOptions, wanted: Wanted) -> "FloaterEncoder":
         dynamics = build_dynamics(options, wanted.dim)
         settings = cls.settings(options, wanted.name)
         settings["initial_std"] = wanted.initial_std
