@@ -45,14 +45,13 @@ class PositionOptions(EncoderOptions, LeverOptions, FairseqDataclass):
                 f"{self.levers_in_use()[0]} needs a learned position encoder, but "
                 f"--position-encoder is {self.position_encoder}: leave it out"
             )
-        has = {
-            "dynamics_lr_scale": bool(self.kind.shared_parameters),
-            "initial_lr_scale": self.has_dynamics,
-        }
-        for name in has:
-            if getattr(self, name) != 1.0 and not has[name]:
+        for name, has, needs in (
+            ("dynamics_lr_scale", self.kind.shared_parameters, "what all trajectories share"),
+            ("initial_lr_scale", self.has_dynamics, "dynamics"),
+        ):
+            if getattr(self, name) != 1.0 and not has:
                 raise UserError(
-                    f"{flag_name(name)} needs dynamics, but --position-encoder is "
+                    f"{flag_name(name)} needs {needs}, but --position-encoder is "
                     f"{self.position_encoder}: leave it out"
                 )
         return self

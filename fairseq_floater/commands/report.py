@@ -38,8 +38,11 @@ def run(args: argparse.Namespace) -> None:
 
     folder, *others = args.folders
     if args.hypotheses is not None:
-        if others or args.baseline:
-            raise UserError("--hypotheses is for one folder and names its own baselines")
+        if others or args.baseline or args.title:
+            raise UserError(
+                "--hypotheses is for one folder and has its own baselines and title: leave out all "
+                "other folders, --baseline and --title"
+            )
         decide(folder, args.hypotheses, args.out, args.seeds)
         print(f"{args.out}.md")
         return

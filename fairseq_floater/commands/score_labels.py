@@ -11,8 +11,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add("run", type=Path, help="folder with train.log and predict.TEST.tsv")
     add("--name", required=True, help="EXPERIMENT/TASK/ROW")
     add("--checkpoint", type=Path, required=True, help="what was predicted with")
-    add("--tests", required=True, help="data sets, such as valid,valid1")
-    add("--metrics", required=True, help="such as accuracy,f1; also matthews, pearson, spearman")
+    help = "data sets, such as valid,valid1; none: only what the training cost, and its losses"
+    add("--tests", default="", help=help)
+    add("--metrics", default="", help="such as accuracy,f1; also matthews, pearson, spearman")
     add("--order", type=int, default=0, help="of the row in its table; default: %(default)s")
     add("--seed", type=int, default=1, help="of the training; default: %(default)s")
     add("--out", type=Path, required=True, help="folder of results; one JSON file a run")
@@ -21,10 +22,10 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from fairseq_floater.understanding.run import read_and_score_labels, record_tests
 
-    metrics = args.metrics.split(",")
+    metrics = args.metrics.split(",") if args.tests else []
     tests = {
         test: read_and_score_labels(args.run / f"predict.{test}.tsv", metrics)
-        for test in args.tests.split(",")
+        for test in filter(None, args.tests.split(","))
     }
     record_tests(args.run, args.out, args.name, args.checkpoint, tests, args.order, args.seed)
     for test, scores in tests.items():

@@ -53,7 +53,7 @@ def read_hypotheses(path: Path) -> List[Hypothesis]:
     Raises:
         UserError: naming the line that is none.
     """
-    found = []
+    found: List[Hypothesis] = []
     for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
         text = line.partition("#")[0].strip()
         if not text:
@@ -65,6 +65,8 @@ def read_hypotheses(path: Path) -> List[Hypothesis]:
                 "[- MARGIN] on TEST[, BIN]"
             )
         part = match.groupdict()
+        if part["name"] in {one.name for one in found}:
+            raise UserError(f"{path}, line {number}: there is a {part['name']} already: rename one")
         margin = None if part["margin"] is None else float(part["margin"])
         sentences = part["sentences"] or ALL
         found.append(
@@ -84,7 +86,7 @@ def decide(folder: Path, hypotheses: Path, out: Path, seeds: Collection[int] = (
         folder: of the records of one experiment and one language pair.
         hypotheses: file of ``read_hypotheses``.
         out: path without its ending.
-        seeds: these alone; none: all.
+        seeds: these alone, and a hypothesis is open until both of its rows have them; none: all.
 
     Raises:
         UserError: for a line that is no hypothesis, or a folder with several pairs or without
@@ -103,13 +105,14 @@ def decide(folder: Path, hypotheses: Path, out: Path, seeds: Collection[int] = (
     corrected: List[Optional[float]] = [None] * len(known)
     for n, p in zip(tested, holm([1.0 if raw[n] is None else raw[n] for n in tested])):  # type: ignore[misc]
         corrected[n] = p if raw[n] is not None else None
-    body = [_line(*given) for given in zip(known, paired, raw, corrected)]
+    wanted = max(len(seeds), FEWEST)
+    body = [_line(*given, wanted) for given in zip(known, paired, raw, corrected)]
     header = ["", "hypothesis", "seeds", "difference", "95 % interval", "p", "p, Holm", "it"]
     notes = (
         "- difference: BLEU, paired by seed, ± its standard deviation over seeds\n"
         "- p: of a two-sided t-test; Holm's correction is over the "
         f"{len(tested)} without a margin\n"
-        f"- fewer than {FEWEST} seeds in common decide nothing"
+        f"- fewer than {wanted} seeds in common decide nothing"
     )
     table = markdown(header, body)
     title = f"# Hypotheses, {records[0].experiment}"
@@ -132,9 +135,11 @@ def _line(
     paired: Sequence[float],
     raw: Optional[float],
     corrected: Optional[float],
+    wanted: int,
 ) -> List[str]:
+    """Its cells; it is open with fewer than ``wanted`` seeds."""
     cells = [hypothesis.name, str(hypothesis), str(len(paired))]
-    if len(paired) < FEWEST:
+    if len(paired) < wanted:
         return [*cells, *[""] * 4, "is open"]
     low, high = interval(paired)
     cells += [f"{mean(paired):+.2f} ± {stdev(paired):.2f}", f"[{low:+.2f}, {high:+.2f}]"]

@@ -35,9 +35,10 @@ def require_same_training(records: Sequence[Record]) -> None:
     """
     first: Dict[Tuple[str, str, str], Record] = {}
     for record in records:
-        for step, command in record.commands.items():
+        for step, command in {**record.commands, **_circumstances(record)}.items():
             known = first.setdefault((record.pair, record.row, step), record)
-            there, here = (_seedless(text) for text in (known.commands[step], command))
+            before = {**known.commands, **_circumstances(known)}[step]
+            there, here = _seedless(before), _seedless(command)
             if there != here:
                 pairs = zip([*there, "its end"], [*here, "its end"])
                 old, new = next((a, b) for a, b in pairs if a != b)
@@ -47,8 +48,19 @@ def require_same_training(records: Sequence[Record]) -> None:
                 )
 
 
+def _circumstances(record: Record) -> Dict[str, str]:
+    """How long it was trained, where that is fixed, and what was preloaded."""
+    found = {}
+    if "train" in record.commands and "--patience" not in record.commands["train"]:
+        found["the number of updates"] = str(record.training.get("updates", ""))
+    for code in record.training.get("code", ()):
+        found["the library that was preloaded"] = code.partition("preloaded: ")[2]
+    return found
+
+
 def _seedless(command: str) -> List[str]:
-    """The words of a command, whatever its seed, and which base model has the same seed."""
+    """The words of a command, whatever its launcher, its seed, and the base model of that seed."""
+    command = re.sub(r"^.*?(\S*/)?(?=fairseq-train )", "", command)
     return re.sub(r"(--seed |/seed)\d+|(, base )\w+", r"\1\2N", command).split()
 
 

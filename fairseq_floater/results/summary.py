@@ -16,6 +16,7 @@ from fairseq_floater.results.over_seeds import (
     columns_of,
     differences,
     lines,
+    require_same_training,
     with_enough_seeds,
 )
 from fairseq_floater.results.record import Record, read_records
@@ -65,7 +66,9 @@ def summarise(
     for folder, name in zip(folders, names):
         if names.count(name) > 1:
             raise UserError(f"{folder} is one of two folders called {name}: rename one of them")
-        _add(table, name, read_records(folder, seeds))
+        records = read_records(folder, seeds)
+        require_same_training(records)
+        _add(table, name, records)
     if baseline and baseline not in table:
         rows = ", ".join(table)
         raise UserError(f"--baseline {baseline} is not among the results: choose from {rows}")

@@ -1,7 +1,7 @@
 # The first stage of the paper with MiniLM: FLOATER alone learns from text, by masked words, and the
 # rest rests. MiniLM comes without a head that tells words: it is trained first, and rests then, too.
-# Nothing is predicted; the report has the losses on the validation set, and what a row is worth for a
-# task shows when it is fine-tuned.
+# Nothing is predicted; records and the report have the losses on the validation set, and what a row is
+# worth for a task shows when it is fine-tuned.
 source "$RECIPES/finetuning.sh"
 source "$RECIPES/minilm.sh"
 UPDATES=${UPDATES:-300}
@@ -30,7 +30,13 @@ average() {
     step average "$RUN/train.done" "$RUN/average.pt" cp "$RUN/checkpoint_last.pt" "$RUN/average.pt"
 }
 generate() { echo "nothing to predict"; }
-score() { echo "nothing to score"; }
+score() {
+    local number order
+    for number in "${!ROWS[@]}"; do [ "${ROWS[number]}" != "$ROW" ] || order=$number; done
+    step "score.$EXPERIMENT" "$RUN/train.done" "$RUNS/$EXPERIMENT/$PAIR.$ROW.seed$SEED.json" \
+        floater score-labels "$RUN" --name "$EXPERIMENT/$PAIR/$ROW" --seed "$SEED" \
+        --checkpoint "$RUN/average.pt" --order "$order" --out "$RUNS/$EXPERIMENT"
+}
 report() {
     local row logs=()
     SEED=${SEED:-${SEEDS[0]}}

@@ -31,8 +31,9 @@ def rows(experiment):
     return {line.split()[0] for line in done.stdout.splitlines()}
 
 
-def test_every_row_of_the_list_is_one():
-    lines = [line.split() for line in (RECIPES / "evidence.txt").read_text().splitlines()]
+def test_every_row_of_the_lists_is_one():
+    names = ("evidence.txt", "understanding.txt")
+    lines = [x.split() for name in names for x in (RECIPES / name).read_text().splitlines()]
     listed = [(target, seed) for target, *seeds in lines if target != "#" for seed in seeds]
     assert len(listed) == len(set(listed)) > 100
     for target, seed in listed:

@@ -43,6 +43,8 @@ def write_records(folder):
 def test_each_is_decided(tmp_path):
     write_records(tmp_path)
     (tmp_path / "hypotheses.txt").write_text(FILE)
+    decide(tmp_path, tmp_path / "hypotheses.txt", tmp_path / "early", seeds=(2, 3, 4, 5, 6))
+    assert (tmp_path / "early.md").read_text().count("is open") == 7
     done = run(
         *("floater", "report", tmp_path, "--out", tmp_path / "out"),
         *("--hypotheses", tmp_path / "hypotheses.txt", "--seeds", "2,3,4,5"),
@@ -72,6 +74,13 @@ def test_each_is_decided(tmp_path):
     assert lines["H2"][0] == "level > base on test, ≤ 5" and lines["H6"][1] == "2"
 
 
+def test_names_are_given_once(tmp_path):
+    path = tmp_path / "hypotheses.txt"
+    path.write_text("H1: a > b on test\nH1: a > c on test\n")
+    with pytest.raises(UserError, match="line 2: there is a H1 already"):
+        read_hypotheses(path)
+
+
 @pytest.mark.parametrize(
     "line", ["H1: a b on test", "H1: a > b", "a > b on test", "H: a > b - x on c"]
 )
@@ -90,6 +99,7 @@ def test_those_of_the_protocol_name_rows_that_there_are():
     known = read_hypotheses(ROOT / "recipes/hypotheses.txt")
     assert {name for one in known for name in (one.row, one.baseline)} <= rows
     assert {one.test for one in known} == {"test", "long"}
+    assert {one.sentences for one in known} == {"all", "<= 30"}
     listed = (ROOT / "recipes/evidence.txt").read_text()
     for one in known:
         for row in (one.row, one.baseline):
@@ -106,6 +116,20 @@ def test_seeds_of_other_commands_are_refused(tmp_path):
     older = Record("table", "en-de", "a", 0, 3, {}, {}, {})
     require_same_training([*records, older])
     records[1].commands["train"] = records[1].commands["train"].replace("5e-3", "1e-3")
+    other = {"updates": 900, "code": ["0a, preloaded: nothing"]}
+    same = Record("table", "en-de", "a", 0, 1, {}, {}, {}, commands={"train": train.format(1, 0)})
+    far = Record("table", "en-de", "a", 0, 2, {}, {}, {}, commands=same.commands, training=other)
+    with pytest.raises(UserError, match="the number of updates had its end, then 900"):
+        require_same_training([same, far])
+    near = Record(
+        "table", "en-de", "a", 0, 3, {}, {}, {}, training={"code": ["b, preloaded: x.so"]}
+    )
+    with pytest.raises(UserError, match="the library that was preloaded had nothing, then x.so"):
+        require_same_training([far, near])
+    on_two = "torchrun --nproc_per_node 2 /a/b/" + same.commands["train"]
+    require_same_training(
+        [same, Record("table", "en-de", "a", 0, 4, *[{}] * 3, commands={"train": on_two})]
+    )
     for record in records:
         record.write(tmp_path)
     for fails in (

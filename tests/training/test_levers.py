@@ -240,7 +240,7 @@ MISTAKES = {
     ),
     "learned": (
         {"position_encoder": "learned", "dynamics_lr_scale": 0.1},
-        "--dynamics-lr-scale needs dynamics, but --position-encoder is learned",
+        "--dynamics-lr-scale needs what all trajectories share, but --position-encoder is learned",
     ),
     "sinusoidal": (
         {"position_encoder": "sinusoidal", "freeze_base": True},
