@@ -3,10 +3,10 @@
 import subprocess
 
 import pytest
-from launching import run
 from places import ROOT
 from scipy.stats import ttest_rel
 
+from fairseq_floater import cli
 from fairseq_floater.errors import UserError
 from fairseq_floater.results.hypotheses import decide, read_hypotheses
 from fairseq_floater.results.over_seeds import require_same_training
@@ -45,11 +45,9 @@ def test_each_is_decided(tmp_path):
     (tmp_path / "hypotheses.txt").write_text(FILE)
     decide(tmp_path, tmp_path / "hypotheses.txt", tmp_path / "early", seeds=(2, 3, 4, 5, 6))
     assert (tmp_path / "early.md").read_text().count("is open") == 7
-    done = run(
-        *("floater", "report", tmp_path, "--out", tmp_path / "out"),
-        *("--hypotheses", tmp_path / "hypotheses.txt", "--seeds", "2,3,4,5"),
-    )
-    assert done.returncode == 0, done.err
+    command = ["report", tmp_path, "--out", tmp_path / "out", "--seeds", "2,3,4,5"]
+    command += ["--hypotheses", tmp_path / "hypotheses.txt"]
+    assert cli.main([str(part) for part in command]) == 0
     text = (tmp_path / "out.md").read_text()
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
     lines = {line[0]: line[1:] for line in cells if line and line[0].startswith("H")}
