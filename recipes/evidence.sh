@@ -7,6 +7,7 @@
 #   --runs FOLDER      where trainings lie (default: runs)
 #   --most N           end after N rows
 #   --list             what is missing, and run nothing
+#   EVIDENCE=FILE      another list, such as recipes/understanding.txt
 #
 # On a processor of AMD with a C compiler, MKL is made to use AVX-512, see mkl_avx512.c; LD_PRELOAD
 # chooses another library, or none if it is a space. What a row scored is copied to

@@ -1,10 +1,11 @@
 # The stages of a row that fine-tunes a pre-trained model; sourced by a protocol, after stages.sh,
 # whose stages prepare, train and report it takes. There is no average: the last checkpoint is the
 # row's, and none is chosen by the set it is scored on. Of the rows these read FIRST_STAGE, the row of
-# the first stage that those of the paper's equation start from; of a protocol, beside what train does: MODEL, a folder of models; PREPARE_MODEL, the command that makes it; STAGE1, the
-# experiment, which its protocol is called like, and corpus of the first stage; the function
-# prediction TEST, which sets the command PREDICTION and MADE, what it writes; and the function
-# scoring, which sets SCORING, a command without what it is told for every row.
+# the first stage that those of the paper's equation start from; of a protocol, beside what train
+# does: MODEL, a folder of models; PREPARE_MODEL, the command that makes it; STAGE1, the experiment,
+# which its protocol is called like, and corpus of the first stage; the function prediction TEST,
+# which sets the command PREDICTION and MADE, what it writes; and the function scoring, which sets
+# SCORING, a command without what it is told for every row.
 
 prepare() {
     local first=(
@@ -27,6 +28,14 @@ first_stage() {
     case $ROW in
     floater-linear-*) echo floater-linear ;;
     *) echo "${FIRST_STAGE:-}" ;;
+    esac
+}
+
+# The learning rate: that of a row called NAME-lr-RATE, or the protocol's.
+rate() {
+    case $ROW in
+    *-lr-*) echo "${ROW##*-lr-}" ;;
+    *) echo "$LR" ;;
     esac
 }
 
@@ -67,13 +76,12 @@ generate() {
 
 score() {
     scoring
-    local number order tests
-    for number in "${!ROWS[@]}"; do [ "${ROWS[number]}" != "$ROW" ] || order=$number; done
+    local tests
     tests=$(IFS=, && echo "${TESTS[*]}")
     step "score.$EXPERIMENT" "$(newest "$RUN"/predict.*.done)" \
         "$RUNS/$EXPERIMENT/$PAIR.$ROW.seed$SEED.json" \
         "${SCORING[@]}" --name "$EXPERIMENT/$PAIR/$ROW" --seed "$SEED" \
-        --checkpoint "$RUN/checkpoint_last.pt" --tests "$tests" --order "$order" \
+        --checkpoint "$RUN/checkpoint_last.pt" --tests "$tests" --order "$(order)" \
         --out "$RUNS/$EXPERIMENT"
     [ -n "$DRY_RUN" ] || cat "$RUN/score.$EXPERIMENT.log"
 }

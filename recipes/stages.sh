@@ -200,14 +200,19 @@ generate() {
     done
 }
 
+# The place of the row in its table.
+order() {
+    local number
+    for number in "${!ROWS[@]}"; do [ "${ROWS[number]}" != "$ROW" ] || echo "$number"; done
+}
+
 score() {
-    local number order tests stack picture
-    for number in "${!ROWS[@]}"; do [ "${ROWS[number]}" != "$ROW" ] || order=$number; done
+    local tests stack picture
     tests=$(IFS=, && echo "${TESTS[*]}")
     step "score.$EXPERIMENT" "$(newest "$RUN"/generate.*.done)" \
         "$RUNS/$EXPERIMENT/$PAIR.$ROW.seed$SEED.json" \
         floater score "$RUN" --data "$DATA" --name "$EXPERIMENT/$PAIR/$ROW" --seed "$SEED" \
-        --checkpoint "$RUN/average.pt" --tests "$tests" --order "$order" \
+        --checkpoint "$RUN/average.pt" --tests "$tests" --order "$(order)" \
         "${SCORE[@]}" --out "$RUNS/$EXPERIMENT"
     [ -n "$DRY_RUN" ] || cat "$RUN/score.$EXPERIMENT.log"
     [ -z "${HEATMAPS:-}" ] || for stack in encoder decoder; do

@@ -20,9 +20,12 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from fairseq_floater.errors import UserError
     from fairseq_floater.understanding.run import read_and_score_labels, record_tests
 
-    metrics = args.metrics.split(",") if args.tests else []
+    if bool(args.tests) != bool(args.metrics):
+        raise UserError("--tests and --metrics go together: give both of them, or none")
+    metrics = args.metrics.split(",")
     tests = {
         test: read_and_score_labels(args.run / f"predict.{test}.tsv", metrics)
         for test in filter(None, args.tests.split(","))

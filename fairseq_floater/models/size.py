@@ -35,17 +35,17 @@ def least_parameters(config: ModelConfig, tables: bool = False) -> int:
         config: of valid options.
         tables: whether its position encoders are learned tables.
     """
-    total = sum(n for n in config.read_by_kind().values() if isinstance(n, int) and n > SMALL)
+    read = config.read_by_kind()
+    total = sum(size for size in read.values() if isinstance(size, int) and size > SMALL)
     for stack in config.sides:
         attentions = 2 if stack == "decoder" else 1
         width, inner = _size(config, f"{stack}_embed_dim"), _size(config, f"{stack}_ffn_embed_dim")
         blocks = len(kept_layers(getattr(config, f"{stack}_layers_to_keep")))
         blocks = blocks or _size(config, f"{stack}_layers")
         total += blocks * width * (4 * attentions * width + 2 * inner)
-        if "dynamics_hidden_dim" in config.read_by_kind():
-            narrow = config.injection in ("rotation", "scores")
-            state = config.position_state_dim if narrow else width
-            total += max(0, config.dynamics_hidden_dim or state) * state
+        if "dynamics_hidden_dim" in read:
+            state = read.get("position_state_dim", width)
+            total += max(0, read["dynamics_hidden_dim"] or state) * state
         if tables or getattr(config, f"{stack}_learned_pos", True):  # RoBERTa's has no flag
             total += width * max(0, getattr(config, config.limits[stack]) or 0)
     return total + _size(config, "decoder_output_dim") + _size(config, "decoder_input_dim")

@@ -68,7 +68,7 @@ def _starts_from(args: Any) -> Tuple[Optional[Path], Mapping[str, Any]]:
     places = [Path(restored)] if restored else []
     if restored in (None, LAST):
         folder = Path(getattr(args, "save_dir", None) or "")
-        places = [folder / LAST, *checkpoints_in(folder)]
+        places = sorted(checkpoints_in(folder), key=lambda path: path.name != LAST)
     for path in (*places, *([Path(base)] if base else [])):
         if path.is_file() and (options := _options_in(path)):
             return path, options

@@ -103,8 +103,9 @@ def decide(folder: Path, hypotheses: Path, out: Path, seeds: Collection[int] = (
     raw = [p_of(values) for values in paired]
     tested = [n for n, one in enumerate(known) if one.margin is None]
     corrected: List[Optional[float]] = [None] * len(known)
-    for n, p in zip(tested, holm([1.0 if raw[n] is None else raw[n] for n in tested])):  # type: ignore[misc]
-        corrected[n] = p if raw[n] is not None else None
+    known_p = [1.0 if (p := raw[n]) is None else p for n in tested]
+    for n, p in zip(tested, holm(known_p)):
+        corrected[n] = None if raw[n] is None else p
     wanted = max(len(seeds), FEWEST)
     body = [_line(*given, wanted) for given in zip(known, paired, raw, corrected)]
     header = ["", "hypothesis", "seeds", "difference", "95 % interval", "p", "p, Holm", "it"]

@@ -33,17 +33,16 @@ def require_same_training(records: Sequence[Record]) -> None:
     Raises:
         UserError: naming two records, and the first word that differs.
     """
-    first: Dict[Tuple[str, str, str], Record] = {}
+    first: Dict[Tuple[str, str, str], Tuple[str, List[str]]] = {}
     for record in records:
-        for step, command in {**record.commands, **_circumstances(record)}.items():
-            known = first.setdefault((record.pair, record.row, step), record)
-            before = {**known.commands, **_circumstances(known)}[step]
-            there, here = _seedless(before), _seedless(command)
+        for step, text in {**record.commands, **_circumstances(record)}.items():
+            here = _seedless(text)
+            known, there = first.setdefault((record.pair, record.row, step), (record.name, here))
             if there != here:
                 pairs = zip([*there, "its end"], [*here, "its end"])
                 old, new = next((a, b) for a, b in pairs if a != b)
                 raise UserError(
-                    f"{known.name} and {record.name} are not seeds of one row: {step} had {old}, "
+                    f"{known} and {record.name} are not seeds of one row: {step} had {old}, "
                     f"then {new}: remove one of them, or give --seeds"
                 )
 

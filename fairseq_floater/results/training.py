@@ -26,7 +26,7 @@ def read_training(log: Path) -> Dict[str, Any]:
         found["validations"] = len(validations)
     if losses := [loss for loss in map(_loss, validations) if math.isfinite(loss)]:
         found["valid_nll_loss"] = min(losses)
-        by_updates = validation_losses(log).items()
+        by_updates = _by_updates(text).items()
         found["valid_nll_losses"] = {str(n): loss for n, loss in by_updates if math.isfinite(loss)}
     if speeds := re.findall(r"train_inner.*? wps=([\d.]+)", text):
         found["words_per_second"] = median(map(float, speeds))
@@ -46,7 +46,10 @@ def read_training(log: Path) -> Dict[str, Any]:
 
 def validation_losses(log: Path) -> Dict[int, float]:
     """Losses on the validation set, in bits a token, by the number of updates before them."""
-    text = "\n".join(read_lines(log))
+    return _by_updates("\n".join(read_lines(log)))
+
+
+def _by_updates(text: str) -> Dict[int, float]:
     found = re.findall(r"valid on 'valid' subset.*? num_updates \d+", text)
     return {int(line.split()[-1]): _loss(line) for line in found}
 

@@ -28,15 +28,13 @@ corpus() {
     DURATION=(--max-update "$UPDATES")
 }
 training() {
-    local rate=$LR
-    case $ROW in *-lr-*) rate=${ROW##*-lr-} ;; esac
     TRAIN=(
         --task floater_sentence_prediction --criterion sentence_prediction $REPORT
         --num-classes "$CLASSES" --init-token 0 "${SEPARATOR[@]}" --max-positions 512
         --finetune-from-model "$(start)" --find-unused-parameters
         --dropout 0.1 --attention-dropout 0.1
         --optimizer adam --adam-betas '(0.9, 0.98)' --adam-eps 1e-06 --weight-decay 0.1
-        --lr "$rate" --lr-scheduler polynomial_decay --total-num-update "$UPDATES"
+        --lr "$(rate)" --lr-scheduler polynomial_decay --total-num-update "$UPDATES"
         --warmup-updates "$WARMUP" --batch-size "$BATCH" --max-tokens 4400
         "${DURATION[@]}"
     )

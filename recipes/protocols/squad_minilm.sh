@@ -22,15 +22,13 @@ corpus() {
     DURATION=(--max-update "$UPDATES")
 }
 training() {
-    local rate=$LR rows=$((BATCH < 12 ? BATCH : BATCH % 12 ? 8 : 12))
-    case $ROW in *-lr-*) rate=${ROW##*-lr-} ;; esac
     TRAIN=(
         --task floater_question_answering --criterion answer_span --max-positions 512 ${DOUBLE:-}
         --finetune-from-model "$(start)" --find-unused-parameters
         --dropout 0.1 --attention-dropout 0.1
         --optimizer adam --adam-betas '(0.9, 0.98)' --adam-eps 1e-06 --weight-decay 0.01
-        --lr "$rate" --lr-scheduler polynomial_decay --total-num-update "$UPDATES"
-        --warmup-updates $((UPDATES * 6 / 100)) --batch-size "$rows" --update-freq $((BATCH / rows))
+        --lr "$(rate)" --lr-scheduler polynomial_decay --total-num-update "$UPDATES"
+        --warmup-updates $((UPDATES * 6 / 100)) --batch-size 8 --update-freq $((BATCH / 8))
         "${DURATION[@]}"
     )
 }

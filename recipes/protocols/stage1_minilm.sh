@@ -31,11 +31,9 @@ average() {
 }
 generate() { echo "nothing to predict"; }
 score() {
-    local number order
-    for number in "${!ROWS[@]}"; do [ "${ROWS[number]}" != "$ROW" ] || order=$number; done
     step "score.$EXPERIMENT" "$RUN/train.done" "$RUNS/$EXPERIMENT/$PAIR.$ROW.seed$SEED.json" \
         floater score-labels "$RUN" --name "$EXPERIMENT/$PAIR/$ROW" --seed "$SEED" \
-        --checkpoint "$RUN/average.pt" --order "$order" --out "$RUNS/$EXPERIMENT"
+        --checkpoint "$RUN/average.pt" --order "$(order)" --out "$RUNS/$EXPERIMENT"
 }
 report() {
     local row logs=()

@@ -14,6 +14,7 @@ from fairseq.tasks import TASK_DATACLASS_REGISTRY, TASK_REGISTRY
 from launching import run, succeed
 from pretrained import AS_IT_WAS, INNER, LAYERS, LINES, POSITIONS, WIDTH, write_model
 
+from fairseq_floater import cli
 from fairseq_floater.checkpoints.convert import convert_huggingface
 from fairseq_floater.data import PieceTokenizer
 from fairseq_floater.errors import UserError
@@ -275,3 +276,9 @@ def test_what_is_no_table_of_predictions(text, tmp_path):
         read_predictions(tmp_path / "x.tsv")
     with pytest.raises(UserError, match="no predictions at"):
         read_predictions(tmp_path / "y.tsv")
+
+
+def test_what_is_measured_and_by_what_go_together(tmp_path, capsys):
+    command = ["score-labels", tmp_path, "--name", "a/b/c", "--checkpoint", "x", "--out", tmp_path]
+    assert cli.main([*map(str, command), "--tests", "valid"]) == 1
+    assert "--tests and --metrics go together" in capsys.readouterr().err
