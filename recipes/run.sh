@@ -116,7 +116,12 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((THREADS > 0 ? THREADS : 1))}
 options=(--runs "$RUNS" --launcher "$LAUNCHER" --train "$EXTRA" ${DRY_RUN:+--dry-run})
 LAST_OF_ROW=$((LAST < 5 ? LAST : 5))
 status=0
-if [ "$FIRST" -le 5 ]; then
+if [ -n "$DRY_RUN" ] && [ "$FIRST" -le 5 ]; then
+    while read -r target seed; do
+        IFS=/ read -r _ pair row <<<"$target"
+        (PAIR=$pair ROW=$row SEED=$seed LAST=$LAST_OF_ROW && run_row)
+    done < <(every_row)
+elif [ "$FIRST" -le 5 ]; then
     every_row | xargs -P "$JOBS" -L 1 bash -c 'exec bash "$0" "${@: -2:1}" --seed "${@: -1}" "${@:1:$#-2}"' \
         "$RECIPES/run.sh" "${options[@]}" --stage "$FIRST" --stop-stage "$LAST_OF_ROW" || status=$?
 fi
