@@ -35,17 +35,12 @@ class BlockForm(NamedTuple):
 def block_forms(
     options: EncoderOptions, attentions: Tuple[str, ...], causal: bool, head_dim: int
 ) -> Dict[str, BlockForm]:
-    """The forms of a block's positions, by the argument that brings their tracks.
-
-    See ``feed``: ``position_tracks`` and ``base_tracks``.
-    """
-    uses = {"position_tracks": options.own, "base_tracks": options.base}
+    """The forms of a block's positions, by the part of the stack that they come from."""
     forms = {}
-    for argument, use in uses.items():
-        form = None if use is None else form_of(options, use, head_dim)
-        if use is not None and form is not None:
-            slices = track_slices(options, use, attentions, causal)
-            forms[argument] = BlockForm(form, slices)
+    for part, use in options.uses.items():
+        form = form_of(options, use, head_dim)
+        if form is not None:
+            forms[part] = BlockForm(form, track_slices(options, use, attentions, causal))
     return forms
 
 
@@ -59,7 +54,8 @@ class PositionedLayer:
     #: the attentions of this block
     attentions: Tuple[str, ...] = (SELF,)
 
-    #: how positions act in them, by the argument that brings their tracks
+    #: how positions act in them, by the part of the stack that they come from: position_encoder, or
+    #: base_encoder
     forms: Dict[str, BlockForm] = {}
 
     # fairseq builds both; these are their types where positions act in them.
@@ -98,7 +94,7 @@ class PositionedLayer:
         """By set of tracks, in their order; keys and values of the source are of the first step."""
         known = {SELF: ("qkv", 3), JOINT: ("kv", 0), CROSS: ("qkv", 1)}
         found = []
-        for name in self.forms["position_tracks"].slices:
+        for name in self.forms["position_encoder"].slices:
             letters, computed = known[name]
             attention = self.encoder_attn if name == CROSS else self.self_attn
             found.append((attention, projections(attention, letters), computed))
@@ -113,18 +109,19 @@ class PositionedLayer:
     ) -> Tensor:
         """Have attention use the positions, or add the vectors to ``x`` (length, batch, dim).
 
-        Arguments are those of ``feed``, the tracks by their name. Positions that attention has
-        already, the biases of a step, are kept beside. ``_release`` must follow.
+        Arguments are those of ``feed``, the tracks by the part of the stack that they come from.
+        Positions that attention has already, the biases of a step, are kept beside. ``_release``
+        must follow.
         """
-        vectors = tracks["position_tracks"]
-        if vectors is not None and "position_tracks" not in self.forms:
+        vectors = tracks["position_encoder"]
+        if vectors is not None and "position_encoder" not in self.forms:
             return x + look_up_masked(vectors[0], rows, x)
-        for argument, (form, slices) in self.forms.items():
-            table = tracks[argument]
+        for part, (form, slices) in self.forms.items():
+            table = tracks[part]
             if table is None:
                 continue
-            parts = {attention: table[part] for attention, part in slices.items()}
-            for attention, positions in form.in_attention(parts, rows, source_rows).items():
+            given = {attention: table[place] for attention, place in slices.items()}
+            for attention, positions in form.in_attention(given, rows, source_rows).items():
                 module = self.encoder_attn if attention == CROSS else self.self_attn
                 other = module.positions
                 module.use(positions if other is NEUTRAL else Together(other, positions))
@@ -156,7 +153,7 @@ class PositionedEncoderLayer(PositionedLayer, TransformerEncoderLayerBase):
         rows: Optional[Tensor] = None,
         **kwargs: Any,
     ) -> Any:
-        tracks = {"position_tracks": position_tracks, "base_tracks": base_tracks}
+        tracks = {"position_encoder": position_tracks, "base_encoder": base_tracks}
         try:
             x = self._inject(x, tracks, rows, None)
             return super().forward(x, *args, **kwargs)
@@ -199,7 +196,7 @@ class PositionedDecoderLayer(PositionedLayer, TransformerDecoderLayerBase):
         source_rows: Optional[Tensor] = None,
         **kwargs: Any,
     ) -> Any:
-        tracks = {"position_tracks": position_tracks, "base_tracks": base_tracks}
+        tracks = {"position_encoder": position_tracks, "base_encoder": base_tracks}
         try:
             x = self._inject(x, tracks, rows, source_rows)
             x, *rest = super().forward(x, *args, **kwargs)

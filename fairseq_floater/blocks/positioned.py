@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from fairseq_floater.blocks.biases import is_plain
 from fairseq_floater.blocks.feed import InputPositions, Pass, PositionFeed
-from fairseq_floater.blocks.forms import form_of
 from fairseq_floater.blocks.layers import PositionedLayer
 from fairseq_floater.blocks.places import (
     Places,
@@ -32,7 +31,7 @@ from fairseq_floater.encoders import (
 )
 from fairseq_floater.errors import UserError
 
-#: the argument of a block that brings the tracks of an encoder
+#: the argument of a block that brings the tracks of an encoder, see ``feed``
 ARGUMENTS = {"position_encoder": "position_tracks", "base_encoder": "base_tracks"}
 
 #: what a stack without a limit reports as its ``max_positions``
@@ -111,13 +110,9 @@ class PositionedStack:
         # Blocks that stay when others are taken out keep their numbers, and so their trajectories.
         self._all_blocks = self.kept_layers or tuple(range(side.layers))
         self.blocks = self._all_blocks if own is None else self.blocks_of(own)
-        head_dim = side.embed_dim // side.attention_heads
-        for part in ("position_encoder", "base_encoder"):
+        for part in ARGUMENTS:
             use = self.options.uses.get(part)
-            form = None if use is None else form_of(self.options, use, head_dim)
-            encoder = None if use is None else self._build(use, side, max_positions)
-            setattr(self, part, encoder)
-            setattr(self, f"_{part}_form", form)
+            setattr(self, part, None if use is None else self._build(use, side, max_positions))
         self.feed = PositionFeed()
         layers = [m for m in self.modules() if isinstance(m, PositionedLayer)]
         self.feed.attach(layers, first=1 if self.additive else 0)
@@ -278,13 +273,14 @@ class PositionedStack:
         """What each block is given for a pass, see ``feed``, of the encoders named ``parts``."""
         arguments: List[Dict[str, Any]] = [{} for _ in self._all_blocks]
         for part in parts:
-            encoder, form = getattr(self, part), getattr(self, f"_{part}_form")
+            encoder = getattr(self, part)
             if encoder is None:
                 continue
-            if form is None:
+            acting = self._positioned_layers[0].forms.get(part)
+            if acting is None:  # at the input of blocks
                 table = reading.vectors(encoder, unchanged)
             else:
-                table = form.read(encoder, reading, unchanged)
+                table = acting.form.read(encoder, reading, unchanged)
             per_block = len(self.track_names(self.options.uses[part]))
             for block, tracks in zip(arguments, table.split(per_block)):
                 block[ARGUMENTS[part]] = tracks

@@ -1,7 +1,7 @@
 """A stack of blocks as the configuration of an exported model has it, see ``remote``."""
 
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import Any, Dict, Mapping, Tuple
 
 from torch import Tensor
 
@@ -22,12 +22,8 @@ _ACTIVATIONS = {
     "swish": "silu",
 }
 
-#: the encoders of a stack, and the argument that brings their tracks to a block
-_PARTS = {
-    "position_encoder": "position_tracks",
-    "base_encoder": "base_tracks",
-    "input_encoder": None,
-}
+#: the encoders of a stack
+_PARTS = ("position_encoder", "base_encoder", "input_encoder")
 
 
 def require_known_activation(checkpoint: Path, name: str) -> None:
@@ -85,27 +81,27 @@ def _positions(stack: PositionedStack, length: int) -> Tuple[Dict[str, Any], Dic
     """The uses of positions of a stack by their names, and their tensors."""
     uses: Dict[str, Any] = {}
     tensors: Dict[str, Tensor] = {}
-    for part, argument in _PARTS.items():
+    for part in _PARTS:
         encoder = getattr(stack, part)
         if encoder is not None:
             exported = Exported.of(encoder, length + stack.options.position_shift)
-            uses[part] = {**_use(stack, part, argument), "table": exported.settings}
+            uses[part] = {**_use(stack, part), "table": exported.settings}
             tensors |= {f"{part}.{name}": tensor for name, tensor in exported.tensors.items()}
     return uses, tensors
 
 
-def _use(stack: PositionedStack, part: str, argument: Optional[str]) -> Dict[str, Any]:
+def _use(stack: PositionedStack, part: str) -> Dict[str, Any]:
     """What the tracks of one encoder are for, see ``remote.forms_floater``."""
     options = stack.options
     block: Any = stack.layers[0]
     if part not in options.uses:  # the base model's, at the input
         return {"injection": "additive", "blocks": 1, "tracks": {"input": [0, 1]}}
-    use, form = options.uses[part], block.forms.get(argument)
+    use, form = options.uses[part], block.forms.get(part)
     slices = {"input": slice(0, 1)} if form is None else form.slices
     found = {
         "injection": use.injection,
         "blocks": len(stack.layers) if use.blocks == "all" else 1,
-        "tracks": {name: [part.start, part.stop] for name, part in slices.items()},
+        "tracks": {name: [place.start, place.stop] for name, place in slices.items()},
     }
     if use.injection == "rotation":
         found["pairs"] = rotated_pairs(options, block.self_attn.head_dim)
