@@ -38,12 +38,12 @@ def run(args: argparse.Namespace) -> None:
 
     folder, *others = args.folders
     if args.hypotheses is not None:
-        if others or args.baseline or args.title:
+        if others or args.baseline or args.title or args.seeds:
             raise UserError(
-                "--hypotheses is for one folder and has its own baselines and title: leave out all "
-                "other folders, --baseline and --title"
+                "--hypotheses is for one folder and its file has the baselines and seeds: leave "
+                "out all other folders, --baseline, --seeds and --title"
             )
-        decide(folder, args.hypotheses, args.out, args.seeds)
+        decide(folder, args.hypotheses, args.out)
         print(f"{args.out}.md")
         return
     if others:

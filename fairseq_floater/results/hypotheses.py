@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Collection, List, Optional, Sequence
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import write_text
@@ -15,6 +15,7 @@ from fairseq_floater.results.over_seeds import (
     holm,
     interval,
     p_of,
+    require_alike,
     require_same_training,
 )
 from fairseq_floater.results.record import Record, read_records
@@ -22,6 +23,9 @@ from fairseq_floater.results.report import by_pair, markdown
 
 #: of a difference that holds
 LEVEL = 0.05
+
+#: the seeds that decide, such as: seeds: 2 3 4
+_SEEDS = re.compile(r"seeds: +(?P<seeds>\d+( +\d+)*)")
 
 #: NAME: ROW > BASELINE [- MARGIN] on TEST[, BIN]
 _LINE = re.compile(
@@ -47,16 +51,31 @@ class Hypothesis:
         return f"{self.row} > {self.baseline}{margin} on {where}".replace("<=", "≤")
 
 
-def read_hypotheses(path: Path) -> List[Hypothesis]:
-    """A hypothesis a line; ``#`` begins a comment.
+class Plan(NamedTuple):
+    """What a file of hypotheses holds.
+
+    Attributes:
+        seeds: these decide, and no others.
+        hypotheses: in the order of the file.
+    """
+
+    seeds: Tuple[int, ...]
+    hypotheses: List[Hypothesis]
+
+
+def read_hypotheses(path: Path) -> Plan:
+    """A hypothesis a line, and a line with the seeds; ``#`` begins a comment.
 
     Raises:
-        UserError: naming the line that is none.
+        UserError: naming the line that is neither, or without seeds, or with too few.
     """
     found: List[Hypothesis] = []
+    seeds: Tuple[int, ...] = ()
     for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
         text = line.partition("#")[0].strip()
-        if not text:
+        if given := _SEEDS.fullmatch(text):
+            seeds = tuple(dict.fromkeys(map(int, given["seeds"].split())))
+        if not text or given:
             continue
         match = _LINE.fullmatch(text)
         if match is None:
@@ -72,33 +91,42 @@ def read_hypotheses(path: Path) -> List[Hypothesis]:
         found.append(
             Hypothesis(part["name"], part["row"], part["baseline"], margin, part["test"], sentences)
         )
-    return found
+    if len(seeds) < FEWEST:
+        raise UserError(
+            f"{path} names {len(seeds)} seeds, at least {FEWEST} decide: add a line such as "
+            "seeds: 2 3 4"
+        )
+    return Plan(seeds, found)
 
 
-def decide(folder: Path, hypotheses: Path, out: Path, seeds: Collection[int] = ()) -> None:
+def decide(folder: Path, hypotheses: Path, out: Path) -> None:
     """Write ``out``.md: what each hypothesis came to.
 
-    Differences are paired by seed. One that a row scores more holds by a two-sided t-test with
-    Holm's correction over all of these, those without seeds among them. One with a margin holds if
-    the lower end of the difference's 95 % interval is above minus the margin.
+    Differences are paired by seed, and a hypothesis is open until both of its rows have all seeds
+    that the file names; other seeds are left aside. One that a row scores more holds by a two-sided
+    t-test with Holm's correction over all of these, those without seeds among them. One with a
+    margin holds if the lower end of the difference's 95 % interval is above minus the margin.
 
     Args:
         folder: of the records of one experiment and one language pair.
         hypotheses: file of ``read_hypotheses``.
         out: path without its ending.
-        seeds: these alone, and a hypothesis is open until both of its rows have them; none: all.
 
     Raises:
-        UserError: for a line that is no hypothesis, or a folder with several pairs or without
-            records.
+        UserError: for a line that is no hypothesis, a folder with several pairs or without
+            records, or rows that were not trained alike.
     """
-    records = read_records(folder, seeds)
-    require_same_training(records)
+    seeds, known = read_hypotheses(hypotheses)
+    named = {row for one in known for row in (one.row, one.baseline)}
+    records = [record for record in read_records(folder, seeds) if record.row in named]
+    if not records:
+        raise UserError(f"{folder} has no row of {hypotheses} yet: run one, with these seeds first")
     pairs = by_pair(records)
     if len(pairs) > 1:
         raise UserError(f"{folder} has results of {', '.join(pairs)}: one pair decides hypotheses")
+    require_same_training(records)
+    require_alike(records)
     (rows,) = pairs.values()
-    known = read_hypotheses(hypotheses)
     paired = [_paired(one, rows.get(one.row, ()), rows.get(one.baseline, ())) for one in known]
     raw = [p_of(values) for values in paired]
     tested = [n for n, one in enumerate(known) if one.margin is None]
@@ -106,18 +134,26 @@ def decide(folder: Path, hypotheses: Path, out: Path, seeds: Collection[int] = (
     known_p = [1.0 if (p := raw[n]) is None else p for n in tested]
     for n, p in zip(tested, holm(known_p)):
         corrected[n] = None if raw[n] is None else p
-    wanted = max(len(seeds), FEWEST)
-    body = [_line(*given, wanted) for given in zip(known, paired, raw, corrected)]
+    body = [_line(*given, len(seeds)) for given in zip(known, paired, raw, corrected)]
     header = ["", "hypothesis", "seeds", "difference", "95 % interval", "p", "p, Holm", "it"]
     notes = (
         "- difference: BLEU, paired by seed, ± its standard deviation over seeds\n"
         "- p: of a two-sided t-test; Holm's correction is over the "
         f"{len(tested)} without a margin\n"
-        f"- fewer than {wanted} seeds in common decide nothing"
+        f"- seeds {', '.join(map(str, seeds))}; without one of them a hypothesis stays open\n"
+        f"- code: {', '.join(_code(records)) or 'unknown'}"
     )
     table = markdown(header, body)
     title = f"# Hypotheses, {records[0].experiment}"
     write_text(out.with_name(out.name + ".md"), f"{title}\n\n{table}\n\n{notes}\n")
+
+
+def _code(records: Sequence[Record]) -> List[str]:
+    """The commits that trained, and how many of the records are of each."""
+    commits = [
+        code.partition(",")[0] for record in records for code in record.training.get("code", ())
+    ]
+    return [f"{commit} ({commits.count(commit)})" for commit in dict.fromkeys(commits)]
 
 
 def _paired(

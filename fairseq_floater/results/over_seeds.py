@@ -47,10 +47,30 @@ def require_same_training(records: Sequence[Record]) -> None:
                 )
 
 
+def require_alike(records: Sequence[Record]) -> None:
+    """Refuse rows that were trained on different corpora, for longer or with another library.
+
+    Raises:
+        UserError: naming two records and what differs.
+    """
+    first: Dict[str, Tuple[str, str]] = {}
+    for record in records:
+        found = _circumstances(record)
+        if corpus := re.search(r"# corpus (\w+)", record.commands.get("train", "")):
+            found["the corpus"] = corpus[1]
+        for what, here in found.items():
+            known, there = first.setdefault(what, (record.name, here))
+            if there != here:
+                raise UserError(
+                    f"{known} and {record.name} cannot be compared: {what} was {there}, then "
+                    f"{here}: train one of them again, as the other"
+                )
+
+
 def _circumstances(record: Record) -> Dict[str, str]:
     """How long it was trained, where that is fixed, and what was preloaded."""
     found = {}
-    if "train" in record.commands and "--patience" not in record.commands["train"]:
+    if "train" in record.commands and "--patience" not in record.commands.get("duration", ""):
         found["the number of updates"] = str(record.training.get("updates", ""))
     for code in record.training.get("code", ()):
         found["the library that was preloaded"] = code.partition("preloaded: ")[2]

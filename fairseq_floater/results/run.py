@@ -101,7 +101,7 @@ def unscored(
 
 def _commands(run: Path) -> Dict[str, str]:
     """What a recipe has kept of how a run was trained and translated, by step."""
-    paths = {"train": run / "train.command"}
+    paths = {"train": run / "train.command", "duration": run / "train.done"}
     for step in ("generate", "predict"):
         paths |= {path.stem: path for path in sorted(run.glob(f"{step}.*.done"))}
     return {step: path.read_text("utf-8").strip() for step, path in paths.items() if path.is_file()}

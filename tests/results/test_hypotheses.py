@@ -9,7 +9,7 @@ from scipy.stats import ttest_rel
 from fairseq_floater import cli
 from fairseq_floater.errors import UserError
 from fairseq_floater.results.hypotheses import decide, read_hypotheses
-from fairseq_floater.results.over_seeds import require_same_training
+from fairseq_floater.results.over_seeds import require_alike, require_same_training
 from fairseq_floater.results.record import Record
 from fairseq_floater.results.report import report
 
@@ -22,6 +22,7 @@ SCORES = {
 }
 FILE = """\
 # better than the base
+seeds: 2 3 4 5
 H1: better > base on test
 H2: level > base on test, <= 5  # of one bin
 H3: level > base - 0.5 on test
@@ -33,8 +34,9 @@ H7: none > base on test
 
 
 def write_records(folder):
+    """Of seeds 2 to 5, and of a seed 1 that is otherwise."""
     for row, values in SCORES.items():
-        for seed, bleu in enumerate(values, 2):
+        for seed, bleu in enumerate([50.0 - values[0], *values], 1):
             bins = [{"words": "<= 5", "sentences": 5, "bleu": bleu}]
             tests = {"test": {"bleu": bleu, "bins": bins}}
             Record("table", "en-de", row, 0, seed, {}, tests, {}).write(folder)
@@ -42,10 +44,11 @@ def write_records(folder):
 
 def test_each_is_decided(tmp_path):
     write_records(tmp_path)
-    (tmp_path / "hypotheses.txt").write_text(FILE)
-    decide(tmp_path, tmp_path / "hypotheses.txt", tmp_path / "early", seeds=(2, 3, 4, 5, 6))
+    (tmp_path / "later.txt").write_text(FILE.replace("seeds: 2 3 4 5", "seeds: 2 3 4 5 6"))
+    decide(tmp_path, tmp_path / "later.txt", tmp_path / "early")
     assert (tmp_path / "early.md").read_text().count("is open") == 7
-    command = ["report", tmp_path, "--out", tmp_path / "out", "--seeds", "2,3,4,5"]
+    (tmp_path / "hypotheses.txt").write_text(FILE)
+    command = ["report", tmp_path, "--out", tmp_path / "out"]
     command += ["--hypotheses", tmp_path / "hypotheses.txt"]
     assert cli.main([str(part) for part in command]) == 0
     text = (tmp_path / "out.md").read_text()
@@ -70,17 +73,26 @@ def test_each_is_decided(tmp_path):
         "H7": "is open",
     }
     assert lines["H2"][0] == "level > base on test, ≤ 5" and lines["H6"][1] == "2"
+    assert "- seeds 2, 3, 4, 5; without one of them a hypothesis stays open" in text
 
 
 def test_names_are_given_once(tmp_path):
     path = tmp_path / "hypotheses.txt"
-    path.write_text("H1: a > b on test\nH1: a > c on test\n")
+    path.write_text("H1: a > b on test\nH1: a > c on test\nseeds: 1 2 3\n")
     with pytest.raises(UserError, match="line 2: there is a H1 already"):
         read_hypotheses(path)
 
 
+@pytest.mark.parametrize("line, count", [("", 0), ("seeds: 2 3", 2), ("seeds: 2 2 2", 1)])
+def test_seeds_are_named(line, count, tmp_path):
+    path = tmp_path / "hypotheses.txt"
+    path.write_text(f"H1: a > b on test\n{line}\n")
+    with pytest.raises(UserError, match=f"names {count} seeds, at least 3 decide: add a line"):
+        read_hypotheses(path)
+
+
 @pytest.mark.parametrize(
-    "line", ["H1: a b on test", "H1: a > b", "a > b on test", "H: a > b - x on c"]
+    "line", ["seeds: few", "H1: a b on test", "H1: a > b", "a > b on test", "H: a > b - x on c"]
 )
 def test_what_is_no_hypothesis_is_named(line, tmp_path):
     path = tmp_path / "hypotheses.txt"
@@ -94,7 +106,8 @@ def test_those_of_the_protocol_name_rows_that_there_are():
     command = ["bash", ROOT / "recipes/run.sh", "peers_bible_short", "--list"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     rows = {line.split()[0].rsplit("/", 1)[1] for line in done.stdout.splitlines()}
-    known = read_hypotheses(ROOT / "recipes/hypotheses.txt")
+    seeds, known = read_hypotheses(ROOT / "recipes/hypotheses.txt")
+    assert seeds == (2, 3, 4, 5, 6, 7)
     assert {name for one in known for name in (one.row, one.baseline)} <= rows
     assert {one.test for one in known} == {"test", "long"}
     assert {one.sentences for one in known} == {"all", "<= 30"}
@@ -130,11 +143,40 @@ def test_seeds_of_other_commands_are_refused(tmp_path):
     )
     for record in records:
         record.write(tmp_path)
+    (tmp_path / "hypotheses.txt").write_text("seeds: 1 2 3\nH1: a > b on test\n")
     for fails in (
         lambda: report(tmp_path, tmp_path / "out"),
-        lambda: decide(tmp_path, ROOT / "recipes/hypotheses.txt", tmp_path / "out"),
+        lambda: decide(tmp_path, tmp_path / "hypotheses.txt", tmp_path / "out"),
     ):
         with pytest.raises(
             UserError, match="a.seed1 and en-de.a.seed2 are not .* had 5e-3, then 1e"
         ):
             fails()
+
+
+def test_trainings_that_end_by_themselves_may_differ_in_length():
+    def of(seed, updates, duration, row="a"):
+        commands = {"train": f"fairseq-train --seed {seed} # corpus 0a", "duration": duration}
+        training = {"updates": updates}
+        return Record("table", "en-de", row, 0, seed, *[{}] * 3, training, commands=commands)
+
+    patient = "--max-update 9000 --patience 10"
+    require_same_training([of(1, 3648, patient), of(2, 3776, patient)])
+    require_alike([of(1, 3648, patient), of(1, 2880, patient, "b")])
+    with pytest.raises(UserError, match="the number of updates had 900, then 800"):
+        require_same_training([of(1, 900, "--max-update 900"), of(2, 800, "--max-update 900")])
+    with pytest.raises(UserError, match="duration had 900, then 800"):
+        require_same_training([of(1, 800, "--max-update 900"), of(2, 800, "--max-update 800")])
+
+
+def test_rows_that_were_not_trained_alike_are_not_compared():
+    ours, theirs = (
+        Record("table", "en-de", row, 0, 2, *[{}] * 3, commands={"train": f"x # corpus {corpus}"})
+        for row, corpus in (("a", "0a"), ("b", "0b"))
+    )
+    require_alike([ours])
+    with pytest.raises(UserError, match="a.seed2 and .*b.seed2 .*: the corpus was 0a, then 0b"):
+        require_alike([ours, theirs])
+    theirs.commands, theirs.training = ours.commands, {"updates": 900}
+    with pytest.raises(UserError, match="the number of updates was , then 900"):
+        require_alike([ours, theirs])
