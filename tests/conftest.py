@@ -63,6 +63,7 @@ WITHIN = {
         "position_blocks": "input",
         "base_positions": "fire",
         "fire_length": 4.0,
+        "fire_per_block": True,
         "position_shift": 5,
     },
     "shifted, scaled": {"position_shift": 5, "attention_log_scale": 6.0},

@@ -6,6 +6,7 @@ attentions gets (``AttentionPositions``).
 
 from typing import Dict, Optional, Type
 
+import torch
 from torch import Tensor
 
 from fairseq_floater.blocks.biases import ProjectionBiases, Track
@@ -116,10 +117,12 @@ class PairScores(Form):
     """Scores of pairs of tokens: FIRE."""
 
     def read(self, encoder: PositionEncoder, reading: Reading, unchanged: bool) -> Tensor:
-        """(tracks, 1 or batch, queries, keys, heads), the same for all tracks."""
+        """(tracks, 1 or batch, queries, keys, heads), the same for all tracks of a block."""
         assert isinstance(encoder, FireEncoder)
-        scores = encoder.pairs(*reading.queries_and_keys())
-        return scores.expand(encoder.tracks, *scores.shape)
+        places = reading.queries_and_keys()
+        scores = torch.stack([encoder.pairs(*places, block) for block in range(encoder.sets)])
+        each = encoder.tracks // encoder.sets
+        return scores.unsqueeze(1).expand(-1, each, *scores.shape[1:]).flatten(0, 1)
 
     def in_attention(
         self, tracks: BlockTracks, rows: Optional[Tensor], source_rows: Optional[Tensor]

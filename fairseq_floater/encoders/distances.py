@@ -11,7 +11,8 @@ class DistanceEncoder(PositionEncoder):
     """Each head's scores by distance: (tracks, distances, heads), distance 0 first.
 
     The tracks of a block are the directions: from a query to keys before it (and itself), and,
-    where it sees any, to keys after it. All blocks of a stack have the same scores.
+    where it sees any, to keys after it. Blocks of a stack have the same scores where the encoder
+    has no others.
 
     Args:
         tracks: blocks x directions.
@@ -27,12 +28,15 @@ class DistanceEncoder(PositionEncoder):
         self.directions = directions
 
     def by_distance(self, distances: Tensor) -> Tensor:
-        """Scores (directions, distances, heads) at ``distances`` (distances,) >= 0, float64."""
+        """Scores (directions, distances, heads) at ``distances`` (distances,) >= 0, float64.
+
+        Or (tracks, distances, heads), where blocks have scores of their own.
+        """
         raise NotImplementedError
 
     def trajectories(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
         scores = self.by_distance(positions).to(self.anchor.device, self.dtype, non_blocking=True)
-        return scores.repeat(self.tracks // self.directions, 1, 1)
+        return scores.repeat(self.tracks // len(scores), 1, 1)
 
     def first(self, length: int, unchanged: bool = False) -> Tensor:
         """At the distances 0 .. length - 1; computed anew at every call, which is cheap."""

@@ -26,15 +26,22 @@ class FireOptions(NoOptions):
         "L at the start, in positions: up to there scores depend on the distance alone (fire)",
         range=POSITIVE,
     )
+    fire_per_block: bool = flag(
+        False, "a network, c and L of its own for each block, not one for all (fire)"
+    )
 
 
 class FireEncoder(DistanceEncoder):
-    """Scores of pairs of tokens, by a network for each direction; shared by all blocks.
+    """Scores of pairs of tokens, by a network for each direction.
+
+    All blocks have the same, or each block has its own: networks are those of the first block's
+    directions, then the next block's.
 
     Args:
         tracks, heads, directions, name: see ``DistanceEncoder``.
         hidden_dim: of the network.
         length: L at the start.
+        per_block: whether each block has its own.
         vanishing: start with scores of 0.
     """
 
@@ -51,17 +58,19 @@ class FireEncoder(DistanceEncoder):
         *,
         hidden_dim: int = 32,
         length: float = 512.0,
+        per_block: bool = False,
         vanishing: bool = False,
         name: str = "model",
     ):
         super().__init__(tracks, heads, directions, name)
         self.networks = nn.ModuleList(
             nn.Sequential(nn.Linear(1, hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, heads))
-            for _ in range(directions)
+            for _ in range(tracks if per_block else directions)
         )
-        self.c = nn.Parameter(torch.tensor(0.1))
+        blocks = (tracks // directions,) if per_block else ()
+        self.c = nn.Parameter(torch.full(blocks, 0.1))
         self.length = length
-        self.length_factor = nn.Parameter(torch.tensor(1.0))
+        self.length_factor = nn.Parameter(torch.ones(blocks))
         if vanishing:
             state = self.state_dict()  # of the parameters themselves
             for name in state:
@@ -76,38 +85,52 @@ class FireEncoder(DistanceEncoder):
             wanted.directions,
             hidden_dim=options.fire_hidden_dim,
             length=options.fire_length,
+            per_block=options.fire_per_block,
             vanishing=wanted.beside_input,
             name=wanted.name,
         )
 
-    def pairs(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """Scores (..., queries, keys, heads) of tokens at positions (..., queries), (..., keys)."""
+    @property
+    def sets(self) -> int:
+        """How many blocks have parameters of their own; 1 where all have the same."""
+        return len(self.networks) // self.directions
+
+    def pairs(self, queries: Tensor, keys: Tensor, block: int = 0) -> Tensor:
+        """Scores (..., queries, keys, heads) of tokens at positions (..., queries), (..., keys).
+
+        ``block``: one of ``sets``.
+        """
+        c, factor = self.c.view(-1)[block], self.length_factor.view(-1)[block]
         q = queries.to(self.anchor.device, self.dtype, non_blocking=True).unsqueeze(-1)
         k = keys.to(self.anchor.device, self.dtype, non_blocking=True).unsqueeze(-2)
         with torch.autocast(q.device.type, enabled=False):
-            nearest = (self.length_factor.to(q) * self.length).abs()
+            nearest = (factor.to(q) * self.length).abs()
             later = torch.maximum(torch.maximum(q, k), nearest)
-            share = (self._psi((q - k).abs()) / self._psi(later)).unsqueeze(-1)
-            scores = self._network(0, share)
+            share = (_psi(c, (q - k).abs()) / _psi(c, later)).unsqueeze(-1)
+            scores = self._network(block * self.directions, share)
             if self.directions == 2:
-                scores = torch.where((k > q).unsqueeze(-1), self._network(1, share), scores)
+                after = self._network(block * self.directions + 1, share)
+                scores = torch.where((k > q).unsqueeze(-1), after, scores)
         return scores
 
-    def _psi(self, x: Tensor) -> Tensor:
-        return torch.log1p((self.c.to(x) * x).abs())
-
-    def _network(self, direction: int, x: Tensor) -> Tensor:
-        network: Any = self.networks[direction]  # nn.ModuleList does not tell what it holds
+    def _network(self, number: int, x: Tensor) -> Tensor:
+        network: Any = self.networks[number]  # nn.ModuleList does not tell what it holds
         first, last = network[0], network[2]
         hidden = torch.relu(nn.functional.linear(x, first.weight.to(x), first.bias.to(x)))
         return nn.functional.linear(hidden, last.weight.to(x), last.bias.to(x))
 
     def by_distance(self, distances: Tensor) -> Tensor:
-        """Of tokens no later than L."""
-        origin = torch.zeros(1)
-        before = self.pairs(distances, origin)[:, 0]
-        after = [] if self.directions == 1 else [self.pairs(origin, distances)[0]]
-        return torch.stack([before, *after])
+        """Of tokens no later than L, (directions or sets x directions, distances, heads)."""
+        origin, found = torch.zeros(1), []
+        for block in range(self.sets):
+            found.append(self.pairs(distances, origin, block)[:, 0])
+            if self.directions == 2:
+                found.append(self.pairs(origin, distances, block)[0])
+        return torch.stack(found)
 
     def output_parameters(self) -> List[str]:
-        return [f"networks.{direction}.2." for direction in range(self.directions)]
+        return [f"networks.{number}.2." for number in range(len(self.networks))]
+
+
+def _psi(c: Tensor, x: Tensor) -> Tensor:
+    return torch.log1p((c.to(x) * x).abs())

@@ -108,6 +108,34 @@ def test_a_new_model_starts_as_its_peer(name):
             assert bool(p.grad.abs().sum() > 0), name
 
 
+def test_fire_of_each_block_is_its_own():
+    """Alike they are the shared one; each gets gradients of its own, and moves its own scores."""
+    fire = {"position_encoder": "fire", "fire_length": 4.0}
+    shared, own = make_model(**fire), make_model(**fire, fire_per_block=True, lively=False)
+    weights = shared.state_dict()
+    for name, weight in own.state_dict().items():
+        if "networks" in name:
+            stack, number, rest = re.fullmatch(r"(.*networks\.)(\d+)(\..*)", name).groups()
+            directions = 2 if stack.startswith("encoder") else 1
+            weights[name] = weights[f"{stack}{int(number) % directions}{rest}"]
+        elif name.endswith((".c", "length_factor")):
+            weights[name] = weights[name].expand_as(weight)
+    own.load_state_dict(weights)
+    batch = make_batch(lengths=(20, 9, 3), target_lengths=(17, 4, 6))
+    torch.testing.assert_close(logits(own, batch), logits(shared, batch), atol=1e-5, rtol=0)
+    own(**batch)[0].sum().backward()
+    encoder = own.encoder.position_encoder
+    assert encoder.sets == 3 and len(encoder.networks) == 6
+    assert encoder.c.grad.shape == (3,) and bool((encoder.c.grad != 0).all())
+    assert all(bool(p.grad.any()) for p in encoder.networks.parameters())
+    before = encoder(9).detach()
+    with torch.no_grad():
+        encoder.networks[2][2].bias.add_(1.0)  # of block 1, to keys before the query
+    moved = (encoder(9) - before)[:, 1:].abs().amax(dim=(1, 2)) > 0.5  # distance 0 is one of both
+    assert moved.tolist() == [False, False, True, False, False, False]
+    assert (logits(own, batch) - logits(shared, batch)).abs().max() > 1e-4
+
+
 #: parameters of positions at width 512, 8 heads, 6 + 6 blocks, as the documentation says
 COUNTS = {
     "floater": ({}, 552_448),
@@ -119,6 +147,7 @@ COUNTS = {
     "shaw": ({"position_encoder": "shaw"}, 19_200),
     "shaw values": ({"position_encoder": "shaw", "shaw_values": True}, 38_400),
     "fire": ({"position_encoder": "fire"}, 988),
+    "fire of each block": ({"position_encoder": "fire", "fire_per_block": True}, 5_928),
     "fourier": ({"position_encoder": "fourier"}, 893_120),
     "floater rotation": ({"position_injection": "rotation"}, 18_848),
     "floater scores": ({"position_injection": "scores"}, 3_168),

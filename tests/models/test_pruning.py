@@ -102,6 +102,15 @@ def test_other_biases_are_refused_not_cut():
         assert all(torch.equal(before[name], w) for name, w in other.state_dict().items())
 
 
+def test_networks_of_each_block_are_refused_not_cut():
+    fire = {"position_encoder": "fire", "fire_per_block": True}
+    pruned = make_model(seed=4, **fire, **KEPT)
+    with pytest.raises(
+        UserError, match="position_encoder.c is 3 there, 2 here; .* 12 weights more"
+    ):
+        pruned.load_state_dict(make_model(seed=3, **fire).state_dict(), strict=True)
+
+
 def test_the_only_block_with_biases_must_stay():
     with pytest.raises(UserError, match="leaves out layer 0, the only one with biases"):
         make_model(position_blocks="input", encoder_layers_to_keep="1,2")

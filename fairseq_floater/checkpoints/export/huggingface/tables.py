@@ -85,7 +85,8 @@ def _shaw(encoder: ShawEncoder, length: int) -> _Parts:
 
 def _fire(encoder: FireEncoder, length: int) -> _Parts:
     networks: List[Any] = list(encoder.networks)
-    tensors = {"c": encoder.c, "length": encoder.length * encoder.length_factor}
+    length_now = encoder.length * encoder.length_factor
+    tensors = {"c": encoder.c.view(-1), "length": length_now.view(-1)}
     for name, layer in (("1", 0), ("2", 2)):
         tensors[f"weight{name}"] = torch.stack([network[layer].weight for network in networks])
         tensors[f"bias{name}"] = torch.stack([network[layer].bias for network in networks])

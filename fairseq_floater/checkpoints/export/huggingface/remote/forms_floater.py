@@ -151,8 +151,10 @@ def of_blocks(table: Table, use: Dict[str, Any], tokens: Tokens) -> List[Dict[st
     """
     if isinstance(table, Fire):
         columns = tokens.columns()
-        pairs = table.pairs(columns[:, -tokens.new :], columns)
-        return [{"self": {"scores": pairs}}] * use["blocks"]
+        places = columns[:, -tokens.new :], columns
+        if len(table.c) == 1:  # the same for all blocks
+            return [{"self": {"scores": table.pairs(*places, 0)}}] * use["blocks"]
+        return [{"self": {"scores": table.pairs(*places, n)}} for n in range(use["blocks"])]
     by_distance = use["injection"] in ("scores", "relative")
     vectors = table(tokens.numbers.size(1) if by_distance else tokens.length)
     found = []

@@ -277,7 +277,10 @@ class Shaw(Table):
 
 
 class Fire(Table):
-    """Scores of pairs of tokens, by a small network of their distance relative to the later."""
+    """Scores of pairs of tokens, by a small network of their distance relative to the later.
+
+    Networks are those of each direction, for all blocks or block by block; c and L likewise.
+    """
 
     c: Tensor
     length: Tensor
@@ -286,23 +289,24 @@ class Fire(Table):
     weight2: Tensor
     bias2: Tensor
 
-    def pairs(self, queries: Tensor, keys: Tensor) -> Tensor:
+    def pairs(self, queries: Tensor, keys: Tensor, block: int) -> Tensor:
         """(..., heads, queries, keys) of tokens at (..., queries) and (..., keys)."""
+        directions = self.settings["directions"]
+        c, length = self.c[block], self.length[block]
         q, k = queries.float().unsqueeze(-1), keys.float().unsqueeze(-2)
         with torch.autocast(q.device.type, enabled=False):
-            later = torch.maximum(torch.maximum(q, k), self.length.to(q).abs())
-            share = (self.psi((q - k).abs()) / self.psi(later)).unsqueeze(-1)
-            scores = self.network(0, share)
-            if self.settings["directions"] == 2:
-                scores = torch.where((k > q).unsqueeze(-1), self.network(1, share), scores)
+            later = torch.maximum(torch.maximum(q, k), length.to(q).abs())
+            near, far = (torch.log1p((c.to(q) * x).abs()) for x in ((q - k).abs(), later))
+            share = (near / far).unsqueeze(-1)
+            scores = self.network(block * directions, share)
+            if directions == 2:
+                after = self.network(block * directions + 1, share)
+                scores = torch.where((k > q).unsqueeze(-1), after, scores)
         return scores.movedim(-1, -3)
 
-    def psi(self, x: Tensor) -> Tensor:
-        return torch.log1p((self.c.to(x) * x).abs())
-
-    def network(self, direction: int, x: Tensor) -> Tensor:
+    def network(self, number: int, x: Tensor) -> Tensor:
         weights = (self.weight1, self.bias1, self.weight2, self.bias2)
-        weight1, bias1, weight2, bias2 = (each[direction].to(x) for each in weights)
+        weight1, bias1, weight2, bias2 = (each[number].to(x) for each in weights)
         return F.linear(F.linear(x, weight1, bias1).relu(), weight2, bias2)
 
 
