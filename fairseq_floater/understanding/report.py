@@ -104,20 +104,28 @@ def _medians(scores: Scores, rows: Sequence[str]) -> str:
 
 
 def _differences(scores: Scores, rows: Sequence[str], baseline: str) -> str:
+    """With how many of a row's figures are better, equal and worse, to one decimal."""
     body = []
     for row in rows:
-        cells = [
-            _difference(by_row.get(row, []), by_row.get(baseline, [])) for by_row in scores.values()
-        ]
-        if row != baseline and any(cells):
-            body.append([row, *cells])
-    return markdown([f"against {baseline}", *(_heading(*key) for key in scores)], body)
+        pairs = [(by_row.get(row, []), by_row.get(baseline, [])) for by_row in scores.values()]
+        known = [_gain(*pair) for pair in pairs if all(pair)]
+        if row != baseline and known:
+            signs = [sum(gain > 0 for gain in known), known.count(0.0)]
+            counts = " / ".join(map(str, [*signs, len(known) - sum(signs)]))
+            body.append([row, *(_difference(*pair) for pair in pairs), counts])
+    columns = [*(_heading(*key) for key in scores), "better / equal / worse"]
+    return markdown([f"against {baseline}", *columns], body)
+
+
+def _gain(values: Sequence[float], base: Sequence[float]) -> float:
+    """What medians differ by as they are shown."""
+    return round(round(median(values), 1) - round(median(base), 1), 1)
 
 
 def _difference(values: Sequence[float], base: Sequence[float]) -> str:
     if not values or not base:
         return ""
-    text = f"{median(values) - median(base):+.1f}"
+    text = f"{_gain(values, base):+.1f}"
     if min(len(values), len(base)) < 2 or stdev(values) == stdev(base) == 0.0:
         return text
     return f"{text} (p {ttest_ind(values, base, equal_var=False).pvalue:.2f})"

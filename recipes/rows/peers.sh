@@ -15,9 +15,11 @@ row relative-bias --position-encoder relative-bias $T5
 row floater-on-relative-bias $FLOATER --base-positions relative-bias $T5
 row floater-driven-on-relative-bias $DRIVEN --base-positions relative-bias $T5
 row shaw --position-encoder shaw --shaw-max-distance 16
+row shaw-per-head --position-encoder shaw --shaw-max-distance 16 --shaw-per-head
 row alibi --position-encoder alibi
 row alibi-symmetric --position-encoder alibi --alibi-form symmetric
 row fire --position-encoder fire --fire-length "$LENGTH"
+row fire-per-block --position-encoder fire --fire-length "$LENGTH" --fire-per-block
 row fourier --position-encoder fourier
 row fourier-lr-1 --position-encoder fourier --dynamics-lr-scale 1
 row floater-linear $TURNS --dynamics linear

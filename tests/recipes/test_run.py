@@ -192,6 +192,7 @@ def test_a_table_from_training_to_report(warm):
         assert list(result["tests"]) == ["test2016", "test2017"]
         assert [len(t["hypotheses"]) for t in result["tests"].values()] == [6, 5]
         assert result["training"]["updates"] == 6
+        assert result["commands"]["duration"].startswith("--max-")
         assert f"| {row} |" in text
     assert "case:lc" in text and "p bootstrap" in text
     assert (runs / "warm_tiny/table.png").read_bytes().startswith(b"\x89PNG")

@@ -226,9 +226,18 @@ def test_a_table_has_medians_deviations_and_a_test_over_seeds(tmp_path):
     assert lines[0] == "# A title"
     assert "| base |  | 63.0 ± 5.3 (3) |  |" in lines
     assert "| floater | 50.0 (1) | 68.0 ± 1.5 (3) | 59.00 |" in lines
-    assert any(re.match(r"\| floater \|  \| \+5.0 \(p 0\.\d\d\) \|", line) for line in lines)
+    difference = re.compile(r"\| floater \|  \| \+5.0 \(p 0\.\d\d\) \| 1 / 0 / 0 \|")
+    assert any(difference.fullmatch(line) for line in lines)
     with pytest.raises(UserError, match="--baseline other is not among the results: choose from"):
         report_labels(tmp_path, tmp_path / "table", "other")
+
+
+def test_figures_are_counted_as_they_are_shown(tmp_path):
+    for task, base, ours in (("cola", 61.04, 61.06), ("mrpc", 61.06, 61.14), ("rte", 61.1, 61.0)):
+        write_record(tmp_path, "base", 1, {"accuracy": base}, task)
+        write_record(tmp_path, "floater", 1, {"accuracy": ours}, task)
+    report_labels(tmp_path, tmp_path / "table", "base")
+    assert "| floater | +0.1 | +0.0 | -0.1 | 1 / 1 / 1 |" in (tmp_path / "table.md").read_text()
 
 
 def test_a_task_with_two_tests_counts_once(tmp_path):
