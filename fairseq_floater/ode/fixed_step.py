@@ -45,7 +45,9 @@ def integrate(dynamics: MLPDynamics, initial: Tensor, grid: StepGrid, tableau: T
 
     # What has no formula, in the space of the hidden layer: z, its coupling and its drive.
     sizes = grid.step_sizes  # (steps,), in time
-    stage_times = grid.nodes[:-1, None] + sizes[:, None] * torch.tensor(tableau.c).to(sizes)
+    stage_times = grid.nodes[:-1, None] + sizes[:, None] * torch.tensor(
+        tableau.c, dtype=sizes.dtype
+    )
     slope = state1 @ time2 + damping * time1  # (hidden,)
     drift = state1 @ bias2 + time1 + damping * bias1  # (hidden,)
     activations, last = HiddenTrajectory.apply(  # (steps, stages, tracks, hidden), (tracks, hidden)

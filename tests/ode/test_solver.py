@@ -52,11 +52,10 @@ def test_native_equals_torchdiffeq(solver, steps, damping, times):
     reference = solve(dynamics, initial, times, backend="torchdiffeq", **options)
     assert ours.shape == (3, len(times), 5) and ours.dtype == torch.float64
     assert torch.equal(ours[:, 0], initial)
-    # torchdiffeq's rk4 rounds 1/3 a little differently.
-    assert relative(ours, reference) < 1e-8
+    assert relative(ours, reference) < 1e-13
     parameters = [initial, *dynamics.parameters()]
     for a, b in zip(gradients(ours, parameters), gradients(reference, parameters)):
-        assert relative(a, b) < 1e-7
+        assert relative(a, b) < 1e-12
 
 
 @pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
