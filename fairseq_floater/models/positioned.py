@@ -11,6 +11,7 @@ from typing import (
     List,
     Mapping,
     MutableMapping,
+    Tuple,
     Type,
 )
 
@@ -43,6 +44,7 @@ class PositionedModel:
 
     # What fairseq's classes bring.
     parameters: Callable[[], Iterator[nn.Parameter]]
+    named_buffers: Callable[[], Iterator[Tuple[str, Tensor]]]
     eval: Callable[[], Any]
     to: Callable[..., Any]
 
@@ -88,8 +90,13 @@ class PositionedModel:
         Raises:
             UserError: naming what does not fit or can be no weight, before any weight is changed.
         """
-        require_sound(getattr(state_dict, "path", Weights.path), state_dict)
+        if strict:  # not for the part of a model that fairseq's EMA loads at every update
+            require_sound(getattr(state_dict, "path", Weights.path), state_dict)
         weights = with_new_names(copy.copy(state_dict))
+        if not strict:  # what says how old a layout is may be among the missing
+            for name, buffer in self.named_buffers():
+                if name.endswith(".version"):
+                    weights.setdefault(name, buffer)
         prune(self.stacks(), weights, self.options)
         tables = take_baked(self.stacks(), weights)
         if strict:

@@ -1,10 +1,10 @@
 """Starting from a trained model: what of it fits, and where the new parameters start.
 
 A base model is fairseq's ``transformer``, or ours. Its own positions, at the input or within
-attention, are kept (bias injection), or those of the input become the first block's vectors
-(additive injection); all else that positions add starts at 0, so that the first forward pass gives
-the base model's logits (paper, section 3.3). Other positions within attention start anew in place
-of those at the input. What does not fit is named before any weight is copied.
+attention, are kept (bias injection), or a table of the input becomes the first block's vectors
+(learned ones, injected additively); all else that positions add starts at 0, so that the first
+forward pass gives the base model's logits (paper, section 3.3). Other positions within attention
+start anew in place of those at the input. What does not fit is named before any weight is copied.
 """
 
 import logging
@@ -46,6 +46,9 @@ COMPARED = tuple(
 
 #: what fairseq's own models have where ours have an option
 _FAIRSEQS = {"layer_norm_eps": 1e-5}
+
+#: positions at the input that fairseq's own models have
+STOCK = ("sinusoidal", "learned")
 
 #: so many weights that do not fit are named, the others counted
 NAMED = 4
@@ -133,7 +136,9 @@ def different_options(there: Mapping[str, Any], here: Mapping[str, Any]) -> List
     Of the same kind of position encoder those count, too, without which its trajectories would be
     others; when tokens stand, and how closely an equation is followed, may change.
     """
-    names, there = COMPARED, {**_FAIRSEQS, **there}
+    names = COMPARED
+    if there:
+        there = {**_FAIRSEQS, **there}
     ours, theirs = position_options(here), position_options(there)
     if ours is not None and theirs is not None and ours.kind is theirs.kind:
         names += ours.kind.defining(ours)
@@ -169,8 +174,8 @@ def _start_positions(
     | ---------------------- | ----------------------------- | --------------------------- |
     | the same               | the same                      | kept                        |
     | at the input           | the same, and biases          | kept; biases start at 0     |
-    | at the input           | additive vectors              | the first block's vectors   |
     | a peer                 | biases on that peer           | it is the base; biases at 0 |
+    | at the input           | a learned table, additive     | the first block's vectors   |
     | a peer                 | FLOATER that departs from it  | FLOATER's start             |
     | at the input, or none  | a peer, or biases on one      | the peer starts anew        |
     | at the input           | none                          | dropped, the log says so    |
@@ -181,22 +186,26 @@ def _start_positions(
     prefix = f"{name}.position_encoder."
     if there.within is not None and there.biases is None and here.biases is not None:
         _move(weights, prefix, f"{name}.base_encoder.")  # what was all is now the base
-    at_input_only = there.at_input == "learned" and there.biases is there.within is None
-    if at_input_only and not stack.additive:  # our own learned table stays where it is
-        _move(weights, prefix, f"{name}.embed_positions.encoder.")
-    if there.within != here.within:
+    if there == Positions("learned", None, None) and not stack.additive:
+        _move(weights, prefix, f"{name}.embed_positions.encoder.")  # our own table at the input
+    encoder = stack.position_encoder
+    is_new = encoder is not None and not any(key.startswith(prefix) for key in weights)
+    same = (there.at_input, there.within) == (here.at_input, here.within)
+    start: Optional[Dict[str, Tensor]] = None
+    if same and not (is_new and stack.biased):
+        return []
+    elif same:
+        assert encoder is not None
+        start = encoder.starting_at(None)
+    elif is_new and stack.additive and there.within is None:
+        assert encoder is not None
+        start = encoder.starting_at(_base_table(stack, encoder, name, there.at_input, weights))
+    elif there.within != here.within:
         return _start_within(stack, name, weights, there, here)
-    if here == Positions(None, None, None) and there.biases is None and there.at_input is not None:
+    elif here == Positions(None, None, None) and there.biases is None and there.at_input in STOCK:
         _drop_at_input(weights, name)
         logger.warning(f"the {stack.name} goes on without positions; {there.at_input} are dropped")
         return []
-    has_own = any(key.startswith(prefix) for key in weights)
-    encoder, start = stack.position_encoder, None
-    if there.at_input == here.at_input:
-        keeps = has_own or encoder is None or not stack.biased
-        start = {} if keeps or encoder is None else encoder.starting_at(None)
-    elif stack.additive and encoder is not None and not has_own:
-        start = encoder.starting_at(_base_table(stack, encoder, name, there.at_input, weights))
     if start is None:
         return [_other(stack.name, there.at_input, here.at_input, "at the input")]
     weights.update({f"{prefix}{key}": value for key, value in start.items()})
@@ -236,9 +245,8 @@ def _start_within(
     new = departed_from(stack.options) == there.within
     if there.biases is not None or not (new or there.within is None):
         return [_other(stack.name, there.within, here.within, "within attention")]
-    if there.at_input not in (here.at_input, "sinusoidal", "learned") or (
-        here.at_input not in (None, there.at_input)
-    ):
+    dropped = here.at_input is None and there.at_input in STOCK
+    if there.at_input != here.at_input and not dropped:
         return [_other(stack.name, there.at_input, here.at_input, "at the input")]
     _drop(weights, f"{name}.position_encoder.")
     for part in ("position_encoder", "base_encoder"):
@@ -249,7 +257,6 @@ def _start_within(
         if part == "position_encoder" and stack.biased:
             state = encoder.starting_at(None) or state
         weights.update({f"{name}.{part}.{key}": value.clone() for key, value in state.items()})
-    dropped = there.at_input is not None and here.at_input is None
     if dropped:
         _drop_at_input(weights, name)
     if there.within is None:

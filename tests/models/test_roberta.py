@@ -79,6 +79,13 @@ def test_starts_with_the_features_of_a_trained_model(options, stock):
     assert learning and any(p.grad.any() for n, p in ours.named_parameters() if n in learning)
 
 
+def test_weights_alone_are_loaded_whatever_the_normalisation_adds():
+    """A state dict says nothing of the options of its model."""
+    model = make_roberta("floater_roberta_minilm")
+    assert model.options["layer_norm_eps"] == 1e-12
+    model.load_state_dict(model.state_dict())
+
+
 def test_old_names_of_weights_and_heads(stock):
     """Those of published checkpoints: ``decoder`` and ``emb_layer_norm``; a head is left out."""
     old = {

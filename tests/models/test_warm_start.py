@@ -189,6 +189,24 @@ def test_positions_at_the_input_can_be_dropped(base, caplog):
     torch.testing.assert_close(found, wanted, atol=2e-6, rtol=0)
 
 
+def test_positions_at_all_blocks_are_not_dropped(caplog):
+    theirs, ours = make_model(position_injection="additive"), make_model(position_encoder="none")
+    with pytest.raises(UserError, match="its encoder has floater at all blocks positions"):
+        ours.load_state_dict(Weights.of(theirs.state_dict(), "base.pt", theirs.options))
+    assert "dropped" not in caplog.text
+
+
+def test_a_part_of_a_models_weights_leaves_the_rest():
+    """As fairseq's moving average has it at every update: parameters, and no buffers."""
+    model, other = (make_model(seed=n, decoder_normalize_before=True) for n in (3, 4))
+    part = dict(other.named_parameters())
+    model.load_state_dict(part, strict=False)
+    assert model.decoder.layer_norm is not None
+    batch = make_batch()
+    with torch.no_grad():
+        assert torch.equal(model(**batch)[0], other(**batch)[0])
+
+
 @pytest.mark.parametrize("base, options, reason", REFUSED.values(), ids=REFUSED)
 def test_what_does_not_fit_is_named_and_nothing_is_loaded(base, options, reason):
     stock, ours = make_stock(seed=3, **base), make_model(seed=5, **options)
