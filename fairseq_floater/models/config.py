@@ -109,7 +109,7 @@ class FloaterTransformerConfig(ModelConfig, _Flat):
         for side in self.sides:
             kept = f"{side}_layers_to_keep"
             flat[kept] = kept_as_text(flat[kept])
-        if flat["base_positions"] is not None and not self.base:
+        if flat["base_positions"] is not None and not self.beneath:
             learned = flat["base_positions"] == "learned"
             flat |= {"encoder_learned_pos": learned, "decoder_learned_pos": learned}
             flat["no_token_positional_embeddings"] = flat["base_positions"] == "none"
@@ -179,7 +179,7 @@ def different_computation(there: ModelConfig, here: ModelConfig) -> List[str]:
 def _validate_sizes(config: ModelConfig) -> None:
     """fairseq divides by some of its sizes, and takes others as they are."""
     for side in config.sides:
-        at_least = {"embed_dim": 1, "ffn_embed_dim": 1, "attention_heads": 1, "layers": 0}
+        at_least = {"embed_dim": 1, "ffn_embed_dim": 1, "attention_heads": 1, "layers": 1}
         for name, least in at_least.items():
             value = int(getattr(config, f"{side}_{name}"))
             if value < least:
@@ -220,7 +220,7 @@ def _validate_base(config: ModelConfig) -> None:
     encoder, base = config.position_encoder, config.base_positions
     learned = any(getattr(config, f"{side}_learned_pos", False) for side in config.sides)
     bare = getattr(config, "no_token_positional_embeddings", False)
-    if base is not None and not config.base and (learned or bare):
+    if base is not None and not config.beneath and (learned or bare):
         raise UserError(
             f"--base-positions {base} says what is at the input: leave out --encoder-learned-pos, "
             "--decoder-learned-pos and --no-token-positional-embeddings"
@@ -230,7 +230,9 @@ def _validate_base(config: ModelConfig) -> None:
             "--keep-input-positions contradicts --no-token-positional-embeddings: give one of them"
         )
     if learned and not config.keeps_input:
-        replacing = f"--base-positions {base}" if config.base else f"--position-encoder {encoder}"
+        replacing = (
+            f"--base-positions {base}" if config.beneath else f"--position-encoder {encoder}"
+        )
         raise UserError(
             "--encoder-learned-pos and --decoder-learned-pos choose the base encoding that "
             f"--position-injection bias keeps, but {replacing} replaces it: leave them out, or use "
