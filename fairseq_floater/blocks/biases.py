@@ -84,16 +84,16 @@ def is_plain(projection: nn.Linear) -> bool:
     return not hooked and not autocasting(projection.weight)
 
 
-def _at_tokens(track: Track, dtype: torch.dtype, batch: int, own: Tensor) -> Tensor:
-    """Biases of tokens, the projection's ``own`` among them: (length * batch, dim), a new tensor.
+def _at_tokens(track: Track, dtype: torch.dtype, batch: int, projection_bias: Tensor) -> Tensor:
+    """Biases of tokens, ``projection_bias`` among them: (length * batch, dim), a new tensor.
 
     The caller may write on it.
     """
     vectors = in_dtype(track.vectors, dtype)
     length, sentences = track.rows.shape
     if length == 1 or sentences == batch:
-        return F.embedding(track.rows.expand(-1, batch).flatten(), vectors + own)
+        return F.embedding(track.rows.expand(-1, batch).flatten(), vectors + projection_bias)
     # One row of positions for all sentences: the gradient is summed over them before it is
     # scattered into the table.
-    found = F.embedding(track.rows, vectors) + own
+    found = F.embedding(track.rows, vectors) + projection_bias
     return found.expand(-1, batch, -1).reshape(length * batch, -1)

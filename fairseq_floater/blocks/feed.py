@@ -6,9 +6,9 @@ more, taken from the feed that the stack has opened for this pass:
     position_tracks (tracks of the block, rows, dim): vectors, or what their form has made of them
         (``forms``)
     base_tracks, likewise, of base positions within attention
-    rows (length, batch), which row of them each token reads, -1 at pads; None if there is but one,
-        that of all tokens
-    source_rows (source length, batch), for cross-attention
+    rows (length, 1 or batch), which row of them each token reads, for vectors at the input -1 at
+        pads; None if there is but one, that of all tokens
+    source_rows (source length, 1 or batch), for cross-attention
 
 In later steps of a decoding with biases ``steps`` takes the place of position_tracks.
 
@@ -33,15 +33,15 @@ class Pass(NamedTuple):
 
     Attributes:
         blocks: the arguments of each block but the rows, see above.
-        rows: of the blocks' tokens, batch first.
-        base: (rows, dim), vectors of the input; None without any.
-        base_rows: of the input's tokens, batch first.
+        rows: of the blocks' tokens, length first.
+        input: (rows, dim), vectors of the input; None without any.
+        input_rows: of the input's tokens, (1 or batch, length).
     """
 
     blocks: Sequence[Mapping[str, Any]]
     rows: Rows
-    base: Optional[Tensor]
-    base_rows: Rows
+    input: Optional[Tensor]
+    input_rows: Optional[Tensor]
 
 
 class PositionFeed:
@@ -53,9 +53,7 @@ class PositionFeed:
     @contextmanager
     def opened(self, current: Pass) -> Iterator[None]:
         """Serve ``current`` within."""
-        # Length first, in one piece: every projection flattens them.
-        rows = Rows(*(None if r is None else r.t().contiguous() for r in current.rows))
-        self.current = current._replace(rows=rows)
+        self.current = current
         try:
             yield
         finally:
@@ -72,7 +70,7 @@ class PositionFeed:
     ) -> Optional[Tuple[Tuple[Any, ...], Dict[str, Any]]]:
         if self.current is None or block >= len(self.current.blocks):
             return None
-        fed = {**self.current.blocks[block], "rows": self.current.rows.own}
+        fed = {**self.current.blocks[block], "rows": self.current.rows.tokens}
         if self.current.rows.source is not None:
             fed["source_rows"] = self.current.rows.source
         return args, {**kwargs, **fed}
@@ -102,6 +100,6 @@ class InputPositions(nn.Module):
             RuntimeError: outside a pass.
         """
         current = self.feed.current
-        if current is None or current.base is None:
+        if current is None or current.input is None:
             raise RuntimeError("no positions are known here: call the stack's own forward")
-        return look_up_masked(current.base, current.base_rows.own, self.anchor)
+        return look_up_masked(current.input, current.input_rows, self.anchor)

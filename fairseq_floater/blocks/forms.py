@@ -35,9 +35,9 @@ class Form:
         self.options = options
         self.head_dim = head_dim
 
-    def read(self, encoder: PositionEncoder, reading: Reading, unchanged: bool) -> Tensor:
+    def read(self, encoder: PositionEncoder, reading: Reading) -> Tensor:
         """What serves a pass, (tracks, rows, ...)."""
-        return reading.vectors(encoder, unchanged)
+        return reading.vectors(encoder)
 
     def in_attention(
         self, tracks: BlockTracks, rows: Optional[Tensor], source_rows: Optional[Tensor]
@@ -81,10 +81,10 @@ class Biases(Form):
 class Angles(Form):
     """Angles by which queries and keys are turned: rotary, and FLOATER's that departs from it."""
 
-    def read(self, encoder: PositionEncoder, reading: Reading, unchanged: bool) -> Tensor:
+    def read(self, encoder: PositionEncoder, reading: Reading) -> Tensor:
         """Cosines and sines, (tracks, rows, 2, 1 or heads, pairs), of all blocks at once."""
         pairs = rotated_pairs(self.options, self.head_dim)
-        return cosines_and_sines(super().read(encoder, reading, unchanged), pairs)
+        return cosines_and_sines(super().read(encoder, reading), pairs)
 
     def in_attention(
         self, tracks: BlockTracks, rows: Optional[Tensor], source_rows: Optional[Tensor]
@@ -104,8 +104,8 @@ class Angles(Form):
 class Scores(Form):
     """Scores by distance, for each direction: ALiBi, T5's buckets, FLOATER's over distance."""
 
-    def read(self, encoder: PositionEncoder, reading: Reading, unchanged: bool) -> Tensor:
-        return encoder(reading.columns, unchanged)
+    def read(self, encoder: PositionEncoder, reading: Reading) -> Tensor:
+        return encoder(reading.columns)
 
     def in_attention(
         self, tracks: BlockTracks, rows: Optional[Tensor], source_rows: Optional[Tensor]
@@ -116,7 +116,7 @@ class Scores(Form):
 class PairScores(Form):
     """Scores of pairs of tokens: FIRE."""
 
-    def read(self, encoder: PositionEncoder, reading: Reading, unchanged: bool) -> Tensor:
+    def read(self, encoder: PositionEncoder, reading: Reading) -> Tensor:
         """(tracks, 1 or batch, queries, keys, heads), the same for all tracks of a block."""
         assert isinstance(encoder, FireEncoder)
         places = reading.queries_and_keys()
@@ -133,8 +133,8 @@ class PairScores(Form):
 class Relative(Form):
     """Vectors by clipped distance: Shaw et al."""
 
-    def read(self, encoder: PositionEncoder, reading: Reading, unchanged: bool) -> Tensor:
-        return encoder(1, unchanged)
+    def read(self, encoder: PositionEncoder, reading: Reading) -> Tensor:
+        return encoder(1)  # all there are
 
     def in_attention(
         self, tracks: BlockTracks, rows: Optional[Tensor], source_rows: Optional[Tensor]

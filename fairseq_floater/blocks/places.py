@@ -22,50 +22,54 @@ class Places(NamedTuple):
     Attributes:
         numbers: (1 or batch, length) int64, the number of each token in its sentence, from 0; in
             incremental decoding of all tokens so far.
-        own: (1 or batch, length), where each token stands: its number, or a float64 time.
+        tokens: (1 or batch, length), where each token stands: its number, or a float64 time.
         source: (1 or batch, source length) likewise of the tokens that cross-attention reads, in a
             decoder that needs them.
     """
 
     numbers: Tensor
-    own: Tensor
+    tokens: Tensor
     source: Optional[Tensor] = None
 
     @classmethod
-    def shifted(cls, numbers: Tensor, own: Tensor, shift: Union[int, Tensor]) -> "Places":
-        """Tokens that stand ``shift`` positions later than at ``own``; (batch, 1), or for all."""
+    def shifted(cls, numbers: Tensor, tokens: Tensor, shift: Union[int, Tensor]) -> "Places":
+        """Tokens ``shift`` positions later than at ``tokens``; (batch, 1), or for all."""
         if isinstance(shift, int) and shift == 0:
-            return cls(numbers, own)
+            return cls(numbers, tokens)
         moved = (numbers >= 0) * shift
-        return cls(numbers + moved, own + moved)
+        return cls(numbers + moved, tokens + moved)
 
     def at_numbers(self) -> "Places":
         """Every token at its number, and without a source."""
-        return self._replace(own=self.numbers, source=None)
+        return self._replace(tokens=self.numbers, source=None)
 
     def last(self) -> "Places":
         """Those of the last token of every row, which incremental decoding is about."""
-        return self._replace(numbers=self.numbers[:, -1:], own=self.own[:, -1:])
+        return self._replace(numbers=self.numbers[:, -1:], tokens=self.tokens[:, -1:])
 
 
 class Rows(NamedTuple):
     """Which row of a table each token of a pass reads; -1 at pads.
 
     Attributes:
-        own: (batch, length) int64; None where all tokens read the table's only row.
-        source: (batch, source length) int64, for cross-attention.
+        tokens: (1 or batch, length) int64; None where all tokens read the table's only row.
+        source: (1 or batch, source length) int64, for cross-attention.
     """
 
-    own: Optional[Tensor]
+    tokens: Optional[Tensor]
     source: Optional[Tensor] = None
+
+    def length_first(self) -> "Rows":
+        """(length, 1 or batch) each, in one piece: every projection flattens them."""
+        return Rows(*(None if rows is None else rows.t().contiguous() for rows in self))
 
     def without_pads(self) -> "Rows":
         """With row 0 at pads, which attention masks."""
         return Rows(*(None if rows is None else rows.clamp(min=0) for rows in self))
 
 
-def distinct_rows(padding_mask: Tensor) -> Tensor:
-    """``padding_mask`` (batch, length), or its first row where no token is a pad.
+def one_if_alike(padding_mask: Tensor) -> Tensor:
+    """``padding_mask`` (batch, length), or its first row, (1, length), where no token is a pad.
 
     All rows have the same positions then, and tables are looked up once for all.
     """
@@ -144,23 +148,20 @@ class Reading(NamedTuple):
             return cls(places, columns, places + 1, Rows(None), None, True)
         read = places.last() if last_only else places
         columns = places.numbers.size(1)
-        if places.own.is_floating_point():
-            stretches = [read.own] + ([] if read.source is None else [read.source])
+        if places.tokens.is_floating_point():
+            stretches = [read.tokens] + ([] if read.source is None else [read.source])
             times, found = as_rows(stretches)
             return cls(places, columns, 0, Rows(*found), times, last_only)
-        length = length_needed(limit, shift, places.own, places.source)
-        rows = Rows(read.own, read.source)
+        length = length_needed(limit, shift, places.tokens, places.source)
+        rows = Rows(read.tokens, read.source)
         return cls(places, columns, length, rows, None, last_only)
 
-    def vectors(self, encoder: PositionEncoder, unchanged: bool) -> Tensor:
-        """Of the encoder's tracks, (tracks, rows, dim).
-
-        ``unchanged``: its parameters are those of the last pass.
-        """
+    def vectors(self, encoder: PositionEncoder) -> Tensor:
+        """Of the encoder's tracks, (tracks, rows, dim)."""
         if self.times is not None:
-            return encoder.at(self.times, unchanged)
-        table = encoder(self.length, unchanged)
-        return table[:, self.length - 1 :] if self.rows.own is None else table
+            return encoder.at(self.times)
+        table = encoder(self.length)
+        return table[:, self.length - 1 :] if self.rows.tokens is None else table
 
     def queries_and_keys(self) -> Tuple[Tensor, Tensor]:
         """Where the tokens of self-attention stand: (1 or batch, queries), (1 or batch, keys).

@@ -14,8 +14,7 @@ from fairseq_floater.blocks.layers import PositionedLayer
 from fairseq_floater.blocks.places import (
     Places,
     Reading,
-    Rows,
-    distinct_rows,
+    one_if_alike,
     sentence_times,
     token_numbers,
 )
@@ -105,11 +104,11 @@ class PositionedStack:
         self.options = cfg.position_options
         self.kept_layers = kept_layers(side.layers_to_keep)
         self._attentions = attentions
-        own = self.options.own
-        self.tracks = () if own is None else self.track_names(own)
+        chosen = self.options.chosen
+        self.tracks = () if chosen is None else self.track_names(chosen)
         # Blocks that stay when others are taken out keep their numbers, and so their trajectories.
         self._all_blocks = self.kept_layers or tuple(range(side.layers))
-        self.blocks = self._all_blocks if own is None else self.blocks_of(own)
+        self.blocks = self._all_blocks if chosen is None else self.blocks_of(chosen)
         for part in ARGUMENTS:
             use = self.options.uses.get(part)
             setattr(self, part, None if use is None else self._build(use, side, max_positions))
@@ -133,6 +132,11 @@ class PositionedStack:
     @property
     def input_encoder(self) -> Optional[PositionEncoder]:
         return getattr(self.embed_positions, "encoder", None)
+
+    def encoders(self) -> List[PositionEncoder]:
+        """All that the stack reads."""
+        found = (self.position_encoder, self.base_encoder, self.input_encoder)
+        return [encoder for encoder in found if encoder is not None]
 
     def track_names(self, use: Use) -> Tuple[str, ...]:
         """Names of one block's tracks of one use, in order."""
@@ -194,7 +198,7 @@ class PositionedStack:
         pads = tokens.eq(self.padding_idx) if pads is None else pads
         shift = self._shift(tokens.size(0), tokens.device, vary)
         if not self.options.timed:
-            numbers = token_numbers(distinct_rows(pads))
+            numbers = token_numbers(one_if_alike(pads))
             return Places.shifted(numbers, numbers, shift)
         numbers = token_numbers(pads)
         symbol = self.options.sentence_separator
@@ -225,11 +229,32 @@ class PositionedStack:
         tokens. From its second step on parameters stay as they are, and keys and values of the
         source are kept.
         """
-        decoding, unchanged = incremental_state is not None, self._is_later(incremental_state)
-        if not unchanged:
+        decoding, later = incremental_state is not None, self._is_later(incremental_state)
+        if not later:
             self._steps = self._new_steps() if decoding else None
         elif isinstance(places, Places):
             places = places._replace(source=None)
+        with self._trusting() if later else nullcontext():
+            current, step = self._read(places, decoding)
+        with self.feed.opened(current), step:
+            yield
+
+    @contextmanager
+    def _trusting(self) -> Iterator[None]:
+        """Within, parameters are those of the step before, and are not compared."""
+        encoders = self.encoders()
+        try:
+            for encoder in encoders:
+                encoder.trusted = True
+            yield
+        finally:
+            for encoder in encoders:
+                encoder.trusted = False
+
+    def _read(
+        self, places: Union[Places, int], decoding: bool
+    ) -> Tuple[Pass, AbstractContextManager[None]]:
+        """What is fed in a pass; and, to be entered, what else acts in it: biases of a step."""
         read = partial(
             Reading.of, limit=self._limit(), last_only=decoding, shift=self.options.position_shift
         )
@@ -238,38 +263,33 @@ class PositionedStack:
             at_input = read(places.at_numbers())
         step: AbstractContextManager[None] = nullcontext()
         parts = list(ARGUMENTS)
-        if self._steps is not None and reading.rows.own is None:
+        if self._steps is not None and reading.rows.tokens is None:
             assert self.position_encoder is not None
-            step = self._steps.at(reading.vectors(self.position_encoder, unchanged))
+            step = self._steps.at(reading.vectors(self.position_encoder))
             parts.remove("position_encoder")
-        blocks = self._block_arguments(parts, reading, unchanged)
-        with self.feed.opened(self._pass(reading, at_input, unchanged, blocks)), step:
-            yield
+        blocks = self._block_arguments(parts, reading)
+        return self._pass(reading, at_input, blocks), step
 
     def _new_steps(self) -> Optional[DecodingSteps]:
         """Of a decoding that begins; None where biases act in its steps as in other passes."""
-        if not self.biased or not self.tracks or self.options.timed:
+        if torch.is_grad_enabled() or not self.biased or not self.tracks or self.options.timed:
             return None
         layers = self._positioned_layers[: len(self.blocks)]
         attentions = [found for layer in layers for found in layer.biased_attentions()]
         projections = [projection for _, joined, _ in attentions for projection in joined]
         return DecodingSteps(attentions) if all(map(is_plain, projections)) else None
 
-    def _pass(
-        self, reading: Reading, at_input: Reading, unchanged: bool, blocks: List[Dict[str, Any]]
-    ) -> Pass:
+    def _pass(self, reading: Reading, at_input: Reading, blocks: List[Dict[str, Any]]) -> Pass:
         """What the feed serves: the ``blocks`` their arguments, and the input its vectors."""
+        rows = reading.rows.length_first()
         if self.additive:
-            base = blocks[0]["position_tracks"][0] if blocks else None
-            return Pass(blocks, reading.rows, base, reading.rows)
-        base_rows, base = Rows(None), None
+            return Pass(blocks, rows, blocks[0]["position_tracks"][0], reading.rows.tokens)
+        input, input_rows = None, None
         if self.input_encoder is not None:
-            base, base_rows = at_input.vectors(self.input_encoder, unchanged)[0], at_input.rows
-        return Pass(blocks, reading.rows.without_pads(), base, base_rows)
+            input, input_rows = at_input.vectors(self.input_encoder)[0], at_input.rows.tokens
+        return Pass(blocks, rows.without_pads(), input, input_rows)
 
-    def _block_arguments(
-        self, parts: Sequence[str], reading: Reading, unchanged: bool
-    ) -> List[Dict[str, Any]]:
+    def _block_arguments(self, parts: Sequence[str], reading: Reading) -> List[Dict[str, Any]]:
         """What each block is given for a pass, see ``feed``, of the encoders named ``parts``."""
         arguments: List[Dict[str, Any]] = [{} for _ in self._all_blocks]
         for part in parts:
@@ -278,9 +298,9 @@ class PositionedStack:
                 continue
             acting = self._positioned_layers[0].forms.get(part)
             if acting is None:  # at the input of blocks
-                table = reading.vectors(encoder, unchanged)
+                table = reading.vectors(encoder)
             else:
-                table = acting.form.read(encoder, reading, unchanged)
+                table = acting.form.read(encoder, reading)
             per_block = len(self.track_names(self.options.uses[part]))
             for block, tracks in zip(arguments, table.split(per_block)):
                 block[ARGUMENTS[part]] = tracks
@@ -295,8 +315,7 @@ class PositionedStack:
 
     def _limit(self) -> Optional[int]:
         """The shortest of the tables that end; None if none does."""
-        encoders = (self.position_encoder, self.base_encoder, self.input_encoder)
-        limits = [e.max_positions for e in encoders if e is not None]
+        limits = [encoder.max_positions for encoder in self.encoders()]
         return min((limit for limit in limits if limit is not None), default=None)
 
     def max_positions(self) -> int:

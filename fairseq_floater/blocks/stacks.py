@@ -14,7 +14,7 @@ from fairseq_floater.blocks.layers import (
     decoder_attentions,
     wrap_layer,
 )
-from fairseq_floater.blocks.places import Places, distinct_rows, token_numbers
+from fairseq_floater.blocks.places import Places, one_if_alike, token_numbers
 from fairseq_floater.blocks.positioned import PositionedStack, require_bounded
 from fairseq_floater.blocks.tracks import CROSS, JOINT, SELF
 
@@ -39,15 +39,15 @@ class FloaterEncoderStack(PositionedStack, TransformerEncoderBase):
             encoded = super().forward(src_tokens, *args, **kwargs)
         # For cross-attention, where token numbers do not say it all.
         moved = self.options.timed or self.options.position_shift
-        own = places.own.expand(len(src_tokens), -1)
-        return {**encoded, "places": [own]} if moved else encoded
+        places_of_tokens = places.tokens.expand(len(src_tokens), -1)
+        return {**encoded, "places": [places_of_tokens]} if moved else encoded
 
     def reorder_encoder_out(
         self, encoder_out: Dict[str, List[Tensor]], new_order: Tensor
     ) -> Dict[str, List[Tensor]]:
         reordered = super().reorder_encoder_out(encoder_out, new_order)
-        for own in encoder_out.get("places", ()):
-            reordered["places"] = [own.index_select(0, new_order)]
+        for places in encoder_out.get("places", ()):
+            reordered["places"] = [places.index_select(0, new_order)]
         return reordered
 
 
@@ -138,8 +138,8 @@ class FloaterDecoderStack(PositionedStack, TransformerDecoderBase):
         """Where source tokens stand, (batch, source length): as our encoder says, or by number."""
         if encoder_out.get("places"):
             return encoder_out["places"][0]
-        numbers = token_numbers(distinct_rows(encoder_out["encoder_padding_mask"][0]))
-        return Places.shifted(numbers, numbers, self.options.position_shift).own
+        numbers = token_numbers(one_if_alike(encoder_out["encoder_padding_mask"][0]))
+        return Places.shifted(numbers, numbers, self.options.position_shift).tokens
 
     def _extract_left_padded(
         self, tokens: Tensor, *args: Any, **kwargs: Any

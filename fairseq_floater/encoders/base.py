@@ -1,7 +1,20 @@
 """What every position encoder is: a function from positions to trajectories."""
 
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Dict, List, NamedTuple, Optional, Set, Tuple, Type, Union
+from typing import (
+    Any,
+    ClassVar,
+    Dict,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Set,
+    Tuple,
+    Type,
+    Union,
+)
 
 import torch
 from torch import Tensor, nn
@@ -131,6 +144,9 @@ class PositionEncoder(nn.Module):
     update_interval = 1
     resting = False
 
+    #: the kept table is of the present parameters for sure; otherwise they are compared
+    trusted = False
+
     #: a kept table grows by this many positions at a time, so that it does not depend on the
     #: order in which lengths were asked for; few, since most sentences are short, and
     #: ``--position-encoder-update-interval`` recomputes it after every update of the dynamics
@@ -146,7 +162,6 @@ class PositionEncoder(nn.Module):
         # Tells device and precision also where there are no parameters.
         self.register_buffer("anchor", torch.zeros(()), persistent=False)
         self._cache = TableCache()
-        self._sure = False  # that the parameters are those of the last call
 
     @classmethod
     def from_options(cls, options: Any, wanted: Wanted) -> Optional["PositionEncoder"]:
@@ -161,14 +176,12 @@ class PositionEncoder(nn.Module):
         """
         raise NotImplementedError
 
-    def forward(self, positions: Union[int, Tensor], unchanged: bool = False) -> Tensor:
+    def forward(self, positions: Union[int, Tensor]) -> Tensor:
         """Trajectories (tracks, positions, dim), in float32, or float64 in a double model.
 
         Args:
             positions: how many positions, counted from 0; or explicit increasing ones
                 (positions,) >= 0, measured in positions, with any gaps between them.
-            unchanged: the parameters are those of the last call, as in all but the first step of
-                a generation; spares the look at them.
 
         Raises:
             UserError: for no positions, ones beyond ``max_positions``, or ones between whole
@@ -178,9 +191,9 @@ class PositionEncoder(nn.Module):
             return self.at(self._validated(positions))
         if positions < 1:
             raise UserError(f"{self.name}: the number of positions must be >= 1, got {positions}")
-        return self.first(positions, unchanged)
+        return self.first(positions)
 
-    def at(self, positions: Tensor, unchanged: bool = False) -> Tensor:
+    def at(self, positions: Tensor) -> Tensor:
         """Trajectories (tracks, positions, dim) at any ``positions`` (positions,), rising, >= 0.
 
         From the same table as ``first``, so that training and generation agree.
@@ -191,37 +204,50 @@ class PositionEncoder(nn.Module):
         whole = positions.round().long()
         if not bool((positions == whole).all()):
             raise UserError(f"{self.name}: this position encoder has whole positions only")
-        table = self.first(int(whole[-1]) + 1, unchanged)
+        table = self.first(int(whole[-1]) + 1)
         return table[:, whole.to(table.device)]
 
-    def first(self, length: int, unchanged: bool = False) -> Tensor:
+    def first(self, length: int) -> Tensor:
         """Trajectories at the positions 0 .. length - 1."""
-        if torch.is_grad_enabled() and not self.resting:
-            if any(p.requires_grad for p in self.parameters()):
-                return self.trajectories(self._range(0, length))
-        # In training nothing else changes what rests: to look at it would wait for the device.
-        training = self.training and torch.is_grad_enabled()
-        table = self.kept(length, unchanged or (training and self._sure))
-        self._sure = training
-        return table[:, :length]
+        if self.learning and any(p.requires_grad for p in self.parameters()):
+            self.trusted = False
+            return self.computed(self._range(0, length))
+        return self.kept(length)[:, :length]
+
+    @property
+    def learning(self) -> bool:
+        """Whether gradients are taken now."""
+        return torch.is_grad_enabled() and not self.resting
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Within, what is computed has gradients if they are taken now, and full precision."""
+        device = self.anchor.device.type
+        with torch.set_grad_enabled(self.learning), torch.autocast(device, enabled=False):
+            yield
+
+    def computed(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
+        """``trajectories``, whatever the caller's precision."""
+        with self.computing():
+            return self.trajectories(positions, start)
 
     def set_num_updates(self, num_updates: int) -> None:
         """fairseq reports the number of updates made so far."""
-        learned = not self.resting and any(p.requires_grad for p in self.parameters())
-        self._sure = self._sure and not learned
         self.resting = num_updates % self.update_interval != 0
 
-    def kept(self, length: int, unchanged: bool = False) -> Tensor:
-        """The table kept for inference, of at least ``length`` positions."""
-        if not unchanged:
+    def kept(self, length: int) -> Tensor:
+        """The table kept where no gradients are taken, of at least ``length`` positions."""
+        if not self.trusted:
             self._cache.drop_unless_of(list(self.parameters()), self.anchor.device, self.dtype)
+        # In training nothing changes what rests: to look at it would wait for the device.
+        self.trusted = self.training and torch.is_grad_enabled()
         table = self._cache.table
         if table is None or table.size(1) < length:
             with torch.inference_mode(False), torch.no_grad():
                 try:
                     table = self._grown(table, length)
                 except UserError:  # not finite in the end, and yet perhaps as far as asked
-                    return self.trajectories(self._range(0, length))
+                    return self.computed(self._range(0, length))
             self.keep(table)
         return table
 
@@ -229,22 +255,26 @@ class PositionEncoder(nn.Module):
         """Take over a table (tracks, positions, dim) that ``kept`` of an equal encoder made."""
         self._cache.keep(table, list(self.parameters()))
 
+    def train(self, mode: bool = True) -> "PositionEncoder":
+        self.trusted = self.trusted and mode == self.training
+        return super().train(mode)
+
     def _apply(self, *args: Any, **kwargs: Any) -> Any:
-        self._sure = False
+        self.trusted = False
         return super()._apply(*args, **kwargs)
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        self._sure = False
+        self.trusted = False
         super()._load_from_state_dict(*args, **kwargs)
 
     def _grown(self, table: Optional[Tensor], length: int) -> Tensor:
         if table is None:
-            table = self.trajectories(self._range(0, self.growth + 1)).contiguous()
+            table = self.computed(self._range(0, self.growth + 1)).contiguous()
         pieces, reached, state = [table], table.size(1), table[:, -1]
         progress = Progress(f"{self.name}: position", length)
         while reached < length:
             progress.reached(reached)
-            more = self.trajectories(self._range(reached - 1, reached + self.growth), state)
+            more = self.computed(self._range(reached - 1, reached + self.growth), state)
             pieces.append(more[:, 1:])
             reached, state = reached + self.growth, more[:, -1]
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=1)

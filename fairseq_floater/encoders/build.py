@@ -36,7 +36,7 @@ def build_position_encoder(
     Raises:
         UserError: for options that do not go with what is wanted.
     """
-    use = use or options.own
+    use = use or options.chosen
     if use is None:
         return None
     asked = Wanted(tracks=tracks, dim=dim, injection=use.injection, **wanted)

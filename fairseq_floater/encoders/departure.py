@@ -1,6 +1,6 @@
 """FLOATER in the forms of its peers: a small trajectory by which they are bent.
 
-    table(t) = start(t) + R p(t),   dp/dt = h(t, p),   p(0) = 0 at the start
+    table(t) = peer(t) + R p(t),   dp/dt = h(t, p),   p(0) = 0 at the start
 
 So a new model is its peer, to rounding. R is random at the start, and learned, so that gradients
 reach what p departs from 0 by at the first update: its initial values, and the biases of h where it
@@ -42,23 +42,20 @@ class Departure(FloaterEncoder):
     def row_size(self) -> int:
         return self.readout.size(0)
 
-    def start(self, positions: Tensor) -> Tensor:
-        """Where it departs from, (positions, outputs), or what broadcasts to it, float64."""
+    def peer(self, positions: Tensor) -> Tensor:
+        """What it departs from, (positions, outputs), or what broadcasts to it, float64."""
         raise NotImplementedError
 
-    def first(self, length: int, unchanged: bool = False) -> Tensor:
-        return self._departed(self.states(length, unchanged), self._range(0, length))
+    def first(self, length: int) -> Tensor:
+        return self._departed(self.states(length), self._range(0, length))
 
-    def at(self, positions: Tensor, unchanged: bool = False) -> Tensor:
-        return self._departed(super().at(positions, unchanged), positions)
+    def at(self, positions: Tensor) -> Tensor:
+        return self._departed(super().at(positions), positions)
 
     def _departed(self, states: Tensor, positions: Tensor) -> Tensor:
-        readout = self.readout.detach() if self.resting else self.readout
-        with torch.autocast(states.device.type, enabled=False):
-            return (
-                self.start(positions).to(states, non_blocking=True)
-                + states @ readout.to(states).t()
-            )
+        with self.computing():
+            peer = self.peer(positions).to(states, non_blocking=True)
+            return peer + states @ self.readout.to(states).t()
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, outputs={self.readout.size(0)}"
@@ -99,7 +96,7 @@ class FloaterRotation(Departure):
             **cls.settings(options, wanted.name),
         )
 
-    def start(self, positions: Tensor) -> Tensor:
+    def peer(self, positions: Tensor) -> Tensor:
         return rotary_angles(positions, self.pairs, self.base).repeat(1, self.heads)
 
 
@@ -137,5 +134,5 @@ class FloaterScores(Departure):
             **cls.settings(options, wanted.name),
         )
 
-    def start(self, positions: Tensor) -> Tensor:
+    def peer(self, positions: Tensor) -> Tensor:
         return -positions.to("cpu", torch.float64).unsqueeze(1) * self.slopes

@@ -38,9 +38,9 @@ class DistanceEncoder(PositionEncoder):
         scores = self.by_distance(positions).to(self.anchor.device, self.dtype, non_blocking=True)
         return scores.repeat(self.tracks // len(scores), 1, 1)
 
-    def first(self, length: int, unchanged: bool = False) -> Tensor:
+    def first(self, length: int) -> Tensor:
         """At the distances 0 .. length - 1; computed anew at every call, which is cheap."""
-        return self.trajectories(self._range(0, length))
+        return self.computed(self._range(0, length))
 
     def extra_repr(self) -> str:
         return f"tracks={self.tracks}, heads={self.dim}, directions={self.directions}"

@@ -103,7 +103,7 @@ class FireEncoder(DistanceEncoder):
         c, factor = self.c.view(-1)[block], self.length_factor.view(-1)[block]
         q = queries.to(self.anchor.device, self.dtype, non_blocking=True).unsqueeze(-1)
         k = keys.to(self.anchor.device, self.dtype, non_blocking=True).unsqueeze(-2)
-        with torch.autocast(q.device.type, enabled=False):
+        with self.computing():
             nearest = (factor.to(q) * self.length).abs()
             later = torch.maximum(torch.maximum(q, k), nearest)
             share = (_psi(c, (q - k).abs()) / _psi(c, later)).unsqueeze(-1)

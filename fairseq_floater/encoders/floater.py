@@ -153,14 +153,13 @@ class FloaterEncoder(PositionEncoder):
             "name": name,
         }
 
-    def states(self, length: int, unchanged: bool = False) -> Tensor:
+    def states(self, length: int) -> Tensor:
         """p at the positions 0 .. length - 1, (tracks, length, dim), kept where it can be."""
-        return PositionEncoder.first(self, length, unchanged)
+        return PositionEncoder.first(self, length)
 
     def trajectories(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
         equation, initial = self.equation, self.starts.to(self.dtype)
-        with torch.autocast(initial.device.type, enabled=False):
-            table = equation.flow(initial, positions * self.delta, start)
+        table = equation.flow(initial, positions * self.delta, start)
         if equation.bounded:
             return table
         # In training elsewhere than on a CPU the loss, which fairseq reads, tells as much.
@@ -173,17 +172,15 @@ class FloaterEncoder(PositionEncoder):
         """As ``trajectories``, from the states ``start`` at the first of them, by finer steps."""
         return self.equation.exact(self.starts, positions * self.delta, start)
 
-    def at(self, positions: Tensor, unchanged: bool = False) -> Tensor:
+    def at(self, positions: Tensor) -> Tensor:
         """In closed form; or the cubic that has the states and slopes of both whole positions."""
-        learning = torch.is_grad_enabled() and not self.resting
         if self.equation.closed:
-            with torch.set_grad_enabled(learning):
-                return self.trajectories(positions)
+            return self.computed(positions)
         before = positions.floor().long()
-        states = self.states(int(before[-1]) + 2, unchanged)
+        states = self.states(int(before[-1]) + 2)
         whole = torch.stack([before, before + 1]).to(states.device)
         ends = states[:, whole]  # (tracks, 2, positions, dim)
-        with torch.autocast(states.device.type, enabled=False), torch.set_grad_enabled(learning):
+        with self.computing():
             initial, times = self.starts.to(ends), whole.double() * self.delta
             slopes = self.equation.slopes(initial, times, ends) * self.delta
         fraction = (positions.to("cpu", torch.float64) - before.cpu()).to(states).unsqueeze(-1)

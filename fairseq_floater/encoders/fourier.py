@@ -86,21 +86,16 @@ class FourierEncoder(PositionEncoder):
 
     def trajectories(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
         output = self.output.to(self.dtype)
-        with torch.autocast(output.device.type, enabled=False):
-            # Angles in float64: far positions have many turns.
-            angles = (
-                positions.to(output.device, non_blocking=True).unsqueeze(1)
-                * self.frequencies.double()
-            )
-            features = torch.cat([angles.cos(), angles.sin()], dim=1).to(output)
-            weight, bias = self.hidden.weight.to(output), self.hidden.bias.to(output)
-            hidden = nn.functional.gelu(nn.functional.linear(features, weight, bias))
-            return hidden @ output  # (positions, hidden) by (tracks, hidden, dim)
+        # Angles in float64: far positions have many turns.
+        column = positions.to(output.device, non_blocking=True).unsqueeze(1)
+        angles = column * self.frequencies.double()
+        features = torch.cat([angles.cos(), angles.sin()], dim=1).to(output)
+        weight, bias = self.hidden.weight.to(output), self.hidden.bias.to(output)
+        hidden = nn.functional.gelu(nn.functional.linear(features, weight, bias))
+        return hidden @ output  # (positions, hidden) by (tracks, hidden, dim)
 
-    def at(self, positions: Tensor, unchanged: bool = False) -> Tensor:
-        learning = torch.is_grad_enabled() and not self.resting
-        with torch.set_grad_enabled(learning):
-            return self.trajectories(positions.to(torch.float64))
+    def at(self, positions: Tensor) -> Tensor:
+        return self.computed(positions.to(torch.float64))
 
     def track_parameters(self) -> List[str]:
         return ["output"]

@@ -51,10 +51,10 @@ class LearnedEncoder(PositionEncoder):
         encoder.table.data.copy_(table)
         return encoder
 
-    def first(self, length: int, unchanged: bool = False) -> Tensor:
+    def first(self, length: int) -> Tensor:
         return self.kept(length)[:, :length]
 
-    def kept(self, length: int, unchanged: bool = False) -> Tensor:
+    def kept(self, length: int) -> Tensor:
         self._check_length(length)
         table = self.table[:, :length]
         return (table.detach() if self.resting else table).to(self.dtype)

@@ -153,14 +153,14 @@ class EncoderOptions(
         return self.position_attention or ("both" if self.injection == "bias" else "self")
 
     @property
-    def own(self) -> Optional[Use]:
+    def chosen(self) -> Optional[Use]:
         """The use of ``position_encoder``; None for no positions."""
         if self.injection is None:
             return None
         return Use(self.kind, self.injection, self.position_blocks, self.attention)
 
     @property
-    def base(self) -> Optional[Use]:
+    def beneath(self) -> Optional[Use]:
         """The use of ``base_positions`` within attention; None where they are at the input."""
         if self.base_positions not in PEERS:
             return None
@@ -170,14 +170,14 @@ class EncoderOptions(
     @property
     def uses(self) -> Dict[str, Use]:
         """All uses, by the name of the part of a stack that holds the encoder."""
-        uses = {"position_encoder": self.own, "base_encoder": self.base}
+        uses = {"position_encoder": self.chosen, "base_encoder": self.beneath}
         return {name: use for name, use in uses.items() if use is not None}
 
     @property
     def keeps_input(self) -> bool:
         """Whether the base model's positions stay at the input, where it has some."""
         if self.injection == "bias":
-            return self.keep_input_positions or self.base is None
+            return self.keep_input_positions or self.beneath is None
         return self.injection in WITHIN_ATTENTION and self.keep_input_positions
 
     @property
@@ -291,7 +291,7 @@ def _check_base(options: EncoderOptions) -> None:
             f"--position-encoder {options.position_encoder} has none: leave it out, or use "
             "--position-injection bias with floater, fourier, rnn or learned"
         )
-    within = options.base is not None or options.injection in WITHIN_ATTENTION
+    within = options.beneath is not None or options.injection in WITHIN_ATTENTION
     if options.keep_input_positions and not within:
         raise UserError(
             "--keep-input-positions is for positions within attention, and there are none: leave "

@@ -115,8 +115,7 @@ class RNNEncoder(PositionEncoder):
 
     def trajectories(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
         start = self.initial if start is None else start
-        with torch.autocast(start.device.type, enabled=False):
-            return self.dynamics(start.to(self.dtype), positions)
+        return self.dynamics(start.to(self.dtype), positions)
 
     def track_parameters(self) -> List[str]:
         return ["initial"]

@@ -93,7 +93,7 @@ class RotaryEncoder(PositionEncoder):
             self.tracks, -1, -1
         )
 
-    def at(self, positions: Tensor, unchanged: bool = False) -> Tensor:
+    def at(self, positions: Tensor) -> Tensor:
         return self.trajectories(positions)
 
     def extra_repr(self) -> str:

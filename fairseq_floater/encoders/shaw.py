@@ -74,7 +74,7 @@ class ShawEncoder(PositionEncoder):
             name=wanted.name,
         )
 
-    def first(self, length: int, unchanged: bool = False) -> Tensor:
+    def first(self, length: int) -> Tensor:
         """All vectors there are, from the most negative distance on, whatever the ``length``."""
         return (self.table.detach() if self.resting else self.table).to(self.dtype)
 

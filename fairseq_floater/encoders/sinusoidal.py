@@ -78,7 +78,7 @@ class SinusoidalEncoder(PositionEncoder):
             table = table + sinusoids(numbers, self.dim).unsqueeze(1)
         return table.to(self.anchor.device, self.dtype, non_blocking=True)
 
-    def at(self, positions: Tensor, unchanged: bool = False) -> Tensor:
+    def at(self, positions: Tensor) -> Tensor:
         return self.trajectories(positions.to("cpu"))
 
     def starting_at(self, first: Optional[Tensor] = None) -> Optional[Dict[str, Tensor]]:

@@ -46,7 +46,7 @@ def positions_of(options: Mapping[str, Any], stack: str) -> Positions:
     positions = position_options(options)
     if positions is None:
         return Positions(_stock_input(options, stack), None, None)
-    own, base = positions.own, positions.base
+    chosen = positions.chosen
     at_input = None
     if positions.injection == "additive":
         at_depth = " at all blocks" if positions.position_blocks == "all" else ""
@@ -55,7 +55,8 @@ def positions_of(options: Mapping[str, Any], stack: str) -> Positions:
         at_input = None if positions.base_positions == "none" else positions.base_positions
     elif positions.keeps_input:
         at_input = _stock_input(options, stack)
-    within = base if own is None or own.injection not in WITHIN_ATTENTION else own
+    acts_within = chosen is not None and chosen.injection in WITHIN_ATTENTION
+    within = chosen if acts_within else positions.beneath
     biases = positions.kind.kind if positions.injection == "bias" else None
     return Positions(at_input, within and described(within, positions), biases)
 
@@ -91,5 +92,5 @@ def departed_from(options: EncoderOptions) -> Optional[str]:
         return None
     given = {name: getattr(options, name) for name in _OPTIONS}
     as_peer = EncoderOptions(**{**given, "position_injection": None, **peer})
-    assert as_peer.own is not None
-    return described(as_peer.own, as_peer)
+    assert as_peer.chosen is not None
+    return described(as_peer.chosen, as_peer)

@@ -1,5 +1,7 @@
 """What later steps of a decoding compute, and what they leave out."""
 
+import copy
+
 import pytest
 import torch
 from conftest import make_batch, make_model, make_task
@@ -31,6 +33,22 @@ def test_a_hook_of_a_projection_acts_in_every_step(letter):
             seen = tokens[:, : step + 1]
             out, _ = model.decoder(seen, encoder_out=encoder_out, incremental_state=state)
             torch.testing.assert_close(out[:, -1], expected[:, step], atol=1e-5, rtol=0)
+
+
+def test_a_decoding_with_gradients_keeps_nothing_of_them():
+    """Biases then act in steps as in other passes, and the model can be copied."""
+    model, batch = make_model(), make_batch(target_lengths=(6, 6, 6))
+    expected, tokens = logits(model, batch), batch["prev_output_tokens"]
+    encoder_out = model.encoder(batch["src_tokens"], batch["src_lengths"])
+    state: dict = {}
+    for step in range(3):
+        out, _ = model.decoder(
+            tokens[:, : step + 1], encoder_out=encoder_out, incremental_state=state
+        )
+        torch.testing.assert_close(out[:, -1], expected[:, step], atol=1e-5, rtol=0)
+    out.sum().backward()
+    assert bool(model.decoder.position_encoder.initial.grad.any())
+    copy.deepcopy(model)
 
 
 def test_generation_solves_nothing_after_the_first_batch(monkeypatch):

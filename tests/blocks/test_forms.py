@@ -23,7 +23,7 @@ class Case:
     def __init__(self, causal, **options):
         torch.manual_seed(0)
         self.options, self.causal = PositionOptions(**options).validate(), causal
-        self.use = self.options.own
+        self.use = self.options.chosen
         names = block_tracks(self.options, self.use, (SELF,), causal)
         self.encoder = build_position_encoder(
             self.options, len(names), DIM, heads=HEADS, causal=causal, seed=1
@@ -39,9 +39,9 @@ class Case:
         """What the attention gets for tokens with these pads (batch, length)."""
         numbers = token_numbers(pads)
         reading = Reading.of(Places(numbers, numbers), None, last_only)
-        table = self.form.read(self.encoder, reading, False)
+        table = self.form.read(self.encoder, reading)
         tracks = {attention: table[part] for attention, part in self.slices.items()}
-        rows = reading.rows.without_pads().own.t()
+        rows = reading.rows.without_pads().tokens.t()
         return self.form.in_attention(tracks, rows, None)[SELF]
 
     def attend(self, x, pads=None, **options):

@@ -39,10 +39,10 @@ def test_shift_moves_sentences_in_training_and_stands_still_after():
         for stack in model.stacks().values():
             stack.train()
             places = stack.places(tokens)
-            starts = places.own[:, -1] - stack.eval().places(tokens).own[:, -1] + 9
+            starts = places.tokens[:, -1] - stack.eval().places(tokens).tokens[:, -1] + 9
             assert set(starts.tolist()) == set(range(10))
-            assert torch.equal(places.own[7, :2], torch.tensor([-1, -1]))
-            assert stack.places(tokens).own[0].tolist() == [9, 10, 11, 12]
+            assert torch.equal(places.tokens[7, :2], torch.tensor([-1, -1]))
+            assert stack.places(tokens).tokens[0].tolist() == [9, 10, 11, 12]
         batch = make_batch()
         found = logits(model, batch)
         for stack in plain.stacks().values():

@@ -8,6 +8,7 @@ from fairseq_floater.encoders import (
     FloaterEncoder,
     FourierEncoder,
     LearnedEncoder,
+    PositionEncoder,
     RecurrentCell,
     RNNEncoder,
     SinusoidalEncoder,
@@ -53,6 +54,47 @@ def test_what_rests_in_training_is_looked_at_once(monkeypatch):
     assert [update(number)[0] for number in (8, 9, 10)] == [0, 0, 0]
     encoder.eval()
     assert update(11)[0] == 2
+
+
+class Products(PositionEncoder):
+    """An encoder by somebody who thinks of no precision: positions times a learned matrix."""
+
+    kind = "products"
+
+    def __init__(self):
+        super().__init__(TRACKS, DIM)
+        self.matrix = torch.nn.Parameter(torch.randn(TRACKS, 1, DIM))
+
+    def trajectories(self, positions, start=None):
+        return positions.unsqueeze(1).to(self.dtype) @ self.matrix
+
+
+def test_autocast_leaves_trajectories_in_full_precision(monkeypatch):
+    """With gradients and without; a table that is kept stays."""
+    encoder = Products()
+    wanted = encoder(9).detach()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert encoder(9).dtype == torch.float32 and encoder(9).requires_grad
+        assert torch.equal(encoder(9), wanted)
+        with torch.no_grad():
+            table = encoder.eval().kept(9)
+            assert torch.equal(table[:, :9], wanted) and encoder.kept(9) is table
+    with torch.no_grad():
+        assert encoder.kept(9) is table
+
+
+@pytest.mark.parametrize("kind", ["relative-bias", "alibi", "fire", "shaw", "learned"])
+def test_what_rests_has_no_gradients(kind):
+    options = PositionOptions(position_encoder=kind, alibi_form="learned").validate()
+    encoder = build_position_encoder(options, 4, DIM, heads=2, max_positions=20)
+    read = encoder.pairs if kind == "fire" else lambda rows, _: encoder(len(rows))
+    positions = torch.arange(9)
+    assert read(positions, positions).requires_grad
+    encoder.update_interval = 2
+    encoder.set_num_updates(1)
+    assert not read(positions, positions).requires_grad
+    encoder.set_num_updates(2)
+    assert read(positions, positions).requires_grad
 
 
 def floater(**options):

@@ -42,8 +42,8 @@ def without_blocks(model):
 
         def only_kept(current, opened=opened, kept=kept, stack=stack):
             blocks = [current.blocks[i] for i in kept if current.blocks]
-            base = current.base if not stack.additive else blocks[0]["position_tracks"][0]
-            return opened(current._replace(blocks=blocks, base=base))
+            input = current.input if not stack.additive else blocks[0]["position_tracks"][0]
+            return opened(current._replace(blocks=blocks, input=input))
 
         stack.feed.opened = only_kept
         for place, layer in enumerate(stack.layers):

@@ -121,7 +121,7 @@ class FixedTable(nn.Module):
             table = encoder(length).clone(memory_format=torch.contiguous_format)
         self.register_buffer("table", table)  # (tracks, length, dim)
 
-    def forward(self, length: int, unchanged: bool = False) -> Tensor:
+    def forward(self, length: int) -> Tensor:
         return self.table
 
 
