@@ -16,7 +16,7 @@ class Track(NamedTuple):
 
     Attributes:
         vectors: (rows, dim).
-        rows: (length, batch), which row each token reads, >= 0.
+        rows: (length, 1 or batch), which row each token reads, >= 0.
     """
 
     vectors: Tensor

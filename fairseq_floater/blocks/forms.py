@@ -16,7 +16,8 @@ from fairseq_floater.blocks.relative import RelativeVectors
 from fairseq_floater.blocks.rotation import Rotation, Turn, cosines_and_sines
 from fairseq_floater.blocks.seam import AttentionPositions
 from fairseq_floater.blocks.tracks import CROSS, JOINT, SELF
-from fairseq_floater.encoders import EncoderOptions, FireEncoder, PositionEncoder, Use
+from fairseq_floater.encoders import EncoderOptions, PositionEncoder, Use
+from fairseq_floater.encoders.distances import DistanceEncoder
 from fairseq_floater.encoders.rotary import rotated_pairs
 
 #: tracks of one block by attention, (tracks, rows, ...), as a form has read them
@@ -46,8 +47,8 @@ class Form:
 
         Args:
             tracks: of the block.
-            rows: (length, batch), >= 0; None where all tokens read the only row.
-            source_rows: (source length, batch), of the tokens that cross-attention reads; None
+            rows: (length, 1 or batch), >= 0; None where all tokens read the only row.
+            source_rows: (source length, 1 or batch), of the tokens that cross-attention reads; None
                 where these are known from an earlier step.
         """
         raise NotImplementedError
@@ -118,7 +119,7 @@ class PairScores(Form):
 
     def read(self, encoder: PositionEncoder, reading: Reading) -> Tensor:
         """(tracks, 1 or batch, queries, keys, heads), the same for all tracks of a block."""
-        assert isinstance(encoder, FireEncoder)
+        assert isinstance(encoder, DistanceEncoder)
         places = reading.queries_and_keys()
         scores = torch.stack([encoder.pairs(*places, block) for block in range(encoder.sets)])
         each = encoder.tracks // encoder.sets
@@ -155,4 +156,4 @@ def form_of(options: EncoderOptions, use: Use, head_dim: int) -> Optional[Form]:
     """The form of a use of positions; None where it does not act within attention."""
     if use.injection not in FORMS:
         return None
-    return (PairScores if use.kind.by_pair else FORMS[use.injection])(options, head_dim)
+    return (PairScores if use.encoder.by_pair else FORMS[use.injection])(options, head_dim)

@@ -14,7 +14,7 @@ class Turn(NamedTuple):
 
     Attributes:
         table: (rows, 2, 1 or heads, pairs), cosines and sines.
-        rows: (length, batch), which row each token reads, >= 0; None where all read the only one.
+        rows: (length, 1 or batch), the row each token reads, >= 0; None where it is the only one.
         interleaved: pairs are neighbours; else one of each half of the features that are turned.
     """
 

@@ -14,7 +14,7 @@ class AttentionPositions:
     A form of positions overrides what it acts on: projections (FLOATER's biases), projected
     queries and keys (rotations), logits (biases by distance), or values (terms by distance). Most
     are made for one pass and one attention, and told then where queries and keys stand
-    (``layers``); the methods see only what attention computes.
+    (``forms``); the methods see only what attention computes.
     """
 
     #: whether ``values`` is overridden, which needs the weights of attention themselves

@@ -11,7 +11,7 @@ from fairseq_floater.encoders.distances import DistanceEncoder
 from fairseq_floater.encoders.flags import flag
 from fairseq_floater.errors import UserError
 
-FORMS = ("nonsymmetric", "symmetric", "learned")
+ALIBI_FORMS = ("nonsymmetric", "symmetric", "learned")
 
 
 @dataclass
@@ -23,7 +23,7 @@ class AlibiOptions(NoOptions):
         "in an encoder: nonsymmetric, half the heads see what is before, half what is after; "
         "symmetric, by distance alone, blind to the direction; or learned slopes, which start "
         "symmetric, one per head and direction, also in a decoder (alibi)",
-        choices=FORMS,
+        choices=ALIBI_FORMS,
     )
 
 

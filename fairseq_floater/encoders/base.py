@@ -116,7 +116,7 @@ class PositionEncoder(nn.Module):
     injections: ClassVar[Tuple[str, ...]] = ("additive",)
 
     #: whether a score depends on where both tokens stand, not on their distance alone: such an
-    #: encoder has a method ``pairs``
+    #: encoder is a ``DistanceEncoder`` with a method ``pairs``
     by_pair: ClassVar[bool] = False
 
     #: whether as ``rotation`` it turns by the same angle from any position to the next, so that in

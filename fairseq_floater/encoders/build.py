@@ -9,7 +9,7 @@ from fairseq_floater.encoders.departure import FloaterRotation, FloaterScores
 from fairseq_floater.encoders.options import EncoderOptions, Use
 
 #: by kind and injection, the class of a kind that has others for some of its injections
-FORMS: Dict[Tuple[str, str], Type[PositionEncoder]] = {
+BY_INJECTION: Dict[Tuple[str, str], Type[PositionEncoder]] = {
     ("floater", "rotation"): FloaterRotation,
     ("floater", "scores"): FloaterScores,
 }
@@ -43,5 +43,5 @@ def build_position_encoder(
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.default_generator.manual_seed(seed)  # that of the CPU alone, which is restored
-        kind = FORMS.get((use.kind.kind, use.injection), use.kind)
+        kind = BY_INJECTION.get((use.encoder.kind, use.injection), use.encoder)
         return kind.from_options(options, asked)

@@ -34,6 +34,18 @@ class DistanceEncoder(PositionEncoder):
         """
         raise NotImplementedError
 
+    @property
+    def sets(self) -> int:
+        """How many blocks have scores of pairs of their own; 1 where all have the same."""
+        return 1
+
+    def pairs(self, queries: Tensor, keys: Tensor, block: int = 0) -> Tensor:
+        """Scores (..., queries, keys, heads) of tokens at positions (..., queries), (..., keys).
+
+        Of an encoder whose class says ``by_pair``; ``block`` is one of ``sets``.
+        """
+        raise NotImplementedError
+
     def trajectories(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
         scores = self.by_distance(positions).to(self.anchor.device, self.dtype, non_blocking=True)
         return scores.repeat(self.tracks // len(scores), 1, 1)

@@ -72,10 +72,7 @@ class FireEncoder(DistanceEncoder):
         self.length = length
         self.length_factor = nn.Parameter(torch.ones(blocks))
         if vanishing:
-            state = self.state_dict()  # of the parameters themselves
-            for name in state:
-                if name.startswith(tuple(self.output_parameters())):
-                    nn.init.zeros_(state[name])
+            self.load_state_dict(self._vanishing_state())
 
     @classmethod
     def from_options(cls, options: FireOptions, wanted: Wanted) -> "FireEncoder":
@@ -92,14 +89,9 @@ class FireEncoder(DistanceEncoder):
 
     @property
     def sets(self) -> int:
-        """How many blocks have parameters of their own; 1 where all have the same."""
         return len(self.networks) // self.directions
 
     def pairs(self, queries: Tensor, keys: Tensor, block: int = 0) -> Tensor:
-        """Scores (..., queries, keys, heads) of tokens at positions (..., queries), (..., keys).
-
-        ``block``: one of ``sets``.
-        """
         c, factor = self.c.view(-1)[block], self.length_factor.view(-1)[block]
         q = queries.to(self.anchor.device, self.dtype, non_blocking=True).unsqueeze(-1)
         k = keys.to(self.anchor.device, self.dtype, non_blocking=True).unsqueeze(-2)

@@ -6,7 +6,14 @@ from typing import Any, Dict, NamedTuple, Optional, Type
 from fairseq_floater.encoders.alibi import AlibiEncoder, AlibiOptions
 from fairseq_floater.encoders.base import PositionEncoder
 from fairseq_floater.encoders.fire import FireEncoder, FireOptions
-from fairseq_floater.encoders.flags import NON_NEGATIVE, Range, check_values, flag
+from fairseq_floater.encoders.flags import (
+    NON_NEGATIVE,
+    Range,
+    SharingOptions,
+    TimesOptions,
+    check_values,
+    flag,
+)
 from fairseq_floater.encoders.floater import FloaterEncoder, FloaterOptions
 from fairseq_floater.encoders.fourier import FourierEncoder, FourierOptions
 from fairseq_floater.encoders.learned import LearnedEncoder
@@ -47,13 +54,13 @@ class Use(NamedTuple):
     """One use that a model makes of a kind of position encoder.
 
     Attributes:
-        kind: of the encoder.
+        encoder: the kind.
         injection: how its tracks act, see ``PositionEncoder.injections``.
         blocks: ``all``, or ``input`` for the first alone.
         attention: the attentions they act in, ``self``, ``cross`` or ``both``.
     """
 
-    kind: Type[PositionEncoder]
+    encoder: Type[PositionEncoder]
     injection: str
     blocks: str
     attention: str
@@ -62,7 +69,7 @@ class Use(NamedTuple):
     def absolute(self) -> bool:
         """Whether anything changes where all positions are moved alike."""
         if self.injection == "rotation":
-            return not self.kind.even_rotation or self.attention != "self"
+            return not self.encoder.even_rotation or self.attention != "self"
         return self.injection in ("bias", "additive")
 
 
@@ -183,7 +190,7 @@ class EncoderOptions(
     @property
     def has_dynamics(self) -> bool:
         """Whether tracks follow dynamics, which stacks can share."""
-        return "share_dynamics" in {declared.name for declared in fields(self.kind.Options)}
+        return issubclass(self.kind.Options, SharingOptions)
 
     @property
     def shares_dynamics(self) -> bool:
@@ -211,7 +218,7 @@ class EncoderOptions(
 
     def read_by_kind(self) -> Dict[str, Any]:
         """The options that the kinds in use read, as they are set."""
-        kinds = {use.kind.kind: use.kind for use in self.uses.values()} or {"": self.kind}
+        kinds = {use.encoder.kind: use.encoder for use in self.uses.values()} or {"": self.kind}
         read: Dict[str, Any] = {}
         for kind in kinds.values():
             unread = kind.Options.unread(self)
@@ -301,7 +308,7 @@ def _check_base(options: EncoderOptions) -> None:
 
 def _check_log_scale(options: EncoderOptions) -> None:
     """A query sees so many keys with one head and so many with another: n would be of no head."""
-    alibi = any(use.kind.kind == "alibi" for use in options.uses.values())
+    alibi = any(use.encoder.kind == "alibi" for use in options.uses.values())
     if options.attention_log_scale is not None and alibi and options.alibi_form == "nonsymmetric":
         raise UserError(
             f"--attention-log-scale {options.attention_log_scale:g} counts the keys that all "
@@ -315,8 +322,7 @@ def _check_times(options: EncoderOptions) -> None:
     if not options.timed:
         return
     name = options.position_encoder
-    read = {field.name for field in fields(options.kind.Options)}
-    if "position_times" not in read:
+    if not issubclass(options.kind.Options, TimesOptions):
         raise UserError(
             f"--position-encoder {name} has whole positions only, without "
             f"--position-times {options.position_times}: use floater, fourier, rotary or sinusoidal"

@@ -93,7 +93,7 @@ def _shown(checkpoint: Path, name: Optional[str], positions: int) -> Shown:
     with naming(checkpoint):
         table, axes = shown_table(part, positions), axes_of(part)
     what = {"angle": "cosines of angles", "head": "scores"}.get(axes.columns, "encodings")
-    return Shown(table, part.tracks, axes, f"{part.use.kind.kind} {what}, {part.name}")
+    return Shown(table, part.tracks, axes, f"{part.use.encoder.kind} {what}, {part.name}")
 
 
 def _style(table: Tensor) -> Dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Named architectures: each but ``_tiny`` is fairseq's of that name but for the positions."""
+"""Named architectures: fairseq's but for the positions; ``_tiny`` and ``_minilm`` are ours."""
 
 from typing import Any, Callable, Dict, Tuple, Type
 

@@ -89,6 +89,13 @@ class ModelConfig(PositionOptions):
                 setattr(config, name, config.decoder_embed_dim)
         return config
 
+    def input_options(self) -> Dict[str, bool]:
+        """fairseq's options for what ``--base-positions`` has at the input; none if it has not."""
+        if self.base_positions is None or self.beneath is not None:
+            return {}
+        learned = {f"{side}_learned_pos": self.base_positions == "learned" for side in self.sides}
+        return {**learned, "no_token_positional_embeddings": self.base_positions == "none"}
+
     def by_name(self) -> Dict[str, Any]:
         """All options of the model, those included that have no flag."""
         return dict(vars(self))
@@ -109,10 +116,7 @@ class FloaterTransformerConfig(ModelConfig, _Flat):
         for side in self.sides:
             kept = f"{side}_layers_to_keep"
             flat[kept] = kept_as_text(flat[kept])
-        if flat["base_positions"] is not None and not self.beneath:
-            learned = flat["base_positions"] == "learned"
-            flat |= {"encoder_learned_pos": learned, "decoder_learned_pos": learned}
-            flat["no_token_positional_embeddings"] = flat["base_positions"] == "none"
+        flat |= self.input_options()
         positions = {name: flat.pop(name) for name in POSITION_FIELDS}
         config = TransformerConfig.from_namespace(Namespace(**flat))
         config.position_options = PositionOptions(**positions)
@@ -265,6 +269,7 @@ def _validate_attention(config: ModelConfig) -> None:
     others = [use for use in config.uses.values() if use.injection in WITHIN_ATTENTION]
     if getattr(config, "cross_self_attention", False) and others:
         raise UserError(
-            f"--cross-self-attention reads source and target together, where {others[0].kind.kind} "
-            f"positions as {others[0].injection} have no meaning: leave it out, or use biases"
+            "--cross-self-attention reads source and target together, where "
+            f"{others[0].encoder.kind} positions as {others[0].injection} have no meaning: leave "
+            "it out, or use biases"
         )

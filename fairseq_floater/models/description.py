@@ -77,9 +77,11 @@ def names_roberta(options: Mapping[str, Any]) -> bool:
 
 def described(use: Use, options: EncoderOptions) -> str:
     """A use within attention, with all that says what its parameters and angles are for."""
-    parts = [use.kind.kind if use.injection == use.kind.injections[0] else ""]
-    parts[0] = parts[0] or f"{use.kind.kind} {use.injection}"
-    defined = [f"{flag_name(name)} {getattr(options, name)}" for name in use.kind.defining(options)]
+    parts = [use.encoder.kind if use.injection == use.encoder.injections[0] else ""]
+    parts[0] = parts[0] or f"{use.encoder.kind} {use.injection}"
+    defined = [
+        f"{flag_name(name)} {getattr(options, name)}" for name in use.encoder.defining(options)
+    ]
     where = [] if use.attention == "self" else [f"in {use.attention} attentions"]
     where += [] if use.blocks == "all" else ["at the first block"]
     return ", ".join([*parts, *defined, *where])

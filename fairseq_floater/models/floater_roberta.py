@@ -15,6 +15,7 @@ from fairseq_floater.blocks.positioned import PositionedStack, require_bounded
 from fairseq_floater.blocks.stacks import FloaterEncoderStack
 from fairseq_floater.criterions.answer_span import SPAN_HEAD
 from fairseq_floater.models.config import validate
+from fairseq_floater.models.limits import options_of_task
 from fairseq_floater.models.positioned import PositionedModel
 from fairseq_floater.models.roberta_config import FloaterRobertaConfig
 from fairseq_floater.models.span_head import BERT_STD, build_span_head, without_span_head
@@ -91,7 +92,7 @@ class FloaterRobertaModel(PositionedModel, RobertaModel):
 
 def _positions_of(task: Any) -> int:
     """The longest input that a task has, in positions."""
-    cfg = getattr(task, "cfg", None) or getattr(task, "args", None)
+    cfg = options_of_task(task)
     length = getattr(cfg, "tokens_per_sample", None) or getattr(cfg, "max_positions", None)
     return int(length or 512)
 
@@ -99,8 +100,7 @@ def _positions_of(task: Any) -> int:
 @contextmanager
 def as_they_start(stack: PositionedStack) -> Iterator[None]:
     """Keep the position encoders of a stack from an initialisation that is meant for all else."""
-    encoders = [e for e in (stack.position_encoder, stack.base_encoder, stack.input_encoder) if e]
-    weights = [weight for encoder in encoders for weight in encoder.parameters()]
+    weights = [weight for encoder in stack.encoders() for weight in encoder.parameters()]
     starts = [weight.detach().clone() for weight in weights]
     yield
     with torch.no_grad():

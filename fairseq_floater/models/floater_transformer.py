@@ -8,6 +8,7 @@ from fairseq.models.transformer import TransformerModelBase
 from fairseq_floater.blocks.positioned import PositionedStack
 from fairseq_floater.blocks.stacks import FloaterDecoderStack, FloaterEncoderStack
 from fairseq_floater.models.config import FloaterTransformerConfig, validate
+from fairseq_floater.models.limits import options_of_task
 from fairseq_floater.models.positioned import PositionedModel
 
 
@@ -36,8 +37,8 @@ class FloaterTransformerModel(PositionedModel, TransformerModelBase):
         validate(config)
         model = super().build_model(config.nested(), task)
         model.prepare(config, task)
-        cfg = getattr(task, "cfg", None)
-        model.stacks()["decoder"].left_pad_target = getattr(cfg, "left_pad_target", None)
+        decoder = model.stacks()["decoder"]
+        decoder.left_pad_target = getattr(options_of_task(task), "left_pad_target", None)
         return model
 
     @classmethod

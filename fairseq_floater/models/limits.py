@@ -1,10 +1,15 @@
-"""Keeping fairseq's default limit of 1,024 tokens from binding a model that has none."""
+"""What a task limits: fairseq's default of 1,024 tokens does not bind a model without a limit."""
 
 from typing import Any, Iterable
 
 from fairseq.models.transformer import DEFAULT_MAX_SOURCE_POSITIONS
 
 from fairseq_floater.blocks.positioned import UNLIMITED, PositionedStack
+
+
+def options_of_task(task: Any) -> Any:
+    """Of a legacy task, too; None where it has none."""
+    return getattr(task, "cfg", None) or getattr(task, "args", None)
 
 
 def lift_task_limits(task: Any, stacks: Iterable[PositionedStack]) -> None:
@@ -14,7 +19,7 @@ def lift_task_limits(task: Any, stacks: Iterable[PositionedStack]) -> None:
     the command line, not from the checkpoint. A limit other than the default is somebody's wish
     and stays.
     """
-    cfg = getattr(task, "cfg", None) or getattr(task, "args", None)  # of a legacy task
+    cfg = options_of_task(task)
     for stack in stacks:
         limit = getattr(cfg, stack.limit_name, None)
         if limit == DEFAULT_MAX_SOURCE_POSITIONS and stack.max_positions() == UNLIMITED:

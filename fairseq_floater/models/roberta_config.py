@@ -63,9 +63,7 @@ class FloaterRobertaConfig(ModelConfig, _Flags):
         given["encoder_layers_to_keep"] = kept_as_text(given["encoder_layers_to_keep"])
         if given["max_positions"] is None:
             del given["max_positions"]
-        if self.base_positions is not None and not self.beneath:
-            given["encoder_learned_pos"] = self.base_positions == "learned"
-            given["no_token_positional_embeddings"] = self.base_positions == "none"
+        given |= self.input_options()
         args = Namespace(**given)
         base_architecture(args)
         args.position_options = PositionOptions(**positions)

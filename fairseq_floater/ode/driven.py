@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from fairseq_floater.errors import UserError
 from fairseq_floater.ode.linear import LinearDynamics
 
+NODES, WEIGHTS = (torch.from_numpy(part) for part in leggauss(4))  # from -1 to 1
+
 #: where between two positions speeds are evaluated, from 0 to 1, and their weights: with three, the
 #: error of a trained model whose speeds change fast was above 1e-3
-NODES, WEIGHTS = (torch.from_numpy(part) for part in leggauss(4))  # from -1 to 1
 GAUSS = (NODES + 1) / 2, WEIGHTS / 2
 
 #: factor on the Xavier weights of W2 at the start
