@@ -6,7 +6,8 @@ writes raw/{train,valid,test}.{input0,input1,label}, line for line the same rows
 label, and tasks of single sentences no input1.  MNLI has two of valid and test: the matched ones,
 and valid1 and test1, the mismatched.  Labels are those of the files, and scores of STS-B a fifth
 of them, as fairseq's own script writes them.  The files are those that everybody has, by their
-MD5; those of an archive are read, never extracted.
+MD5; those of an archive are read, never extracted.  label.dict.txt has the labels in an order that
+does not depend on the rows, for fairseq-preprocess.
 
 Rows of another number of columns than the file should have are left out, counted and named; in a
 test set, whose predictions are sent in by the numbers of its rows, they are an error, and so is a
@@ -24,6 +25,9 @@ from pathlib import Path
 
 from stages import Parser, UserError, decode, join_lines, report_errors, write
 from zips import opened_zip, read_member
+
+#: the lines of a split's files, by their endings
+Rows = dict[str, list[str]]
 
 BINARY = ("0", "1")
 ENTAILMENT = ("entailment", "not_entailment")
@@ -162,10 +166,10 @@ def label_of(text: str, labels: Sequence[str], where: str) -> str:
 
 def read_table(
     content: bytes, name: str, table: Table, labels: Sequence[str]
-) -> tuple[dict[str, list], list]:
+) -> tuple[Rows, list[int]]:
     """The lines of each file to write, by its ending, and the numbers of rows left out."""
     bad: list[int] = []
-    found: dict[str, list] = {f"input{number}": [] for number in range(len(table.inputs))}
+    found: Rows = {f"input{number}": [] for number in range(len(table.inputs))}
     if table.label is not None:
         found["label"] = []
     for number, columns in rows(content, name, table, bad):
@@ -195,9 +199,41 @@ def split_mrpc(published: Published, out: Path) -> None:
         write(out / name, join_lines(lines))
 
 
-def prepare(name: str, published: Published, out: Path, check: bool) -> dict[str, dict]:
+@dataclass(frozen=True)
+class Choice:
+    """Which rows there are.
+
+    Attributes:
+        train_rows: the first so many of train; 0: all.
+        every: every so manieth row of train is a row of valid, in place of the published ones; 0:
+            none.
+    """
+
+    train_rows: int = 0
+    every: int = 0
+
+    def of(self, splits: dict[str, Rows]) -> dict[str, Rows]:
+        train = splits["train"]
+        if self.train_rows:
+            train = {ending: lines[: self.train_rows] for ending, lines in train.items()}
+        if not self.every:
+            return {**splits, "train": train}
+        held = {ending: lines[self.every - 1 :: self.every] for ending, lines in train.items()}
+        rest = {
+            ending: [line for number, line in enumerate(lines, 1) if number % self.every]
+            for ending, lines in train.items()
+        }
+        tests = {split: rows for split, rows in splits.items() if split.startswith("test")}
+        return {"train": rest, "valid": held, **tests}
+
+
+def prepare(
+    name: str, published: Published, out: Path, check: bool, choice: Choice
+) -> dict[str, dict]:
     """Write the plain text of a task; returns what there is of every split."""
     task, report = TASKS[name], {}
+    splits: dict[str, Rows] = {}
+    left_out: dict[str, list[int]] = {}
     for (split, (file, table)), wanted in zip(
         task.files.items(), task.sums or [None] * len(task.files)
     ):
@@ -211,11 +247,13 @@ def prepare(name: str, published: Published, out: Path, check: bool) -> dict[str
                 f"the first in line {bad[0]}; without them what is predicted would stand in other "
                 "lines than its rows: get it from its publisher"
             )
+        splits[split], left_out[split] = found, bad
+    for split, found in choice.of(splits).items():
         for ending, lines in found.items():
             write(out / f"{split}.{ending}", join_lines(lines))
         report[split] = {
             "rows": len(found["input0"]),
-            "left out": bad,
+            "left out": left_out[split],
             "empty": sum(not line for place in found if place != "label" for line in found[place]),
             "labels": dict(Counter(found.get("label", ()))) if task.labels else {},
         }
@@ -224,6 +262,8 @@ def prepare(name: str, published: Published, out: Path, check: bool) -> dict[str
         raise UserError(
             f"{published.path}: no training row has the label {', '.join(sorted(unseen))}"
         )
+    if task.labels:
+        write(out / "label.dict.txt", join_lines([f"{label} 1" for label in task.labels]))
     return report
 
 
@@ -247,6 +287,9 @@ def parse_args() -> argparse.Namespace:
         "--published", type=Path, required=True, help="a folder of its files, or a zip"
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--train-rows", type=int, default=0, help="the first of train; 0: all")
+    help = "every N-th row of train is a row of valid, in place of the published ones; 0: none"
+    parser.add_argument("--hold-out", type=int, default=0, metavar="N", help=help)
     parser.add_argument("--other-files", action="store_true", help="do not check their MD5")
     return parser.parse_args()
 
@@ -257,7 +300,8 @@ def main() -> None:
     if args.task == "mrpc":
         split_mrpc(published, args.out / "split")
         published = Published(args.out / "split")
-    report = prepare(args.task, published, args.out, not args.other_files)
+    choice = Choice(args.train_rows, args.hold_out)
+    report = prepare(args.task, published, args.out, not args.other_files, choice)
     write(args.out / "report.json", json.dumps(report, indent=1).encode())
     show(report)
 

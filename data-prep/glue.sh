@@ -51,24 +51,9 @@ done
 plain_text() {
     local published=${files[0]}
     [ "$TASK" != mrpc ] || published=$DOWNLOAD
-    python "$PREP/glue.py" "$TASK" --published "$published" --out "$OUT/raw.part"
+    python "$PREP/glue.py" "$TASK" --published "$published" --out "$OUT/raw.part" \
+        --train-rows "$TRAIN_ROWS" --hold-out "$HOLD_OUT"
     rm -rf "$OUT/raw.part/split"
-    [ "$TRAIN_ROWS" -eq 0 ] || for file in "$OUT"/raw.part/train.*; do
-        head -n "$TRAIN_ROWS" "$file" >"$file.first"
-        mv "$file.first" "$file"
-    done
-    [ "$HOLD_OUT" -eq 0 ] || hold_out "$OUT/raw.part"
-}
-
-# hold_out FOLDER: every HOLD_OUT-th row of train becomes valid, in place of what was.
-hold_out() {
-    local file
-    rm "$1"/valid*
-    for file in "$1"/train.*; do
-        awk -v every="$HOLD_OUT" 'NR % every == 0' "$file" >"$1/valid.${file##*.}"
-        awk -v every="$HOLD_OUT" 'NR % every' "$file" >"$file.kept"
-        mv "$file.kept" "$file"
-    done
 }
 
 # numbered FOLDER SPLIT ENDING: SPLIT, SPLIT1, ... as fairseq-preprocess takes them.
@@ -105,7 +90,7 @@ binarise_rows() {
         mkdir "$OUT/bin.part/label"
         for split in train valid; do cp "$OUT/raw/$split.label" "$OUT/bin.part/label/"; done
     else
-        binarise_part label "$OUT/raw"
+        binarise_part label "$OUT/raw" --srcdict "$OUT/raw/label.dict.txt"
     fi
 }
 

@@ -142,7 +142,7 @@ def test_mrpc_is_split_as_glue_does_and_binarised(prepared):
     pieces = [piece.name for piece in tokenizer.pieces("the lazy dog 5 .")]
     assert dictionary.string(rows[1]).split() == pieces and len(rows) == 2
     labels = Dictionary.load(str(folder / "data/bin/label/dict.txt"))
-    assert labels[labels.nspecial] == "0"  # the label that training has most of
+    assert labels.symbols[labels.nspecial :] == ["0", "1"]
 
 
 def test_what_is_done_is_not_done_again(prepared):
@@ -158,11 +158,15 @@ def test_training_rows_are_held_out_for_choosing(prepared):
     more = ["--hold-out", 3, "--out", out]
     done = bash(*command, *more, variables={"DATA_MIRROR": mirror})
     assert done.returncode == 0, done.stderr
+    assert "train: 5 rows (0 4, 1 1)\nvalid: 2 rows (1 2)" in done.stdout
     for part in ("input0", "input1", "label"):
         rows = (folder / f"data/raw/train.{part}").read_text().splitlines()
         found = {s: (out / f"raw/{s}.{part}").read_text().splitlines() for s in ("train", "valid")}
         assert found["valid"] == rows[2::3] and len(found["valid"]) == 2
         assert found["train"] == [row for n, row in enumerate(rows, 1) if n % 3]
+    # Rows in which another label is the most frequent one have the same classes.
+    classes = [(place / "bin/label/dict.txt").read_text() for place in (folder / "data", out)]
+    assert classes[0] == classes[1]
     dictionary = Dictionary.load(str(out / "bin/input0/dict.txt"))
     assert len(data_utils.load_indexed_dataset(str(out / "bin/input0/valid"), dictionary)) == 2
 
