@@ -58,9 +58,10 @@ done
 
 # What a file in recipes/configs may say besides setting variables: row NAME FLAGS..., and
 # warm_row NAME BASE FLAGS... for one that starts from the averaged checkpoint of the row BASE.
+# ROW_SEEDS[NAME] are a row's seeds where they are not those of the experiment.
 # With ON_VALIDATION=1 rows are scored on the validation set.
 declare -a ROWS=()
-declare -A ROW_FLAGS=() ROW_BASE=()
+declare -A ROW_FLAGS=() ROW_BASE=() ROW_SEEDS=()
 row() {
     ROWS+=("$1")
     ROW_FLAGS[$1]=${*:2}
@@ -91,12 +92,20 @@ source "$RECIPES/protocols/$PROTOCOL.sh"
     fail "no row $ROW in $EXPERIMENT: choose from ${ROWS[*]}"
 [ -z "$REST" ] || fail "$TARGET has a part too many: name EXPERIMENT/PAIR/ROW"
 
+seeds_of() {
+    echo "${ROW_SEEDS[$1]:-${SEEDS[*]}}"
+}
+
 # every_row: EXPERIMENT/PAIR/ROW SEED, a line each, of what was asked for.
 every_row() {
     local seed pair row
-    for seed in ${SEED:-${SEEDS[@]}}; do
+    for seed in ${SEED:-$(printf '%s\n' "${SEEDS[@]}" ${ROW_SEEDS[*]} | sort -nu)}; do
         for pair in ${PAIR:-${PAIRS[@]}}; do
-            for row in ${ROW:-${ROWS[@]}}; do echo "$EXPERIMENT/$pair/$row $seed"; done
+            for row in ${ROW:-${ROWS[@]}}; do
+                if [ -n "$SEED" ] || [[ " $(seeds_of "$row") " == *" $seed "* ]]; then
+                    echo "$EXPERIMENT/$pair/$row $seed"
+                fi
+            done
         done
     done
 }
@@ -106,7 +115,8 @@ if [ -n "$LIST" ]; then
 fi
 [ -n "$DRY_RUN" ] || setup_environment
 if [ -n "$ROW" ]; then
-    SEED=${SEED:-${SEEDS[0]}}
+    read -r first _ <<<"$(seeds_of "$ROW")"
+    SEED=${SEED:-$first}
     run_row
     exit
 fi

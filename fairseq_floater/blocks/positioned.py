@@ -283,7 +283,8 @@ class PositionedStack:
         """What the feed serves: the ``blocks`` their arguments, and the input its vectors."""
         rows = reading.rows.length_first()
         if self.additive:
-            return Pass(blocks, rows, blocks[0]["position_tracks"][0], reading.rows.tokens)
+            first = blocks[0]["position_tracks"][0] if blocks else None
+            return Pass(blocks, rows, first, reading.rows.tokens)
         input, input_rows = None, None
         if self.input_encoder is not None:
             input, input_rows = at_input.vectors(self.input_encoder)[0], at_input.rows.tokens
@@ -294,7 +295,7 @@ class PositionedStack:
         arguments: List[Dict[str, Any]] = [{} for _ in self._all_blocks]
         for part in parts:
             encoder = getattr(self, part)
-            if encoder is None:
+            if encoder is None or not arguments:
                 continue
             acting = self._positioned_layers[0].forms.get(part)
             if acting is None:  # at the input of blocks

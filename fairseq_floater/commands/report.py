@@ -32,6 +32,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from fairseq_floater.errors import UserError
     from fairseq_floater.results.hypotheses import decide
+    from fairseq_floater.results.losses import report_losses, without_tests
     from fairseq_floater.results.report import report
     from fairseq_floater.results.summary import summarise
     from fairseq_floater.understanding.report import of_labels, report_labels
@@ -46,12 +47,17 @@ def run(args: argparse.Namespace) -> None:
         decide(folder, args.hypotheses, args.out)
         print(f"{args.out}.md")
         return
+    if all(map(of_labels, args.folders)):
+        report_labels(args.folders, args.out, args.baseline, args.title, args.seeds)
+        print(f"{args.out}.md")
+        return
     if others:
-        for name in filter(of_labels, args.folders):
-            raise UserError(f"{name} has no translations: report it alone")
+        for name in args.folders:
+            if of_labels(name) or without_tests(name):
+                raise UserError(f"{name} has no translations: report it apart from those that have")
         summarise(args.folders, args.out, args.baseline, args.title, args.seeds)
-    elif of_labels(folder):
-        report_labels(folder, args.out, args.baseline, args.title, args.seeds)
+    elif without_tests(folder):
+        report_losses(folder, args.out, args.title, args.seeds)
         print(f"{args.out}.md")
         return
     else:

@@ -183,7 +183,7 @@ def different_computation(there: ModelConfig, here: ModelConfig) -> List[str]:
 def _validate_sizes(config: ModelConfig) -> None:
     """fairseq divides by some of its sizes, and takes others as they are."""
     for side in config.sides:
-        at_least = {"embed_dim": 1, "ffn_embed_dim": 1, "attention_heads": 1, "layers": 1}
+        at_least = {"embed_dim": 1, "ffn_embed_dim": 1, "attention_heads": 1, "layers": 0}
         for name, least in at_least.items():
             value = int(getattr(config, f"{side}_{name}"))
             if value < least:

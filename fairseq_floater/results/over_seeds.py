@@ -47,17 +47,26 @@ def require_same_training(records: Sequence[Record]) -> None:
                 )
 
 
-def require_alike(records: Sequence[Record]) -> None:
-    """Refuse rows that were trained on different corpora, for longer or with another library.
+def require_alike(records: Sequence[Record], corpus: bool = True) -> None:
+    """Refuse rows that were trained for longer, at another rate or with another library.
+
+    A row whose name has ``-lr-`` is about its rate, which then may be another.
+
+    Args:
+        records: of one language pair or task.
+        corpus: and on another corpus; of a fine-tuned model that is known together with what it
+            starts from, which is another for every row.
 
     Raises:
         UserError: naming two records and what differs.
     """
     first: Dict[str, Tuple[str, str]] = {}
     for record in records:
-        found = _circumstances(record)
-        if corpus := re.search(r"# corpus (\w+)", record.commands.get("train", "")):
-            found["the corpus"] = corpus[1]
+        found, command = _circumstances(record), record.commands.get("train", "")
+        if corpus and (name := re.search(r"# corpus (\w+)", command)):
+            found["the corpus"] = name[1]
+        if "-lr-" not in record.row and (rate := re.search(r"--lr (\S+)", command)):
+            found["--lr"] = rate[1]
         for what, here in found.items():
             known, there = first.setdefault(what, (record.name, here))
             if there != here:

@@ -1,4 +1,4 @@
-"""A folder of records of fine-tuned models as Markdown: medians over seeds, and how sure."""
+"""Folders of records of fine-tuned models as Markdown: medians over seeds, and how sure."""
 
 from pathlib import Path
 from statistics import mean, median, stdev
@@ -7,7 +7,7 @@ from typing import Collection, Dict, Iterable, List, Optional, Sequence, Tuple
 from scipy.stats import ttest_ind
 
 from fairseq_floater.files import write_text
-from fairseq_floater.results.over_seeds import require_same_training
+from fairseq_floater.results.over_seeds import require_alike, require_same_training
 from fairseq_floater.results.record import Record, read_records
 from fairseq_floater.results.report import markdown, require_row
 from fairseq_floater.understanding.metrics import METRICS
@@ -16,6 +16,7 @@ from fairseq_floater.understanding.metrics import METRICS
 BESIDE = ("exact", "HasAns_f1", "HasAns_exact", "NoAns_f1", "best_f1", "best_exact")
 
 Scores = Dict[Tuple[str, str], Dict[str, List[float]]]  #: by (task, test), by row, one a seed
+Keys = List[Tuple[str, str]]  #: of (task, test)
 
 
 def of_labels(folder: Path) -> bool:
@@ -25,7 +26,7 @@ def of_labels(folder: Path) -> bool:
 
 
 def report_labels(
-    folder: Path,
+    folders: Sequence[Path],
     out: Path,
     baseline: Optional[str] = None,
     title: str = "",
@@ -34,28 +35,32 @@ def report_labels(
     """Write ``out``.md.
 
     A task's figure is the mean of its metrics, as GLUE's is, and of SQuAD F1; its median over seeds
-    stands first, then the standard deviation, as in the paper's tables. With a baseline, p is that
-    of Welch's two-sided t-test between the seeds of a row and those of the baseline.
+    stands first, then the standard deviation, as in the paper's tables. Of questions about passages
+    the first test counts, and others stand beside it. With a baseline, p is that of Welch's
+    two-sided t-test between the seeds of a row and those of the baseline.
 
     Args:
-        folder: of records of one experiment.
+        folders: of records, each of an experiment.
         out: path without its ending.
         baseline: the row to test against; none: no test.
         title: of the page; the experiment's name if empty.
         seeds: these alone; none: all.
 
     Raises:
-        UserError: if there are no records, the baseline is not among them, or seeds of a row had
-            other commands than one another.
+        UserError: if there are no records, the baseline is not among them, seeds of a row had other
+            commands than one another, or rows of a task other rates, lengths or libraries.
     """
-    records = read_records(folder, seeds)
+    records = [record for folder in folders for record in read_records(folder, seeds)]
     require_row(records, baseline)
     require_same_training(records)
-    scores = _scores(records)
+    for task in dict.fromkeys(record.pair for record in records):
+        require_alike([record for record in records if record.pair == task], corpus=False)
+    scores, counted = _scores(records), _counted(records)
     rows = list(dict.fromkeys(record.row for record in records))
-    parts = [f"# {title or records[0].experiment}", _medians(scores, rows)]
+    experiments = ", ".join(dict.fromkeys(record.experiment for record in records))
+    parts = [f"# {title or experiments}", _medians(scores, rows, counted)]
     if baseline:
-        parts.append(_differences(scores, rows, baseline))
+        parts.append(_differences(scores, rows, counted, baseline))
     parts.append(_metrics(records))
     parts.append(_cost(records, rows))
     notes = [f"- trained on: {record.machine}" for record in records if record.machine]
@@ -63,6 +68,13 @@ def report_labels(
         "- a cell: median over seeds of the mean of the task's metrics, and of SQuAD F1, "
         "± deviation (seeds)"
     )
+    if len(counted) < len(scores):
+        notes.append("- beside: in no average, and not counted")
+    if baseline:
+        notes.append(
+            f"- against {baseline}: the difference of medians, that of means, and p of Welch's "
+            "test of these, over trainings from one and the same start"
+        )
     parts.append("\n".join(dict.fromkeys(notes)))
     write_text(out.with_name(out.name + ".md"), "\n\n".join(parts) + "\n")
 
@@ -82,6 +94,16 @@ def _scores(records: Sequence[Record]) -> Scores:
     return scores
 
 
+def _counted(records: Sequence[Record]) -> Keys:
+    """All figures, but of questions about passages the first test's alone."""
+    found: Keys = []
+    for record in records:
+        tests = list(record.tests)
+        about_passages = any("exact" in scores for scores in record.tests.values())
+        found += [(record.pair, test) for test in (tests[:1] if about_passages else tests)]
+    return list(dict.fromkeys(found))
+
+
 def _spread(values: Sequence[float]) -> str:
     deviation = f" ± {stdev(values):.1f}" if len(values) > 1 else ""
     return f"{median(values):.1f}{deviation} ({len(values)})" if values else ""
@@ -91,29 +113,34 @@ def _heading(task: str, test: str) -> str:
     return task if test == "valid" else f"{task} {test}"
 
 
-def _medians(scores: Scores, rows: Sequence[str]) -> str:
+def _headings(scores: Scores, counted: Keys) -> List[str]:
+    return [f"{_heading(*key)}{'' if key in counted else ' (beside)'}" for key in scores]
+
+
+def _medians(scores: Scores, rows: Sequence[str], counted: Keys) -> str:
     body = []
     for row in rows:
-        found = [by_row.get(row, []) for by_row in scores.values()]
         by_task: Dict[str, List[float]] = {}  # a task with several tests counts once
-        for (task, _), values in zip(scores, found):
+        for task, test in counted:
+            values = scores[task, test].get(row, [])
             by_task.setdefault(task, []).extend([median(values)] if values else [])
-        average = f"{mean(map(mean, by_task.values())):.2f}" if all(found) else ""
-        body.append([row, *map(_spread, found), average])
-    return markdown(["positions", *(_heading(*key) for key in scores), "average"], body)
+        known = all(row in scores[key] for key in counted)
+        average = f"{mean(map(mean, by_task.values())):.2f}" if known else ""
+        body.append([row, *(_spread(by_row.get(row, [])) for by_row in scores.values()), average])
+    return markdown(["positions", *_headings(scores, counted), "average"], body)
 
 
-def _differences(scores: Scores, rows: Sequence[str], baseline: str) -> str:
+def _differences(scores: Scores, rows: Sequence[str], counted: Keys, baseline: str) -> str:
     """With how many of a row's figures are better, equal and worse, to one decimal."""
     body = []
     for row in rows:
-        pairs = [(by_row.get(row, []), by_row.get(baseline, [])) for by_row in scores.values()]
-        known = [_gain(*pair) for pair in pairs if all(pair)]
-        if row != baseline and known:
+        pairs = {k: (found.get(row, []), found.get(baseline, [])) for k, found in scores.items()}
+        known = [_gain(*pairs[key]) for key in counted if all(pairs[key])]
+        if row != baseline and any(all(pair) for pair in pairs.values()):
             signs = [sum(gain > 0 for gain in known), known.count(0.0)]
             counts = " / ".join(map(str, [*signs, len(known) - sum(signs)]))
-            body.append([row, *(_difference(*pair) for pair in pairs), counts])
-    columns = [*(_heading(*key) for key in scores), "better / equal / worse"]
+            body.append([row, *(_difference(*pair) for pair in pairs.values()), counts])
+    columns = [*_headings(scores, counted), "better / equal / worse"]
     return markdown([f"against {baseline}", *columns], body)
 
 
@@ -128,7 +155,8 @@ def _difference(values: Sequence[float], base: Sequence[float]) -> str:
     text = f"{_gain(values, base):+.1f}"
     if min(len(values), len(base)) < 2 or stdev(values) == stdev(base) == 0.0:
         return text
-    return f"{text} (p {ttest_ind(values, base, equal_var=False).pvalue:.2f})"
+    p = ttest_ind(values, base, equal_var=False).pvalue
+    return f"{text} (mean {mean(values) - mean(base):+.1f}, p {p:.2f})"
 
 
 def _metrics(records: Sequence[Record]) -> str:

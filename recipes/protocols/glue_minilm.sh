@@ -4,7 +4,7 @@
 # Of SST-2 the first tenth is trained on.
 source "$RECIPES/finetuning.sh"
 source "$RECIPES/minilm.sh"
-LR=5e-5 EPOCHS=5
+EPOCHS=5
 SEPARATOR=() # each input ends with one, which is what BERT has between two
 corpus() {
     local first=0 every=${HOLD_OUT:-0}

@@ -11,7 +11,6 @@ SCALES="--initial-lr-scale 16 --dynamics-lr-scale 0.1"
 MLP="--position-encoder floater --dynamics mlp --position-blocks all $SCALES"
 LINEAR="--position-encoder floater --dynamics linear --position-blocks all --dynamics-lr-scale 0.1"
 row base --position-encoder learned --position-blocks input
-row base-again --position-encoder learned --position-blocks input # with other seeds: chance
 row floater $MLP
 row floater-stage1 $MLP
 row floater-frozen-stage1 --position-encoder floater --dynamics mlp --position-blocks all \

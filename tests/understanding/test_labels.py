@@ -221,22 +221,22 @@ def test_a_table_has_medians_deviations_and_a_test_over_seeds(tmp_path):
         write_record(tmp_path, "floater", seed, {"accuracy": ours, "f1": ours + 4.0}, order=1)
     write_record(tmp_path, "floater", 1, {"matthews": 50.0}, task="cola", order=1)
     assert of_labels(tmp_path)
-    report_labels(tmp_path, tmp_path / "table", "base", "A title")
+    report_labels([tmp_path], tmp_path / "table", "base", "A title")
     lines = (tmp_path / "table.md").read_text().splitlines()
     assert lines[0] == "# A title"
     assert "| base |  | 63.0 ± 5.3 (3) |  |" in lines
     assert "| floater | 50.0 (1) | 68.0 ± 1.5 (3) | 59.00 |" in lines
-    difference = re.compile(r"\| floater \|  \| \+5.0 \(p 0\.\d\d\) \| 1 / 0 / 0 \|")
+    difference = re.compile(r"\| floater \|  \| \+5.0 \(mean \+3.3, p 0\.\d\d\) \| 1 / 0 / 0 \|")
     assert any(difference.fullmatch(line) for line in lines)
     with pytest.raises(UserError, match="--baseline other is not among the results: choose from"):
-        report_labels(tmp_path, tmp_path / "table", "other")
+        report_labels([tmp_path], tmp_path / "table", "other")
 
 
 def test_figures_are_counted_as_they_are_shown(tmp_path):
     for task, base, ours in (("cola", 61.04, 61.06), ("mrpc", 61.06, 61.14), ("rte", 61.1, 61.0)):
         write_record(tmp_path, "base", 1, {"accuracy": base}, task)
         write_record(tmp_path, "floater", 1, {"accuracy": ours}, task)
-    report_labels(tmp_path, tmp_path / "table", "base")
+    report_labels([tmp_path], tmp_path / "table", "base")
     assert "| floater | +0.1 | +0.0 | -0.1 | 1 / 1 / 1 |" in (tmp_path / "table.md").read_text()
 
 
@@ -244,10 +244,52 @@ def test_a_task_with_two_tests_counts_once(tmp_path):
     tests = {"valid": {"accuracy": 80.0, "rows": 9}, "valid1": {"accuracy": 70.0, "rows": 9}}
     Record("glue", "mnli", "base", 0, 1, {}, tests, {}).write(tmp_path)
     write_record(tmp_path, "base", 1, {"accuracy": 55.0})
-    report_labels(tmp_path, tmp_path / "table")
+    report_labels([tmp_path], tmp_path / "table")
     assert (
         "| base | 80.0 (1) | 70.0 (1) | 55.0 (1) | 65.00 |" in (tmp_path / "table.md").read_text()
     )
+
+
+def test_of_questions_about_passages_the_first_test_counts(tmp_path):
+    """Others are shown beside; several folders make one table, and one count."""
+    for row, scores in (("base", (60.0, 50.0)), ("floater", (59.0, 55.0))):
+        found = ({"f1": f1, "exact": f1, "rows": 9} for f1 in scores)
+        tests = dict(zip(("test", "test1"), found))
+        Record("squad", "half", row, 0, 1, {}, tests, {}).write(tmp_path / "squad")
+    write_record(tmp_path / "glue", "base", 1, {"accuracy": 70.0})
+    write_record(tmp_path / "glue", "floater", 1, {"accuracy": 71.0})
+    command = ["report", tmp_path / "glue", tmp_path / "squad", "--baseline", "base", "--out"]
+    assert cli.main([str(part) for part in [*command, tmp_path / "table"]]) == 0
+    text = (tmp_path / "table.md").read_text()
+    assert text.startswith("# glue, squad\n")
+    assert "| positions | rte | half test | half test1 (beside) | average |" in text
+    assert "| floater | 71.0 (1) | 59.0 (1) | 55.0 (1) | 65.00 |" in text
+    assert "| floater | +1.0 | -1.0 | +5.0 | 1 / 0 / 1 |" in text
+    assert "- beside: in no average, and not counted" in text
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"commands": {"train": "x --lr 1e-4 # corpus 0b"}}, "--lr was 5e-5, then 1e-4"),
+        ({"training": {"updates": 80}}, "the number of updates was 90, then 80"),
+        (
+            {"training": {"updates": 90, "code": ["0a, preloaded: nothing"]}},
+            "the library that was preloaded was x.so, then nothing",
+        ),
+    ],
+)
+def test_rows_of_another_training_are_refused(change, message, tmp_path):
+    known = {
+        "commands": {"train": "x --lr 5e-5 # corpus 0a"},
+        "training": {"updates": 90, "code": ["0a, preloaded: x.so"]},
+    }
+    others = {"commands": {"train": "x --lr 5e-5 # corpus 0b"}, "training": known["training"]}
+    for row, more in (("base", known), ("floater", {**others, **change}), ("z-lr-1", others)):
+        tests = {"valid": {"accuracy": 50.0, "rows": 9}}
+        Record("glue", "rte", row, 0, 1, {}, tests, {}, **more).write(tmp_path)
+    with pytest.raises(UserError, match=f"rte.base.seed1 and rte.floater.* compared: {message}"):
+        report_labels([tmp_path], tmp_path / "table")
 
 
 MISTAKES = {

@@ -1,0 +1,57 @@
+"""A folder of records without tests, as of a first stage, as Markdown: what was lost."""
+
+from pathlib import Path
+from typing import Collection, List
+
+from fairseq_floater.files import write_text
+from fairseq_floater.results.over_seeds import require_same_training
+from fairseq_floater.results.record import Record, read_records
+from fairseq_floater.results.report import markdown, spread
+
+
+def without_tests(folder: Path) -> bool:
+    """Whether no record in a folder has a test; raises as ``read_records``."""
+    return not any(record.tests for record in read_records(folder))
+
+
+def report_losses(folder: Path, out: Path, title: str = "", seeds: Collection[int] = ()) -> None:
+    """Write ``out``.md: losses on the validation set, in bits a token.
+
+    Args:
+        folder: of records of one experiment.
+        out: path without its ending.
+        title: of the page; the experiment's name if empty.
+        seeds: these alone; none: all.
+
+    Raises:
+        UserError: if there are no records, or seeds of a row had other commands than one another.
+    """
+    records = read_records(folder, seeds)
+    require_same_training(records)
+    rows = list(dict.fromkeys((record.pair, record.row) for record in records))
+    body = [
+        _line(pair, row, [r for r in records if (r.pair, r.row) == (pair, row)])
+        for pair, row in rows
+    ]
+    header = ["corpus", "row", "updates", "last loss", "lowest loss", "seeds"]
+    notes = "- loss: on the validation set, in bits a token, mean over seeds"
+    table = markdown(header, body)
+    write_text(
+        out.with_name(out.name + ".md"),
+        f"# {title or records[0].experiment}\n\n{table}\n\n{notes}\n",
+    )
+
+
+def _line(pair: str, row: str, records: List[Record]) -> List[str]:
+    found = [record.training.get("valid_nll_losses", {}) for record in records]
+    ends = [(max(map(int, losses)), losses) for losses in found if losses]
+    last = [losses[str(updates)] for updates, losses in ends]
+    lowest = [min(losses.values()) for _, losses in ends]
+    updates = ", ".join(f"{number:,}" for number in dict.fromkeys(number for number, _ in ends))
+    return [
+        pair,
+        row,
+        updates,
+        *(spread(x, 3) if x else "" for x in (last, lowest)),
+        str(len(found)),
+    ]
