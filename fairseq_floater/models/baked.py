@@ -55,7 +55,7 @@ def bake_tables(stacks: Mapping[str, PositionedStack], length: int) -> Dict[str,
         UserError: if the tables would take too much memory or time.
     """
     tables = {}
-    for name, stack in stacks.items():
+    for prefix, stack in stacks.items():
         encoder = stack.position_encoder
         if encoder is not None and encoder.sequential:
             require_room(encoder, length, f"--positions {length}")
@@ -63,8 +63,8 @@ def bake_tables(stacks: Mapping[str, PositionedStack], length: int) -> Dict[str,
             whole = steps * encoder.growth + 1  # however much is kept already
             table = encoder.kept(whole)[:, :whole].clone()
             parts = [fingerprint(encoder, encoder.state_dict()), fingerprint_of_table(table)]
-            tables[f"{name}.{TABLE}"] = table
-            tables[f"{name}.{FINGERPRINT}"] = torch.cat(parts)
+            tables[f"{prefix}.{TABLE}"] = table
+            tables[f"{prefix}.{FINGERPRINT}"] = torch.cat(parts)
     return tables
 
 
@@ -73,23 +73,23 @@ def take_baked(
 ) -> Dict[str, Tensor]:
     """Remove baked tables from ``weights``; those that are of these weights, by stack."""
     tables = {}
-    for name, stack in stacks.items():
-        table = weights.get(f"{name}.{TABLE}")
+    for prefix, stack in stacks.items():
+        table = weights.get(f"{prefix}.{TABLE}")
         encoder: Optional[PositionEncoder] = stack.position_encoder
         if table is None or encoder is None:
             continue
-        start = f"{name}.position_encoder."
+        start = f"{prefix}.position_encoder."
         state = {n[len(start) :]: w for n, w in weights.items() if n.startswith(start)}
         if encoder.state_dict().keys() != state.keys() - {"baked", "baked_of"}:
             continue  # of another encoder: the weights themselves do not fit
-        baked_of = weights.get(f"{name}.{FINGERPRINT}", torch.zeros(0))
+        baked_of = weights.get(f"{prefix}.{FINGERPRINT}", torch.zeros(0))
         if wrong := _wrong(encoder, state, table, baked_of):
             logger.warning(
-                f"the table baked in for the {name} is not that {wrong}: it is computed anew "
+                f"the table baked in for the {prefix} is not that {wrong}: it is computed anew "
                 "(floater bake bakes it in)"
             )
         else:
-            tables[name] = table
+            tables[prefix] = table
     drop_baked(weights)
     return tables
 

@@ -87,8 +87,8 @@ def fit(model: Any, weights: Mapping[str, Tensor]) -> Dict[str, Tensor]:
     options = getattr(weights, "options", {})
     fitting = OrderedDict(weights)
     misfits = different_options(options, model.options)
-    for name, stack in model.stacks().items():
-        misfits += _start_positions(stack, name, fitting, options, model.options)
+    for prefix, stack in model.stacks().items():
+        misfits += _start_positions(stack, prefix, fitting, options, model.options)
     try:
         model.upgrade_state_dict(fitting)
     except Exception as error:  # fairseq's reasons are of every kind
@@ -116,9 +116,10 @@ def _extend_base(model: Any, weights: Dict[str, Tensor], here: Mapping[str, Tens
     Says what to do where the options do not ask for it.
     """
     said = []
-    for name, stack in model.stacks().items():
+    for prefix, stack in model.stacks().items():
         at_input = stack.options.position_blocks == "input" and stack.additive
-        name += ".position_encoder.table" if at_input else ".embed_positions.encoder.table"
+        place = "position_encoder" if at_input else "embed_positions.encoder"
+        name = f"{prefix}.{place}.table"
         table, wanted = weights.get(name), here.get(name)
         if table is None or wanted is None or table.dim() != 3 or not table.size(1):
             continue
@@ -163,7 +164,7 @@ _OTHER = "its {} has {} positions {}, this one {}"
 
 def _start_positions(
     stack: PositionedStack,
-    name: str,
+    prefix: str,
     weights: Dict[str, Tensor],
     options_there: Mapping[str, Any],
     options_here: Mapping[str, Any],
@@ -182,14 +183,14 @@ def _start_positions(
     | all else               |                               | refused                     |
     """
     here = positions_of(options_here, stack.name)
-    there = _positions_there(stack, name, weights, options_there, here)
-    prefix = f"{name}.position_encoder."
+    there = _positions_there(stack, prefix, weights, options_there, here)
+    place = f"{prefix}.position_encoder."
     if there.within is not None and there.biases is None and here.biases is not None:
-        _move(weights, prefix, f"{name}.base_encoder.")  # what was all is now the base
+        _move(weights, place, f"{prefix}.base_encoder.")  # what was all is now the base
     if there == Positions("learned", None, None) and not stack.additive:
-        _move(weights, prefix, f"{name}.embed_positions.encoder.")  # our own table at the input
+        _move(weights, place, f"{prefix}.embed_positions.encoder.")  # our own table at the input
     encoder = stack.position_encoder
-    is_new = encoder is not None and not any(key.startswith(prefix) for key in weights)
+    is_new = encoder is not None and not any(key.startswith(place) for key in weights)
     same = (there.at_input, there.within) == (here.at_input, here.within)
     start: Optional[Dict[str, Tensor]] = None
     if same and not (is_new and stack.biased):
@@ -199,32 +200,32 @@ def _start_positions(
         start = encoder.starting_at(None)
     elif is_new and stack.additive and there.within is None:
         assert encoder is not None
-        start = encoder.starting_at(_base_table(stack, encoder, name, there.at_input, weights))
+        start = encoder.starting_at(_base_table(stack, encoder, prefix, there.at_input, weights))
     elif there.within != here.within:
-        return _start_within(stack, name, weights, there, here)
+        return _start_within(stack, prefix, weights, there, here)
     elif here == Positions(None, None, None) and there.biases is None and there.at_input in STOCK:
-        _drop_at_input(weights, name)
+        _drop_at_input(weights, prefix)
         logger.warning(f"the {stack.name} goes on without positions; {there.at_input} are dropped")
         return []
     if start is None:
         return [_other(stack.name, there.at_input, here.at_input, "at the input")]
-    weights.update({f"{prefix}{key}": value for key, value in start.items()})
+    weights.update({f"{place}{key}": value for key, value in start.items()})
     return []
 
 
 def _positions_there(
     stack: PositionedStack,
-    name: str,
+    prefix: str,
     weights: Mapping[str, Tensor],
     options: Mapping[str, Any],
     here: Positions,
 ) -> Positions:
     """What a stack of the checkpoint has, as far as its weights and options say."""
-    ours = (f"{name}.position_encoder.", f"{name}.base_encoder.")
+    ours = (f"{prefix}.position_encoder.", f"{prefix}.base_encoder.")
     has_own = any(key.startswith(ours) for key in weights)
     if not options and has_own:
         return here
-    learned = not has_own and f"{name}.embed_positions.weight" in weights
+    learned = not has_own and f"{prefix}.embed_positions.weight" in weights
     if options:
         there = positions_of(options, stack.name)
         return replace(there, at_input="learned") if learned else there
@@ -233,7 +234,7 @@ def _positions_there(
 
 def _start_within(
     stack: PositionedStack,
-    name: str,
+    prefix: str,
     weights: Dict[str, Tensor],
     there: Positions,
     here: Positions,
@@ -248,7 +249,7 @@ def _start_within(
     dropped = here.at_input is None and there.at_input in STOCK
     if there.at_input != here.at_input and not dropped:
         return [_other(stack.name, there.at_input, here.at_input, "at the input")]
-    _drop(weights, f"{name}.position_encoder.")
+    _drop(weights, f"{prefix}.position_encoder.")
     for part in ("position_encoder", "base_encoder"):
         encoder = getattr(stack, part)
         if encoder is None:
@@ -256,9 +257,9 @@ def _start_within(
         state = encoder.state_dict()
         if part == "position_encoder" and stack.biased:
             state = encoder.starting_at(None) or state
-        weights.update({f"{name}.{part}.{key}": value.clone() for key, value in state.items()})
+        weights.update({f"{prefix}.{part}.{key}": value.clone() for key, value in state.items()})
     if dropped:
-        _drop_at_input(weights, name)
+        _drop_at_input(weights, prefix)
     if there.within is None:
         fate = "dropped" if dropped else "kept"
         at_input = f"; those at the input ({there.at_input}) are {fate}" if there.at_input else ""
@@ -267,8 +268,8 @@ def _start_within(
     return []
 
 
-def _drop_at_input(weights: Dict[str, Tensor], name: str) -> None:
-    _drop(weights, f"{name}.embed_positions.")
+def _drop_at_input(weights: Dict[str, Tensor], prefix: str) -> None:
+    _drop(weights, f"{prefix}.embed_positions.")
 
 
 def _drop(weights: Dict[str, Tensor], prefix: str) -> None:
@@ -288,14 +289,14 @@ def _other(name: str, there: Optional[str], here: Optional[str], where: str) -> 
 def _base_table(
     stack: PositionedStack,
     encoder: PositionEncoder,
-    name: str,
+    prefix: str,
     there: Optional[str],
     weights: Dict[str, Tensor],
 ) -> Optional[Tensor]:
     """The vectors (positions, dim) that a base model adds; None if it adds none."""
     offset = stack.padding_idx + 1
     if there == "learned":
-        return weights.pop(f"{name}.embed_positions.weight")[offset:]
+        return weights.pop(f"{prefix}.embed_positions.weight")[offset:]
     if there == "sinusoidal":
         return sinusoids(torch.arange(encoder.max_positions or 1) + offset, encoder.dim)
     return None
