@@ -1,10 +1,10 @@
 """Hypotheses that were written down before any run that decides them: which hold, over seeds."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import write_text
@@ -17,6 +17,7 @@ from fairseq_floater.results.over_seeds import (
     p_of,
     require_alike,
     require_same_training,
+    shown,
 )
 from fairseq_floater.results.record import Record, read_records
 from fairseq_floater.results.report import by_pair, markdown
@@ -143,9 +144,10 @@ def decide(folder: Path, hypotheses: Path, out: Path) -> None:
         f"- seeds {', '.join(map(str, seeds))}; without one of them a hypothesis stays open\n"
         f"- code: {', '.join(_code(records)) or 'unknown'}"
     )
-    table = markdown(header, body)
-    title = f"# Hypotheses, {records[0].experiment}"
-    write_text(out.with_name(out.name + ".md"), f"{title}\n\n{table}\n\n{notes}\n")
+    parts = [f"# Hypotheses, {records[0].experiment}", markdown(header, body), notes]
+    if beside := _by_length(known, rows, len(seeds)):
+        parts.append(f"The same differences by source length, which decide nothing:\n\n{beside}")
+    write_text(out.with_name(out.name + ".md"), "\n\n".join(parts) + "\n")
 
 
 def _code(records: Sequence[Record]) -> List[str]:
@@ -165,6 +167,25 @@ def _paired(
         for records in (row, baseline)
     )
     return [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
+
+
+def _by_length(known: Sequence[Hypothesis], rows: Dict[str, List[Record]], wanted: int) -> str:
+    """Of hypotheses about a whole test set, the differences in its bins that have all seeds."""
+    found: Dict[str, Dict[str, List[float]]] = {}
+    for one in known:
+        if one.sentences != ALL:
+            continue
+        row, baseline = rows.get(one.row, ()), rows.get(one.baseline, ())
+        names = [name for name in columns_of(row, one.test) if name != ALL]
+        paired = {name: _paired(replace(one, sentences=name), row, baseline) for name in names}
+        bins = {name: values for name, values in paired.items() if len(values) >= wanted}
+        found[f"{one.name} {one.test}"] = bins
+    found = {name: bins for name, bins in found.items() if bins}
+    columns = list(dict.fromkeys(column for bins in found.values() for column in bins))
+    body = [
+        [name, *(shown(bins.get(c, []), None) for c in columns)] for name, bins in found.items()
+    ]
+    return markdown(["", *(c.replace("<=", "≤") for c in columns)], body) if body else ""
 
 
 def _line(

@@ -1,6 +1,8 @@
 """What hypotheses come to over seeds, against scipy and Holm by hand."""
 
+import re
 import subprocess
+from statistics import stdev
 
 import pytest
 from places import ROOT
@@ -53,7 +55,7 @@ def test_each_is_decided(tmp_path):
     assert cli.main([str(part) for part in command]) == 0
     text = (tmp_path / "out.md").read_text()
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
-    lines = {line[0]: line[1:] for line in cells if line and line[0].startswith("H")}
+    lines = {line[0]: line[1:] for line in cells if line and re.fullmatch(r"H\d", line[0])}
     found = [ttest_rel(SCORES[row], SCORES["base"]) for row in ("better", "level", "worse")]
     better, level, worse = (test.pvalue for test in found)
     assert better < worse < level  # Holm: over five, of which two have no p
@@ -73,6 +75,10 @@ def test_each_is_decided(tmp_path):
         "H7": "is open",
     }
     assert lines["H2"][0] == "level > base on test, ≤ 5" and lines["H6"][1] == "2"
+    values = [a - b for a, b in zip(SCORES["better"], SCORES["base"])]
+    low, high = found[0].confidence_interval(0.95)
+    cell = f"{sum(values) / 4:+.1f} ± {stdev(values):.1f} [{low:+.1f}, {high:+.1f}]"
+    assert f"| H1 test | {cell} |" in text and "| H2 test" not in text  # which is about a bin
     assert "- seeds 2, 3, 4, 5; without one of them a hypothesis stays open" in text
 
 
