@@ -201,26 +201,22 @@ def split_mrpc(published: Published, out: Path) -> None:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which rows there are.
+    """Which rows there are, as ``--train-rows`` and ``--hold-out`` say."""
 
-    Attributes:
-        train_rows: the first so many of train; 0: all.
-        every: every so manieth row of train is a row of valid, in place of the published ones; 0:
-            none.
-    """
-
-    train_rows: int = 0
-    every: int = 0
+    train_rows: int
+    hold_out: int
 
     def of(self, splits: dict[str, Rows]) -> dict[str, Rows]:
-        train = splits["train"]
-        if self.train_rows:
-            train = {ending: lines[: self.train_rows] for ending, lines in train.items()}
-        if not self.every:
+        """The splits that are left."""
+        train = {
+            ending: lines[: self.train_rows or None] for ending, lines in splits["train"].items()
+        }
+        if not self.hold_out:
             return {**splits, "train": train}
-        held = {ending: lines[self.every - 1 :: self.every] for ending, lines in train.items()}
+        last = self.hold_out - 1  # of every N rows
+        held = {ending: lines[last :: self.hold_out] for ending, lines in train.items()}
         rest = {
-            ending: [line for number, line in enumerate(lines, 1) if number % self.every]
+            ending: [line for number, line in enumerate(lines) if number % self.hold_out != last]
             for ending, lines in train.items()
         }
         tests = {split: rows for split, rows in splits.items() if split.startswith("test")}

@@ -11,8 +11,8 @@
 #
 # On a processor of AMD with a C compiler, MKL is made to use AVX-512, see mkl_avx512.c; LD_PRELOAD
 # chooses another library, or none if it is a space. What a row scored is copied to
-# recipes/results/EXPERIMENT, and the weights of a fine-tuned model are then removed. A row that another run is working on is passed over; one that fails is,
-# too, and counted at the end.
+# recipes/results/EXPERIMENT, and the weights of a fine-tuned model are then removed. A row that
+# another run is working on is passed over; one that fails is, too, and counted at the end.
 set -euo pipefail
 unset CDPATH # by which cd prints, or leads elsewhere
 RECIPES=$(cd "$(dirname "$0")" && pwd)

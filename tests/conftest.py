@@ -142,6 +142,17 @@ def make_batch(
     }
 
 
+def steps(model, batch, count, state=None):
+    """Numbers and outputs (batch, words) of steps of a decoding that is fed the batch's target."""
+    tokens, state = batch["prev_output_tokens"], {} if state is None else state
+    encoder_out = model.encoder(batch["src_tokens"], batch["src_lengths"])
+    for step in range(count):
+        out, _ = model.decoder(
+            tokens[:, : step + 1], encoder_out=encoder_out, incremental_state=state
+        )
+        yield step, out[:, -1]
+
+
 def as_options(encoder, blocks, injection):
     """One of ``COMBINATIONS`` as options."""
     return {

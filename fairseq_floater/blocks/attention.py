@@ -225,7 +225,8 @@ def _log_seen(
     """Logarithm of the number of keys that each query sees, (batch, 1, target, 1)."""
     queries = q.new_ones(q.size(2), k.size(2), dtype=torch.float32)
     if attn_mask is not None:
-        queries = queries.masked_fill(attn_mask < -1e3, 0.0)
+        hidden = attn_mask if attn_mask.dtype == torch.bool else attn_mask < -1e3
+        queries = queries.masked_fill(hidden, 0.0)
     keys = q.new_ones(q.size(0), k.size(2), dtype=torch.float32)
     if key_padding_mask is not None and key_padding_mask.dim() > 0:
         keys = keys.masked_fill(key_padding_mask.bool(), 0.0)

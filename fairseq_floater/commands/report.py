@@ -38,6 +38,8 @@ def run(args: argparse.Namespace) -> None:
     from fairseq_floater.understanding.report import of_labels, report_labels
 
     folder, *others = args.folders
+    made = [".md"]
+    labelled = {name: of_labels(name) for name in args.folders}
     if args.hypotheses is not None:
         if others or args.baseline or args.title or args.seeds:
             raise UserError(
@@ -45,21 +47,18 @@ def run(args: argparse.Namespace) -> None:
                 "out all other folders, --baseline, --seeds and --title"
             )
         decide(folder, args.hypotheses, args.out)
-        print(f"{args.out}.md")
-        return
-    if all(map(of_labels, args.folders)):
+    elif all(labelled.values()):
         report_labels(args.folders, args.out, args.baseline, args.title, args.seeds)
-        print(f"{args.out}.md")
-        return
-    if others:
-        for name in args.folders:
-            if of_labels(name) or without_tests(name):
+    elif others:
+        for name, has_labels in labelled.items():
+            if has_labels or without_tests(name):
                 raise UserError(f"{name} has no translations: report it apart from those that have")
         summarise(args.folders, args.out, args.baseline, args.title, args.seeds)
+        made.append(".png")
     elif without_tests(folder):
         report_losses(folder, args.out, args.title, args.seeds)
-        print(f"{args.out}.md")
-        return
     else:
         report(folder, args.out, args.baseline, args.title, args.seeds)
-    print(f"{args.out}.md\n{args.out}.png")
+        made.append(".png")
+    for ending in made:
+        print(f"{args.out}{ending}")

@@ -90,7 +90,8 @@ class PositionedModel:
         Raises:
             UserError: naming what does not fit or can be no weight, before any weight is changed.
         """
-        if strict:  # not for the part of a model that fairseq's EMA loads at every update
+        # Not what fairseq's EMA loads at every update, which is part of a model and of no file.
+        if strict or isinstance(state_dict, Weights):
             require_sound(getattr(state_dict, "path", Weights.path), state_dict)
         weights = with_new_names(copy.copy(state_dict))
         if not strict:  # what says how old a layout is may be among the missing

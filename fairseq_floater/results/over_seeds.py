@@ -80,7 +80,7 @@ def _circumstances(record: Record) -> Dict[str, str]:
     """How long it was trained, where that is fixed, and what was preloaded."""
     found = {}
     if "train" in record.commands and "--patience" not in record.commands.get("duration", ""):
-        found["the number of updates"] = str(record.training.get("updates", ""))
+        found["the number of updates"] = str(record.training.get("updates", "unknown"))
     for code in record.training.get("code", ()):
         found["the library that was preloaded"] = code.partition("preloaded: ")[2]
     return found

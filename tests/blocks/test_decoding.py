@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from conftest import make_batch, make_model, make_task
+from conftest import make_batch, make_model, make_task, steps
 from fairseq.sequence_generator import SequenceGenerator
 
 from fairseq_floater.ode import equation
@@ -19,7 +19,7 @@ def logits(model, batch):
 def test_a_hook_of_a_projection_acts_in_every_step(letter):
     """As an adapter, or noise of quantisation, whose steps are not one product."""
     model, batch = make_model(), make_batch(target_lengths=(6, 6, 6))
-    plain, tokens = logits(model, batch), batch["prev_output_tokens"]
+    plain = logits(model, batch)
     for layer in model.decoder.layers:
         for attention in (layer.self_attn, layer.encoder_attn):
             projection = getattr(attention, f"{letter}_proj")
@@ -27,25 +27,16 @@ def test_a_hook_of_a_projection_acts_in_every_step(letter):
     expected = logits(model, batch)
     assert not torch.allclose(expected, plain, atol=1e-3)
     with torch.no_grad():
-        encoder_out = model.encoder(batch["src_tokens"], batch["src_lengths"])
-        state: dict = {}
-        for step in range(6):
-            seen = tokens[:, : step + 1]
-            out, _ = model.decoder(seen, encoder_out=encoder_out, incremental_state=state)
-            torch.testing.assert_close(out[:, -1], expected[:, step], atol=1e-5, rtol=0)
+        for step, out in steps(model, batch, 6):
+            torch.testing.assert_close(out, expected[:, step], atol=1e-5, rtol=0)
 
 
 def test_a_decoding_with_gradients_keeps_nothing_of_them():
     """Biases then act in steps as in other passes, and the model can be copied."""
     model, batch = make_model(), make_batch(target_lengths=(6, 6, 6))
-    expected, tokens = logits(model, batch), batch["prev_output_tokens"]
-    encoder_out = model.encoder(batch["src_tokens"], batch["src_lengths"])
-    state: dict = {}
-    for step in range(3):
-        out, _ = model.decoder(
-            tokens[:, : step + 1], encoder_out=encoder_out, incremental_state=state
-        )
-        torch.testing.assert_close(out[:, -1], expected[:, step], atol=1e-5, rtol=0)
+    expected = logits(model, batch)
+    for step, out in steps(model, batch, 3):
+        torch.testing.assert_close(out, expected[:, step], atol=1e-5, rtol=0)
     out.sum().backward()
     assert bool(model.decoder.position_encoder.initial.grad.any())
     copy.deepcopy(model)

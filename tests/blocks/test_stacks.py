@@ -12,7 +12,9 @@ from conftest import (
     make_model,
     make_stock,
     make_task,
+    steps,
 )
+from fairseq.sequence_generator import SequenceGenerator
 
 from fairseq_floater.errors import UserError
 
@@ -190,36 +192,43 @@ def test_incremental_decoding_equals_teacher_forcing(combination, left_pad_targe
             rows = rows[new_order]
 
 
-def test_first_step_may_carry_a_prefix(combination):
-    """Prefix tokens fed at once, then one by one, give what teacher forcing gives."""
+def test_a_prefix_begins_a_translation_and_is_scored_as_in_training(combination):
+    """By fairseq's beam search, whose words have the probabilities of teacher forcing."""
+    task = make_task()
+    model, batch = make_model(task, **combination), make_batch()
+    source = {name: batch[name] for name in ("src_tokens", "src_lengths")}
+    prefix = torch.tensor([[5, 6, 7], [8, 9, 10], [11, 12, 13]])
+    generator = SequenceGenerator([model], task.target_dictionary, beam_size=2, max_len_b=6)
+    found = generator.generate([model], {"net_input": source}, prefix_tokens=prefix)
+    for row, (best, *_) in enumerate(found):
+        words = best["tokens"]
+        assert torch.equal(words[:3], prefix[row])
+        before = torch.cat([words[-1:], words[:-1]]).unsqueeze(0)  # from the symbol of its end
+        one = {name: tokens[row : row + 1] for name, tokens in source.items()}
+        expected = logits(model, {**one, "prev_output_tokens": before})[0].log_softmax(-1)
+        scores = expected.gather(1, words.unsqueeze(1)).squeeze(1)
+        torch.testing.assert_close(best["positional_scores"], scores, atol=1e-5, rtol=0)
+
+
+def test_steps_of_sentences_without_pads_give_what_teacher_forcing_gives(combination):
+    """All then stand at one position, whose vector serves them all."""
     model = make_model(**combination)
     batch = make_batch(target_lengths=(6, 6, 6))
     expected = logits(model, batch)
-    tokens = batch["prev_output_tokens"]
     with torch.no_grad():
-        encoder_out = model.encoder(batch["src_tokens"], batch["src_lengths"])
-        state: dict = {}
-        for step in range(6):
-            out, _ = model.decoder(
-                tokens[:, : step + 1], encoder_out=encoder_out, incremental_state=state
-            )
-            torch.testing.assert_close(out[:, -1], expected[:, step], atol=1e-5, rtol=0)
+        for step, out in steps(model, batch, 6):
+            torch.testing.assert_close(out, expected[:, step], atol=1e-5, rtol=0)
 
 
 def test_what_others_keep_in_the_state_of_a_decoding_makes_no_first_step_a_later_one(combination):
     """An agent's own entry, and another model's: several models may share one dictionary."""
     model, other = make_model(**combination), make_model(seed=5)
     batch = make_batch(target_lengths=(6, 6, 6))
-    expected, tokens = logits(model, batch), batch["prev_output_tokens"]
-    state: dict = {"agent": {"read": torch.zeros(3)}}
+    expected, state = logits(model, batch), {"agent": {"read": torch.zeros(3)}}
     with torch.no_grad():
-        encoder_out = model.encoder(batch["src_tokens"], batch["src_lengths"])
-        of_other = other.encoder(batch["src_tokens"], batch["src_lengths"])
-        for step in range(3):
-            seen = tokens[:, : step + 1]
-            other.decoder(seen, encoder_out=of_other, incremental_state=state)
-            out, _ = model.decoder(seen, encoder_out=encoder_out, incremental_state=state)
-            torch.testing.assert_close(out[:, -1], expected[:, step], atol=1e-5, rtol=0)
+        others = steps(other, batch, 3, state)
+        for _, (step, out) in zip(others, steps(model, batch, 3, state)):
+            torch.testing.assert_close(out, expected[:, step], atol=1e-5, rtol=0)
 
 
 def test_no_length_limit_but_for_learned():

@@ -136,7 +136,7 @@ def test_seeds_of_other_commands_are_refused(tmp_path):
     other = {"updates": 900, "code": ["0a, preloaded: nothing"]}
     same = Record("table", "en-de", "a", 0, 1, {}, {}, {}, commands={"train": train.format(1, 0)})
     far = Record("table", "en-de", "a", 0, 2, {}, {}, {}, commands=same.commands, training=other)
-    with pytest.raises(UserError, match="the number of updates had its end, then 900"):
+    with pytest.raises(UserError, match="the number of updates had unknown, then 900"):
         require_same_training([same, far])
     near = Record(
         "table", "en-de", "a", 0, 3, {}, {}, {}, training={"code": ["b, preloaded: x.so"]}
@@ -184,5 +184,5 @@ def test_rows_that_were_not_trained_alike_are_not_compared():
     with pytest.raises(UserError, match="a.seed2 and .*b.seed2 .*: the corpus was 0a, then 0b"):
         require_alike([ours, theirs])
     theirs.commands, theirs.training = ours.commands, {"updates": 900}
-    with pytest.raises(UserError, match="the number of updates was , then 900"):
+    with pytest.raises(UserError, match="the number of updates was unknown, then 900"):
         require_alike([ours, theirs])
