@@ -162,17 +162,14 @@ def _over_seeds(rows: Rows, baseline: str, test: str) -> str:
 
 
 def _significance(folder: Path, pair: str, rows: Rows, baseline: str) -> str:
-    """p-values of every row against the baseline of the same seed, and their difference."""
+    """p-values of every row against the baseline, of the first seed that both have."""
     body = []
-    against = {record.seed: record for record in rows[baseline]}
+    bases = {record.seed: record for record in rows[baseline]}
     for test in _tests(rows):
         references = read_lines(references_path(folder, pair, test))
         lowercase = "case:lc" in rows[baseline][0].signatures["bleu"]
-        for seed, base in against.items():
-            if test not in base.tests:
-                continue
-            others = [r for rs in rows.values() for r in rs if r.seed == seed and r is not base]
-            others = [r for r in others if test in r.tests]
+        for seed, others in _first_in_common(rows, baseline, test).items():
+            base = bases[seed]
             systems = [(r.row, r.tests[test]["hypotheses"]) for r in others]
             for r in (base, *others):
                 _require_same_references(r, test, references)
@@ -187,6 +184,21 @@ def _significance(folder: Path, pair: str, rows: Rows, baseline: str) -> str:
     header = ["test set", "against " + baseline, "seed", "BLEU gain", "p bootstrap, BLEU"]
     header += ["p randomisation, BLEU", "p bootstrap, chrF", "p randomisation, chrF"]
     return markdown(header, body)
+
+
+def _first_in_common(rows: Rows, baseline: str, test: str) -> Dict[int, List[Record]]:
+    """By seed, records of the rows of which it is the least that they share with the baseline.
+
+    Of one seed each: these tests say nothing of other trainings, however many there are.
+    """
+    bases = {record.seed for record in rows[baseline] if test in record.tests}
+    found: Dict[int, List[Record]] = {}
+    for row, records in rows.items():
+        shared = [r for r in records if test in r.tests and r.seed in bases]
+        if row != baseline and shared:
+            first = min(shared, key=lambda record: record.seed)
+            found.setdefault(first.seed, []).append(first)
+    return dict(sorted(found.items()))
 
 
 def _require_same_references(record: Record, test: str, references: Sequence[str]) -> None:
@@ -268,8 +280,9 @@ _EXPLANATIONS = {
     MARK: f"{MARK} fewer than {FEWEST} seeds: decides nothing",
     "BLEU less ": "differences are paired by seed: their mean, standard deviation, 95 % interval "
     "and the p of a two-sided t-test, with Holm's correction over all cells that have one",
-    "p bootstrap": "p bootstrap, as sacreBLEU computes it, is one-sided: about half of "
-    "randomisation's two-sided p",
+    "p bootstrap": "p within a seed, over test sentences, is of the first seed that both rows have "
+    "and says nothing of other trainings; p bootstrap, as sacreBLEU computes it, is one-sided: "
+    "about half of randomisation's two-sided p",
     "length ratio": "length ratio: words of the translations, relative to the references; ended by "
     "themselves: the share of translations that are not cut at the longest length allowed",
     "solver error": "solver error: of the trajectories, relative to 20 steps a position in float64",

@@ -270,6 +270,7 @@ def test_report_holds_means_deviations_and_p_values(tmp_path, bins):
         for order, (row, share) in enumerate({"base": 0.4, "ours": 0.1}.items())
         for seed in (1, 2)
     ]
+    make_record("later", 2, 2, 0.1, tmp_path, bins)
     done = run("floater", "report", tmp_path, "--out", tmp_path / "out/table", "--baseline", "base")
     assert done.returncode == 0, done.err
     text = (tmp_path / "out/table.md").read_text()
@@ -280,6 +281,8 @@ def test_report_holds_means_deviations_and_p_values(tmp_path, bins):
     assert re.search(rf"\| base \\\* \| {(c + d) / 2:.1f} ± \S+ \| {(c + d) / 2:.2f} \|", text)
     gain = a - records[0].tests["test"]["bleu"]
     assert f"| test | ours | 1 | {gain:+.1f} | 0.0010 |" in text
+    within = re.findall(r"^\| test \| (\w+) \| (\d) \|", text, re.M)
+    assert within == [("ours", "1"), ("later", "2")]  # each of the first seed it shares with base
     assert "1,234,567" in text and ("ended by themselves" in text) == bins
     assert "±" not in text.split("| test | ours | 1")[1].split("\n")[0]
 
