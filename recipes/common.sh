@@ -70,6 +70,7 @@ use_avx512() {
     [ -z "${LD_PRELOAD:-}" ] || return 0
     grep -q AuthenticAMD /proc/cpuinfo 2>/dev/null && command -v cc >/dev/null || return 0
     [ "$library" -nt "$ROOT/recipes/mkl_avx512.c" ] ||
-        cc -shared -fPIC -o "$library" "$ROOT/recipes/mkl_avx512.c" || fail "cc failed: see above"
+        cc -shared -fPIC -o "$library" "$ROOT/recipes/mkl_avx512.c" ||
+        fail "cc failed: see above, or do without, by LD_PRELOAD=' '"
     export LD_PRELOAD=$library
 }

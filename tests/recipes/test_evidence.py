@@ -79,6 +79,33 @@ def test_no_more_rows_than_wanted_and_none_that_others_work_on(tmp_path):
     assert bash(*command[:1], "--list").stdout == "e/p/three 1\ne/p/two 1\n"
 
 
+def preload(folder, vendor, compiler, **variables):
+    """What ``use_avx512`` says and preloads, on such a processor, with such a compiler if any."""
+    programs, recipes = folder / "bin", folder / "recipes"
+    for made in (programs, recipes, folder / ".venv"):
+        made.mkdir(parents=True)
+    shutil.copy(RECIPES / "mkl_avx512.c", recipes)
+    (programs / "grep").write_text(f'#!/bin/sh\n[ "$2" = {vendor} ]\n')
+    if compiler:
+        (programs / "cc").write_text(f"#!/bin/sh\n{compiler}\n")
+    for program in programs.iterdir():
+        program.chmod(0o755)
+    shell = 'source "$0"; ROOT=$1 PATH=$1/bin; hash -r; use_avx512; echo "$LD_PRELOAD"'
+    return bash(
+        "-c", shell, RECIPES / "common.sh", folder, variables={"LD_PRELOAD": "", **variables}
+    )
+
+
+def test_mkl_uses_avx512_on_processors_of_amd(tmp_path):
+    made = preload(tmp_path / "1", "AuthenticAMD", 'echo "$4" made by "$@" >&2; : >"$4"')
+    assert made.stdout == f"{tmp_path}/1/.venv/mkl_avx512.so\n" and "mkl_avx512.c" in made.stderr
+    assert preload(tmp_path / "2", "GenuineIntel", ":").stdout == "\n"
+    assert preload(tmp_path / "3", "AuthenticAMD", None).stdout == "\n"
+    assert preload(tmp_path / "4", "AuthenticAMD", ":", LD_PRELOAD=" ").stdout == " \n"
+    failed = preload(tmp_path / "5", "AuthenticAMD", "exit 1")
+    assert failed.stderr == "error: cc failed: see above, or do without, by LD_PRELOAD=' '\n"
+
+
 def test_mistakes(tmp_path):
     recipes = place(tmp_path, LINES)
     done = bash(recipes / "evidence.sh", "--jobs", 0)
