@@ -1,6 +1,7 @@
 # The first stage of the paper with RoBERTa-base: FLOATER alone learns, by masked words, for about an
 # epoch of WikiText-103.
-UPDATES=${UPDATES:-28000}
-source "$RECIPES/protocols/stage1_minilm.sh"
+source "$RECIPES/finetuning.sh"
+source "$RECIPES/stage1.sh"
+LR=1e-3 DURATION=(--max-update 28000)
 SIZE=base
 source "$RECIPES/roberta.sh"

@@ -1,0 +1,43 @@
+# The stages of a row that trains positions alone, by masked words, while the rest rests: the first
+# stage of the paper. Sourced by a protocol, after finetuning.sh. Nothing is predicted; records and the
+# report have the losses on the validation set, and what a row is worth for a task shows when it is
+# fine-tuned. What rests needs no dropout, which took half of the time.
+TESTS=()
+corpus() {
+    DATA=$RUNS/data/$PAIR${PIECES:+.$PIECES}
+    PREPARE=(bash data-prep/wikitext.sh --corpus "$PAIR" --model "$MODEL/base" --out "$DATA")
+}
+training() {
+    local updates=${DURATION[1]}
+    TRAIN=(
+        --task masked_lm --criterion masked_lm
+        --dropout 0 --attention-dropout 0
+        --sample-break-mode complete --tokens-per-sample 512 --mask-prob 0.15
+        --optimizer adam --adam-betas '(0.9, 0.98)' --adam-eps 1e-06 --weight-decay 0.01
+        --lr "$(rate)" --lr-scheduler polynomial_decay --total-num-update "$updates"
+        --warmup-updates $((updates * 6 / 100)) --batch-size 8 "${DURATION[@]}"
+    )
+    [ -n "$BASE" ] || TRAIN+=(--finetune-from-model "$MODEL/base/model.pt")
+}
+SAVE=(--no-epoch-checkpoints)
+# There is no mean of checkpoints: the last one is what goes on.
+average() {
+    step average "$RUN/train.done" "$RUN/average.pt" cp "$RUN/checkpoint_last.pt" "$RUN/average.pt"
+}
+generate() { echo "nothing to predict"; }
+score() {
+    step "score.$EXPERIMENT" "$RUN/train.done" "$RUNS/$EXPERIMENT/$PAIR.$ROW.seed$SEED.json" \
+        floater score-labels "$RUN" --name "$EXPERIMENT/$PAIR/$ROW" --seed "$SEED" \
+        --checkpoint "$RUN/average.pt" --order "$(order)" --out "$RUNS/$EXPERIMENT"
+}
+report() {
+    local row logs=()
+    SEED=${SEED:-${SEEDS[0]}}
+    for PAIR in ${PAIR:-"${PAIRS[@]}"}; do
+        logs=()
+        for row in "${ROWS[@]}"; do
+            [ ! -e "$(run_folder "$row")/train.log" ] || logs+=("$row=$(run_folder "$row")/train.log")
+        done
+        [ ${#logs[@]} -eq 0 ] || python "$RECIPES/curves.py" "${logs[@]}" --out "$RUNS/$EXPERIMENT/$PAIR"
+    done
+}
