@@ -1,7 +1,6 @@
 # The stages of a row that fine-tunes a pre-trained model; sourced by a protocol, after stages.sh,
 # whose stages prepare, train and report it takes. There is no average: the last checkpoint is the
-# row's, and none is chosen by the set it is scored on. Of the rows these read FIRST_STAGE, the row of
-# the first stage that those of the paper's equation start from; of a protocol, beside what train
+# row's, and none is chosen by the set it is scored on. Of a protocol these read, beside what train
 # does: MODEL, a folder of models; PREPARE_MODEL, the command that makes it; STAGE1, the experiment,
 # which its protocol is called like, and corpus of the first stage; the function prediction TEST,
 # which sets the command PREDICTION and MADE, what it writes; and the function scoring, which sets
@@ -27,7 +26,7 @@ prepare() {
 first_stage() {
     case $ROW in
     floater-linear-*) echo floater-linear ;;
-    *) echo "${FIRST_STAGE:-}" ;;
+    *) echo floater ;;
     esac
 }
 
