@@ -46,11 +46,16 @@ start() {
     esac
 }
 
-# What the corpus and the model are, in a line.
+# What the corpus and the model are, in a line. Of a first stage, trained anew from the same start, the
+# weights are the same and the file is not.
 corpus_id() {
     (
         shopt -s nullglob # inputs may have folders of their own
-        cat "$DATA"/bin/{*/,}dict*.txt "$DATA"/bin/{*/,}train.* "$(start)"
+        cat "$DATA"/bin/{*/,}dict*.txt "$DATA"/bin/{*/,}train.*
+        case $ROW in
+        *-stage1) python "$RECIPES/weights_id.py" "$(start)" ;;
+        *) cat "$(start)" ;;
+        esac
     ) | sha256sum | cut -c 1-16
 }
 

@@ -1,0 +1,25 @@
+"""What the weights in a checkpoint are, in a line: the file says also when it was trained.
+
+python recipes/weights_id.py CHECKPOINT
+"""
+
+import hashlib
+import sys
+from pathlib import Path
+
+import torch
+
+from fairseq_floater.checkpoints.loading import read_existing
+
+
+def weights_id(path: Path) -> str:
+    """A digest of names, shapes, types and values of all weights."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(read_existing(path)["model"].items()):
+        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}\n".encode())
+        digest.update(weight.flatten().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+if __name__ == "__main__":
+    print(weights_id(Path(sys.argv[1])))
