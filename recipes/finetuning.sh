@@ -26,6 +26,7 @@ prepare() {
 first_stage() {
     case $ROW in
     floater-linear-*) echo floater-linear ;;
+    biases-*) echo biases-lr-1e-2 ;;
     *) echo floater ;;
     esac
 }

@@ -6,3 +6,5 @@ source "$RECIPES/rows/understanding.sh"
 # What comes out better by chance: the base model again, with other seeds.
 row base-again "${ROW_FLAGS[base]}"
 ROW_SEEDS[base-again]="6 7 8 9 10"
+# What a first stage gives that has nothing to do with positions: biases that are the same at all.
+row biases-stage1 "${ROW_FLAGS[base]}"
