@@ -76,7 +76,7 @@ def report_labels(
             "test of these, over trainings from one and the same start"
         )
     parts.append("\n".join(dict.fromkeys(notes)))
-    write_text(out.with_name(out.name + ".md"), "\n\n".join(parts) + "\n")
+    write_text(out.with_name(out.name + ".md"), "\n\n".join(filter(None, parts)) + "\n")
 
 
 def _metrics_of(
@@ -131,7 +131,7 @@ def _medians(scores: Scores, rows: Sequence[str], counted: Keys) -> str:
 
 
 def _differences(scores: Scores, rows: Sequence[str], counted: Keys, baseline: str) -> str:
-    """With how many of a row's figures are better, equal and worse, to one decimal."""
+    """With how many of a row's figures are better, equal and worse; nothing without other rows."""
     body = []
     for row in rows:
         pairs = {k: (found.get(row, []), found.get(baseline, [])) for k, found in scores.items()}
@@ -140,6 +140,8 @@ def _differences(scores: Scores, rows: Sequence[str], counted: Keys, baseline: s
             signs = [sum(gain > 0 for gain in known), known.count(0.0)]
             counts = " / ".join(map(str, [*signs, len(known) - sum(signs)]))
             body.append([row, *(_difference(*pair) for pair in pairs.values()), counts])
+    if not body:
+        return ""
     columns = [*_headings(scores, counted), "better / equal / worse"]
     return markdown([f"against {baseline}", *columns], body)
 
