@@ -30,14 +30,3 @@ score() {
         floater score-labels "$RUN" --name "$EXPERIMENT/$PAIR/$ROW" --seed "$SEED" \
         --checkpoint "$RUN/average.pt" --order "$(order)" --out "$RUNS/$EXPERIMENT"
 }
-report() {
-    local row logs=()
-    SEED=${SEED:-${SEEDS[0]}}
-    for PAIR in ${PAIR:-"${PAIRS[@]}"}; do
-        logs=()
-        for row in "${ROWS[@]}"; do
-            [ ! -e "$(run_folder "$row")/train.log" ] || logs+=("$row=$(run_folder "$row")/train.log")
-        done
-        [ ${#logs[@]} -eq 0 ] || python "$RECIPES/curves.py" "${logs[@]}" --out "$RUNS/$EXPERIMENT/$PAIR"
-    done
-}

@@ -7,9 +7,8 @@ import hashlib
 import sys
 from pathlib import Path
 
-import torch
-
 from fairseq_floater.checkpoints.loading import read_existing
+from fairseq_floater.models.baked import bytes_of
 
 
 def weights_id(path: Path) -> str:
@@ -17,7 +16,7 @@ def weights_id(path: Path) -> str:
     digest = hashlib.sha256()
     for name, weight in sorted(read_existing(path)["model"].items()):
         digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}\n".encode())
-        digest.update(weight.flatten().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(bytes_of(weight))
     return digest.hexdigest()
 
 

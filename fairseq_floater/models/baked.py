@@ -118,7 +118,7 @@ def _wrong(
 def fingerprint_of_table(table: Tensor) -> Tensor:
     """``WORDS`` numbers (int64) that follow from a table."""
     digest = hashlib.sha256(f"{table.dtype} {tuple(table.shape)}".encode())
-    digest.update(_bytes(table))
+    digest.update(bytes_of(table))
     return _words(digest.digest())
 
 
@@ -129,11 +129,12 @@ def fingerprint(encoder: PositionEncoder, state: Mapping[str, Tensor]) -> Tensor
         # In the precision of the solve, whatever that of the checkpoint.
         weight = state[name].detach().to("cpu", encoder.dtype)
         digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
-        digest.update(_bytes(weight))
+        digest.update(bytes_of(weight))
     return _words(digest.digest())
 
 
-def _bytes(tensor: Tensor) -> bytes:
+def bytes_of(tensor: Tensor) -> bytes:
+    """Its values as they lie in memory, in the order of its dimensions."""
     return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
 
 
