@@ -1,10 +1,13 @@
 # The stages of a row that fine-tunes a pre-trained model; sourced by a protocol, after stages.sh,
 # whose stages prepare, train and report it takes. There is no average: the last checkpoint is the
 # row's, and none is chosen by the set it is scored on. Of a protocol these read, beside what train
-# does: MODEL, a folder of models; PREPARE_MODEL, the command that makes it; STAGE1, the experiment,
-# which its protocol is called like, and corpus of the first stage; the function prediction TEST,
-# which sets the command PREDICTION and MADE, what it writes; and the function scoring, which sets
-# SCORING, a command without what it is told for every row.
+# does:
+#
+#   MODEL              a folder of models
+#   PREPARE_MODEL      the command that makes it
+#   STAGE1             EXPERIMENT/CORPUS of the first stage; its protocol has the experiment's name
+#   prediction TEST    a function that sets PREDICTION, a command, and MADE, what it writes
+#   scoring            a function that sets SCORING, a command without what all rows tell it
 
 prepare() {
     local first=(
@@ -22,13 +25,12 @@ prepare() {
     fi
 }
 
-# The row of the first stage that a row ending in -stage1 starts from.
+# The row of the first stage that a row NAME-stage1 or NAME-frozen-stage1 starts from.
 first_stage() {
-    case $ROW in
-    floater-linear-*) echo floater-linear ;;
-    biases-*) echo biases-lr-1e-2 ;;
-    *) echo floater ;;
-    esac
+    local name=${ROW%-stage1}
+    name=${name%-frozen}
+    [ "$name" != biases ] || name+=-lr-1e-2
+    echo "$name"
 }
 
 # The learning rate: that of a row called NAME-lr-RATE, or the protocol's.
@@ -47,14 +49,13 @@ start() {
     esac
 }
 
-# What the corpus and the model are, in a line. Of a first stage, trained anew from the same start, the
-# weights are the same and the file is not.
+# What the corpus and the model are, in a line.
 corpus_id() {
     (
         shopt -s nullglob # inputs may have folders of their own
-        cat "$DATA"/bin/{*/,}dict*.txt "$DATA"/bin/{*/,}train.*
+        cat "$DATA"/bin/{*/,}dict*.txt "$DATA"/bin/{*/,}train.* </dev/null
         case $ROW in
-        *-stage1) python "$RECIPES/weights_id.py" "$(start)" ;;
+        *-stage1) weights_id "$(start)" ;;
         *) cat "$(start)" ;;
         esac
     ) | sha256sum | cut -c 1-16

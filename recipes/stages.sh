@@ -89,6 +89,12 @@ corpus_id() {
     cat "$DATA"/bin/dict.*.txt "$DATA"/bin/train.*.idx | sha256sum | cut -c 1-16
 }
 
+# What the weights in a checkpoint are: the file also says when they were trained, so that those of
+# another training from the same start may be the same, and their file is not.
+weights_id() {
+    python "$RECIPES/weights_id.py" "$1"
+}
+
 train() {
     local status=0 command wanted longest most warm=()
     if [ -n "$BASE" ]; then
@@ -109,7 +115,7 @@ train() {
     fi
     # All but how long: a training may go on for longer than was first wanted.
     wanted="${command[*]} # corpus $(corpus_id)"
-    [ -z "$BASE" ] || wanted+=", base $(sha256sum <"$(run_folder "$BASE")/average.pt" | cut -c 1-16)"
+    [ -z "$BASE" ] || wanted+=", base $(weights_id "$(run_folder "$BASE")/average.pt" | cut -c 1-16)"
     wanted=$(placeless "${wanted/" ${DURATION[*]}"/}")
     require_same_training "$wanted"
     if is_trained; then

@@ -73,7 +73,8 @@ def report_labels(
     if baseline:
         notes.append(
             f"- against {baseline}: the difference of medians, that of means, and p of Welch's "
-            "test of these, over trainings from one and the same start"
+            "test of these, over trainings from one and the same start; counted are figures of no "
+            "fewer seeds than its own"
         )
     parts.append("\n".join(dict.fromkeys(notes)))
     write_text(out.with_name(out.name + ".md"), "\n\n".join(filter(None, parts)) + "\n")
@@ -131,11 +132,14 @@ def _medians(scores: Scores, rows: Sequence[str], counted: Keys) -> str:
 
 
 def _differences(scores: Scores, rows: Sequence[str], counted: Keys, baseline: str) -> str:
-    """With how many of a row's figures are better, equal and worse; nothing without other rows."""
+    """With how many of a row's figures are better, equal and worse; nothing without other rows.
+
+    Those count that have no fewer seeds than the baseline's.
+    """
     body = []
     for row in rows:
         pairs = {k: (found.get(row, []), found.get(baseline, [])) for k, found in scores.items()}
-        known = [_gain(*pairs[key]) for key in counted if all(pairs[key])]
+        known = [_gain(*pairs[k]) for k in counted if len(pairs[k][0]) >= len(pairs[k][1]) > 0]
         if row != baseline and any(all(pair) for pair in pairs.values()):
             signs = [sum(gain > 0 for gain in known), known.count(0.0)]
             counts = " / ".join(map(str, [*signs, len(known) - sum(signs)]))

@@ -5,7 +5,8 @@ SEEDS=(1)
 source "$RECIPES/rows/stage1.sh"
 # MiniLM comes without a head that tells words: FLOATER starts once it has one. What the head gains by
 # as many updates more is what FLOATER's loss is to be compared with; and what biases of the same
-# projections gain that are the same at all positions shows what positions have to do with it.
+# projections gain that are the same at all positions shows what positions have to do with it (such
+# biases of keys change nothing: they add the same to all logits of a query).
 for row in "${ROWS[@]}"; do ROW_BASE[$row]=head; done
 AS_IT_WAS="--position-encoder learned --position-blocks input"
 for row in head head-lr-1e-3 head-lr-3e-2; do row "$row" $AS_IT_WAS --train-only lm_head; done

@@ -242,6 +242,9 @@ def test_figures_are_counted_as_they_are_shown(tmp_path):
         write_record(tmp_path, "floater", 1, {"accuracy": ours}, task)
     report_labels([tmp_path], tmp_path / "table", "base")
     assert "| floater | +0.1 | +0.0 | -0.1 | 1 / 1 / 1 |" in (tmp_path / "table.md").read_text()
+    write_record(tmp_path, "base", 2, {"accuracy": 61.1}, "rte")  # a seed more than floater's
+    report_labels([tmp_path], tmp_path / "table", "base")
+    assert "| floater | +0.1 | +0.0 | -0.1 | 1 / 1 / 0 |" in (tmp_path / "table.md").read_text()
 
 
 def test_a_task_with_two_tests_counts_once(tmp_path):
