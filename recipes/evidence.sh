@@ -7,18 +7,20 @@
 #   --runs FOLDER      where trainings lie (default: runs)
 #   --most N           end after N rows
 #   --list             what is missing, and run nothing
+#   --tables           the tables of all experiments in the list, and train nothing
 #   EVIDENCE=FILE      another list, such as recipes/understanding.txt
 #
 # On a processor of AMD with a C compiler, MKL is made to use AVX-512, see mkl_avx512.c; LD_PRELOAD
 # chooses another library, or none if it is a space. What a row scored is copied to
 # recipes/results/EXPERIMENT, and the weights of a fine-tuned model are then removed. A row that
-# another run is working on is passed over; one that fails is, too, and counted at the end.
+# another run is working on is passed over; one that fails is, too, and counted at the end, when
+# table.md of every experiment that had rows missing is made anew.
 set -euo pipefail
 unset CDPATH # by which cd prints, or leads elsewhere
 RECIPES=$(cd "$(dirname "$0")" && pwd)
 source "$RECIPES/common.sh"
 
-JOBS=2 RUNS=$ROOT/runs MOST="" LIST=""
+JOBS=2 RUNS=$ROOT/runs MOST="" LIST="" TABLES=""
 while [ $# -gt 0 ]; do
     case $1 in
     --jobs | --runs | --most)
@@ -31,6 +33,7 @@ while [ $# -gt 0 ]; do
         shift
         ;;
     --list) LIST=1 ;;
+    --tables) TABLES=1 ;;
     -h | --help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0" && exit ;;
     *) fail "unknown option $1: see --help" ;;
     esac
@@ -41,6 +44,11 @@ for option in jobs:$JOBS most:$MOST; do
         fail "--${option%:*} must be a whole number >= 1, got ${option#*:}"
 done
 
+# listed: the list, "EXPERIMENT/PAIR/ROW SEEDS".
+listed() {
+    grep -v '^#' "${EVIDENCE:-$RECIPES/evidence.txt}"
+}
+
 # missing: rows and seeds without a result, a line each, "EXPERIMENT/PAIR/ROW SEED".
 missing() {
     local target seeds seed experiment pair row
@@ -49,7 +57,7 @@ missing() {
         for seed in $seeds; do
             [ -e "$RECIPES/results/$experiment/$pair.$row.seed$seed.json" ] || echo "$target $seed"
         done
-    done < <(grep -v '^#' "${EVIDENCE:-$RECIPES/evidence.txt}")
+    done < <(listed)
 }
 
 # run_one TARGET SEED: a row to its scores, and its record to the results.
@@ -71,17 +79,32 @@ run_one() {
     echo "$1, seed $2: done"
 }
 
+# tables ROWS: of their experiments, as far as these have results.
+tables() {
+    local experiment
+    for experiment in $(cut -d / -f 1 <<<"$1" | sort -u); do
+        ! compgen -G "$RECIPES/results/$experiment/*.json" >/dev/null ||
+            RESULTS=$RECIPES/results bash "$RECIPES/run.sh" "$experiment" --runs "$RUNS" --stage 6
+    done
+}
+
 if [ -n "$LIST" ]; then
     missing
     exit
 fi
-mkdir -p "$RUNS/evidence"
 setup_environment
+if [ -n "$TABLES" ]; then
+    tables "$(listed)"
+    exit
+fi
+mkdir -p "$RUNS/evidence"
 export OMP_NUM_THREADS=1 WITHOUT_CHECKPOINTS=1
 use_avx512
 export -f run_one
 export RECIPES RUNS
 status=0
 # (sed reads all of it, where head would end missing by a signal.)
-missing | sed -n "1,${MOST:-\$}p" | xargs -r -P "$JOBS" -L 1 bash -c 'run_one "$0" "$1"' || status=$?
+rows=$(missing | sed -n "1,${MOST:-\$}p")
+xargs -r -P "$JOBS" -L 1 bash -c 'run_one "$0" "$1"' <<<"$rows" || status=$?
+tables "$rows"
 [ $status -eq 0 ] || fail "some rows failed, see above: run again to go on with what is missing"

@@ -228,12 +228,12 @@ score() {
     done
 }
 
+# RESULTS is a folder of records other than that of the runs.
 report() {
-    local command=(
-        floater report "$RUNS/$EXPERIMENT" --out "$RUNS/$EXPERIMENT/table" --title "$TITLE"
-    )
+    local folder=${RESULTS:-$RUNS}/$EXPERIMENT
+    local command=(floater report "$folder" --out "$folder/table" --title "$TITLE")
     # One row may be wanted alone: then there is nothing to test it against.
-    if [ -n "$DRY_RUN" ] || compgen -G "$RUNS/$EXPERIMENT/*.$BASELINE.seed*.json" >/dev/null; then
+    if [ -n "$DRY_RUN" ] || compgen -G "$folder/*.$BASELINE.seed*.json" >/dev/null; then
         command+=(--baseline "$BASELINE")
     else
         echo "no results of the baseline $BASELINE yet: a table without significance"

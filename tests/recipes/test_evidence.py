@@ -8,8 +8,9 @@ from places import ROOT
 
 RECIPES = ROOT / "recipes"
 
-#: in the place of recipes/run.sh: writes a record, or fails
+#: in the place of recipes/run.sh: writes a record, or fails; or a table
 STUB = """
+[ "$4" != --stage ] || { ls "$RESULTS/$1" >"$RESULTS/$1/table.md"; exit; }
 IFS=/ read -r experiment pair row <<<"$1"
 [ "$row" != bad ] || { echo "error: it is bad"; exit 1; }
 mkdir -p "$5/$experiment"
@@ -64,7 +65,16 @@ def test_what_is_missing_is_run_once_and_kept(tmp_path):
     assert "some rows failed" in done.stderr and "e/p/two, seed 1: done" in done.stdout
     assert (recipes / "results/e/p.two.seed1.json").read_text() == "1\n"
     assert (recipes / "results/e/p.test.ref").read_text() == "reference\n"
+    assert "p.two.seed1.json" in (recipes / "results/e/table.md").read_text()
     assert bash(recipes / "evidence.sh", "--list").stdout == "e/p/bad 1\n"
+
+
+def test_tables_of_what_is_there(tmp_path):
+    recipes = place(tmp_path, LINES + "other/p/one 1\n")
+    done = bash(recipes / "evidence.sh", "--tables")
+    assert done.returncode == 0 and done.stdout == "", done.stderr
+    assert "p.one.seed2.json" in (recipes / "results/e/table.md").read_text()
+    assert not (recipes / "results/other").exists()
 
 
 def test_no_more_rows_than_wanted_and_none_that_others_work_on(tmp_path):
