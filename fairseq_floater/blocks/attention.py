@@ -64,7 +64,7 @@ class PositionedAttention(MultiheadAttention):
             incremental_state: holds the keys and values of earlier steps.
             need_weights: return weights, the mean over heads, (batch, target, source).
             static_kv: keys and values do not change after the first step.
-            attn_mask: (target, source), added to the logits.
+            attn_mask: (target, source), added to the logits, or true at what is hidden.
             before_softmax: return logits and values in place of all else.
             need_head_weights: return the weights of each head, (heads, batch, target, source).
 
@@ -88,6 +88,8 @@ class PositionedAttention(MultiheadAttention):
         elif incremental_state is not None:
             key_padding_mask = self._keep(cache, k, v, key_padding_mask, static_kv)
             self._set_input_buffer(incremental_state, cache)
+        if attn_mask is not None and attn_mask.dtype == torch.bool:
+            attn_mask = q.new_zeros(attn_mask.shape).masked_fill(attn_mask, float("-inf"))
         if self.log_scale is not None:
             q = q * _log_seen(attn_mask, key_padding_mask, q, k) / math.log(self.log_scale)
         mask = _merged(attn_mask, key_padding_mask, self.positions.scores(q, k))
@@ -225,8 +227,7 @@ def _log_seen(
     """Logarithm of the number of keys that each query sees, (batch, 1, target, 1)."""
     queries = q.new_ones(q.size(2), k.size(2), dtype=torch.float32)
     if attn_mask is not None:
-        hidden = attn_mask if attn_mask.dtype == torch.bool else attn_mask < -1e3
-        queries = queries.masked_fill(hidden, 0.0)
+        queries = queries.masked_fill(attn_mask < -1e3, 0.0)
     keys = q.new_ones(q.size(0), k.size(2), dtype=torch.float32)
     if key_padding_mask is not None and key_padding_mask.dim() > 0:
         keys = keys.masked_fill(key_padding_mask.bool(), 0.0)

@@ -37,7 +37,7 @@ class Form:
         self.head_dim = head_dim
 
     def read(self, encoder: PositionEncoder, reading: Reading) -> Tensor:
-        """What serves a pass, (tracks, rows, ...)."""
+        """What serves a pass, (tracks, rows, ...), block by block."""
         return reading.vectors(encoder)
 
     def in_attention(
@@ -118,12 +118,11 @@ class PairScores(Form):
     """Scores of pairs of tokens: FIRE."""
 
     def read(self, encoder: PositionEncoder, reading: Reading) -> Tensor:
-        """(tracks, 1 or batch, queries, keys, heads), the same for all tracks of a block."""
+        """(blocks, 1 or batch, queries, keys, heads): both directions in one."""
         assert isinstance(encoder, DistanceEncoder)
         places = reading.queries_and_keys()
         scores = torch.stack([encoder.pairs(*places, block) for block in range(encoder.sets)])
-        each = encoder.tracks // encoder.sets
-        return scores.unsqueeze(1).expand(-1, each, *scores.shape[1:]).flatten(0, 1)
+        return scores.expand(encoder.tracks // encoder.directions, *scores.shape[1:])
 
     def in_attention(
         self, tracks: BlockTracks, rows: Optional[Tensor], source_rows: Optional[Tensor]

@@ -68,6 +68,7 @@ class PositionedStack:
         limit_name: the task's option that limits the length of the stack's input, and the stack's
             attribute in which fairseq keeps it.
         causal: whether a token sees only those before it.
+        follows_source: whether tracks follow the source positions, too.
     """
 
     options: EncoderOptions
@@ -79,6 +80,7 @@ class PositionedStack:
     name: str
     limit_name: str
     causal: bool
+    follows_source: bool = False
 
     # What fairseq's classes bring.
     dictionary: Any
@@ -143,8 +145,9 @@ class PositionedStack:
         return block_tracks(self.options, use, self._attentions, self.causal)
 
     def blocks_of(self, use: Use) -> Tuple[int, ...]:
-        """Numbers of the blocks that have tracks of one use."""
-        return self._all_blocks if use.blocks == "all" else (0,)
+        """Numbers of the blocks that have tracks of one use; of vectors at the input, the first."""
+        at_input = use.injection == "additive" and not self._all_blocks
+        return (0,) if use.blocks == "input" or at_input else self._all_blocks
 
     def _build(self, use: Use, side: Any, max_positions: int) -> Optional[PositionEncoder]:
         """The encoder of the tracks of one use, block by block; None where there are none.
@@ -259,7 +262,7 @@ class PositionedStack:
             Reading.of, limit=self._limit(), last_only=decoding, shift=self.options.position_shift
         )
         reading = at_input = read(places)
-        if self.options.timed and isinstance(places, Places):
+        if isinstance(places, Places):  # a table at the input may be shorter than the source
             at_input = read(places.at_numbers())
         step: AbstractContextManager[None] = nullcontext()
         parts = list(ARGUMENTS)
@@ -283,8 +286,11 @@ class PositionedStack:
         """What the feed serves: the ``blocks`` their arguments, and the input its vectors."""
         rows = reading.rows.length_first()
         if self.additive:
-            first = blocks[0]["position_tracks"][0] if blocks else None
-            return Pass(blocks, rows, first, reading.rows.tokens)
+            assert self.position_encoder is not None
+            tracks = (
+                blocks[0]["position_tracks"] if blocks else reading.vectors(self.position_encoder)
+            )
+            return Pass(blocks, rows, tracks[0], reading.rows.tokens)
         input, input_rows = None, None
         if self.input_encoder is not None:
             input, input_rows = at_input.vectors(self.input_encoder)[0], at_input.rows.tokens
@@ -302,7 +308,7 @@ class PositionedStack:
                 table = reading.vectors(encoder)
             else:
                 table = acting.form.read(encoder, reading)
-            per_block = len(self.track_names(self.options.uses[part]))
+            per_block = len(table) // len(self.blocks_of(self.options.uses[part]))
             for block, tracks in zip(arguments, table.split(per_block)):
                 block[ARGUMENTS[part]] = tracks
         return arguments
@@ -318,6 +324,13 @@ class PositionedStack:
         """The shortest of the tables that end; None if none does."""
         limits = [encoder.max_positions for encoder in self.encoders()]
         return min((limit for limit in limits if limit is not None), default=None)
+
+    def source_limit(self) -> int:
+        """How many source tokens it has vectors for, in attentions that read these."""
+        encoders = (self.position_encoder, self.base_encoder) if self.follows_source else ()
+        limits = [e.max_positions for e in encoders if e is not None]
+        found = min((limit for limit in limits if limit is not None), default=UNLIMITED)
+        return found if found == UNLIMITED else found - self.options.position_shift
 
     def max_positions(self) -> int:
         """Only a learned table limits the length; fairseq's default of 1024 does not."""

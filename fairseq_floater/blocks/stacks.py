@@ -80,7 +80,6 @@ class FloaterDecoderStack(PositionedStack, TransformerDecoderBase):
             for part in layer.forms.values()
             for attention in part.slices
         }
-        #: whether tracks follow the source positions, too
         self.follows_source = bool(acting & {CROSS, JOINT})
 
     def build_decoder_layer(self, cfg: Any, no_encoder_attn: bool = False) -> nn.Module:

@@ -44,7 +44,7 @@ class AlibiEncoder(DistanceEncoder):
 
     Args:
         tracks, heads, directions, name: see ``DistanceEncoder``.
-        form: one of ``FORMS``. Nonsymmetric heads have the slopes of half as many heads.
+        form: one of ``ALIBI_FORMS``. Nonsymmetric heads have the slopes of half as many heads.
     """
 
     kind = "alibi"

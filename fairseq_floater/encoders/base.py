@@ -95,7 +95,10 @@ class PositionEncoder(nn.Module):
 
     While gradients are needed, every call computes the trajectories anew, for just as many
     positions as asked, so that all parameters get their gradient at every update. Otherwise the
-    table is kept until a parameter changes, and grows by continuing from its last state.
+    table is kept until a parameter changes, and grows by continuing from its last state. Of the
+    methods, ``trajectories`` is what a subclass writes, ``computed`` calls it in full precision,
+    ``kept`` is the table without gradients, ``first`` chooses between the two for the positions
+    from 0 on, and ``at`` is for positions of any kind; calling the encoder is ``first`` or ``at``.
 
     Args:
         tracks: number of trajectories.

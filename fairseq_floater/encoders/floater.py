@@ -205,8 +205,7 @@ class FloaterEncoder(PositionEncoder):
         )
 
     def extra_repr(self) -> str:
-        scale = "" if self.initial_scale == 1.0 else f", initial_scale={self.initial_scale}"
-        return (
-            f"tracks={self.tracks}, dim={self.dim}, delta={self.delta}, solver={self.solver}, "
-            f"steps_per_position={self.steps_per_position}{scale}"
-        )
+        found = f"tracks={self.tracks}, dim={self.dim}, delta={self.delta}"
+        if not self.equation.closed:
+            found += f", solver={self.solver}, steps_per_position={self.steps_per_position}"
+        return found + ("" if self.initial_scale == 1 else f", initial_scale={self.initial_scale}")

@@ -59,12 +59,6 @@ class LearnedEncoder(PositionEncoder):
         table = self.table[:, :length]
         return (table.detach() if self.resting else table).to(self.dtype)
 
-    def trajectories(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
-        self._check_length(int(positions[-1]) + 1)
-        return self.table[:, positions.long().to(self.table.device, non_blocking=True)].to(
-            self.dtype
-        )
-
     def starting_at(self, first: Optional[Tensor] = None) -> Optional[Dict[str, Tensor]]:
         state = self._vanishing_state()
         if first is not None:

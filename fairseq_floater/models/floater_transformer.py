@@ -1,6 +1,6 @@
 """``floater_transformer``: fairseq's Transformer with a choice of position encodings."""
 
-from typing import Any, Dict
+from typing import Any, Dict, Tuple
 
 from fairseq.models import register_model
 from fairseq.models.transformer import TransformerModelBase
@@ -25,6 +25,12 @@ class FloaterTransformerModel(PositionedModel, TransformerModelBase):
 
     def stacks(self) -> Dict[str, PositionedStack]:
         return {"encoder": self.encoder, "decoder": self.decoder}
+
+    def max_positions(self) -> Tuple[int, int]:
+        """Of source and target; of a source also as far as the decoder has vectors for it."""
+        return min(self.encoder.max_positions(), self.decoder.source_limit()), (
+            self.decoder.max_positions()
+        )
 
     @classmethod
     def build_model(cls, cfg: Any, task: Any) -> "FloaterTransformerModel":

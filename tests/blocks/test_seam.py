@@ -280,3 +280,27 @@ def test_positions_are_of_one_pass_only():
     with pytest.raises(RuntimeError), used(ours, Rotation(0)):
         ours(x[..., :5], x, x)
     assert_same(ours, stock, x, x, x)
+
+
+@pytest.mark.parametrize("log_scale", [None, 6.0])
+@pytest.mark.parametrize("pads", [None, MASKS["both"]["key_padding_mask"]], ids=["full", "pads"])
+def test_a_mask_of_truth_values_hides_what_infinities_hide(log_scale, pads):
+    class Given(AttentionPositions):
+        def scores(self, q, k):
+            return torch.linspace(-1, 1, 7)[None, None, :, None].expand(1, HEADS, 7, 7)
+
+    torch.manual_seed(0)
+    attention, x = (
+        PositionedAttention(DIM, HEADS, self_attention=True, log_scale=log_scale),
+        inputs(7),
+    )
+    causal = MASKS["causal"]["attn_mask"]
+    for positions in (NEUTRAL, Given()):
+        with used(attention, positions):
+            wanted, found = (
+                attention(x, x, x, attn_mask=mask, key_padding_mask=pads, need_weights=True)
+                for mask in (causal, causal.isinf())
+            )
+        for a, b in zip(found, wanted):
+            torch.testing.assert_close(a, b, atol=0, rtol=0)
+        assert not found[1].triu(1).any()
