@@ -15,6 +15,7 @@ from fairseq_floater.files import require_other_file
 from fairseq_floater.models.baked import drop_baked
 from fairseq_floater.models.config import ModelConfig, different_computation
 from fairseq_floater.models.description import model_options
+from fairseq_floater.models.kinds import kind_of
 from fairseq_floater.models.renamed import with_new_names
 from fairseq_floater.models.warm_start import different_weights, first_named
 
@@ -36,9 +37,10 @@ def average_checkpoints(checkpoints: Sequence[Path], output: Path) -> None:
         state = read_existing(path)
         weights = with_new_names(state["model"])
         drop_baked(weights)  # the mean of two solutions solves nothing
-        options = options_of(path, state) if model_options(state) else None
-        first = first or _Averaged(path, weights, options)
-        first.require_same(_Averaged(path, weights, options))
+        known = model_options(state) and kind_of(model_options(state))
+        this = _Averaged(path, weights, options_of(path, state) if known else None)
+        first = first or this
+        _require_same(first, this)
         for name, weight in weights.items():
             if weight.is_floating_point():
                 sums[name] = sums.get(name, 0) + weight.double()
@@ -51,26 +53,27 @@ def average_checkpoints(checkpoints: Sequence[Path], output: Path) -> None:
 
 
 class _Averaged(NamedTuple):
-    """One of the checkpoints that are averaged."""
+    """One of the checkpoints that are averaged; ``options`` of a model that we know."""
 
     path: Path
     weights: Mapping[str, Tensor]
     options: Optional[ModelConfig]
 
-    def require_same(self, other: "_Averaged") -> None:
-        """Raise a ``UserError`` if the mean of both is of no model of the two."""
-        different = different_weights(other.weights, self.weights) or [
-            f"{name} is of whole numbers, which are others here"
-            for name, weight in self.weights.items()
-            if not weight.is_floating_point() and not torch.equal(weight, other.weights[name])
-        ]
-        if self.options and other.options:
-            different += different_computation(other.options, self.options)
-        if different:
-            raise UserError(
-                f"{other.path} is of another model than {self.path}: "
-                f"{'; '.join(first_named(different))} (average checkpoints of one training only)"
-            )
+
+def _require_same(first: _Averaged, other: _Averaged) -> None:
+    """Raise a ``UserError`` if the mean of both is of no model of the two."""
+    different = different_weights(other.weights, first.weights) or [
+        f"{name} is of whole numbers, which are others here"
+        for name, weight in first.weights.items()
+        if not weight.is_floating_point() and not torch.equal(weight, other.weights[name])
+    ]
+    if first.options and other.options:
+        different += different_computation(other.options, first.options)
+    if different:
+        raise UserError(
+            f"{other.path} is of another model than {first.path}: "
+            f"{'; '.join(first_named(different))} (average checkpoints of one training only)"
+        )
 
 
 def last_checkpoints(folder: Path, count: int) -> List[Path]:

@@ -17,7 +17,7 @@ def bake(checkpoint: Path, output: Path, positions: int) -> Dict[str, int]:
     All else stays, the optimizer's state included. Tables that were baked in before give way.
 
     Raises:
-        UserError: if it is no ``floater_transformer``, or has nothing to bake.
+        UserError: if it is of no model of the plugin, or has nothing to bake.
     """
     state, config, model = load_model(checkpoint)
     with naming(checkpoint):

@@ -15,6 +15,7 @@ from fairseq_floater.checkpoints.options import options_of
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import require_other_file, write_text
 from fairseq_floater.models.description import model_options
+from fairseq_floater.models.floater_roberta import HEADS
 from fairseq_floater.models.kinds import ModelKind, kind_of
 from fairseq_floater.models.renamed import with_new_names
 from fairseq_floater.models.warm_start import Weights, different_options
@@ -111,6 +112,7 @@ def with_positions(
         )
     options_of(base, state)
     kind = kind_of(there)
+    assert kind is not None  # or options_of had said so
     if arch is not None:
         _check_shape(base, there, kind, arch)
     kept = {name: there[name] for name in KEPT if name in there}
@@ -120,10 +122,11 @@ def with_positions(
         chosen |= dict.fromkeys(BASE_ENCODING, False)  # it is replaced, or said otherwise
     config = kind.model.Config.of({**there, **chosen})
     torch.manual_seed(seed)
-    model = build_model(base, config, state["model"])
+    model = build_model(base, config, state)
     model.load_state_dict(Weights.of(state["model"], str(base), there))
     precision = state["model"][kind.words["source_dictionary"]].dtype
-    state["model"] = OrderedDict(model.to(precision).state_dict())
+    heads = {name: w for name, w in state["model"].items() if name.startswith(HEADS)}
+    state["model"] = OrderedDict({**model.to(precision).state_dict(), **heads})
     state["last_optimizer_state"] = None
     name = arch or kind.name
     if isinstance(state.get("cfg"), Mapping):

@@ -14,6 +14,7 @@ from fairseq_floater.checkpoints.options import (
     require_known,
     require_literals,
     say_what_was_meant,
+    take_lists,
 )
 from fairseq_floater.errors import DamagedCheckpoint, UserError, first_line
 from fairseq_floater.files import written_whole
@@ -40,8 +41,9 @@ def remembering_options(load: Callable[..., Dict[str, Any]]) -> Callable[..., Di
         if "position_encoder" in options:
             require_sound(path, state["model"])
             require_known(path, options)
-            options_of(path, state)
+            options_of(path, state, args[0] if args else kwargs.get("arg_overrides"))
             forget_embedding_files(state)
+            take_lists(state)
         state["model"] = Weights.of(state["model"], path, options)
         return state
 

@@ -8,10 +8,14 @@ from fairseq.data import Dictionary
 from torch import Tensor
 
 from fairseq_floater.checkpoints.files import read_checkpoint
-from fairseq_floater.checkpoints.options import options_error, options_of
+from fairseq_floater.checkpoints.options import (
+    options_error,
+    options_of,
+    without_embedding_files,
+)
 from fairseq_floater.errors import UserError, first_line, naming
 from fairseq_floater.models.config import FloaterTransformerConfig, ModelConfig
-from fairseq_floater.models.description import model_options
+from fairseq_floater.models.description import model_options, task_options
 from fairseq_floater.models.floater_transformer import FloaterTransformerModel
 from fairseq_floater.models.kinds import TRANSFORMER, kind_with
 from fairseq_floater.models.positioned import PositionedModel
@@ -58,7 +62,7 @@ def load_translation_model(checkpoint: Path) -> LoadedTranslation:
 def _with_weights(
     checkpoint: Path, state: Mapping[str, Any], config: ModelConfig
 ) -> PositionedModel:
-    model = build_model(checkpoint, config, state["model"])
+    model = build_model(checkpoint, config, state)
     model.load_state_dict(Weights.of(state["model"], str(checkpoint), config.by_name()))
     model.eval()
     return model
@@ -97,21 +101,20 @@ def read_existing(checkpoint: Path) -> Dict[str, Any]:
     return state
 
 
-def build_model(
-    checkpoint: Path, config: ModelConfig, weights: Mapping[str, Tensor]
-) -> PositionedModel:
-    """A model with fresh weights, for a vocabulary as large as that of ``weights``.
+def build_model(checkpoint: Path, config: ModelConfig, state: Mapping[str, Any]) -> PositionedModel:
+    """A model with fresh weights, for a vocabulary as large as that of the weights in ``state``.
 
     Raises:
         UserError: if there is no model of these options, which are those in ``checkpoint``.
     """
-    kind, task = kind_with(config), SimpleNamespace()
+    kind, weights = kind_with(config), state["model"]
+    task = SimpleNamespace(cfg=SimpleNamespace(**task_options(state)))
     shared = getattr(config, "share_all_embeddings", False)
     for name, table in kind.words.items():
         first = getattr(task, "source_dictionary", None) if shared else None
         setattr(task, name, first or _dictionary(checkpoint, weights, table))
     try:
-        with naming(checkpoint):
+        with naming(checkpoint), without_embedding_files(config):
             return kind.model.build_model(config, task)  # type: ignore[attr-defined]  # a mixin
     except UserError:
         raise

@@ -2,14 +2,14 @@
 
 import argparse
 import ast
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, List, Mapping, MutableMapping, Union
+from typing import Any, Iterator, List, Mapping, MutableMapping, Optional, Union
 
 from fairseq.models import ARCH_MODEL_REGISTRY, MODEL_DATACLASS_REGISTRY
 from omegaconf import DictConfig, open_dict
 
-from fairseq_floater.blocks.positioned import require_bounded
+from fairseq_floater.blocks.positioned import kept_layers, require_bounded
 from fairseq_floater.encoders import FORMERLY
 from fairseq_floater.errors import UserError
 from fairseq_floater.models.config import ModelConfig, validate
@@ -68,6 +68,21 @@ def _options_in(state: Mapping[str, Any]) -> List[Any]:
     return [model for model in found if isinstance(model, kinds)]
 
 
+#: options that name the files of pre-trained embeddings
+EMBEDDING_FILES = ("encoder_embed_path", "decoder_embed_path")
+
+
+@contextmanager
+def without_embedding_files(config: ModelConfig) -> Iterator[None]:
+    """Within, ``config`` names none, as after ``forget_embedding_files``."""
+    files = {name: getattr(config, name) for name in EMBEDDING_FILES if hasattr(config, name)}
+    config.__dict__.update(dict.fromkeys(files))
+    try:
+        yield
+    finally:
+        config.__dict__.update(files)
+
+
 def forget_embedding_files(state: Mapping[str, Any]) -> None:
     """Take the files of pre-trained embeddings out of the model's options.
 
@@ -76,9 +91,18 @@ def forget_embedding_files(state: Mapping[str, Any]) -> None:
     """
     for model in _options_in(state):
         options = vars(model) if isinstance(model, argparse.Namespace) else model
-        for name in ("encoder_embed_path", "decoder_embed_path"):
+        for name in EMBEDDING_FILES:
             if name in options:
                 options[name] = None
+
+
+def take_lists(state: Mapping[str, Any]) -> None:
+    """Have numbers of blocks to keep in a list, where --model-overrides has fairseq's own text."""
+    for model in _options_in(state):
+        options = vars(model) if isinstance(model, argparse.Namespace) else model
+        for name in ("encoder_layers_to_keep", "decoder_layers_to_keep"):
+            if isinstance(options.get(name), str):
+                options[name] = list(kept_layers(options[name]))
 
 
 #: ends of the names of options whose text fairseq evaluates as Python when it builds a Transformer,
@@ -110,22 +134,40 @@ def _literal(text: str) -> object:
         return None
 
 
-def options_of(checkpoint: Union[Path, str], state: Mapping[str, Any]) -> ModelConfig:
+def options_of(
+    checkpoint: Union[Path, str],
+    state: Mapping[str, Any],
+    overrides: Optional[Mapping[str, Any]] = None,
+) -> ModelConfig:
     """The options in a checkpoint, of our model or of fairseq's, with defaults for the others.
 
+    Args:
+        checkpoint: the name of its file.
+        state: what is in it.
+        overrides: options that were put in the place of those in the file.
+
     Raises:
-        UserError: if they are of the wrong type, of no model, or of a far larger model than the
-            weights.
+        UserError: if they are of the wrong type, of no model or another than a Transformer or a
+            RoBERTa, or of a far larger model than the weights.
     """
+    options = model_options(state)
+    kind = kind_of(options)
+    if kind is None:
+        raise UserError(
+            f"{checkpoint} holds a {options.get('arch') or options.get('_name')}: give a "
+            "checkpoint of a transformer or of a roberta"
+        )
     try:
-        options = model_options(state)
-        config = kind_of(options).model.Config.of(options)
+        config = kind.model.Config.of(options)
         if "position_encoder" in options:
             validate(config)
         require_size_of(config, state["model"])
         for name in config.limits.values():
             require_bounded(name, getattr(config, name) or 0)
     except UserError as error:
+        given = {name: v for name, v in (overrides or {}).items() if name in options}
+        if given:
+            raise UserError(f"{checkpoint} with --model-overrides {given}: {error}") from None
         raise options_error(checkpoint, error) from None
     return config
 

@@ -10,7 +10,7 @@ SUMMARY = "bake a checkpoint's position encodings into it, so that a loaded mode
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    add("checkpoint", type=Path, help="of a floater_transformer")
+    add("checkpoint", type=Path, help="of a model of the plugin")
     add("--positions", type=at_least_one, default=1024, help="at least; default: %(default)s")
     add("--out", type=Path, help="checkpoint to write; default: the checkpoint itself")
 

@@ -15,7 +15,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         metavar="checkpoint",
-        help="of a floater_transformer: one to see all its tracks, several to compare the first",
+        help="of models of the plugin: one to see all its tracks, several to compare the first",
     )
     add("picture", type=Path, help="file to write, such as encodings.png")
     add(

@@ -13,7 +13,7 @@ SUMMARY = "tell what a checkpoint has learned of positions"
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    add("checkpoint", type=Path, help="of a floater_transformer")
+    add("checkpoint", type=Path, help="of a model of the plugin")
     add("--length", type=int, default=64, help="training length, in positions; default: 64")
     add("--out", type=Path, metavar="FOLDER", help="for pictures; default: none are drawn")
     add("--json", action="store_true", help="print JSON in place of text")

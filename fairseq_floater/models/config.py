@@ -18,7 +18,7 @@ from fairseq_floater.blocks.positioned import kept_layers
 from fairseq_floater.encoders import WITHIN_ATTENTION
 from fairseq_floater.encoders.flags import flag_name
 from fairseq_floater.errors import UserError
-from fairseq_floater.models.types import wrong_types
+from fairseq_floater.models.types import as_declared, wrong_types
 from fairseq_floater.options import PositionOptions, take_over_old_names
 from fairseq_floater.training.levers import LeverOptions
 
@@ -81,8 +81,7 @@ class ModelConfig(PositionOptions):
             values = cfg if isinstance(cfg, dict) else vars(cfg)
         if wrong := wrong_types(values, cls):
             raise UserError("; ".join(wrong))
-        known = {f.name for f in fields(cls)} - {"_name"}
-        config = cls(**{k: v for k, v in values.items() if k in known})
+        config = cls(**as_declared(values, cls))
         take_over_old_names(config)
         for name in ("decoder_input_dim", "decoder_output_dim"):
             if str(getattr(config, name, "")).startswith("${"):  # a gap, whose default is the width

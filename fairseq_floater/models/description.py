@@ -6,6 +6,7 @@ from typing import Any, Dict, Mapping, Optional
 
 from fairseq_floater.encoders import KINDS, WITHIN_ATTENTION, EncoderOptions, Use
 from fairseq_floater.encoders.flags import flag_name
+from fairseq_floater.models.types import as_declared
 
 _OPTIONS = {field.name for field in fields(EncoderOptions)}
 
@@ -34,11 +35,20 @@ def model_options(state: Mapping[str, Any]) -> Dict[str, Any]:
     return dict(model) if isinstance(model, Mapping) else {}
 
 
+def task_options(state: Mapping[str, Any]) -> Dict[str, Any]:
+    """The task's options in a checkpoint of fairseq's, of any age; empty where there are none."""
+    cfg = state.get("cfg")
+    task = cfg.get("task") if isinstance(cfg, Mapping) else state.get("args")
+    if isinstance(task, argparse.Namespace):
+        return dict(vars(task))
+    return {str(name): value for name, value in task.items()} if isinstance(task, Mapping) else {}
+
+
 def position_options(options: Mapping[str, Any]) -> Optional[EncoderOptions]:
     """Those of ``options`` that are about positions; None where it is a stock model."""
     if options.get("position_encoder") not in KINDS:
         return None
-    return EncoderOptions(**{name: options[name] for name in _OPTIONS & options.keys()})
+    return EncoderOptions(**as_declared(options, EncoderOptions))
 
 
 def positions_of(options: Mapping[str, Any], stack: str) -> Positions:

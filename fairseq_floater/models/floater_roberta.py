@@ -20,6 +20,9 @@ from fairseq_floater.models.positioned import PositionedModel
 from fairseq_floater.models.roberta_config import FloaterRobertaConfig
 from fairseq_floater.models.span_head import BERT_STD, build_span_head, without_span_head
 
+#: beginning of the names of the weights of all heads but that of masked words
+HEADS = "classification_heads."
+
 
 class FloaterRobertaEncoder(RobertaEncoder):
     """fairseq's encoder and masked-LM head over a stack with positions."""
@@ -57,7 +60,7 @@ class FloaterRobertaModel(PositionedModel, RobertaModel):
     def upgrade_state_dict_named(self, state_dict: Dict[str, Tensor], name: str) -> None:
         """As fairseq's, which fills in heads that are new, and also with a head of answers."""
         prefix = f"{name}." if name else ""
-        spans = without_span_head(state_dict, f"{prefix}classification_heads.{SPAN_HEAD}.")
+        spans = without_span_head(state_dict, f"{prefix}{HEADS}{SPAN_HEAD}.")
         super().upgrade_state_dict_named(state_dict, name)
         if SPAN_HEAD in self.classification_heads:
             state_dict.update(spans)
@@ -78,8 +81,8 @@ class FloaterRobertaModel(PositionedModel, RobertaModel):
         """
         config = FloaterRobertaConfig.of(cfg)
         validate(config)
-        if config.max_positions is None:  # from here on a checkpoint says so
-            config.max_positions = cfg.max_positions = _positions_of(task)
+        if config.max_positions is None:  # as in a checkpoint, unless the command line had it
+            config.max_positions = _positions_of(task)
         require_bounded("max_positions", config.max_positions)
         args = config.as_fairseqs()
         model = cls(args, FloaterRobertaEncoder(args, task.source_dictionary))

@@ -1,6 +1,9 @@
 """The models of the plugin, and which of them a checkpoint's options describe."""
 
-from typing import Any, Dict, Mapping, NamedTuple, Type
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Type
+
+from fairseq.models import ARCH_MODEL_REGISTRY, MODEL_REGISTRY
+from fairseq.models.transformer import TransformerModelBase
 
 from fairseq_floater.models.config import ModelConfig
 from fairseq_floater.models.description import names_roberta
@@ -38,9 +41,13 @@ ROBERTA = ModelKind(
 )
 
 
-def kind_of(options: Mapping[str, Any]) -> ModelKind:
-    """The kind of a model with these options, of the plugin or of fairseq."""
-    return ROBERTA if names_roberta(options) else TRANSFORMER
+def kind_of(options: Mapping[str, Any]) -> Optional[ModelKind]:
+    """The kind of a model with these options, of the plugin or of fairseq; None for another."""
+    if names_roberta(options):
+        return ROBERTA
+    name = str(options.get("arch") or options.get("_name"))
+    known = ARCH_MODEL_REGISTRY.get(name) or MODEL_REGISTRY.get(name, TransformerModelBase)
+    return TRANSFORMER if issubclass(known, TransformerModelBase) else None
 
 
 def kind_with(config: ModelConfig) -> ModelKind:

@@ -3,7 +3,7 @@
 import enum
 import re
 from dataclasses import Field, fields
-from typing import Any, List, Mapping, Type, get_args
+from typing import Any, Dict, List, Mapping, Type, get_args
 
 from omegaconf import ListConfig
 
@@ -26,6 +26,16 @@ def wrong_types(options: Mapping[str, Any], declared: Type[Any]) -> List[str]:
         for name, value in options.items()
         if name in known and not _fits(value, known[name])
     ]
+
+
+def as_declared(options: Mapping[str, Any], declared: Type[Any]) -> Dict[str, Any]:
+    """Those of ``options`` that are declared, whole numbers as floats where a float is meant."""
+    known = {f.name: f for f in fields(declared) if f.name != "_name"}
+    return {
+        name: float(value) if _is(value, int) and _type(known[name]) is float else value
+        for name, value in options.items()
+        if name in known
+    }
 
 
 def _fits(value: Any, option: "Field[Any]") -> bool:

@@ -65,10 +65,9 @@ def _starts_from(args: Any) -> Tuple[Optional[Path], Mapping[str, Any]]:
     folder, all of which have the same options.
     """
     restored, base = getattr(args, "restore_file", None), getattr(args, "finetune_from_model", None)
-    places = [Path(restored)] if restored else []
-    if restored in (None, LAST):
-        folder = Path(getattr(args, "save_dir", None) or "")
-        places = sorted(checkpoints_in(folder), key=lambda path: path.name != LAST)
+    places, folder = [Path(restored)] if restored else [], getattr(args, "save_dir", None)
+    if restored in (None, LAST) and folder:
+        places = sorted(checkpoints_in(Path(folder)), key=lambda path: path.name != LAST)
     for path in (*places, *([Path(base)] if base else [])):
         if path.is_file() and (options := _options_in(path)):
             return path, options

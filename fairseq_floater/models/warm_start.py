@@ -18,6 +18,7 @@ from torch import Tensor
 from fairseq_floater.blocks.positioned import PositionedStack
 from fairseq_floater.encoders import PositionEncoder
 from fairseq_floater.encoders.flags import flag_name
+from fairseq_floater.encoders.options import PEERS
 from fairseq_floater.encoders.sinusoidal import sinusoids
 from fairseq_floater.errors import UserError
 from fairseq_floater.models.description import (
@@ -146,7 +147,7 @@ def different_options(there: Mapping[str, Any], here: Mapping[str, Any]) -> List
     different = [
         f"{flag_name(name)} is {there[name]} there, {here[name]} here"
         for name in names
-        if name in there and name in here and str(there[name]) != str(here[name])
+        if name in there and name in here and _differ(there[name], here[name])
     ]
     if ours is not None and theirs is not None and ours.kind is theirs.kind and ours.kind.learns:
         # In force, whether or not they are given.
@@ -157,6 +158,11 @@ def different_options(there: Mapping[str, Any], here: Mapping[str, Any]) -> List
             if getattr(theirs, what) != getattr(ours, what)
         ]
     return different
+
+
+def _differ(there: Any, here: Any) -> bool:
+    """Not where one is 1 and the other 1.0, or a choice and its name."""
+    return bool(there != here) and str(there) != str(here)
 
 
 _OTHER = "its {} has {} positions {}, this one {}"
@@ -202,7 +208,7 @@ def _start_positions(
         assert encoder is not None
         start = encoder.starting_at(_base_table(stack, encoder, prefix, there.at_input, weights))
     elif there.within != here.within:
-        return _start_within(stack, prefix, weights, there, here)
+        return _start_within(stack, prefix, weights, there, here, options_here)
     elif here == Positions(None, None, None) and there.biases is None and there.at_input in STOCK:
         _drop_at_input(weights, prefix)
         logger.warning(f"the {stack.name} goes on without positions; {there.at_input} are dropped")
@@ -238,6 +244,7 @@ def _start_within(
     weights: Dict[str, Tensor],
     there: Positions,
     here: Positions,
+    options_here: Mapping[str, Any],
 ) -> List[str]:
     """Start positions within attention anew, where a model had none, or what they depart from.
 
@@ -245,7 +252,10 @@ def _start_within(
     """
     new = departed_from(stack.options) == there.within
     if there.biases is not None or not (new or there.within is None):
-        return [_other(stack.name, there.within, here.within, "within attention")]
+        return [
+            _other(stack.name, there.within, here.within, "within attention")
+            + _how_to_keep(there, here)
+        ]
     dropped = here.at_input is None and there.at_input in STOCK
     if there.at_input != here.at_input and not dropped:
         return [_other(stack.name, there.at_input, here.at_input, "at the input")]
@@ -255,6 +265,11 @@ def _start_within(
         if encoder is None:
             continue
         state = encoder.state_dict()
+        if part == "base_encoder" and state and options_here.get("freeze_base"):
+            return [
+                f"--freeze-base would leave the {stack.name}'s new {here.within} positions as they "
+                "start: train without it"
+            ]
         if part == "position_encoder" and stack.biased:
             state = encoder.starting_at(None) or state
         weights.update({f"{prefix}.{part}.{key}": value.clone() for key, value in state.items()})
@@ -266,6 +281,14 @@ def _start_within(
         started = f"the {stack.name} starts with {here.within} positions within attention"
         logger.warning(f"{started}{at_input}")
     return []
+
+
+def _how_to_keep(there: Positions, here: Positions) -> str:
+    """By which options biases stand beside the positions there; empty where none do."""
+    kind = (there.within or "").partition(",")[0]
+    if here.biases is None or there.biases is not None or kind not in PEERS:
+        return ""
+    return f" (--base-positions {(there.within or '').replace(', --', ' --')} keeps them)"
 
 
 def _drop_at_input(weights: Dict[str, Tensor], prefix: str) -> None:

@@ -100,13 +100,14 @@ def require_own_state(optimizer: Any) -> None:
     as the model, in every model.
 
     Raises:
-        UserError: if the moments of a flat parameter are not as long as it is.
+        UserError: if the moments of a parameter have other sizes. (Adafactor has some of fewer
+            dimensions.)
     """
     inner = optimizer.optimizer
     for one in getattr(inner, "optimizers", {}).values():  # of a composite one
         require_own_state(one)
     for parameter, state in getattr(inner, "state", {}).items():
-        for value in state.values() if parameter.dim() == 1 else ():
-            moments = isinstance(value, torch.Tensor) and value.dim() == 1
+        for value in state.values():
+            moments = isinstance(value, torch.Tensor) and value.dim() == parameter.dim() > 0
             if moments and value.shape != parameter.shape:
                 raise UserError(OTHER_OPTIMIZER)

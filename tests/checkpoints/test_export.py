@@ -188,6 +188,15 @@ def test_options_of_an_argparse_namespace(checkpoint, trained, tmp_path):
     assert (logits(stock, BATCHES[0]) - logits(ours, BATCHES[0])).abs().max() < 2e-6
 
 
+def test_blocks_that_were_taken_out_stay_out(checkpoint, tmp_path):
+    layers = {"encoder_layers": 3, "encoder_layers_to_keep": [0, 2], "decoder_layers_to_keep": [1]}
+    ours = make_model(position_encoder="learned", **INPUT, **layers)
+    export_stock(checkpoint(ours), tmp_path / "stock.pt")
+    stock = load_stock(tmp_path / "stock.pt")
+    assert (len(stock.encoder.layers), len(stock.decoder.layers)) == (2, 1)
+    assert (logits(stock, BATCHES[0]) - logits(ours, BATCHES[0])).abs().max() < 2e-6
+
+
 def test_options_of_a_legacy_task(checkpoint, tmp_path):
     """fairseq keeps them as a Namespace, such as translation_multi_simple_epoch's."""
     path = checkpoint(make_model(**FLOATER))

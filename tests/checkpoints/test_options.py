@@ -69,6 +69,37 @@ def test_every_tool_says_which_option(wrong, tmp_path, capsys):
         assert not list(tmp_path.glob("out*"))
 
 
+def test_the_command_is_named_where_it_says_so(tmp_path):
+    good = save_floater(tmp_path / "good.pt", base_positions="rotary")
+    message = r"good.pt with --model-overrides {'rotary_base': -1.0}: --rotary-base must be > 1"
+    with pytest.raises(UserError, match=message):
+        checkpoint_utils.load_checkpoint_to_cpu(str(good), {"rotary_base": -1.0, "data": "bin"})
+
+
+def test_files_of_embeddings_need_not_be_there(tmp_path, capsys):
+    def change(state):
+        state["args"].encoder_embed_path = "/nowhere/emb.txt"
+
+    model = save_floater(tmp_path / "model.pt", change=change)
+    base = save_stock(tmp_path / "base.pt", change=change)
+    assert load_model(model).config.encoder_embed_path == "/nowhere/emb.txt"
+    for tool in ("inspect", "bake", "average", "convert"):
+        place = {"model": model, "bad": model, "base": base, "out": tmp_path / f"{tool}.pt"}
+        assert cli.main([part.format(**place) for part in TOOLS[tool]]) == 0, capsys.readouterr()
+
+
+def test_models_of_other_kinds(tmp_path, capsys):
+    def change(state):
+        state["args"].arch = "transformer_lm_gpt"
+        del state["args"].encoder_layers
+        state["args"].decoder_layers = None
+
+    base = save_stock(tmp_path / "lm.pt", change=change)
+    assert cli.main(["average", str(base), str(base), "--out", str(tmp_path / "mean.pt")]) == 0
+    assert cli.main(["convert", str(base), str(tmp_path / "out.pt")]) == 1
+    assert "lm.pt holds a transformer_lm_gpt: give a checkpoint of a" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("peer", PEERS)
 def test_endless_peers(peer, tmp_path, capsys):
     options, name = PEERS[peer]

@@ -146,10 +146,11 @@ def test_from_the_command_line(corpus, tmp_path):
     interactive = ["interactive", corpus, *GENERATION, "--source-lang", "de", "--target-lang", "en"]
     models = {name: tmp_path / name / "checkpoint_last.pt" for name in commands}
     overrides = ["--model-overrides", str(KEPT)]
+    one = ["--model-overrides", str({name: "0" for name in KEPT})]
     uses = {
         "whole": [*generate, models["drop"], "--print-alignment"],
         "kept": [*generate, models["drop"], *overrides],
-        "kept, interactive": [*interactive, "--path", models["drop"], *overrides],
+        "kept, interactive": [*interactive, "--path", models["drop"], *one],
         "joint": [*generate, models["joint"]],
         "few": [*generate, models["few"]],  # trained with two of three layers
         "joint, validated": [

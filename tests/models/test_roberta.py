@@ -10,6 +10,7 @@ from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 from fairseq.models.roberta import RobertaModel
 from launching import run, succeed
 
+from fairseq_floater.checkpoints.convert import convert
 from fairseq_floater.encoders import build_dynamics
 from fairseq_floater.errors import UserError
 from fairseq_floater.models.floater_roberta import FloaterRobertaModel
@@ -205,7 +206,7 @@ def masked(tmp_path_factory):
 def test_masked_lm_goes_on_from_fairseqs_own(masked, tmp_path):
     """On the command line, positions alone; then the hub interface reads it."""
     data, lm, stock = masked
-    command = ["train", data, *TRAIN, *lm, "--arch", "floater_roberta", "--max-positions", 24]
+    command = ["train", data, *TRAIN, *lm, "--arch", "floater_roberta"]  # as long as samples are
     done = succeed(
         *(*command, "--finetune-from-model", stock, "--freeze-base", "--max-update", 4),
         *("--save-dir", tmp_path),
@@ -235,6 +236,17 @@ def test_masked_lm_goes_on_from_fairseqs_own(masked, tmp_path):
     row = torch.tensor([[0, 5, 6, 7, 2]])
     assert hub.extract_features(row).shape == (1, 5, 16)
     assert isinstance(hub.model, FloaterRobertaModel) and isinstance(hub.model, RobertaModel)
+
+
+def test_trained_heads_are_converted_too(masked, tmp_path):
+    state = torch.load(masked[2], weights_only=True)
+    heads = {"dense.weight": torch.randn(16, 16), "out_proj.weight": torch.randn(2, 16)}
+    heads = {f"classification_heads.rte.{name}": weight for name, weight in heads.items()}
+    state["model"] |= heads
+    torch.save(state, tmp_path / "base.pt")
+    convert(tmp_path / "base.pt", tmp_path / "out.pt", {})
+    converted = torch.load(tmp_path / "out.pt", weights_only=True)["model"]
+    assert all(weight.equal(converted[name]) for name, weight in heads.items())
 
 
 def test_a_longer_table_than_that_of_the_base_model(masked, stock, tmp_path):

@@ -8,6 +8,7 @@ from conftest import make_batch, make_model
 from fairseq import checkpoint_utils, options
 from saved import save_floater, save_stock
 
+from fairseq_floater import cli
 from fairseq_floater.checkpoints.files import read_checkpoint
 from fairseq_floater.checkpoints.loading import load_model
 from fairseq_floater.encoders import FORMERLY
@@ -70,6 +71,14 @@ def test_a_training_goes_on_with_its_own(tmp_path, caplog):
     assert typed("--save-dir", tmp_path) == MLP
     last.unlink()
     assert typed("--save-dir", tmp_path) == MLP and caplog.text.endswith(f"as in {other}\n")
+
+
+def test_what_lies_about_is_no_model_to_go_on_from(tmp_path, monkeypatch):
+    save_floater(tmp_path / "checkpoint_best.pt", **MLP)
+    base = save_stock(tmp_path / "base.pt")
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["convert", str(base), "out.pt"]) == 0
+    assert load_model(tmp_path / "out.pt").config.dynamics == "linear"
 
 
 @pytest.mark.parametrize("formerly", [MLP, {"dynamics": "linear", "initial_scale": 1.0}], ids=str)

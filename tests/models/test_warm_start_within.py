@@ -94,7 +94,22 @@ def test_every_peer_starts_from_a_trained_base_model(kind, keep, learned, caplog
             {"position_encoder": "alibi"},
             "has rotary, .* positions within attention, this one alibi, --alibi-form nonsymmetric",
         ),
-        ({"position_encoder": "rotary"}, {}, "has rotary.* within attention, this one none"),
+        (
+            {"position_encoder": "rotary", "rotary_base": 500.0},
+            {},
+            "has rotary.* within attention, this one none "
+            r"\(--base-positions rotary --rotary-base 500.0 .* --rotary-layout interleaved keeps",
+        ),
+        (
+            {"position_encoder": "rnn"},
+            {"position_encoder": "rotary"},
+            "this one rotary[^(]* [(]give",
+        ),
+        (
+            {"position_encoder": "sinusoidal", "position_blocks": "input"},
+            {"base_positions": "fire", "freeze_base": True},
+            "--freeze-base would leave the encoder's new fire, .* as they start: train without it",
+        ),
         (
             {"position_encoder": "rotary"},
             {"base_positions": "rotary", "rotary_base": 500.0},
@@ -136,6 +151,18 @@ def test_other_positions_within_attention_are_refused(there, here, message):
     with pytest.raises(UserError, match=message):
         ours.load_state_dict(Weights.of(theirs.state_dict(), "peer.pt", theirs.options))
     assert all(torch.equal(before[name], w) for name, w in ours.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "options", [{"rotary_base": 20000}, {"position_delta": 1}, {"attention_log_scale": 4}], ids=str
+)
+def test_a_whole_number_is_the_same_as_a_fraction(options):
+    """As --model-overrides and hand-written options have them."""
+    rotary = {"base_positions": "rotary"}
+    as_floats = {name: float(value) for name, value in options.items()}
+    ours, again = (make_model(seed=seed, **rotary, **as_floats) for seed in (3, 4))
+    again.load_state_dict(Weights.of(ours.state_dict(), "a.pt", {**ours.options, **options}))
+    assert make_model(**rotary, **options).options == ours.options
 
 
 @pytest.mark.parametrize("base", ["shaw", "relative-bias", "fire"])

@@ -64,15 +64,16 @@ def test_errors_of_the_process_of_a_gpu(kind, message, shown, monkeypatch, capsy
         assert printed.startswith("error: ") and printed.count("\n") == 1 and shown in printed
 
 
-def test_flat_optimizer_of_another_model():
-    """In half precision each model is one flat parameter, which torch takes for any other."""
+@pytest.mark.parametrize("sizes", [(100, 60), ((4, 6), (6, 4)), ((3, 2), (3, 5))], ids=str)
+def test_optimizer_of_another_model(sizes):
+    """torch only counts parameters, and in half precision each model is one flat parameter."""
 
-    def flat(size):
+    def one(size):
         parameter = torch.nn.Parameter(torch.zeros(size))
         parameter.grad = torch.ones(size)
         return SimpleNamespace(optimizer=torch.optim.Adam([parameter]))  # as in fairseq's
 
-    whole, part, again = flat(100), flat(60), flat(100)
+    whole, part, again = one(sizes[0]), one(sizes[1]), one(sizes[0])
     require_own_state(whole)
     whole.optimizer.step()
     for other in (part, again):

@@ -63,6 +63,9 @@ def export_stock(checkpoint: Path, output: Path, positions: Optional[int] = None
     lengths = Lengths.of(model, positions)
     cfg = _parts(checkpoint, state)
     options = {**model_options(state), **_stock_positions(config, lengths)}
+    for side in config.sides:  # blocks that were taken out are not in the file
+        layers = len(getattr(model, side).layers)
+        options |= {f"{side}_layers": layers, f"{side}_layers_to_keep": None}
     state["cfg"], state["args"] = _configuration(cfg, options, lengths), None
     with naming(checkpoint):
         state["model"] = _weights(state["model"], model, lengths)

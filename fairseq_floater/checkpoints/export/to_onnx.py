@@ -70,7 +70,7 @@ def fix_tables(exported: Any, lengths: Lengths) -> None:
             if isinstance(table, Ending):  # of the other side there may be more
                 rows = min(rows, table.stored.size(1))
             if not isinstance(table, Fire):  # which has no table
-                stack.positions[name] = FixedTable(table, rows)
+                stack.positions[name] = FixedRows(table, rows)
 
 
 def _write(exported: Any, lengths: Lengths, folder: Path) -> None:
@@ -133,7 +133,7 @@ def _export(
             logger.setLevel(level)
 
 
-class FixedTable(Table):
+class FixedRows(Table):
     """The first ``length`` rows of a table, whatever is asked for: a graph cannot grow."""
 
     def __init__(self, table: Table, length: int):

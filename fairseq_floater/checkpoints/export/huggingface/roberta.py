@@ -41,9 +41,7 @@ from fairseq_floater.criterions.answer_span import SPAN_HEAD
 from fairseq_floater.data import PieceTokenizer
 from fairseq_floater.errors import UserError, naming
 from fairseq_floater.files import written_folder
-
-#: how the weights of heads begin
-HEADS = "classification_heads."
+from fairseq_floater.models.floater_roberta import HEADS
 
 
 def export_roberta(
@@ -114,12 +112,11 @@ def _build(
     labels: Optional[Path],
 ) -> Any:
     """The model as transformers has it, with its head."""
-    kinds = {
-        "": FloaterRobertaModel,
-        "out_proj.weight": FloaterRobertaForSequenceClassification,
-        "span.weight": FloaterRobertaForQuestionAnswering,
-    }
-    kind = next(name for name in reversed(kinds) if name in head or not name)
+    kind: Any = FloaterRobertaModel
+    if "span.weight" in head:
+        kind = FloaterRobertaForQuestionAnswering
+    elif head:
+        kind = FloaterRobertaForSequenceClassification
     config = FloaterRobertaConfig(
         side,
         head_activation=str(options["pooler_activation_fn"]),
@@ -132,11 +129,11 @@ def _build(
         names = _class_names(labels, len(head["out_proj.weight"]))
         config.id2label = dict(enumerate(names))
         config.label2id = {name: number for number, name in enumerate(names)}
-    if kind:
+    if head:
         weights = {f"roberta.{name}": weight for name, weight in weights.items()} | head
     # Without its head the model is of use, too.
     config.auto_map = {"AutoModel": f"modeling_floater_roberta.{FloaterRobertaModel.__name__}"}
-    exported = kinds[kind](config)
+    exported = kind(config)
     exported.load_state_dict(weights)
     return exported.eval()
 
