@@ -101,11 +101,6 @@ def test_every_peer_starts_from_a_trained_base_model(kind, keep, learned, caplog
             r"\(--base-positions rotary --rotary-base 500.0 .* --rotary-layout interleaved keeps",
         ),
         (
-            {"position_encoder": "rnn"},
-            {"position_encoder": "rotary"},
-            "this one rotary[^(]* [(]give",
-        ),
-        (
             {"position_encoder": "sinusoidal", "position_blocks": "input"},
             {"base_positions": "fire", "freeze_base": True},
             "--freeze-base would leave the encoder's new fire, .* as they start: train without it",
