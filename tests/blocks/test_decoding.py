@@ -42,6 +42,18 @@ def test_a_decoding_with_gradients_keeps_nothing_of_them():
     copy.deepcopy(model)
 
 
+def test_a_decoding_has_the_weights_there_are():
+    """Not those of a decoding before, from which steps keep what they put together."""
+    model, other = make_model(), make_model(seed=7)
+    batch = make_batch(target_lengths=(6, 6, 6))
+    with torch.no_grad():
+        list(steps(model, batch, 6))
+        model.load_state_dict(other.state_dict())
+        expected = logits(other, batch)
+        for step, out in steps(model, batch, 6):
+            torch.testing.assert_close(out, expected[:, step], atol=1e-5, rtol=0)
+
+
 def test_generation_solves_nothing_after_the_first_batch(monkeypatch):
     """And beam search ends up with the same hypotheses for a sentence, whatever its batch."""
     solved = []

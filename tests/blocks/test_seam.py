@@ -269,6 +269,15 @@ def test_each_place_of_the_seam_by_hand(form):
         torch.testing.assert_close(out[0], wanted[step], atol=1e-5, rtol=1e-5)
 
 
+def test_values_are_of_the_weights_after_dropout(monkeypatch):
+    ours, _ = pair(self_attention=True, dropout=0.5)
+    ours.train()
+    monkeypatch.setattr(torch.nn.functional, "dropout", lambda x, *args, **kwargs: 0 * x)
+    with used(ours, ByDistance()):
+        out = ours(*3 * [inputs(5)])[0]
+    torch.testing.assert_close(out, ours.out_proj.bias.expand_as(out))
+
+
 def test_positions_are_of_one_pass_only():
     """Also when the pass fails."""
     ours, stock = pair(self_attention=True)

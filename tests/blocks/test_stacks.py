@@ -43,9 +43,9 @@ ATTENTIONS = [
     {**JOINT, **TIMES},
 ]
 
-#: dynamics that are solved at all positions at once
-ROTATIONS = [
-    {"dynamics": "linear"},
+#: kinds of dynamics other than the default, and forms of them
+DYNAMICS = [
+    {"dynamics": "mlp"},
     {"dynamics": "driven", **TIMES},
     {"dynamics": "linear", "position_injection": "rotation", "position_state_dim": 4},
     {"dynamics": "driven", "position_injection": "scores", "position_state_dim": 4},
@@ -56,7 +56,7 @@ ROTATIONS = [
     params=[(c, {}) for c in COMBINATIONS]
     + [(c, TIMES) for c in TIMED]
     + [(BIAS, attentions) for attentions in ATTENTIONS]
-    + [(None, options) for options in [*WITHIN.values(), *TIMED_WITHIN, *ROTATIONS]],
+    + [(None, options) for options in [*WITHIN.values(), *TIMED_WITHIN, *DYNAMICS]],
     ids=str,
 )
 def combination(request):

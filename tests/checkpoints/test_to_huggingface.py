@@ -28,7 +28,6 @@ PRENORM = {"encoder_normalize_before": True, "decoder_normalize_before": True}
 OPTIONS = {
     **{"-".join(map(str, of)): as_options(*of) for of in COMBINATIONS},
     **WITHIN,
-    "linear": {"dynamics": "linear"},
     "driven": {"dynamics": "driven"},
     "another solver": {"dynamics": "mlp", "dynamics_damping": 0.1, **MIDPOINT},
     "a step over four": {"dynamics": "mlp", "ode_steps_per_position": "1/4"},

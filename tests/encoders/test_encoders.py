@@ -1,5 +1,7 @@
 """Position encoders on their own: shapes, sizes, growth, staleness, refusals."""
 
+import math
+
 import pytest
 import torch
 from fairseq.modules import SinusoidalPositionalEmbedding
@@ -15,6 +17,7 @@ from fairseq_floater.encoders import (
 )
 from fairseq_floater.encoders.build import build_position_encoder
 from fairseq_floater.encoders.cache import TableCache
+from fairseq_floater.encoders.rotary import RotaryEncoder
 from fairseq_floater.errors import UserError
 from fairseq_floater.ode.dynamics import MLPDynamics
 from fairseq_floater.options import PositionOptions
@@ -350,3 +353,22 @@ def test_fourier_vectors_have_their_deviation_at_the_start(frequencies, hidden):
     encoder = FourierEncoder(64, 32, frequencies=frequencies, hidden_dim=hidden, initial_std=0.25)
     with torch.no_grad():
         assert encoder(300).std().item() == pytest.approx(0.25, rel=0.2)
+
+
+def test_angles_of_rotary_far_out():
+    """Whole turns are taken off before anything is rounded."""
+    speeds = [10000.0 ** (-pair / 4) for pair in range(4)]
+    wanted = torch.tensor([math.remainder(65_535 * speed, 2 * math.pi) for speed in speeds])
+    found = RotaryEncoder(1, 4)(65_536)[0, -1]
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
+
+
+def test_a_new_shaw_has_positions_unless_there_are_others():
+    def spread(**options):
+        options = PositionOptions(position_encoder="shaw", **options).validate()
+        wanted = {"heads": 2, "causal": True, "seed": 1}
+        return build_position_encoder(
+            options, 2, 16, beside_input=options.keeps_input, **wanted
+        ).table.std()
+
+    assert 0.5 < spread() * 8**0.5 < 2 and not spread(keep_input_positions=True)

@@ -31,7 +31,7 @@ SIZES = {
 EXACT = [
     {},
     {"position_blocks": "input"},
-    {"dynamics": "linear"},
+    {"dynamics": "mlp"},
     {"position_encoder": "fourier"},
     {"position_encoder": "rnn", "position_injection": "bias"},
     {"position_encoder": "learned", "position_injection": "bias"},

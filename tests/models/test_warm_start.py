@@ -25,7 +25,7 @@ ADDITIVE = {"position_injection": "additive"}
 STARTS = {
     "floater": ({}, FLOATER),
     "random, damped": ({}, {**FLOATER, "dynamics_init": "random", "dynamics_damping": 0.5}),
-    "linear": ({}, {**FLOATER, "dynamics": "linear"}),
+    "mlp": ({}, {**FLOATER, "dynamics": "mlp"}),
     "driven, shared": ({}, {**FLOATER, "dynamics": "driven", "share_dynamics": "all"}),
     "shared": ({}, {**FLOATER, "share_dynamics": "all"}),
     "at the input": ({}, {**FLOATER, "position_blocks": "input"}),
@@ -150,6 +150,11 @@ REFUSED = {
         {"encoder_ffn_embed_dim": 32},
         {"encoder_ffn_embed_dim": 24},
         "--encoder-ffn-embed-dim is 32 there, 24 here; 15 weights differ in name or shape",
+    ),
+    "scale": (
+        {"no_scale_embedding": True},
+        {},
+        "--no-scale-embedding is True there, False here",
     ),
     "depth": ({"decoder_layers": 2}, {"decoder_layers": 1}, "--decoder-layers is 2 there, 1 here"),
     "learned base": (

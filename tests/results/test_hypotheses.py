@@ -11,7 +11,7 @@ from scipy.stats import ttest_rel
 from fairseq_floater import cli
 from fairseq_floater.errors import UserError
 from fairseq_floater.results.hypotheses import decide, read_hypotheses
-from fairseq_floater.results.over_seeds import require_alike, require_same_training
+from fairseq_floater.results.over_seeds import p_of, require_alike, require_same_training
 from fairseq_floater.results.record import Record
 from fairseq_floater.results.report import report
 
@@ -79,7 +79,37 @@ def test_each_is_decided(tmp_path):
     low, high = found[0].confidence_interval(0.95)
     cell = f"{sum(values) / 4:+.1f} ± {stdev(values):.1f} [{low:+.1f}, {high:+.1f}]"
     assert f"| H1 test | {cell} |" in text and "| H2 test" not in text  # which is about a bin
+    assert "| H6 test" not in text  # which has two seeds
     assert "- seeds 2, 3, 4, 5; without one of them a hypothesis stays open" in text
+
+
+def verdicts(folder, rows, lines):
+    for row, values in rows.items():
+        for seed, bleu in enumerate(values, 2):
+            Record("t", "en-de", row, 0, seed, {}, {"test": {"bleu": bleu}}, {}).write(folder)
+    (folder / "h.txt").write_text(f"seeds: 2 3 4\n{lines}")
+    decide(folder, folder / "h.txt", folder / "out")
+    lines = (folder / "out.md").read_text().splitlines()
+    cells = [[cell.strip() for cell in line.split("|")] for line in lines]
+    return {line[1]: line[-2] for line in cells if line[1:] and line[1].startswith("H")}
+
+
+def test_it_is_the_corrected_p_that_decides(tmp_path):
+    rows = {"base": [20.0] * 3, "near": [20.8, 21.2, 20.65], "level": [20.1, 19.8, 20.2]}
+    assert 0.025 < ttest_rel(rows["near"], rows["base"]).pvalue < 0.05
+    assert verdicts(tmp_path, rows, "H1: near > base on test\n") == {"H1": "holds"}
+    both = "H1: near > base on test\nH2: level > base on test\n"
+    assert verdicts(tmp_path, rows, both) == {"H1": "is not shown", "H2": "is not shown"}
+
+
+def test_it_is_the_interval_that_keeps_a_margin(tmp_path):
+    rows = {"base": [20.0] * 3, "wide": [21.0, 19.0, 20.1], "low": [20.0, 19.0, 19.2]}
+    lines = "H1: wide > base - 0.5 on test\nH2: low > base - 0.5 on test\n"
+    assert verdicts(tmp_path, rows, lines) == {"H1": "is not shown", "H2": "is not shown"}
+
+
+def test_differences_that_are_all_the_same_have_no_p():
+    assert p_of([0.5, 0.5, 0.5]) is None and p_of([0.5, 0.5, 0.6]) is not None
 
 
 def test_names_are_given_once(tmp_path):

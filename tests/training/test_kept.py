@@ -186,6 +186,13 @@ def test_faults_of_the_machine_are_no_damage(where, fault, folder, monkeypatch):
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
+def test_the_best_of_several_is_gone_on_from(tmp_path):
+    """As --keep-best-checkpoints leaves them."""
+    best = tmp_path / "checkpoint.best_loss_2.5000.pt"
+    save(best, 16)
+    assert newest_whole(tmp_path)[0] == (best, 16)
+
+
 def test_what_cannot_be_read_is_not_what_cannot_be_written(folder):
     """There is nothing at the beginning of the memory."""
     source, last = "/proc/self/mem", folder / "checkpoint_last.pt"

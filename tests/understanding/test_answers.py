@@ -117,6 +117,16 @@ def test_windows_reach_every_piece(length, step):
     assert sum(last == length for _, last in found) == 1  # none begins when all was read
 
 
+def has_all_of_it(found, index):
+    """Whether the pieces of a window begin before its question's answer and end after it."""
+    window, question = found.windows[index], found.question(index)
+    cut = found.passages[question.passage]
+    begins, ends = (given[window.first : window.last] for given in (cut.begins, cut.ends))
+    return any(
+        begins[0] <= answer.begin and answer.end <= ends[-1] for answer in question.answers[:1]
+    )
+
+
 @pytest.mark.parametrize("separators", [1, 2])
 def test_the_places_of_an_answer_are_its_characters(separators, place):
     """In every window that has all of it; in others it is nowhere."""
@@ -128,6 +138,7 @@ def test_the_places_of_an_answer_are_its_characters(separators, place):
         assert item["source"].eq(found.dictionary.eos()).sum() == 1 + separators
         first, last = item["answer"]
         assert len(item["source"]) == found.size(index) <= LONGEST
+        assert bool(first) == has_all_of_it(found, index) and last < len(item["source"]) - 1
         if first == 0:
             continue
         begin, end = found.characters(index, first, last)
@@ -142,6 +153,8 @@ def test_answers_within_words_and_twice(place, tmp_path):
     """The pieces that hold an answer's characters, of the answer that is meant."""
     path, passage = tmp_path / "one.json", "the dog, the dog jumps"
     for answer, wanted in {
+        ("dog", 4): (4, 7),
+        (",", 7): (7, 8),
         ("dog", 13): (13, 16),
         ("ump", 18): (17, 22),
         ("dog j", 13): (13, 22),
@@ -312,24 +325,27 @@ def test_scores_of_questions_with_and_without_answers_by_hand():
         Question(id, "?", 0, () if text is None else (Answer(text, 0),)) for id, text in given
     ]
     predictions = {"a": "brown dog", "b": "", "c": "", "d": "dog"}
-    odds = {"a": -3.0, "b": 2.0, "c": 5.0, "d": 1.0}
+    odds = {"a": -3.0, "b": 2.0, "c": -5.0, "d": 1.0}
     found = score_answers(questions, predictions, odds)
     assert found["total"] == 4  # e is left out
     assert found["exact"] == pytest.approx(25.0) and found["NoAns_exact"] == pytest.approx(50.0)
     assert found["HasAns_f1"] == pytest.approx(25.0) and found["HasAns_exact"] == 0.0
     assert found["f1"] == pytest.approx((50 + 0 + 100 + 0) / 4)
     assert found["missing"] == 1
-    # Nothing answered: c and d are right. Then a (+0.5), d (-1), b (+0), c (an empty one: +0).
+    # Nothing answered: c and d are right. Then c (an empty one: +0), a (+0.5), d (-1), b (+0).
     assert found["best_f1"] == pytest.approx(62.5) and found["best_f1_thresh"] == -3.0
     assert found["best_exact"] == pytest.approx(50.0) and found["best_exact_thresh"] == 0.0
-    # With a threshold b, c and d count as not answered; what is best stays the same.
+    # Up to a threshold, and at it, predictions count.
+    at = score_answers(questions, predictions, odds, null_threshold=-3.0)
+    assert at["f1"] == pytest.approx(62.5)
+    # With this one b and d count as not answered; what is best stays the same.
     at = score_answers(questions, predictions, odds, null_threshold=0.5)
     assert at["f1"] == pytest.approx(62.5) and at["NoAns_f1"] == pytest.approx(100.0)
     assert {name: at[name] for name in at if "best" in name} == {
         name: found[name] for name in found if "best" in name
     }
     with pytest.raises(UserError, match="1 predictions have no odds .* that of question d"):
-        score_answers(questions, predictions, {"a": -3.0, "b": 2.0, "c": 5.0})
+        score_answers(questions, predictions, {"a": -3.0, "b": 2.0, "c": -5.0})
     answerable = [question for question in questions if question.answers]
     found = score_answers(answerable, predictions)
     assert found["total"] == 3 and found["f1"] == pytest.approx(50 / 3)  # e counts 0
