@@ -188,9 +188,13 @@ average() {
         floater average "$RUN" --last "$AVERAGE" --out "$RUN/average.pt"
 }
 
-# newest FILE...: the one that changed last.
+# newest FILE...: the one that changed last of those that are there.
 newest() {
-    ls -t "$@" 2>/dev/null | head -n 1
+    local file found=""
+    for file in "$@"; do
+        [ ! -e "$file" ] || { [ -n "$found" ] && [ ! "$file" -nt "$found" ]; } || found=$file
+    done
+    echo "$found"
 }
 
 generate() {

@@ -177,6 +177,8 @@ def test_multi30k_with_files_that_are_not_parallel(multi30k, text, why):
     assert done.stderr.endswith(f": see {multi30k.out}/.stages/raw.log\n")
     assert done.stderr.count("\n") == 1
     assert not (multi30k.out / "raw").exists() and not (multi30k.out / ".stages/raw").exists()
+    if b"\xdf" in text:
+        return  # what comes next is the same
     multi30k.replace("val.de.gz", good)
     assert "it is deleted, run again to download it" in multi30k.run().stderr
     done = multi30k.run("--subword", "sentencepiece", "--size", 9999)

@@ -214,19 +214,9 @@ def test_warm_start_goes_on_from_the_average_of_the_base_model(warm):
 
 
 def test_what_is_done_is_not_done_again(warm):
+    """Nor in a folder that was moved: nothing that it holds says where it was."""
     runs, _ = warm
     before = {path: path.stat().st_mtime_ns for path in runs.rglob("*.log")}
-    options = ["--runs", runs, "--stage", 2, "--stop-stage", 5, "--train", SHORT]
-    again = run("warm_tiny/en-de/floater-all-warm", *options)
-    assert again.returncode == 0, again.stderr
-    # train and average of the base model; train, average, twice generate, score of the row
-    assert again.stdout.count("done already") == 7
-    assert {path: path.stat().st_mtime_ns for path in runs.rglob("*.log")} == before
-
-
-def test_a_moved_folder_of_runs_goes_on(warm):
-    """Nothing that it holds says where it was."""
-    runs, _ = warm
     moved = runs.rename(runs.with_name("moved"))
     try:
         options = ["--runs", moved, "--stage", 2, "--train", SHORT]
@@ -234,7 +224,9 @@ def test_a_moved_folder_of_runs_goes_on(warm):
     finally:
         moved.rename(runs)
     assert again.returncode == 0, again.stderr
+    # train and average of the base model; train, average, twice generate, score of the row
     assert again.stdout.count("done already") == 7
+    assert {path: path.stat().st_mtime_ns for path in runs.rglob("*.log")} == before
 
 
 def test_a_failing_row_does_not_stop_the_others(warm):
