@@ -57,11 +57,12 @@ done
 [ "$FIRST" -le "$LAST" ] && [ "$LAST" -le 6 ] || fail "stages run from 1 to 6, got $FIRST to $LAST"
 
 # What a file in recipes/configs may say besides setting variables: row NAME FLAGS..., and
-# warm_row NAME BASE FLAGS... for one that starts from the averaged checkpoint of the row BASE.
+# warm_row NAME BASE FLAGS... for one that starts from the averaged checkpoint of the row BASE, and
+# decoded_row NAME BASE FLAGS... for the model of the row BASE with these flags of fairseq-generate.
 # ROW_SEEDS[NAME] are a row's seeds where they are not those of the experiment.
 # With ON_VALIDATION=1 rows are scored on the validation set.
 declare -a ROWS=()
-declare -A ROW_FLAGS=() ROW_BASE=() ROW_SEEDS=()
+declare -A ROW_FLAGS=() ROW_BASE=() ROW_SEEDS=() ROW_MODEL=()
 row() {
     ROWS+=("$1")
     ROW_FLAGS[$1]=${*:2}
@@ -69,6 +70,10 @@ row() {
 warm_row() {
     row "$1" "${@:3}"
     ROW_BASE[$1]=$2
+}
+decoded_row() {
+    row "$1" "${@:3}"
+    ROW_MODEL[$1]=$2
 }
 experiments() {
     local path

@@ -9,7 +9,7 @@ ALL_SENTENCES=(--required-batch-size-multiple 1)
 run_row() {
     corpus
     RUN=$(run_folder "$ROW")
-    BASE=${ROW_BASE[$ROW]:-}
+    BASE=${ROW_BASE[$ROW]:-} MODEL_ROW=${ROW_MODEL[$ROW]:-}
     local lock stage names=(prepare train average generate score report)
     if [ -z "$DRY_RUN" ]; then
         mkdir -p "$RUN"
@@ -95,9 +95,19 @@ weights_id() {
     python "$RECIPES/weights_id.py" "$1"
 }
 
+# What a row that is only decoded otherwise has in common with the row MODEL.
+take_model() {
+    (ROW=$1 FIRST=2 LAST=3 && run_row) || exit 1
+    local link=(ln -f "$(run_folder "$1")"/{train.{command,log,done},average.{log,done,pt}} "$RUN/")
+    if [ -n "$DRY_RUN" ]; then show "${link[@]}"; else "${link[@]}"; fi
+}
+
 train() {
     local status=0 command wanted longest most warm=()
-    if [ -n "$BASE" ]; then
+    if [ -n "$MODEL_ROW" ]; then
+        take_model "$MODEL_ROW"
+        return
+    elif [ -n "$BASE" ]; then
         (ROW=$BASE FIRST=2 LAST=3 && run_row) || exit 1
         LR=$WARM_LR DURATION=("${WARM_DURATION[@]}") WARMUP=${WARM_WARMUP:-${WARMUP:-}}
         warm=(--finetune-from-model "$(run_folder "$BASE")/average.pt")
@@ -184,6 +194,7 @@ progress() {
 }
 
 average() {
+    [ -z "$MODEL_ROW" ] || return 0
     step average "$RUN/train.done" "$RUN/average.pt" \
         floater average "$RUN" --last "$AVERAGE" --out "$RUN/average.pt"
 }
@@ -198,7 +209,8 @@ newest() {
 }
 
 generate() {
-    local number subset
+    local number subset flags=()
+    [ -z "$MODEL_ROW" ] || flags=(${ROW_FLAGS[$ROW]})
     for number in "${!TESTS[@]}"; do
         subset=test$([ "$number" -eq 0 ] || echo "$number")
         [ "${TESTS[number]}" != valid ] || subset=valid
@@ -206,7 +218,7 @@ generate() {
             "$RUN/generate.${TESTS[number]}.log" \
             fairseq-generate "$DATA/bin" --user-dir "$ROOT/fairseq_floater" \
             --path "$RUN/average.pt" --gen-subset "$subset" "${GENERATE[@]}" \
-            --remove-bpe "$REMOVE_BPE" "${ALL_SENTENCES[@]}" --num-workers 0
+            --remove-bpe "$REMOVE_BPE" "${ALL_SENTENCES[@]}" --num-workers 0 "${flags[@]}"
     done
 }
 

@@ -56,3 +56,7 @@ row floater-linear-no-input-initial16 $TURNS --base-positions none --dynamics li
     --initial-lr-scale 16
 row rotary-keep-input --position-encoder rotary --keep-input-positions
 row rotary-cross --position-encoder rotary --position-attention both
+# As language models go beyond the lengths they were trained on: the slowest angles of a head, 32 wide,
+# twice as slow in translation (its base times 2^(16/15), the "NTK-aware" one).
+decoded_row rotary-ntk rotary --model-overrides "{'rotary_base':20946.0}"
+decoded_row floater-on-rotary-ntk floater-on-rotary --model-overrides "{'rotary_base':20946.0}"

@@ -14,7 +14,8 @@ RUNS=$PWD/runs RUN=$PWD/runs/row ROOT=/nowhere EXPERIMENT=e PAIR=en-de ROW=x SEE
 BASE="" LAUNCHER="" ARCH=a EXTRA="" DYNAMICS="" DATA=$PWD/data PROTOCOL=p FIRST=2 LAST=2
 DURATION=(--max-update 5) SAVE=() TRAIN=(--lr "${{LR:-1}}" --max-update 5) ROWS=(x) TESTS=(a b)
 SCORE=() ON=""
-declare -A ROW_FLAGS=([x]="") ROW_BASE=()
+declare -A ROW_FLAGS=([x]="") ROW_BASE=() ROW_MODEL=()
+MODEL_ROW=""
 mkdir -p "$RUN" "$DATA/bin"
 touch "$DATA/bin/dict.en.txt" "$DATA/bin/train.en.idx"
 corpus() {{ :; }}
@@ -121,3 +122,24 @@ def test_a_dry_run_makes_no_folder(tmp_path):
     )
     assert f"floater average {tmp_path}/new/runs/" in done.stdout, done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_a_row_that_is_decoded_otherwise_has_the_model_of_another(shell):
+    """Which is trained if need be, and once."""
+    other = """
+    ROW=y ROW_MODEL=([y]=x) ROW_FLAGS=([x]="" [y]="--beam 7") FIRST=2 LAST=4
+    AVERAGE=1 GENERATE=(--beam 4) REMOVE_BPE=w TESTS=(test)
+    run_folder() { echo "$RUNS/$1"; }
+    floater() { echo weights >"$RUNS/x/average.pt"; }
+    fairseq-generate() { echo "$@" && cat "$5"; }
+    run_row
+    """
+    done = shell(other)
+    assert done.returncode == 0, done.stderr
+    folder = shell.row.parent / "y"
+    command, weights = (folder / "generate.test.log").read_text().splitlines()
+    assert f"--path {folder}/average.pt" in command and command.endswith("--beam 7")
+    assert weights == "weights" and (folder / "train.log").samefile(folder.parent / "x/train.log")
+    assert (folder / "train.log").read_text().count("trained") == 1
+    again = shell(other)
+    assert again.returncode == 0 and again.stdout.count("done already") == 3, again.stdout
