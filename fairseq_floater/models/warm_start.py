@@ -143,7 +143,9 @@ def different_options(there: Mapping[str, Any], here: Mapping[str, Any]) -> List
         there = {**_FAIRSEQS, **there}
     ours, theirs = position_options(here), position_options(there)
     if ours is not None and theirs is not None and ours.kind is theirs.kind:
-        names += ours.kind.defining(ours)
+        names += ours.kind.defining(ours) + (
+            ("dynamics",) if hasattr(ours.kind.Options, "dynamics") else ()
+        )
     different = [
         f"{flag_name(name)} is {there[name]} there, {here[name]} here"
         for name in names

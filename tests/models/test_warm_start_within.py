@@ -138,6 +138,7 @@ def test_every_peer_starts_from_a_trained_base_model(kind, keep, learned, caplog
         ),
         ({}, {"attention_log_scale": 6.0}, "--attention-log-scale is None there, 6.0 here"),
         ({}, {"position_attention": "self"}, "--position-attention is both there, self here"),
+        ({}, {"dynamics": "mlp"}, "--dynamics is linear there, mlp here"),
     ],
 )
 def test_other_positions_within_attention_are_refused(there, here, message):
