@@ -61,27 +61,33 @@ digest() {
 
 # definition COMMAND...: a hash of all that says what a command does: itself, the functions it
 # calls, the programs of data-prep and the values of the variables in capitals that these name.
+# (With few processes: a corpus has a dozen stages, and most are unchanged.)
 definition() {
     local text="$*" found="$*" name names
+    local -A seen=() programs=() variables=()
     while [ -n "$found" ]; do
-        names=$(grep -oE '[a-z_]+' <<<"$found" | sort -u)
+        names=${found//[^a-z_]/ }
         found=""
         for name in $names; do
-            if declare -F "$name" >/dev/null && [[ $text != *$'\n'"$name ()"* ]]; then
-                found+=$'\n'$(declare -f "$name")
-            fi
+            [ -z "${seen[$name]:-}" ] && declare -F "$name" >/dev/null || continue
+            seen[$name]=1
+            found+=$'\n'$(declare -f "$name")
         done
         text+=$found
     done
+    for name in ${text//[^a-z0-9_.]/ }; do
+        [[ $name != *.py ]] || [ ! -e "$PREP/$name" ] || programs[$name]=1
+    done
+    # Where things lie and how many do the work makes no difference.
+    names=${text//\$/ \$}
+    for name in ${names//[^A-Z_$\{#!]/ }; do
+        [[ $name =~ ^\$\{?[#!]?([A-Z_]+) ]] || continue
+        name=${BASH_REMATCH[1]}
+        [[ " OUT DOWNLOAD ROOT PREP WORKERS SECONDS " == *" $name "* ]] || variables[$name]=1
+    done
     {
         echo "${text//"$OUT/"/}"
-        for name in $(grep -oE '[a-z0-9_]+\.py' <<<"$text" | sort -u); do
-            [ ! -e "$PREP/$name" ] || sha256sum <"$PREP/$name"
-        done
-        # Where things lie and how many do the work makes no difference.
-        for name in $(grep -oE '\$\{?[#!]?[A-Z_]+' <<<"$text" | tr -d '${#!' | sort -u); do
-            [[ " OUT DOWNLOAD ROOT PREP WORKERS SECONDS " == *" $name "* ]] ||
-                declare -p "$name" 2>/dev/null || true
-        done
+        [ ${#programs[@]} -eq 0 ] || (cd "$PREP" && sha256sum "${!programs[@]}" | sort)
+        [ ${#variables[@]} -eq 0 ] || { declare -p "${!variables[@]}" 2>/dev/null || true; } | sort
     } | sha256sum
 }
