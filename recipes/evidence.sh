@@ -14,7 +14,7 @@
 # chooses another library, or none if it is a space. What a row scored is copied to
 # recipes/results/EXPERIMENT, and the weights of a fine-tuned model are then removed. A row that
 # another run is working on is passed over; one that fails is, too, and counted at the end, when
-# table.md of every experiment that had rows missing is made anew.
+# table.md of every experiment of these rows is made anew.
 set -euo pipefail
 unset CDPATH # by which cd prints, or leads elsewhere
 RECIPES=$(cd "$(dirname "$0")" && pwd)
@@ -84,7 +84,8 @@ tables() {
     local experiment
     for experiment in $(cut -d / -f 1 <<<"$1" | sort -u); do
         ! compgen -G "$RECIPES/results/$experiment/*.json" >/dev/null ||
-            RESULTS=$RECIPES/results bash "$RECIPES/run.sh" "$experiment" --runs "$RUNS" --stage 6
+            RECORDS=$RECIPES/results bash "$RECIPES/run.sh" "$experiment" --runs "$RUNS" --stage 6 ||
+            status=1
     done
 }
 
@@ -93,16 +94,16 @@ if [ -n "$LIST" ]; then
     exit
 fi
 setup_environment
+status=0
 if [ -n "$TABLES" ]; then
     tables "$(listed)"
-    exit
+    exit $status
 fi
 mkdir -p "$RUNS/evidence"
 export OMP_NUM_THREADS=1 WITHOUT_CHECKPOINTS=1
 use_avx512
 export -f run_one
 export RECIPES RUNS
-status=0
 # (sed reads all of it, where head would end missing by a signal.)
 rows=$(missing | sed -n "1,${MOST:-\$}p")
 xargs -r -P "$JOBS" -L 1 bash -c 'run_one "$0" "$1"' <<<"$rows" || status=$?

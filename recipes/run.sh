@@ -15,6 +15,7 @@
 #   --train "..."      more flags for fairseq-train, such as "--fp16"
 #   --runs FOLDER      where everything lands (default: runs)
 #   --dry-run          print the commands and run nothing
+#   RECORDS=FOLDER     report on FOLDER/EXPERIMENT, such as recipes/results
 #
 # An experiment is a file in recipes/configs; it names its rows and a file in recipes/protocols,
 # which has the corpus and the flags of fairseq. Rows are trained once for each protocol, whatever
@@ -58,7 +59,8 @@ done
 
 # What a file in recipes/configs may say besides setting variables: row NAME FLAGS..., and
 # warm_row NAME BASE FLAGS... for one that starts from the averaged checkpoint of the row BASE, and
-# decoded_row NAME BASE FLAGS... for the model of the row BASE with these flags of fairseq-generate.
+# decoded_row NAME BASE FLAGS... for the model of the row BASE, of translation, with these flags of
+# fairseq-generate: its record has the options and the loss of BASE, and the flags in its commands.
 # ROW_SEEDS[NAME] are a row's seeds where they are not those of the experiment.
 # With ON_VALIDATION=1 rows are scored on the validation set.
 declare -a ROWS=()

@@ -244,9 +244,9 @@ score() {
     done
 }
 
-# RESULTS is a folder of records other than that of the runs.
+# RECORDS is a folder of records other than that of the runs.
 report() {
-    local folder=${RESULTS:-$RUNS}/$EXPERIMENT
+    local folder=${RECORDS:-$RUNS}/$EXPERIMENT
     local command=(floater report "$folder" --out "$folder/table" --title "$TITLE")
     # One row may be wanted alone: then there is nothing to test it against.
     if [ -n "$DRY_RUN" ] || compgen -G "$folder/*.$BASELINE.seed*.json" >/dev/null; then

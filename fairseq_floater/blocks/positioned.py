@@ -280,7 +280,7 @@ class PositionedStack:
         layers = self._positioned_layers[: len(self.blocks)]
         attentions = [found for layer in layers for found in layer.biased_attentions()]
         projections = [projection for _, joined, _ in attentions for projection in joined]
-        return DecodingSteps(attentions) if all(map(is_plain, projections)) else None
+        return DecodingSteps(attentions) if attentions and all(map(is_plain, projections)) else None
 
     def _pass(self, reading: Reading, at_input: Reading, blocks: List[Dict[str, Any]]) -> Pass:
         """What the feed serves: the ``blocks`` their arguments, and the input its vectors."""

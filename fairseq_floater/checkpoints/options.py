@@ -11,6 +11,7 @@ from omegaconf import DictConfig, open_dict
 
 from fairseq_floater.blocks.positioned import kept_layers, require_bounded
 from fairseq_floater.encoders import FORMERLY
+from fairseq_floater.encoders.flags import flag_name
 from fairseq_floater.errors import UserError
 from fairseq_floater.models.config import ModelConfig, validate
 from fairseq_floater.models.description import model_options
@@ -97,7 +98,7 @@ def forget_embedding_files(state: Mapping[str, Any]) -> None:
 
 
 def take_lists(state: Mapping[str, Any]) -> None:
-    """Have numbers of blocks to keep in a list, where --model-overrides has fairseq's own text."""
+    """Turn a text of blocks to keep such as 0,2, which --model-overrides may have, into a list."""
     for model in _options_in(state):
         options = vars(model) if isinstance(model, argparse.Namespace) else model
         for name in ("encoder_layers_to_keep", "decoder_layers_to_keep"):
@@ -165,7 +166,8 @@ def options_of(
         for name in config.limits.values():
             require_bounded(name, getattr(config, name) or 0)
     except UserError as error:
-        given = {name: v for name, v in (overrides or {}).items() if name in options}
+        # fairseq hands over options of other commands here, too.
+        given = {n: v for n, v in (overrides or {}).items() if flag_name(n) in str(error).split()}
         if given:
             raise UserError(f"{checkpoint} with --model-overrides {given}: {error}") from None
         raise options_error(checkpoint, error) from None

@@ -81,7 +81,7 @@ class FloaterRobertaModel(PositionedModel, RobertaModel):
         """
         config = FloaterRobertaConfig.of(cfg)
         validate(config)
-        if config.max_positions is None:  # as in a checkpoint, unless the command line had it
+        if config.max_positions is None:  # in a checkpoint, too, unless it was given
             config.max_positions = _positions_of(task)
         require_bounded("max_positions", config.max_positions)
         args = config.as_fairseqs()

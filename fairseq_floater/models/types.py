@@ -43,7 +43,7 @@ def _fits(value: Any, option: "Field[Any]") -> bool:
         return option.default is None  # fairseq's widths may be None by their type alone
     if _is_list(option):  # fairseq takes a text of numbers and commas as well
         if isinstance(value, str):
-            return re.fullmatch(r"[\d, ]*", value) is not None
+            return re.fullmatch(r"(\s*\d+\s*(,|$))*", value) is not None
         return isinstance(value, (list, tuple, ListConfig)) and all(
             _is(part, int) for part in value
         )

@@ -286,11 +286,12 @@ def _start_within(
 
 
 def _how_to_keep(there: Positions, here: Positions) -> str:
-    """By which options biases stand beside the positions there; empty where none do."""
-    kind = (there.within or "").partition(",")[0]
-    if here.biases is None or there.biases is not None or kind not in PEERS:
+    """By which option biases stand beside the positions there; empty where none can."""
+    kind, _, more = (there.within or "").partition(",")
+    elsewhere = " attentions" in more or "at the first block" in more
+    if here.biases is None or there.biases is not None or kind not in PEERS or elsewhere:
         return ""
-    return f" (--base-positions {(there.within or '').replace(', --', ' --')} keeps them)"
+    return f" (--base-positions {kind}, with what else its model has of it, keeps them)"
 
 
 def _drop_at_input(weights: Dict[str, Tensor], prefix: str) -> None:

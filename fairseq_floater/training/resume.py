@@ -96,8 +96,8 @@ def mend_last(folder: Path) -> None:
 def require_own_state(optimizer: Any) -> None:
     """Refuse an optimizer of fairseq's that has loaded the state of another model.
 
-    torch compares how many parameters there are, which in half precision is one, flat and as long
-    as the model, in every model.
+    torch compares only how many parameters there are. In half precision that is one in every model,
+    flat and as long as the model; in full precision two models may have as many by chance.
 
     Raises:
         UserError: if the moments of a parameter have other sizes. (Adafactor has some of fewer

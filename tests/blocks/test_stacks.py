@@ -308,6 +308,19 @@ def test_a_stack_without_blocks_has_positions_at_its_input(blocks):
     torch.testing.assert_close(ours, theirs + term)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"base_positions": "rotary"}, {"position_encoder": "sinusoidal"}],
+    ids=str,
+)
+def test_a_decoder_without_blocks_takes_steps(options):
+    model, batch = make_model(decoder_layers=0, **options), make_batch(target_lengths=(6, 6, 6))
+    expected = logits(model, batch)
+    with torch.no_grad():
+        for step, out in steps(model, batch, 6):
+            torch.testing.assert_close(out, expected[:, step], atol=1e-5, rtol=0)
+
+
 def test_checkpointed_activations_give_the_same_gradients(combination):
     plain = make_model(**combination).double().train()
     checkpointed = make_model(checkpoint_activations=True, **combination).double().train()

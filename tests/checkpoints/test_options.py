@@ -74,6 +74,10 @@ def test_the_command_is_named_where_it_says_so(tmp_path):
     message = r"good.pt with --model-overrides {'rotary_base': -1.0}: --rotary-base must be > 1"
     with pytest.raises(UserError, match=message):
         checkpoint_utils.load_checkpoint_to_cpu(str(good), {"rotary_base": -1.0, "data": "bin"})
+    bad = tmp_path / "bad.pt"
+    save_floater(bad, change=lambda state: setattr(state["args"], "position_delta", -3.0))
+    with pytest.raises(UserError, match="--position-delta must be > 0, got -3.0; copy it again"):
+        checkpoint_utils.load_checkpoint_to_cpu(str(bad), {"dropout": 0.0})
 
 
 def test_files_of_embeddings_need_not_be_there(tmp_path, capsys):

@@ -97,8 +97,12 @@ def test_every_peer_starts_from_a_trained_base_model(kind, keep, learned, caplog
         (
             {"position_encoder": "rotary", "rotary_base": 500.0},
             {},
-            "has rotary.* within attention, this one none "
-            r"\(--base-positions rotary --rotary-base 500.0 .* --rotary-layout interleaved keeps",
+            r"has rotary.* within attention, this one none \(--base-positions rotary, with",
+        ),
+        (
+            {"position_encoder": "rotary", "position_attention": "both"},
+            {},
+            "in both attentions positions within attention, this one none; its decoder",
         ),
         (
             {"position_encoder": "sinusoidal", "position_blocks": "input"},

@@ -10,7 +10,7 @@ RECIPES = ROOT / "recipes"
 
 #: in the place of recipes/run.sh: writes a record, or fails; or a table
 STUB = """
-[ "$4" != --stage ] || { ls "$RESULTS/$1" >"$RESULTS/$1/table.md"; exit; }
+[ "$4" != --stage ] || { [ "$1" != worse ] && ls "$RECORDS/$1" >"$RECORDS/$1/table.md"; exit; }
 IFS=/ read -r experiment pair row <<<"$1"
 [ "$row" != bad ] || { echo "error: it is bad"; exit 1; }
 mkdir -p "$5/$experiment"
@@ -70,11 +70,21 @@ def test_what_is_missing_is_run_once_and_kept(tmp_path):
 
 
 def test_tables_of_what_is_there(tmp_path):
-    recipes = place(tmp_path, LINES + "other/p/one 1\n")
+    recipes = place(tmp_path, LINES.replace("e/", "f/") + "e/p/one 2\nother/p/one 1\n")
+    shutil.copytree(recipes / "results/e", recipes / "results/f")
     done = bash(recipes / "evidence.sh", "--tables")
     assert done.returncode == 0 and done.stdout == "", done.stderr
-    assert "p.one.seed2.json" in (recipes / "results/e/table.md").read_text()
+    for experiment in "ef":
+        assert "p.one.seed2.json" in (recipes / f"results/{experiment}/table.md").read_text()
     assert not (recipes / "results/other").exists()
+
+
+def test_a_table_that_fails_keeps_no_other_from_being_made(tmp_path):
+    recipes = place(tmp_path, "a/p/one 1\nworse/p/one 1\nz/p/one 1\n")
+    for experiment in ("a", "worse", "z"):
+        shutil.copytree(recipes / "results/e", recipes / f"results/{experiment}")
+    assert bash(recipes / "evidence.sh", "--tables").returncode == 1
+    assert (recipes / "results/z/table.md").exists()
 
 
 def test_no_more_rows_than_wanted_and_none_that_others_work_on(tmp_path):
