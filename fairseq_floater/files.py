@@ -105,8 +105,10 @@ def save_picture(figure: Any, picture: Path, dpi: int) -> None:
     Raises:
         OSError: with the name of the picture, if it cannot be written.
     """
-    drawn = io.BytesIO()
-    figure.savefig(drawn, dpi=dpi, format=picture.suffix[1:])
+    drawn, kind = io.BytesIO(), picture.suffix[1:]
+    # By default a third of all time goes into making a picture a twentieth smaller.
+    more = {"pil_kwargs": {"compress_level": 4}} if kind.lower() == "png" else {}
+    figure.savefig(drawn, dpi=dpi, format=kind, **more)
     with written_whole(picture) as file:
         file.write(drawn.getbuffer())
 
