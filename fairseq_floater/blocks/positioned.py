@@ -53,6 +53,12 @@ def require_bounded(name: str, limit: int) -> None:
         )
 
 
+def shortest(*encoders: Optional[PositionEncoder]) -> Optional[int]:
+    """The length of the shortest table there is, in positions; None where none ends."""
+    limits = [encoder.max_positions for encoder in encoders if encoder is not None]
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
 class PositionedStack:
     """Mixed into fairseq's stacks.
 
@@ -258,12 +264,11 @@ class PositionedStack:
         self, places: Union[Places, int], decoding: bool
     ) -> Tuple[Pass, AbstractContextManager[None]]:
         """What is fed in a pass; and, to be entered, what else acts in it: biases of a step."""
-        read = partial(
-            Reading.of, limit=self._limit(), last_only=decoding, shift=self.options.position_shift
-        )
-        reading = at_input = read(places)
-        if isinstance(places, Places):  # a table at the input may be shorter than the source
-            at_input = read(places.at_numbers())
+        read = partial(Reading.of, last_only=decoding, shift=self.options.position_shift)
+        reading = at_input = read(places, shortest(self.position_encoder, self.base_encoder))
+        if isinstance(places, Places) and self.input_encoder is not None:
+            # Its table may be shorter than the source, which blocks read.
+            at_input = read(places.at_numbers(), shortest(self.input_encoder))
         step: AbstractContextManager[None] = nullcontext()
         parts = list(ARGUMENTS)
         if self._steps is not None and reading.rows.tokens is None:
@@ -320,21 +325,15 @@ class PositionedStack:
         attention = self._positioned_layers[0].self_attn
         return bool(attention._get_input_buffer(incremental_state))
 
-    def _limit(self) -> Optional[int]:
-        """The shortest of the tables that end; None if none does."""
-        limits = [encoder.max_positions for encoder in self.encoders()]
-        return min((limit for limit in limits if limit is not None), default=None)
-
     def source_limit(self) -> int:
         """How many source tokens it has vectors for, in attentions that read these."""
         encoders = (self.position_encoder, self.base_encoder) if self.follows_source else ()
-        limits = [e.max_positions for e in encoders if e is not None]
-        found = min((limit for limit in limits if limit is not None), default=UNLIMITED)
-        return found if found == UNLIMITED else found - self.options.position_shift
+        limit = shortest(*encoders)
+        return UNLIMITED if limit is None else limit - self.options.position_shift
 
     def max_positions(self) -> int:
         """Only a learned table limits the length; fairseq's default of 1024 does not."""
-        limit = self._limit()
+        limit = shortest(*self.encoders())
         if limit is None:
             return UNLIMITED
         return min(limit - self.options.position_shift, getattr(self, self.limit_name))
