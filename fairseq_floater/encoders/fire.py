@@ -6,7 +6,7 @@ each direction, and the later of the two tokens in place of i, which before a qu
 """
 
 from dataclasses import dataclass
-from typing import Any, List
+from typing import List
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from fairseq_floater.encoders.base import NoOptions, Wanted
 from fairseq_floater.encoders.distances import DistanceEncoder
 from fairseq_floater.encoders.flags import AT_LEAST_ONE, POSITIVE, flag
+from fairseq_floater.ode.layers import MatchingLinear
 
 
 @dataclass
@@ -64,7 +65,9 @@ class FireEncoder(DistanceEncoder):
     ):
         super().__init__(tracks, heads, directions, name)
         self.networks = nn.ModuleList(
-            nn.Sequential(nn.Linear(1, hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, heads))
+            nn.Sequential(
+                MatchingLinear(1, hidden_dim), nn.ReLU(), MatchingLinear(hidden_dim, heads)
+            )
             for _ in range(tracks if per_block else directions)
         )
         blocks = (tracks // directions,) if per_block else ()
@@ -99,17 +102,11 @@ class FireEncoder(DistanceEncoder):
             nearest = (factor.to(q) * self.length).abs()
             later = torch.maximum(torch.maximum(q, k), nearest)
             share = (_psi(c, (q - k).abs()) / _psi(c, later)).unsqueeze(-1)
-            scores = self._network(block * self.directions, share)
+            scores = self.networks[block * self.directions](share)
             if self.directions == 2:
-                after = self._network(block * self.directions + 1, share)
+                after = self.networks[block * self.directions + 1](share)
                 scores = torch.where((k > q).unsqueeze(-1), after, scores)
         return scores
-
-    def _network(self, number: int, x: Tensor) -> Tensor:
-        network: Any = self.networks[number]  # nn.ModuleList does not tell what it holds
-        first, last = network[0], network[2]
-        hidden = torch.relu(nn.functional.linear(x, first.weight.to(x), first.bias.to(x)))
-        return nn.functional.linear(hidden, last.weight.to(x), last.bias.to(x))
 
     def by_distance(self, distances: Tensor) -> Tensor:
         """Of tokens no later than L, (directions or sets x directions, distances, heads)."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from fairseq_floater.encoders.base import PositionEncoder, Wanted
 from fairseq_floater.encoders.flags import AT_LEAST_ONE, Range, TimesOptions, flag
 from fairseq_floater.encoders.oscillators import SHORTEST_PERIOD, spread_periods
+from fairseq_floater.ode.layers import MatchingLinear
 
 #: mean square of a hidden unit at the start: gelu of what torch's weights make of the features,
 #: whose squares add up to their number, and which has variance 1/6
@@ -68,7 +69,7 @@ class FourierEncoder(PositionEncoder):
         super().__init__(tracks, dim, name)
         periods = spread_periods(frequencies, SHORTEST_PERIOD, longest_period)
         self.frequencies = nn.Parameter(2 * math.pi / periods)
-        self.hidden = nn.Linear(2 * frequencies, hidden_dim)
+        self.hidden = MatchingLinear(2 * frequencies, hidden_dim)
         std = initial_std / math.sqrt(HIDDEN_POWER * hidden_dim)
         self.output = nn.Parameter(std * torch.randn(tracks, hidden_dim, dim))
 
@@ -90,8 +91,7 @@ class FourierEncoder(PositionEncoder):
         column = positions.to(output.device, non_blocking=True).unsqueeze(1)
         angles = column * self.frequencies.double()
         features = torch.cat([angles.cos(), angles.sin()], dim=1).to(output)
-        weight, bias = self.hidden.weight.to(output), self.hidden.bias.to(output)
-        hidden = nn.functional.gelu(nn.functional.linear(features, weight, bias))
+        hidden = nn.functional.gelu(self.hidden(features))
         return hidden @ output  # (positions, hidden) by (tracks, hidden, dim)
 
     def at(self, positions: Tensor) -> Tensor:

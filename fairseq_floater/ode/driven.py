@@ -7,6 +7,7 @@ from numpy.polynomial.legendre import leggauss
 from torch import Tensor, nn
 
 from fairseq_floater.errors import UserError
+from fairseq_floater.ode.layers import MatchingLinear
 from fairseq_floater.ode.linear import LinearDynamics
 
 NODES, WEIGHTS = (torch.from_numpy(part) for part in leggauss(4))  # from -1 to 1
@@ -54,8 +55,8 @@ class DrivenDynamics(LinearDynamics):
         hidden_dim = dim if hidden_dim is None else hidden_dim
         if hidden_dim < 1:
             raise UserError(f"driven dynamics need hidden_dim >= 1, got {hidden_dim}")
-        self.hidden = nn.Linear(dim, hidden_dim)
-        self.drive = nn.Linear(hidden_dim, self.rates.numel(), bias=False)
+        self.hidden = MatchingLinear(dim, hidden_dim)
+        self.drive = MatchingLinear(hidden_dim, self.rates.numel(), bias=False)
         nn.init.xavier_uniform_(self.hidden.weight)
         nn.init.zeros_(self.hidden.bias)
         nn.init.xavier_uniform_(self.drive.weight, gain=START)
@@ -80,9 +81,7 @@ class DrivenDynamics(LinearDynamics):
 
     def _excess(self, coordinates: Tensor) -> Tensor:
         """v(u) - rates, (..., pairs), of Q^T u, (..., dim)."""
-        weight, bias = self.hidden.weight.to(coordinates), self.hidden.bias.to(coordinates)
-        hidden = torch.tanh(nn.functional.linear(coordinates, weight, bias))
-        drive = nn.functional.linear(hidden, self.drive.weight.to(coordinates))
+        drive = self.drive(torch.tanh(self.hidden(coordinates)))
         return self.rates.to(coordinates) * torch.tanh(drive)
 
     def slopes(self, initial: Tensor, times: Tensor, states: Tensor) -> Tensor:

@@ -4,9 +4,9 @@ from typing import Callable, Optional
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from fairseq_floater.errors import UserError
+from fairseq_floater.ode.layers import MatchingLinear
 from fairseq_floater.ode.runge_kutta import ACTIVATIONS
 
 #: dp/dt at a time, a scalar, and at states (tracks, dim), of whose shape it is
@@ -56,8 +56,8 @@ class MLPDynamics(nn.Module):
         self.activation = activation
         self.damping = float(damping)
         self.init_scale = init_scale
-        self.fc1 = nn.Linear(dim + 1, hidden_dim)
-        self.fc2 = nn.Linear(hidden_dim + 1, dim)
+        self.fc1 = MatchingLinear(dim + 1, hidden_dim)
+        self.fc2 = MatchingLinear(hidden_dim + 1, dim)
         for layer in (self.fc1, self.fc2):
             nn.init.xavier_uniform_(layer.weight, gain=init_scale)
             nn.init.zeros_(layer.bias)
@@ -89,12 +89,9 @@ class MLPDynamics(nn.Module):
     def forward(self, t: Tensor, p: Tensor) -> Tensor:
         """dp/dt at time ``t`` (a scalar tensor) and state ``p`` (..., dim); same shape as ``p``."""
         time = t.to(p).expand(*p.shape[:-1], 1)
-        hidden = ACTIVATIONS[self.activation].function(
-            F.linear(torch.cat([p, time], dim=-1), self.fc1.weight.to(p), self.fc1.bias.to(p))
-        )
-        slope = F.linear(
-            torch.cat([hidden, time], dim=-1), self.fc2.weight.to(p), self.fc2.bias.to(p)
-        )
+        activation = ACTIVATIONS[self.activation].function
+        hidden = activation(self.fc1(torch.cat([p, time], dim=-1)))
+        slope = self.fc2(torch.cat([hidden, time], dim=-1))
         return slope - self.damping * p if self.damping else slope
 
     def extra_repr(self) -> str:

@@ -1,0 +1,35 @@
+"""Models whose linear layers torch quantises for a CPU."""
+
+import pytest
+import torch
+from conftest import WITHIN, make_batch, make_model
+
+from fairseq_floater.ode.layers import MatchingLinear
+
+# (Stock fairseq's attention reads the biases of its projections and cannot be quantised, nor then
+# can what has it: positions that are added to the input, or none.)
+KINDS = {
+    **{name: options for name, options in WITHIN.items() if "sinusoidal" not in name},
+    "floater": {},
+    "mlp": {"dynamics": "mlp"},
+    "driven": {"position_injection": "rotation", "dynamics": "driven"},
+    "rnn": {"position_encoder": "rnn", "position_injection": "bias"},
+}
+
+
+def position_layers(model):
+    return {
+        name: module for name, module in model.named_modules() if isinstance(module, MatchingLinear)
+    }
+
+
+@pytest.mark.filterwarnings("ignore")  # torch.ao gives way to a package of its own
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_computes_positions_stays_as_it_is(kind):
+    model, batch = make_model(**KINDS[kind]), make_batch()
+    quantised = torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, torch.qint8)
+    assert not isinstance(quantised.decoder.layers[0].fc1, torch.nn.Linear)
+    assert position_layers(quantised).keys() == position_layers(model).keys()
+    with torch.no_grad():
+        wanted, found = model(**batch)[0], quantised(**batch)[0]
+    assert 0 < (found - wanted).abs().max() < 0.1 * wanted.abs().max()
