@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fairseq.criterions import FairseqCriterion
 from fairseq.data import BaseWrapperDataset, SortDataset
 from fairseq.tasks import register_task
 from fairseq.tasks.sentence_prediction import SentencePredictionConfig, SentencePredictionTask
@@ -39,6 +40,11 @@ class FloaterSentencePredictionTask(SentencePredictionTask):
             dataset = SortDataset(rows, sort_order=[*dataset.sort_order, rows.sizes[0]])
         self.datasets[split] = dataset
         return dataset
+
+    @staticmethod
+    def logging_outputs_can_be_summed(criterion: FairseqCriterion) -> bool:
+        """Not lists of predictions, which F1 and correlations need; fairseq says that they can."""
+        return not criterion.keep_pred_and_targ
 
     def _require_known_labels(self, split: str, rows: Any) -> None:
         if self.cfg.regression_target or "target" not in rows.defn:

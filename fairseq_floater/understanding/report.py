@@ -1,8 +1,8 @@
 """Folders of records of fine-tuned models as Markdown: medians over seeds, and how sure."""
 
 from pathlib import Path
-from statistics import mean, median, stdev
-from typing import Collection, Dict, Iterable, List, Optional, Sequence, Tuple
+from statistics import fmean, mean, median, stdev
+from typing import Collection, Container, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from scipy.stats import ttest_ind
 
@@ -15,8 +15,10 @@ from fairseq_floater.understanding.metrics import METRICS
 #: metrics that are listed beside those that make a task's figure
 BESIDE = ("exact", "HasAns_f1", "HasAns_exact", "NoAns_f1", "best_f1", "best_exact")
 
-Scores = Dict[Tuple[str, str], Dict[str, List[float]]]  #: by (task, test), by row, one a seed
-Keys = List[Tuple[str, str]]  #: of (task, test)
+Key = Tuple[str, str]  #: (task, test)
+Keys = List[Key]
+Scores = Dict[Key, Dict[str, List[float]]]  #: by row, one a seed
+Weights = Dict[Key, float]
 
 
 def of_labels(folder: Path) -> bool:
@@ -58,7 +60,7 @@ def report_labels(
     scores, counted = _scores(records), _counted(records)
     rows = list(dict.fromkeys(record.row for record in records))
     experiments = ", ".join(dict.fromkeys(record.experiment for record in records))
-    parts = [f"# {title or experiments}", _medians(scores, rows, counted)]
+    parts = [f"# {title or experiments}", _medians(scores, rows, _weights(records, counted))]
     if baseline:
         parts.append(_differences(scores, rows, counted, baseline))
     parts.append(_metrics(records))
@@ -66,7 +68,8 @@ def report_labels(
     notes = [f"- trained on: {record.machine}" for record in records if record.machine]
     notes.append(
         "- a cell: median over seeds of the mean of the task's metrics, and of SQuAD F1, "
-        "± deviation (seeds)"
+        "± deviation (seeds); average: of tasks, of which one with several tests has the mean over "
+        "all their rows"
     )
     if len(counted) < len(scores):
         notes.append("- beside: in no average, and not counted")
@@ -105,6 +108,16 @@ def _counted(records: Sequence[Record]) -> Keys:
     return list(dict.fromkeys(found))
 
 
+def _weights(records: Sequence[Record], counted: Keys) -> Weights:
+    """What each test counts in its task's figure: the rows it has, as in RACE's own for all."""
+    rows = {
+        (record.pair, test): scores.get("rows", 1)
+        for record in records
+        for test, scores in record.tests.items()
+    }
+    return {key: rows[key] for key in counted}
+
+
 def _spread(values: Sequence[float]) -> str:
     deviation = f" ± {stdev(values):.1f}" if len(values) > 1 else ""
     return f"{median(values):.1f}{deviation} ({len(values)})" if values else ""
@@ -114,21 +127,25 @@ def _heading(task: str, test: str) -> str:
     return task if test == "valid" else f"{task} {test}"
 
 
-def _headings(scores: Scores, counted: Keys) -> List[str]:
+def _headings(scores: Scores, counted: Container[Key]) -> List[str]:
     return [f"{_heading(*key)}{'' if key in counted else ' (beside)'}" for key in scores]
 
 
-def _medians(scores: Scores, rows: Sequence[str], counted: Keys) -> str:
+def _medians(scores: Scores, rows: Sequence[str], weights: Weights) -> str:
     body = []
+    tasks = list(dict.fromkeys(task for task, _ in weights))  # one with several tests counts once
     for row in rows:
-        by_task: Dict[str, List[float]] = {}  # a task with several tests counts once
-        for task, test in counted:
-            values = scores[task, test].get(row, [])
-            by_task.setdefault(task, []).extend([median(values)] if values else [])
-        known = all(row in scores[key] for key in counted)
-        average = f"{mean(map(mean, by_task.values())):.2f}" if known else ""
+        average = ""
+        if all(row in scores[key] for key in weights):
+            by_test = {key: median(scores[key][row]) for key in weights}
+            average = f"{mean(_of_task(task, by_test, weights) for task in tasks):.2f}"
         body.append([row, *(_spread(by_row.get(row, [])) for by_row in scores.values()), average])
-    return markdown(["positions", *_headings(scores, counted), "average"], body)
+    return markdown(["positions", *_headings(scores, weights), "average"], body)
+
+
+def _of_task(task: str, by_test: Mapping[Key, float], weights: Weights) -> float:
+    keys = [key for key in by_test if key[0] == task]
+    return fmean([by_test[key] for key in keys], [weights[key] for key in keys])
 
 
 def _differences(scores: Scores, rows: Sequence[str], counted: Keys, baseline: str) -> str:

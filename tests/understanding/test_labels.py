@@ -9,6 +9,10 @@ import numpy
 import pytest
 import torch
 from commands import COMMON
+from fairseq.criterions.sentence_prediction import (
+    SentencePredictionConfig,
+    SentencePredictionCriterion,
+)
 from fairseq.data import Dictionary
 from fairseq.tasks import TASK_DATACLASS_REGISTRY, TASK_REGISTRY
 from launching import run, succeed
@@ -117,6 +121,16 @@ def padded(place, name):
     batches = task.get_batch_iterator(task.dataset("train"), max_sentences=8).next_epoch_itr()
     shapes = [(s["net_input"]["src_tokens"].numel(), int(s["ntokens"])) for s in batches]
     return sum(size for size, _ in shapes) / sum(tokens for _, tokens in shapes)
+
+
+@pytest.mark.parametrize("reported", ["report_mcc", "report_acc_and_f1", None])
+def test_lists_of_predictions_are_not_added_up(reported):
+    """As fairseq's own task has it for several GPUs, whose trainer then fails."""
+    cfg = SentencePredictionConfig(**({reported: True} if reported else {}))
+    task = SimpleNamespace(source_dictionary=Dictionary(), label_dictionary=Dictionary())
+    criterion = SentencePredictionCriterion(cfg, task)
+    ours = TASK_REGISTRY["floater_sentence_prediction"]
+    assert ours.logging_outputs_can_be_summed(criterion) == (reported is None)
 
 
 def test_several_scores_a_row_are_no_table():
@@ -248,12 +262,13 @@ def test_figures_are_counted_as_they_are_shown(tmp_path):
 
 
 def test_a_task_with_two_tests_counts_once(tmp_path):
-    tests = {"valid": {"accuracy": 80.0, "rows": 9}, "valid1": {"accuracy": 70.0, "rows": 9}}
+    """As the mean over all its rows, which is what is published for RACE."""
+    tests = {"valid": {"accuracy": 80.0, "rows": 9}, "valid1": {"accuracy": 70.0, "rows": 18}}
     Record("glue", "mnli", "base", 0, 1, {}, tests, {}).write(tmp_path)
     write_record(tmp_path, "base", 1, {"accuracy": 55.0})
     report_labels([tmp_path], tmp_path / "table")
     assert (
-        "| base | 80.0 (1) | 70.0 (1) | 55.0 (1) | 65.00 |" in (tmp_path / "table.md").read_text()
+        "| base | 80.0 (1) | 70.0 (1) | 55.0 (1) | 64.17 |" in (tmp_path / "table.md").read_text()
     )
 
 
