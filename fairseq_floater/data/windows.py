@@ -1,5 +1,6 @@
 """Passages cut into windows that overlap, each behind the question that is asked about it."""
 
+import unicodedata
 from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
@@ -104,7 +105,12 @@ class QuestionWindows(ByLength):
         """Where in the passage the places ``first`` to ``last`` of an item begin and end."""
         cut = self.passages[self.question(index).passage]
         shift = self.windows[index].first - self.passage_begin(index)
-        return int(cut.begins[first + shift]), int(cut.ends[last + shift])
+        begin, end = int(cut.begins[first + shift]), int(cut.ends[last + shift])
+        # A tokenizer that strips accents ends a word before one that is a mark of its own.
+        text = self.squad.passages[self.question(index).passage]
+        while end < len(text) and unicodedata.combining(text[end]):
+            end += 1
+        return begin, end
 
     def passage_begin(self, index: int) -> int:
         """The place of the first piece of the passage in an item."""

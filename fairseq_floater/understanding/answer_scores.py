@@ -123,7 +123,11 @@ def _best_threshold(
     odds: Mapping[str, float],
     unanswerable: Collection[str],
 ) -> Dict[str, float]:
-    """What is best if questions are answered up to some odds: from none on, by rising odds."""
+    """What is best if questions are answered up to some odds: from none on, by rising odds.
+
+    Of the questions with a prediction; 2.0's script begins with those without an answer that have
+    none, too.
+    """
     total = best = float(sum(id in unanswerable for id in scores))
     threshold = 0.0
     for id in sorted(scores, key=odds.__getitem__):

@@ -9,6 +9,8 @@ from commands import COMMON
 from fairseq.data import Dictionary
 from launching import run, succeed
 from pretrained import AS_IT_WAS, INNER, LAYERS, LINES, POSITIONS, WIDTH, write_model
+from tokenizers import Tokenizer
+from tokenizers.normalizers import BertNormalizer
 
 from fairseq_floater.checkpoints.convert import convert_huggingface
 from fairseq_floater.data import (
@@ -161,6 +163,19 @@ def test_answers_within_words_and_twice(place, tmp_path):
         begin, end = found.characters(0, first, last)
         assert begin <= answer[1] and end >= answer[1] + len(answer[0])
         assert wanted[0] <= begin and end <= wanted[1]
+
+
+def test_an_answer_keeps_its_last_accent(place, tmp_path):
+    """One that is a character of its own, which BERT's tokenizer leaves out of its pieces."""
+    stripping = Tokenizer.from_file(str(place / "bin/tokenizer.json"))
+    stripping.normalizer = BertNormalizer()
+    (tmp_path / "bin").mkdir()
+    stripping.save(str(tmp_path / "bin/tokenizer.json"))
+    (tmp_path / "bin/dict.txt").symlink_to(place / "bin/dict.txt")
+    path, answer = tmp_path / "one.json", ("dog\N{COMBINING ACUTE ACCENT}", 4)
+    path.write_text(json.dumps(asked(f"the {answer[0]} jumps", "who?", answer)))
+    found = dataset(tmp_path, path)
+    assert found.characters(0, *found.answer(0)) == (4, 8)
 
 
 def test_a_batch_says_where_an_answer_can_be(place):
