@@ -9,6 +9,12 @@
 #   prediction TEST    a function that sets PREDICTION, a command, and MADE, what it writes
 #   scoring            a function that sets SCORING, a command without what all rows tell it
 
+# Batches are those of one GPU: of the first that is to be seen, unless a launcher starts a process for each.
+if [ -z "$LAUNCHER" ]; then
+    CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES-0}
+    export CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES%%,*}
+fi
+
 prepare() {
     local first=(
         bash recipes/run.sh "$STAGE1/$(first_stage)" --stop-stage 3 --runs "$RUNS"
@@ -72,7 +78,7 @@ average() {
 }
 
 generate() {
-    local test
+    local test NEEDS=$RUN/checkpoint_last.pt
     for test in "${TESTS[@]}"; do
         prediction "$test"
         step "predict.$test" "$(newest "$RUN/train.done" "$DATA"/bin/{*/,}"$test".*)" "$MADE" \
@@ -82,7 +88,7 @@ generate() {
 
 score() {
     scoring
-    local tests
+    local tests NEEDS=$RUN/checkpoint_last.pt
     tests=$(IFS=, && echo "${TESTS[*]}")
     step "score.$EXPERIMENT" "$(newest "$RUN"/predict.*.done)" \
         "$RUNS/$EXPERIMENT/$PAIR.$ROW.seed$SEED.json" \

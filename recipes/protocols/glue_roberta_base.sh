@@ -19,5 +19,5 @@ corpus() {
     qnli) UPDATES=33112 WARMUP=1986 ;;
     rte) BATCH=16 LR=2e-5 UPDATES=2036 WARMUP=122 ;;
     esac
-    DURATION=(--max-update "$UPDATES")
+    DURATION=(--max-update "$UPDATES" --max-epoch 10) # RTE's updates are 13 epochs
 }
