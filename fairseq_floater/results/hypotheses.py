@@ -115,7 +115,8 @@ def decide(folder: Path, hypotheses: Path, out: Path) -> None:
 
     Raises:
         UserError: for a line that is no hypothesis, a folder with several pairs or without
-            records, or rows that were not trained alike.
+            records, a test set or bin that these have no scores of, or rows that were not trained
+            alike.
     """
     seeds, known = read_hypotheses(hypotheses)
     named = {row for one in known for row in (one.row, one.baseline)}
@@ -128,8 +129,11 @@ def decide(folder: Path, hypotheses: Path, out: Path) -> None:
     require_same_training(records)
     require_alike(records)
     (rows,) = pairs.values()
+    for one in known:
+        _require_scores(one, [*rows.get(one.row, ()), *rows.get(one.baseline, ())])
     paired = [_paired(one, rows.get(one.row, ()), rows.get(one.baseline, ())) for one in known]
-    raw = [p_of(values) for values in paired]
+    # One that is open has no p yet: not for the correction of others either.
+    raw = [p_of(values) if len(values) >= len(seeds) else None for values in paired]
     tested = [n for n, one in enumerate(known) if one.margin is None]
     corrected: List[Optional[float]] = [None] * len(known)
     known_p = [1.0 if (p := raw[n]) is None else p for n in tested]
@@ -148,6 +152,20 @@ def decide(folder: Path, hypotheses: Path, out: Path) -> None:
     if beside := _by_length(known, rows, len(seeds)):
         parts.append(f"The same differences by source length, which decide nothing:\n\n{beside}")
     write_text(out.with_name(out.name + ".md"), "\n\n".join(parts) + "\n")
+
+
+def _require_scores(hypothesis: Hypothesis, records: Sequence[Record]) -> None:
+    for record in records:
+        columns = columns_of([record], hypothesis.test)
+        for kind, wanted, known in (
+            ("test set", hypothesis.test, record.tests),
+            ("sentences", hypothesis.sentences, columns),
+        ):
+            if wanted not in known:
+                raise UserError(
+                    f"{hypothesis.name} is about the {kind} {wanted}, of which {record.name} has "
+                    f"no scores: choose from {', '.join(known)}"
+                )
 
 
 def _code(records: Sequence[Record]) -> List[str]:

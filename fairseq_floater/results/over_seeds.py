@@ -81,8 +81,9 @@ def _circumstances(record: Record) -> Dict[str, str]:
     found = {}
     if "train" in record.commands and "--patience" not in record.commands.get("duration", ""):
         found["the number of updates"] = str(record.training.get("updates", "unknown"))
-    for code in record.training.get("code", ()):
-        found["the library that was preloaded"] = code.partition("preloaded: ")[2]
+    codes = record.training.get("code", ())  # one for each time that it was begun or went on
+    if libraries := list(dict.fromkeys(code.partition("preloaded: ")[2] for code in codes)):
+        found["the library that was preloaded"] = " and then ".join(libraries)
     return found
 
 

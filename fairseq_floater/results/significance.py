@@ -37,6 +37,8 @@ def p_values(
         compare = PairedTest(named, metrics(lowercase), [list(references)], code)
         _, scores = compare()
         for metric in ("BLEU", "chrF2"):
-            for (name, _), outcome in zip(systems, scores[metric][1:]):
-                result[name].setdefault(test, {})[metric] = float(outcome.p_value)
+            for (name, given), outcome in zip(systems, scores[metric][1:]):
+                # sacreBLEU counts what is larger only, and the same text would have the least p.
+                p = 1.0 if list(given) == list(baseline) else float(outcome.p_value)
+                result[name].setdefault(test, {})[metric] = p
     return result

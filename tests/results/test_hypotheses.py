@@ -83,11 +83,11 @@ def test_each_is_decided(tmp_path):
     assert "- seeds 2, 3, 4, 5; without one of them a hypothesis stays open" in text
 
 
-def verdicts(folder, rows, lines):
+def verdicts(folder, rows, lines, seeds="2 3 4"):
     for row, values in rows.items():
         for seed, bleu in enumerate(values, 2):
             Record("t", "en-de", row, 0, seed, {}, {"test": {"bleu": bleu}}, {}).write(folder)
-    (folder / "h.txt").write_text(f"seeds: 2 3 4\n{lines}")
+    (folder / "h.txt").write_text(f"seeds: {seeds}\n{lines}")
     decide(folder, folder / "h.txt", folder / "out")
     lines = (folder / "out.md").read_text().splitlines()
     cells = [[cell.strip() for cell in line.split("|")] for line in lines]
@@ -100,6 +100,31 @@ def test_it_is_the_corrected_p_that_decides(tmp_path):
     assert verdicts(tmp_path, rows, "H1: near > base on test\n") == {"H1": "holds"}
     both = "H1: near > base on test\nH2: level > base on test\n"
     assert verdicts(tmp_path, rows, both) == {"H1": "is not shown", "H2": "is not shown"}
+
+
+def test_one_that_is_open_corrects_as_if_it_were_not_shown(tmp_path):
+    """Its p so far is no help to others, whose verdicts would change with its last seeds."""
+    rows = {"base": [20.0] * 4, "near": [20.8, 21.2, 20.65, 20.4], "far": [29.0, 29.1, 29.2]}
+    assert 0.05 / 3 < ttest_rel(rows["near"], rows["base"]).pvalue < 0.025
+    lines = "H1: near > base on test\nH2: far > base on test\nH3: base > far on test\n"
+    found = verdicts(tmp_path, rows, lines, "2 3 4 5")
+    assert found == {"H1": "is not shown", "H2": "is open", "H3": "is open"}
+    corrected = 3 * ttest_rel(rows["near"], rows["base"]).pvalue
+    assert f"| {corrected:.4f} |" in (tmp_path / "out.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "where, message",
+    [
+        ("tset", "the test set tset, of which en-de.base.seed2 has no scores: choose from test"),
+        ("test, <=5", "the sentences <=5, of which .* has no scores: choose from all, <= 5"),
+    ],
+)
+def test_what_has_no_scores_is_named(where, message, tmp_path):
+    write_records(tmp_path)
+    (tmp_path / "h.txt").write_text(f"seeds: 2 3 4 5\nH1: base > later on {where}\n")
+    with pytest.raises(UserError, match=f"H1 is about {message}"):
+        decide(tmp_path, tmp_path / "h.txt", tmp_path / "out")
 
 
 def test_it_is_the_interval_that_keeps_a_margin(tmp_path):
@@ -173,6 +198,10 @@ def test_seeds_of_other_commands_are_refused(tmp_path):
     )
     with pytest.raises(UserError, match="the library that was preloaded had nothing, then x.so"):
         require_same_training([far, near])
+    both = ["b, preloaded: y.so", "b, preloaded: x.so", "b, preloaded: x.so"]
+    gone_on = Record("table", "en-de", "a", 0, 5, {}, {}, {}, training={"code": both})
+    with pytest.raises(UserError, match="had x.so, then y.so"):
+        require_same_training([near, gone_on])
     on_two = "torchrun --nproc_per_node 2 /a/b/" + same.commands["train"]
     require_same_training(
         [same, Record("table", "en-de", "a", 0, 4, *[{}] * 3, commands={"train": on_two})]

@@ -187,8 +187,10 @@ def test_significance_tells_noise_from_a_difference():
     reference = sentences(200, 5)
     base, same = corrupt(reference, 0.3, 6), corrupt(reference, 0.3, 7)
     better = corrupt(reference, 0.15, 8)
-    found = p_values(base, [("same", same), ("better", better)], reference, lowercase=False)
+    systems = [("same", same), ("better", better), ("equal", list(base))]
+    found = p_values(base, systems, reference, lowercase=False)
     for test in ("bootstrap", "randomisation"):
+        assert set(found["equal"][test].values()) == {1.0}
         assert found["better"][test]["BLEU"] < 0.01 and found["better"][test]["chrF2"] < 0.01
         assert found["same"][test]["BLEU"] > 0.05
     assert p_values(base, [], reference, lowercase=False) == {}
