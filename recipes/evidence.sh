@@ -14,7 +14,7 @@
 # chooses another library, or none if it is a space. What a row scored is copied to
 # recipes/results/EXPERIMENT, and the weights of a fine-tuned model are then removed. A row that
 # another run is working on is passed over; one that fails is, too, and counted at the end, when
-# table.md of every experiment of these rows is made anew.
+# table.md of every experiment with newer results is made anew.
 set -euo pipefail
 unset CDPATH # by which cd prints, or leads elsewhere
 RECIPES=$(cd "$(dirname "$0")" && pwd)
@@ -79,6 +79,16 @@ run_one() {
     echo "$1, seed $2: done"
 }
 
+# unshown: of the experiments in the list those whose table is older than a result, or is not there,
+# as after a run that was stopped.
+unshown() {
+    local experiment
+    for experiment in $(listed | cut -d / -f 1 | sort -u); do
+        [ -z "$(find "$RECIPES/results/$experiment" -name '*.json' \
+            -newer "$RECIPES/results/$experiment/table.md" 2>&1 | head -n 1)" ] || echo "$experiment/"
+    done
+}
+
 # tables ROWS: of their experiments, as far as these have results.
 tables() {
     local experiment
@@ -107,5 +117,6 @@ export RECIPES RUNS
 # (sed reads all of it, where head would end missing by a signal.)
 rows=$(missing | sed -n "1,${MOST:-\$}p")
 xargs -r -P "$JOBS" -L 1 bash -c 'run_one "$0" "$1"' <<<"$rows" || status=$?
-tables "$rows"
+tables "$rows
+$(unshown)"
 [ $status -eq 0 ] || fail "some rows failed, see above: run again to go on with what is missing"

@@ -54,7 +54,8 @@ placeless() {
 }
 
 # step NAME INPUT MADE COMMAND...: run a command, its output to RUN/NAME.log, unless the file MADE is
-# there, and RUN/NAME.done holds the command and is newer than the file INPUT.
+# there, and RUN/NAME.done holds the command and is newer than the file INPUT. NEEDS may name what it
+# must have, which may have been removed since.
 step() {
     local name=$1 input=$2 made=$3 log=$RUN/$1.log marker=$RUN/$1.done
     shift 3
@@ -64,6 +65,8 @@ step() {
         [ -e "$made" ] && ! [ "$input" -nt "$marker" ]; then
         echo "done already: $name"
     else
+        [ -e "${NEEDS:-/}" ] || fail "$name needs $NEEDS, which was removed once the row was scored:" \
+            "delete $RUN to train it anew"
         rm -f "$marker"
         if ! "$@" >"$log.part" 2>&1; then
             tail -n 3 "$log.part" >&2
@@ -141,13 +144,18 @@ train() {
         echo "$wanted" >"$RUN/train.command.part" && mv "$RUN/train.command"{.part,} ||
             fail "$RUN/train.command cannot be written: make room, then run again"
     fi
-    echo "code: $(revision), preloaded: $(basename "${LD_PRELOAD:-nothing}")" >>"$RUN/train.log"
+    echo "code: $(revision), preloaded: $(preloaded)" >>"$RUN/train.log"
     "${command[@]}" 2>&1 | tee -a "$RUN/train.log" | progress || status=$?
     if [ $status -ne 0 ]; then
         tail -n 3 "$RUN/train.log" >&2
         fail "training stopped: see $RUN/train.log, then run again to go on"
     fi
     echo "${DURATION[*]}" >"$RUN/train.done"
+}
+
+# The library that was preloaded; none if the variable is a space, see evidence.sh.
+preloaded() {
+    if [[ ${LD_PRELOAD:-} =~ [^[:space:]] ]]; then basename "$LD_PRELOAD"; else echo nothing; fi
 }
 
 # What the code is: a commit, and whether it was changed since.

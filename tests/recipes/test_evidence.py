@@ -79,6 +79,18 @@ def test_tables_of_what_is_there(tmp_path):
     assert not (recipes / "results/other").exists()
 
 
+def test_a_table_that_an_interrupted_run_left_is_made(tmp_path):
+    """And one that is newer than its results is not."""
+    recipes = place(tmp_path, "e/p/one 2\nf/p/one 2\ng/p/one 1\n")
+    for experiment in ("f", "g"):
+        shutil.copytree(recipes / "results/e", recipes / f"results/{experiment}")
+    old = recipes / "results/f/table.md"
+    old.write_text("as it was")
+    assert bash(recipes / "evidence.sh").returncode == 0
+    assert (recipes / "results/e/table.md").exists() and old.read_text() == "as it was"
+    assert "p.one.seed1.json" in (recipes / "results/g/table.md").read_text()
+
+
 def test_a_table_that_fails_keeps_no_other_from_being_made(tmp_path):
     recipes = place(tmp_path, "a/p/one 1\nworse/p/one 1\nz/p/one 1\n")
     for experiment in ("a", "worse", "z"):

@@ -74,6 +74,24 @@ def test_a_row_says_that_it_waits(shell):
     )
 
 
+def test_weights_that_were_removed_are_named(shell):
+    script = 'NEEDS=$RUN/checkpoint_last.pt; step predict "$RUN" "$RUN/made" touch "$RUN/made"'
+    done = shell(script)
+    assert done.returncode == 1 and done.stderr == (
+        f"error: predict needs {shell.row}/checkpoint_last.pt, which was removed once the row was "
+        f"scored: delete {shell.row} to train it anew\n"
+    )
+    removed = 'touch "$RUN/checkpoint_last.pt"; ' + script + '; rm "$NEEDS"; ' + script
+    assert shell(removed).stdout == "done already: predict\n"
+
+
+@pytest.mark.parametrize(
+    "given, named", [("", "nothing"), (" ", "nothing"), ("/lib/libm.so.6", "libm.so.6")]
+)
+def test_what_was_preloaded_is_named(shell, given, named):
+    assert shell("preloaded", LD_PRELOAD=given).stdout == f"{named}\n"
+
+
 @pytest.mark.parametrize("test", ["a", "b"])
 def test_any_new_translation_is_scored_anew(shell, test):
     script = 'touch -d "2 hours ago" "$RUN"/generate.{a,b}.done && score && '
