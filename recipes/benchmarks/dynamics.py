@@ -26,7 +26,7 @@ FLOAT32_MAX = 3.4e38
 
 def trajectories(dim: int, tracks: int, **options) -> torch.Tensor:
     torch.manual_seed(0)
-    dynamics = build_dynamics(PositionOptions(**options).validate(), dim).double()
+    dynamics = build_dynamics(PositionOptions(dynamics="mlp", **options).validate(), dim).double()
     initial = torch.randn(tracks, dim, dtype=torch.float64) * dim**-0.5
     times = torch.arange(POSITIONS[-1] + 1, dtype=torch.float64) * 0.1
     with torch.no_grad():

@@ -65,28 +65,29 @@ TRAINING = """\
 
 def train(base: Path, data: Path, flags: str, updates: int, folder: Path) -> Path:
     """The checkpoint of a model that goes on from ``base`` with these positions."""
-    last, first = folder / "checkpoint_last.pt", folder / "first.pt"
+    last, first = folder / "checkpoint_last.pt", folder / "first/checkpoint_last.pt"
     program = Path(sysconfig.get_path("scripts")) / "fairseq-train"
     command = [program, data / "bin", "--user-dir", PLUGIN, *TRAINING.split(), *flags.split()]
     folder.mkdir(parents=True, exist_ok=True)
 
-    def go_on(updates: int, *options: object) -> None:
-        words = [*command, "--save-dir", folder, "--max-update", updates, *options]
+    def go_on(place: Path, updates: int, *options: object) -> None:
+        words = [*command, "--save-dir", place, "--max-update", updates, *options]
         with open(folder / "train.log", "a") as log:
             subprocess.run([str(w) for w in words], stdout=log, stderr=log, check=True)
 
     if last.exists():
         return last
     if "additive" not in flags:
-        go_on(updates, "--finetune-from-model", base)
+        go_on(folder, updates, "--finetune-from-model", base)
         return last
     # Other vectors at the input than those of training are refused there: all else is put in place.
-    go_on(1)
-    state, trained = read_checkpoint(str(last)), read_checkpoint(str(base))["model"]
+    if first.exists():
+        first.unlink()
+    go_on(first.parent, 1)
+    state, trained = read_checkpoint(str(first)), read_checkpoint(str(base))["model"]
     same = {n: w for n, w in trained.items() if w.shape == state["model"].get(n, w[:0]).shape}
     torch.save({**state, "model": {**state["model"], **same}}, first)
-    last.unlink()
-    go_on(updates, "--restore-file", first, "--reset-optimizer", "--reset-dataloader")
+    go_on(folder, updates, "--restore-file", first, "--reset-optimizer", "--reset-dataloader")
     return last
 
 
@@ -109,9 +110,9 @@ def main() -> int:
     names = None
     for kind in args.kinds:
         flags = KINDS[kind]
-        folder = args.runs / "-".join(flags.replace("--", "").split())
+        folder = args.runs / "-".join([*flags.replace("--", "").split(), str(args.updates)])
         args.checkpoint = train(base, args.data, flags, args.updates, folder)
-        row = folder / "compared.json"
+        row = folder / f"{args.subset}-{len(args.sources)}-{args.beam}-{args.lenpen}.json"
         if not row.exists():
             with tempfile.TemporaryDirectory() as place:
                 found = dict(compared(args, exported(args, Path(place))))

@@ -71,7 +71,7 @@ def compare(dim: int, positions: int, args: argparse.Namespace) -> None:
     torch.manual_seed(0)
     dynamics = MLPDynamics(dim)
     if args.start == "oscillators":
-        dynamics = build_dynamics(PositionOptions(position_delta=DELTA), dim)
+        dynamics = build_dynamics(PositionOptions(position_delta=DELTA, dynamics="mlp"), dim)
     initial = torch.randn(args.tracks, dim, requires_grad=True)
     projection = torch.randn(args.tracks, positions, dim) / positions
     times = torch.arange(positions, dtype=torch.float64) * DELTA
