@@ -1,11 +1,24 @@
 # WMT14, Transformer base, as in the paper: 30 epochs at a peak learning rate of 7e-4, and a warm
 # start at half of it for 10 epochs (En-De) or 1 (En-Fr). The batch is that of eight GPUs; on one,
 # give run.sh --train "--update-freq 8".
+LIMIT=0 # words of a training sentence; 0: all
 corpus() {
     DATA=$RUNS/data/wmt14.$PAIR
-    PREPARE=(bash data-prep/wmt14.sh --target "${PAIR#en-}" --out "$DATA")
+    PREPARE=(bash data-prep/wmt14.sh --target "${PAIR#en-}")
+    # German from what the authors of FLOATER take.
+    if [ "$PAIR" = en-de ]; then
+        DATA+=.icml17
+        PREPARE+=(--icml17)
+    fi
+    if [ "$LIMIT" -gt 0 ]; then
+        DATA+=.upto$LIMIT
+        PREPARE+=(--train-max-words "$LIMIT")
+    fi
+    PREPARE+=(--out "$DATA")
     WARM_DURATION=(--max-epoch "$([ "$PAIR" = en-de ] && echo 10 || echo 1)")
+    of_pair
 }
+of_pair() { :; }
 ARCH=floater_transformer_wmt_en_de
 LR=7e-4 DROPOUT=0.1 DURATION=(--max-epoch 30)
 WARM_LR=3.5e-4
