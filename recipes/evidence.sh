@@ -60,6 +60,16 @@ missing() {
     done < <(listed)
 }
 
+# keep FILE...: copy each to the results of its experiment, whole or not at all.
+keep() {
+    local file kept
+    for file; do
+        [[ -e $file || $file != *.ref ]] || continue # there are none of labels
+        kept=$RECIPES/results/${file#"$RUNS/"}
+        cp "$file" "$kept.part" && mv "$kept.part" "$kept" || return 1
+    done
+}
+
 # run_one TARGET SEED: a row to its scores, and its record to the results.
 run_one() {
     local experiment pair row log
@@ -73,9 +83,10 @@ run_one() {
         return 1
     }
     mkdir -p "$RECIPES/results/$experiment"
-    cp "$RUNS/$experiment/$pair.$row.seed$2.json" "$RECIPES/results/$experiment/"
-    find "$RUNS/$experiment" -maxdepth 1 -name "$pair.*.ref" \
-        -exec cp {} "$RECIPES/results/$experiment/" \;
+    keep "$RUNS/$experiment/$pair".*.ref "$RUNS/$experiment/$pair.$row.seed$2.json" || {
+        echo "$1, seed $2: failed: what it scored could not be kept, see above" >&2
+        return 1
+    }
     echo "$1, seed $2: done"
 }
 
@@ -112,7 +123,7 @@ fi
 mkdir -p "$RUNS/evidence"
 export OMP_NUM_THREADS=1 WITHOUT_CHECKPOINTS=1
 use_avx512
-export -f run_one
+export -f run_one keep
 export RECIPES RUNS
 # (sed reads all of it, where head would end missing by a signal.)
 rows=$(missing | sed -n "1,${MOST:-\$}p")

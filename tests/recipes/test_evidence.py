@@ -1,5 +1,6 @@
 """``recipes/evidence.sh``: what is missing, in order, and what becomes of rows that end or fail."""
 
+import os
 import shutil
 from functools import cache
 
@@ -69,6 +70,19 @@ def test_what_is_missing_is_run_once_and_kept(tmp_path):
     assert bash(recipes / "evidence.sh", "--list").stdout == "e/p/bad 1\n"
 
 
+def test_a_result_that_cannot_be_kept_is_none(tmp_path):
+    """As on a full disk: the row is missing still, and is not said to be done."""
+    recipes = place(tmp_path, "e/p/one 1\n")
+    full = tmp_path / "cp"
+    full.write_text('#!/bin/sh\nprintf half >"$2"\nexit 1\n')
+    full.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = bash(recipes / "evidence.sh", variables={"PATH": path})
+    assert done.returncode == 1 and "done" not in done.stdout
+    assert "e/p/one, seed 1: failed: what it scored could not be kept, see above" in done.stderr
+    assert bash(recipes / "evidence.sh", "--list").stdout == "e/p/one 1\n"
+
+
 def test_tables_of_what_is_there(tmp_path):
     recipes = place(tmp_path, LINES.replace("e/", "f/") + "e/p/one 2\nother/p/one 1\n")
     shutil.copytree(recipes / "results/e", recipes / "results/f")
@@ -134,6 +148,7 @@ def test_mkl_uses_avx512_on_processors_of_amd(tmp_path):
     assert preload(tmp_path / "2", "GenuineIntel", ":").stdout == "\n"
     assert preload(tmp_path / "3", "AuthenticAMD", None).stdout == "\n"
     assert preload(tmp_path / "4", "AuthenticAMD", ":", LD_PRELOAD=" ").stdout == " \n"
+    assert preload(tmp_path / "a space", "AuthenticAMD", ":").stdout == "\n"  # ld.so cuts there
     failed = preload(tmp_path / "5", "AuthenticAMD", "exit 1")
     assert failed.stderr == "error: cc failed: see above, or do without, by LD_PRELOAD=' '\n"
 
