@@ -74,6 +74,8 @@ open_out() {
     local lock
     mkdir -p "$1" 2>/dev/null || fail "--out $1 cannot be made: choose another folder"
     OUT=$(cd "$1" && pwd)
+    [[ $OUT != *,* ]] || fail "--out $OUT has a comma, which fairseq takes for the end of a file's" \
+        "name: choose another folder"
     exec {lock}<"$OUT" # open until this script and all that it has started have ended
     flock --nonblock "$lock" || {
         echo "--out $1 is being filled by another run: waiting for its end" >&2

@@ -2,6 +2,11 @@
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
+# In any other locale bash may not know an I as an i, and Python may not write what it translates.
+export LC_ALL=C PYTHONUTF8=1
+# In bash 5.2 an & in what replaces a pattern, such as a folder, would stand for what is replaced.
+shopt -u patsub_replacement 2>/dev/null || true
+
 # A training on CPU allocates and frees large tensors all the time; given back to the system and
 # taken again, their pages cost a quarter of its time. glibc keeps them, and in huge pages.
 export GLIBC_TUNABLES=${GLIBC_TUNABLES:-$(
@@ -22,23 +27,25 @@ heading() {
 # A Python that the pinned versions have wheels for, and whose tarfile refuses what leads out of a
 # folder, as it does from 3.11.4 on; PYTHON=... chooses one.
 find_python() {
-    local candidate candidates="python3.11 python3.12 python3 python"
-    for candidate in ${PYTHON:-$candidates}; do
+    local candidate candidates=(python3.11 python3.12 python3 python)
+    [ -z "${PYTHON:-}" ] || candidates=("$PYTHON")
+    for candidate in "${candidates[@]}"; do
         if "$candidate" -c 'import sys; sys.exit(not (3, 11, 4) <= sys.version_info < (3, 13))' \
             2>/dev/null; then
             echo "$candidate"
             return
         fi
     done
-    fail "no Python 3.11.4 to 3.12 found (tried ${PYTHON:-$candidates}):" \
+    fail "no Python 3.11.4 to 3.12 found (tried ${candidates[*]}):" \
         "install one, or name it with PYTHON=/path/to/python"
 }
 
 # setup_environment [EXTRAS]: make .venv and install the project in it with these extras (recipes
-# and test, if none are named), once for each state of setup.py and constraints.txt.
+# and test, if none are named), once for each state of setup.py and constraints.txt. What is in it
+# names its own place: in a copy of the repository, or one that was moved, it is made anew.
 setup_environment() {
     local venv=$ROOT/.venv extras=${1:-recipes,test} wanted
-    wanted=$(cat "$ROOT/setup.py" "$ROOT/constraints.txt" | sha256sum)
+    wanted=$(echo "$venv" | cat - "$ROOT/setup.py" "$ROOT/constraints.txt" | sha256sum)
     if [ "$(cat "$venv/.installed.$extras" 2>/dev/null)" != "$wanted" ]; then
         mkdir -p "$venv"
         # With a lock: recipes that start side by side share the environment.
@@ -52,8 +59,12 @@ install_environment() {
     [ "$(cat "$venv/.installed.$extras" 2>/dev/null)" != "$wanted" ] || return 0
     heading "installing into .venv ($extras)"
     python=$(find_python) || exit 1
+    if [ "$(cat "$venv/.place" 2>/dev/null)" != "$venv" ]; then
+        find "$venv" -mindepth 1 -maxdepth 1 ! -name .lock -exec rm -rf {} +
+    fi
     "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$python" -m venv "$venv" ||
         fail "cannot make $venv: install your system's venv package for $python"
+    echo "$venv" >"$venv/.place"
     # torch first, so that a build of it for this machine that pip is pointed to is the one taken.
     "$venv/bin/python" -m pip install -q --disable-pip-version-check \
         -c "$ROOT/constraints.txt" torch ||
@@ -67,7 +78,7 @@ install_environment() {
 # use_avx512: have MKL use it where it withholds it, on processors that are not Intel's.
 use_avx512() {
     local library=$ROOT/.venv/mkl_avx512.so
-    [ -z "${LD_PRELOAD:-}" ] || return 0
+    [ -z "${LD_PRELOAD:-}" ] && [[ $library != *[[:space:]:]* ]] || return 0 # it is cut at these
     grep -q AuthenticAMD /proc/cpuinfo 2>/dev/null && command -v cc >/dev/null || return 0
     [ "$library" -nt "$ROOT/recipes/mkl_avx512.c" ] ||
         cc -shared -fPIC -o "$library" "$ROOT/recipes/mkl_avx512.c" ||

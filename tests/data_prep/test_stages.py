@@ -221,3 +221,6 @@ def test_help_is_the_head_of_the_script(toy):
 
 def test_an_out_that_cannot_be_made(toy):
     fails(toy.run("--out", toy.text), f"--out {toy.text} cannot be made: choose another folder")
+    out = toy.out.with_name("a, b")
+    message = f"--out {out} has a comma, which fairseq takes for the end of a file's name: choose"
+    fails(toy.run("--out", out), f"{message} another folder")

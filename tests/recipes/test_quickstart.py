@@ -79,6 +79,21 @@ def test_setup_needs_a_fitting_python(tmp_path):
     assert done.returncode == 1 and "no Python 3.11.4 to 3.12 found" in done.stderr
 
 
+@pytest.mark.parametrize("locale", ["C.UTF-8", "POSIX", "tr_TR.UTF-8", "de_DE"])
+def test_any_locale_and_folder_will_do(locale):
+    """(The last two are seldom there; and an & means something in a pattern of bash 5.2.)"""
+    script = (
+        '. "$0"; folder="/R&D" tests=(a) name=TRAIN; echo "${name,,}" "${tests[@]/#/$folder/}"; '
+    )
+    script += "python3 -c 'print(\"\\u2019\")'"
+    done = subprocess.run(
+        ["bash", "-c", script, ROOT / "recipes/common.sh"],
+        env={**os.environ, "LC_ALL": locale, "PYTHONUTF8": "0"},
+        capture_output=True,
+    )
+    assert done.stdout.decode() == "train /R&D/a\n\N{RIGHT SINGLE QUOTATION MARK}\n"
+
+
 STAND_IN = """#!/bin/sh
 # A Python that makes an environment of itself, and whose pip takes its time.
 case "$2" in
@@ -88,20 +103,42 @@ esac
 """
 
 
-def test_recipes_started_side_by_side_install_once(tmp_path):
-    (tmp_path / "recipes").mkdir()
+SET_UP = ["bash", "-euc", ". recipes/common.sh; setup_environment; command -v python"]
+
+
+def with_stand_in(folder):
+    """A repository of the files that an installation reads, and variables to install it with."""
+    place, python = folder / "a clone", folder / "a python"
+    (place / "recipes").mkdir(parents=True)
     for name in ("setup.py", "constraints.txt", "recipes/common.sh"):
-        (tmp_path / name).write_text((ROOT / name).read_text())
-    python, log = tmp_path / "python", tmp_path / "pip.log"
+        (place / name).write_text((ROOT / name).read_text())
     python.write_text(STAND_IN)
     python.chmod(0o755)
-    command = ["bash", "-euc", ". recipes/common.sh; setup_environment; command -v python"]
-    variables = {**os.environ, "PYTHON": str(python), "PIP_LOG": str(log)}
+    return place, {**os.environ, "PYTHON": str(python), "PIP_LOG": str(folder / "pip.log")}
+
+
+def test_recipes_started_side_by_side_install_once(tmp_path):
+    place, variables = with_stand_in(tmp_path)
     started = [
-        subprocess.Popen(command, cwd=tmp_path, env=variables, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(SET_UP, cwd=place, env=variables, stdout=subprocess.PIPE, text=True)
         for _ in range(3)
     ]
     for process in started:
-        assert process.communicate()[0].endswith(f"{tmp_path}/.venv/bin/python\n")
+        assert process.communicate()[0].endswith(f"{place}/.venv/bin/python\n")
         assert process.returncode == 0
-    assert len(log.read_text().splitlines()) == 2
+    assert len((tmp_path / "pip.log").read_text().splitlines()) == 2
+
+
+def test_a_copy_or_a_moved_repository_installs_anew(tmp_path):
+    """What an environment holds names the place where it was made."""
+    place, variables = with_stand_in(tmp_path)
+
+    def set_up():
+        subprocess.run(SET_UP, cwd=place, env=variables, check=True, capture_output=True)
+        return (tmp_path / "pip.log").read_text().count(f"-e {place}")
+
+    assert set_up() == 1 == set_up()
+    (place / ".venv/bin/floater").write_text("#!/old/place/python")
+    place = place.rename(tmp_path / "moved")
+    assert set_up() == 1 == set_up()
+    assert not (place / ".venv/bin/floater").exists()
