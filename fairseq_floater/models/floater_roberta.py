@@ -2,8 +2,7 @@
 
 import argparse
 from argparse import Namespace
-from contextlib import contextmanager
-from typing import Any, Dict, Iterator
+from typing import Any, Callable, Dict
 
 import torch
 from fairseq.models import register_model
@@ -30,11 +29,16 @@ class FloaterRobertaEncoder(RobertaEncoder):
     def build_encoder(self, args: Namespace, dictionary: Any, embed_tokens: Any) -> nn.Module:
         cfg = FloaterRobertaConfig.nested(args)
         stack = FloaterEncoderStack(cfg, dictionary, embed_tokens)
-        with as_they_start(stack):
-            stack.apply(init_bert_params)
+        stack.apply(sparing_positions(stack, init_bert_params))
         if stack.input_encoder is not None and stack.input_encoder.learns:
-            nn.init.normal_(stack.input_encoder.table, std=BERT_STD)  # type: ignore[arg-type]
+            table: Any = stack.input_encoder.table
+            own = torch.Generator(table.device).manual_seed(torch.initial_seed() % 2**63)
+            nn.init.normal_(table, std=BERT_STD, generator=own)
         return stack
+
+    def max_positions(self) -> int:
+        """As its stack: without a table there is no limit, and a shift takes room in one."""
+        return int(self.sentence_encoder.max_positions())
 
 
 @register_model("floater_roberta", dataclass=FloaterRobertaConfig)
@@ -46,12 +50,14 @@ class FloaterRobertaModel(PositionedModel, RobertaModel):
     #: tasks give it theirs after it is built
     gets_heads = True
 
-    def __init__(self, args: Namespace, encoder: FloaterRobertaEncoder):
-        with as_they_start(encoder.sentence_encoder):
-            super().__init__(args, encoder)
-
     def stacks(self) -> Dict[str, PositionedStack]:
         return {"encoder.sentence_encoder": self.encoder.sentence_encoder}
+
+    def apply(self, fn: Callable[[nn.Module], None]) -> "FloaterRobertaModel":
+        """As torch's; fairseq's initialisation, which comes by here, is not for positions."""
+        if fn is init_bert_params:
+            fn = sparing_positions(self.encoder.sentence_encoder, fn)
+        return super().apply(fn)
 
     def register_span_head(self) -> None:
         """Have a head of answers, by which ``forward`` gives (batch, length, 2)."""
@@ -87,7 +93,7 @@ class FloaterRobertaModel(PositionedModel, RobertaModel):
         args = config.as_fairseqs()
         model = cls(args, FloaterRobertaEncoder(args, task.source_dictionary))
         for module in model.modules():
-            if isinstance(module, nn.LayerNorm):
+            if hasattr(module, "normalized_shape"):  # torch's norm, and apex's
                 module.eps = config.layer_norm_eps
         model.prepare(config, task)
         return model
@@ -100,12 +106,12 @@ def _positions_of(task: Any) -> int:
     return int(length or 512)
 
 
-@contextmanager
-def as_they_start(stack: PositionedStack) -> Iterator[None]:
-    """Keep the position encoders of a stack from an initialisation that is meant for all else."""
-    weights = [weight for encoder in stack.encoders() for weight in encoder.parameters()]
-    starts = [weight.detach().clone() for weight in weights]
-    yield
-    with torch.no_grad():
-        for weight, start in zip(weights, starts):
-            weight.copy_(start)
+def sparing_positions(
+    stack: PositionedStack, initialise: Callable[[nn.Module], None]
+) -> Callable[[nn.Module], None]:
+    """``initialise`` for all modules but those of position encoders, which start by themselves.
+
+    It draws nothing for these, so that all else starts alike whatever the position encoder.
+    """
+    spared = {module for encoder in stack.encoders() for module in encoder.modules()}
+    return lambda module: None if module in spared else initialise(module)

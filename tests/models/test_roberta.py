@@ -113,6 +113,39 @@ def test_bert_initialises_all_but_the_positions():
 
 
 @pytest.mark.parametrize(
+    "options",
+    [
+        *EXACT,
+        {"position_encoder": "rotary"},
+        {"position_encoder": "fire"},
+        {"position_injection": "rotation"},
+        {"base_positions": "rotary"},
+    ],
+    ids=str,
+)
+def test_all_else_starts_alike_whatever_the_positions(options):
+    """With one seed, heads that the task adds too."""
+    starts = []
+    for chosen in ({"position_encoder": "none"}, options):
+        model = make_roberta(seed=5, **chosen)
+        model.register_classification_head("topics", num_classes=3)
+        starts.append(model.state_dict())
+    none, ours = starts
+    for name, weight in none.items():
+        assert torch.equal(weight, ours[name]), name
+
+
+def test_the_longest_input_is_what_its_tables_hold():
+    """Less what a shift takes; without a table there is none."""
+    shifted = make_roberta(position_shift=8)
+    assert shifted.max_positions() == 12 and make_roberta().max_positions() == 20
+    shifted(torch.full((1, 12), 5))
+    with pytest.raises(UserError, match="input of 21 positions, but the learned"):
+        shifted(torch.full((1, 13), 5))
+    assert make_roberta(position_encoder="rotary").max_positions() > 10**6
+
+
+@pytest.mark.parametrize(
     "options", [{}, {"position_encoder": "rotary"}, {"position_injection": "scores"}], ids=str
 )
 def test_neither_pads_nor_other_rows_matter(options):
