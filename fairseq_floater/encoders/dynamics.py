@@ -78,12 +78,6 @@ DYNAMICS: Dict[str, Kind] = {
 }
 
 
-def only_of_mlp() -> FrozenSet[str]:
-    """The fields of ``DynamicsOptions`` that the perceptron reads, and no other kind."""
-    others = [kind.reads for name, kind in DYNAMICS.items() if name != "mlp"]
-    return DYNAMICS["mlp"].reads.difference(*others)
-
-
 @dataclass
 class DynamicsOptions(NoOptions):
     """The equation and its solver."""

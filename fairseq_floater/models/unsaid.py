@@ -8,7 +8,7 @@ from typing import Any, List, Mapping, Optional, Tuple
 import torch
 
 from fairseq_floater.encoders import FORMERLY, KINDS, EncoderOptions
-from fairseq_floater.encoders.dynamics import only_of_mlp
+from fairseq_floater.encoders.dynamics import DYNAMICS
 from fairseq_floater.encoders.flags import flag_name
 from fairseq_floater.errors import UserError
 from fairseq_floater.models.description import model_options
@@ -20,8 +20,8 @@ logger = logging.getLogger(__name__)
 def settle_unsaid(args: Any) -> None:
     """Fill in options with another default than before, from what else a command says.
 
-    A training that goes on from a model, or starts from one, has that model's. What only the
-    perceptron reads asks for it.
+    A training that goes on from a model, or starts from one, has that model's. What the default
+    equation does not read asks for the perceptron, which was the only one.
 
     Args:
         args: of the command line; those that are not given are missing, or None.
@@ -35,7 +35,8 @@ def settle_unsaid(args: Any) -> None:
     if not FORMERLY.keys() <= {declared.name for declared in fields(KINDS[kind].Options)}:
         return  # it reads none of them
     unsaid = [name for name in FORMERLY if getattr(args, name, None) is None]
-    asking = _asking_for_mlp(args)
+    given = _given(args)
+    asking = [name for name in given if name not in DYNAMICS[EncoderOptions.dynamics].reads]
     there, options = _starts_from(args) if unsaid else (None, {})
     if options.get("position_encoder") == kind:
         for name in unsaid:
@@ -44,18 +45,26 @@ def settle_unsaid(args: Any) -> None:
         logger.info(f"{said}, as in {there}")
     elif asking and "dynamics" in unsaid:
         args.dynamics = "mlp"
-        logger.info(f"--dynamics mlp, which alone reads {flag_name(asking[0])}")
-    if asking and args.dynamics != "mlp":
-        value = getattr(args, asking[0])
-        raise UserError(
-            f"{flag_name(asking[0])} {value} is read by --dynamics mlp, but --dynamics is "
-            f"{args.dynamics}: use --dynamics mlp, or leave it out"
-        )
+        logger.info(f"--dynamics mlp, which reads {flag_name(asking[0])}")
+    dynamics = getattr(args, "dynamics", None) or EncoderOptions.dynamics
+    for name in given:
+        if dynamics in DYNAMICS and name not in DYNAMICS[dynamics].reads:
+            known = " or ".join(kind for kind, it in DYNAMICS.items() if name in it.reads)
+            raise UserError(
+                f"{flag_name(name)} {getattr(args, name)} is read by --dynamics {known}, but "
+                f"--dynamics is {dynamics}: use --dynamics {known}, or leave it out"
+            )
 
 
-def _asking_for_mlp(args: Any) -> List[str]:
-    given = {name: getattr(args, name, None) for name in sorted(only_of_mlp())}
-    return [n for n, value in given.items() if value not in (None, getattr(EncoderOptions, n))]
+def _given(args: Any) -> List[str]:
+    """What a command says of the equation, beside its kind, that is no default."""
+    read = sorted(set().union(*(kind.reads for kind in DYNAMICS.values())))
+    values = {name: getattr(args, name, None) for name in read}
+    return [
+        name
+        for name, value in values.items()
+        if value not in (None, getattr(EncoderOptions, name), FORMERLY.get(name))
+    ]
 
 
 def _starts_from(args: Any) -> Tuple[Optional[Path], Mapping[str, Any]]:

@@ -44,11 +44,19 @@ def test_commands(caplog):
     adjoint = ["--ode-adjoint", "--ode-backend", "torchdiffeq"]
     for flags in (["--ode-steps-per-position", 2], ["--dynamics-init", "random"], adjoint):
         assert typed(*flags) == {**NEW, "dynamics": "mlp"}
-    assert "--dynamics mlp, which alone reads --ode-steps-per-position" in caplog.text
+    assert "--dynamics mlp, which reads --ode-steps-per-position" in caplog.text
     assert typed("--dynamics-longest-period", 100) == NEW  # all read it
     assert typed("--position-encoder", "rnn", "--ode-steps-per-position", 2) == NEW
     with pytest.raises(UserError, match="--ode-solver euler is read by --dynamics mlp, but"):
         typed("--dynamics", "linear", "--ode-solver", "euler")
+    hidden = ["--dynamics-hidden-dim", 8]
+    assert typed(*hidden)["dynamics"] == "mlp"  # as before there were others
+    assert typed("--dynamics", "driven", *hidden)["dynamics"] == "driven"
+    with pytest.raises(UserError, match="-dim 8 is read by --dynamics mlp or driven, but"):
+        typed("--dynamics", "linear", *hidden)
+    assert typed("--dynamics", "mlp", "--initial-scale", 1) == MLP
+    with pytest.raises(UserError, match="-scale 4.0 is read by --dynamics linear or driven, but"):
+        typed("--dynamics", "mlp", "--initial-scale", 4)
 
 
 def test_a_training_goes_on_with_its_own(tmp_path, caplog):
