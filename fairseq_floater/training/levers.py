@@ -163,13 +163,14 @@ def train_only(model: nn.Module, pattern: str, whole: bool) -> None:
     Raises:
         UserError: if none of a ``whole`` model matches, or none at updates where positions rest.
     """
-    learning, names = [], set()
+    learning, parts, aliases = [], set(), _names_of_encoders(model)
     for name, parameter in model.named_parameters():
-        names.add(name.split(".")[1])
-        parameter.requires_grad_(re.search(pattern, name) is not None)
+        parts.add(name.split(".")[1])
+        names = aliases.get(parameter, [name])
+        parameter.requires_grad_(any(re.search(pattern, known) for known in names))
         learning += [parameter] if parameter.requires_grad else []
     if whole and not learning:
-        among = ", ".join(sorted(names))
+        among = ", ".join(sorted(parts))
         raise UserError(f"--train-only {pattern} matches no parameter: they are in {among}")
     shares = [getattr(parameter, SHARE, None) for parameter in learning]
     intervals = [1 if share is None else share.encoder.update_interval for share in shares]
@@ -178,6 +179,25 @@ def train_only(model: nn.Module, pattern: str, whole: bool) -> None:
             f"--train-only {pattern} leaves nothing to learn between the updates of "
             f"--position-encoder-update-interval {min(intervals)}: give one of them"
         )
+
+
+def _names_of_encoders(model: nn.Module) -> Dict[Tensor, List[str]]:
+    """All names of what position encoders learn: stacks may share it.
+
+    (A word table that is the output's, too, has its first name only: a head can learn without it.)
+    """
+    names: Dict[Tensor, List[str]] = {}
+    for prefix, module in model.named_modules(remove_duplicate=False):
+        if isinstance(module, PositionEncoder):
+            for name, parameter in module.named_parameters(prefix, remove_duplicate=False):
+                names.setdefault(parameter, []).append(name)
+    return names
+
+
+def has_own_rate(model: nn.Module) -> bool:
+    """Whether any parameter takes another share of its step than the whole."""
+    shares = [getattr(parameter, SHARE, None) for parameter in model.parameters()]
+    return any(share is not None and share.scale != 1.0 for share in shares)
 
 
 def require_none_shared(parameters: Iterable[Tensor]) -> None:

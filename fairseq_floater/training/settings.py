@@ -8,7 +8,7 @@ from torch import nn
 from fairseq_floater.encoders.base import PositionEncoder
 from fairseq_floater.encoders.flags import flag_name
 from fairseq_floater.errors import SHARDED, UserError
-from fairseq_floater.training.levers import train_only
+from fairseq_floater.training.levers import has_own_rate, train_only
 
 
 def checking_settings(build: Callable[..., None]) -> Callable[..., None]:
@@ -25,6 +25,11 @@ def checking_settings(build: Callable[..., None]) -> Callable[..., None]:
         check_settings(cfg, model)
         if (pattern := getattr(model, "options", {}).get("train_only")) is not None:
             train_only(model, pattern, whole=True)  # now with the head that the task gave it
+            if getattr(cfg.model, "checkpoint_activations", False):
+                raise UserError(
+                    f"--train-only {pattern} cannot be had with --checkpoint-activations, by which "
+                    "blocks whose input learns nothing learn nothing either: leave that out"
+                )
         build(trainer, cfg, task, model, *args, **kwargs)
 
     return checked
@@ -36,6 +41,22 @@ def check_settings(cfg: Any, model: nn.Module) -> None:
     has_positions = any(isinstance(module, PositionEncoder) for module in model.modules())
     if has_positions and backend in ("fully_sharded", "slowmo"):
         raise UserError(SHARDED)
+    if has_own_rate(model):
+        for setting, why in (
+            (
+                cfg.distributed_training.zero_sharding != "none",
+                "--zero-sharding, which steps twice",
+            ),
+            (
+                cfg.common.memory_efficient_bf16,
+                "--memory-efficient-bf16, which rounds small steps off",
+            ),
+        ):
+            if setting:
+                raise UserError(
+                    "--dynamics-lr-scale and --initial-lr-scale cannot be had with "
+                    f"{why}: leave it out"
+                )
     counts = {
         "max_tokens": cfg.dataset,
         "batch_size": cfg.dataset,

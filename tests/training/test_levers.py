@@ -193,6 +193,15 @@ def test_only_parameters_of_a_name_learn():
     assert {"fc2" in n for n, p in stock.named_parameters() if p.requires_grad} == {True}
 
 
+@pytest.mark.parametrize("part", ["", ".dynamics"])
+def test_what_stacks_share_has_the_names_of_both(part):
+    model = make_model(share_dynamics="all", train_only=f"decoder.position_encoder{part}")
+    ours = model.decoder.position_encoder
+    assert all(p.requires_grad for p in ours.dynamics.parameters())
+    assert ours.initial.requires_grad != bool(part)
+    assert not model.encoder.position_encoder.initial.requires_grad
+
+
 @pytest.mark.parametrize("pattern", ["position_encoder|sentence_head", "sentence_head"])
 def test_a_head_that_is_to_come_counts(pattern, monkeypatch):
     """With it there will be something to learn, also between the updates of positions."""

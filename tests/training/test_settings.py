@@ -21,9 +21,12 @@ def settings(**changed):
         "validate_interval": 1,
         "save_interval": 1,
         "log_interval": 100,
+        "zero_sharding": "none",
+        "memory_efficient_bf16": False,
+        "checkpoint_activations": False,
     }
     everything = SimpleNamespace(**{**values, **changed})
-    parts = ("checkpoint", "common", "dataset", "distributed_training", "optimization")
+    parts = ("checkpoint", "common", "dataset", "distributed_training", "model", "optimization")
     return SimpleNamespace(**dict.fromkeys(parts, everything))
 
 
@@ -48,6 +51,29 @@ def test_refused(changed, message):
     assert not built
     build("trainer", settings(), "task", make_model())
     assert len(built) == 1
+
+
+@pytest.mark.parametrize(
+    "changed, options, message",
+    [
+        ({"zero_sharding": "os"}, {"dynamics_lr_scale": 0.1}, "--zero-sharding, which steps twice"),
+        (
+            {"memory_efficient_bf16": True},
+            {"initial_lr_scale": 16.0},
+            "--memory-efficient-bf16, which rounds small steps off: leave it out",
+        ),
+        (
+            {"checkpoint_activations": True},
+            {"train_only": "layers"},
+            "--train-only layers cannot be had with --checkpoint-activations",
+        ),
+    ],
+)
+def test_refused_with_levers(changed, options, message):
+    build = checking_settings(lambda *arguments: None)
+    build("trainer", settings(**changed), "task", make_model())
+    with pytest.raises(UserError, match=message):
+        build("trainer", settings(**changed), "task", make_model(**options))
 
 
 def test_models_without_our_positions_keep_their_backends():
