@@ -28,11 +28,12 @@ COMMANDS = (
 
 def main(arguments: Optional[List[str]] = None) -> int:
     """Run the command line; returns the exit code."""
-    args = _parser().parse_args(arguments)
-    logging.getLogger().setLevel(logging.WARNING)  # fairseq sets it to DEBUG for all libraries
     try:
+        args = _parser().parse_args(arguments)
+        logging.getLogger().setLevel(logging.WARNING)  # fairseq sets it to DEBUG for all libraries
         args.command(args)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it was closed
+            sys.stdout.flush()
     except (UserError, OSError) as error:
         if traceback_wanted():
             raise

@@ -7,7 +7,7 @@ from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence
 import torch
 from torch import Tensor
 
-from fairseq_floater.checkpoints.files import write_checkpoint
+from fairseq_floater.checkpoints.files import forget_averages, write_checkpoint
 from fairseq_floater.checkpoints.loading import read_existing
 from fairseq_floater.checkpoints.options import options_of
 from fairseq_floater.errors import UserError
@@ -49,6 +49,7 @@ def average_checkpoints(checkpoints: Sequence[Path], output: Path) -> None:
         for name, weight in weights.items()
     }
     state["last_optimizer_state"] = None
+    forget_averages(state)
     write_checkpoint(state, output)
 
 
@@ -80,8 +81,10 @@ def last_checkpoints(folder: Path, count: int) -> List[Path]:
     """The last ``count`` checkpoints of a training, by update, or by epoch if those are too few.
 
     Raises:
-        UserError: if there are fewer of either kind, or two of one update.
+        UserError: if there is no such folder, fewer of either kind, or two of one update.
     """
+    if not folder.is_dir():
+        raise UserError(f"no folder {folder}: give a --save-dir with --last, or files without it")
     by_update: Dict[int, Path] = {}
     by_epoch: Dict[int, Path] = {}
     for path in sorted(folder.glob("checkpoint*.pt")):

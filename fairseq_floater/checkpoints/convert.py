@@ -8,7 +8,7 @@ from typing import Any, Dict, Mapping, Optional
 import torch
 from fairseq.models import ARCH_CONFIG_REGISTRY
 
-from fairseq_floater.checkpoints.files import write_checkpoint
+from fairseq_floater.checkpoints.files import forget_averages, write_checkpoint
 from fairseq_floater.checkpoints.huggingface import Converted, read_huggingface
 from fairseq_floater.checkpoints.loading import build_model, read_existing
 from fairseq_floater.checkpoints.options import options_of
@@ -72,8 +72,12 @@ def convert_huggingface(
 
     Raises:
         UserError: as ``convert`` and ``read_huggingface``, or if a dictionary or a tokenizer of
-            another model is there.
+            another model is there, or ``output`` is one of the files read or to be written.
     """
+    names = ("config.json", "model.safetensors", "tokenizer.json")
+    require_other_file(output, *(folder / name for name in names))
+    if output.name in ("dict.txt", "tokenizer.json"):
+        raise UserError(f"{output} is where its {output.name} goes: give another name, as model.pt")
     converted = read_huggingface(folder, seed)
     texts = {
         "dict.txt": "".join(f"{piece} 1\n" for piece in converted.dictionary),
@@ -128,6 +132,7 @@ def with_positions(
     heads = {name: w for name, w in state["model"].items() if name.startswith(HEADS)}
     state["model"] = OrderedDict({**model.to(precision).state_dict(), **heads})
     state["last_optimizer_state"] = None
+    forget_averages(state)
     name = arch or kind.name
     if isinstance(state.get("cfg"), Mapping):
         state["cfg"] = {**state["cfg"], "model": {**vars(config), "_name": name}}

@@ -45,6 +45,10 @@ def remembering_options(load: Callable[..., Dict[str, Any]]) -> Callable[..., Di
             forget_embedding_files(state)
             take_lists(state)
         state["model"] = Weights.of(state["model"], path, options)
+        if isinstance(state.get("extra_state"), dict):
+            # With --store-ema fairseq would look for a model that it has dropped. From nothing the
+            # averages stay as they begin, as the model that was loaded.
+            state["extra_state"].setdefault("ema", {})
         return state
 
     return remembering
@@ -121,6 +125,12 @@ def read_checkpoint(path: str) -> Dict[str, Any]:
 
 #: how torch says that it found more than plain data, rather than no data
 _REFUSALS = ("GLOBAL", "unrecognized function", "allowlisted via")
+
+
+def forget_averages(state: Dict[str, Any]) -> None:
+    """Take out the moving averages (EMA) of another model than the state now has."""
+    for name in ("ema", "ema_fp32_params"):
+        (state.get("extra_state") or {}).pop(name, None)
 
 
 def write_checkpoint(state: Dict[str, Any], path: Path) -> None:

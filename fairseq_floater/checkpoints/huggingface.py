@@ -113,6 +113,10 @@ def read_huggingface(folder: Path, seed: int = 1) -> Converted:
     path = folder / "model.safetensors"
     found = _read_weights(path)
     weights, left_out = _renamed(found)
+    if config["model_type"] != "bert" and config["hidden_act"] != "gelu":
+        # Its head has gelu whatever the blocks have, and fairseq's has what they have.
+        left_out += [name for name in found if (fairseqs_name(name) or "").startswith(HEAD)]
+        weights = {name: w for name, w in weights.items() if not name.startswith(HEAD)}
     _require_all(path, weights, config["num_hidden_layers"])
     _reorder(path, weights, order)
     _fold_types(path, weights, found, config)

@@ -24,6 +24,7 @@ from fairseq_floater.errors import UserError
 from fairseq_floater.models.description import (
     Positions,
     departed_from,
+    names_roberta,
     position_options,
     positions_of,
 )
@@ -45,8 +46,15 @@ COMPARED = tuple(
     "layer_norm_eps",
 )
 
-#: what fairseq's own models have where ours have an option
-_FAIRSEQS = {"layer_norm_eps": 1e-5}
+#: what fairseq's own models have where ours have an option, or where theirs was older than it
+_FAIRSEQS = {"layer_norm_eps": 1e-5, "attention_log_scale": None}
+_ROBERTAS = {**_FAIRSEQS, "activation_fn": "gelu", "layernorm_embedding": True}
+_TRANSFORMERS = {
+    **_FAIRSEQS,
+    "activation_fn": "relu",
+    **dict.fromkeys(("layernorm_embedding", "no_scale_embedding"), False),
+    **dict.fromkeys(("no_cross_attention", "cross_self_attention"), False),
+}
 
 #: positions at the input that fairseq's own models have
 STOCK = ("sinusoidal", "learned")
@@ -140,7 +148,7 @@ def different_options(there: Mapping[str, Any], here: Mapping[str, Any]) -> List
     """
     names = COMPARED
     if there:
-        there = {**_FAIRSEQS, **there}
+        there = {**(_ROBERTAS if names_roberta(there) else _TRANSFORMERS), **there}
     ours, theirs = position_options(here), position_options(there)
     if ours is not None and theirs is not None and ours.kind is theirs.kind:
         names += ours.kind.defining(ours) + (

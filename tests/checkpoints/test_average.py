@@ -41,6 +41,25 @@ def test_the_last_of_a_folder(tmp_path):
         last(tmp_path, 3)
 
 
+def test_a_folder_that_is_none(tmp_path):
+    for path in (tmp_path / "nowhere", save_stock(tmp_path / "one.pt")):
+        with pytest.raises(UserError, match=f"no folder {path}: give a --save-dir with --last, or"):
+            last_checkpoints(path, 2)
+
+
+def test_moving_averages_of_one_of_them_are_left_out(tmp_path, capsys):
+    def with_averages(state):
+        state["extra_state"] |= {"ema": dict(state["model"]), "ema_fp32_params": {}}
+
+    one, two = (
+        save_floater(tmp_path / f"{seed}.pt", seed=seed, change=with_averages) for seed in (1, 2)
+    )
+    code, _, out = average(capsys, one, two)
+    assert code == 0 and not read_checkpoint(str(out))["extra_state"].keys() & {"ema"}
+    assert cli.main(["convert", str(save_stock(one, change=with_averages)), str(two)]) == 0
+    assert "ema" not in read_checkpoint(str(two))["extra_state"]
+
+
 MLP = {"dynamics": "mlp"}
 DIFFERENT = {
     "initial scale": ({"initial_scale": 2.0}, "--initial-scale is 2.0 there, 16.0 here"),

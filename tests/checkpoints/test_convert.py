@@ -5,6 +5,7 @@ import torch
 from commands import GENERATION, TRAINING
 from conftest import make_batch, make_stock, make_task
 from launching import run, succeed
+from saved import save_floater
 
 from fairseq_floater.checkpoints.convert import convert
 from fairseq_floater.checkpoints.files import read_checkpoint
@@ -126,11 +127,11 @@ def test_a_model_of_ours_with_trajectories_is_refused(trained, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_what_no_new_positions_replace_is_kept(trained, tmp_path):
+def test_what_no_new_positions_replace_is_kept(tmp_path):
     """The scale of the logits and the shift of a model of ours: the translations stay the same."""
     shifted = {"position_shift": 5, "attention_log_scale": 3.0}
     plain = {"position_encoder": "sinusoidal", "position_blocks": "input"}
-    convert(trained["stock"][0], tmp_path / "base.pt", {**plain, **shifted})
+    save_floater(tmp_path / "base.pt", **plain, **shifted)
     convert(tmp_path / "base.pt", tmp_path / "floater.pt", {})
     models = [load_model(tmp_path / name).model for name in ("base.pt", "floater.pt")]
     words = models[0].encoder.embed_tokens.num_embeddings

@@ -231,6 +231,29 @@ def test_words_that_fill_up_a_table_are_not_those_of_the_tokenizer(tmp_path):
     assert len(Dictionary.load(str(tmp_path / "out/dict.txt"))) == 4 + len(set(words))
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_what_is_read_is_not_written_over(name, tmp_path, capsys):
+    folder = write_model(tmp_path / "model", "bert")
+    before = (folder / name).read_bytes()
+    command = ["convert", "--from", "huggingface", str(folder)]
+    assert cli.main([*command, str(folder / name)]) == 1
+    assert "would be overwritten by what is made from it" in capsys.readouterr().err
+    assert (folder / name).read_bytes() == before
+    assert cli.main([*command, str(tmp_path / "dict.txt")]) == 1
+    assert "dict.txt is where its dict.txt goes: give another name" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_head_with_another_activation_than_fairseqs_is_left_out(kind, tmp_path):
+    """That of RoBERTa has gelu whatever its blocks have; BERT's has what they have."""
+    folder = write_model(tmp_path / "model", kind, head=True)
+    option("hidden_act", "relu")(folder)
+    converted = convert_huggingface(folder, tmp_path / "out.pt", {})
+    assert converted.has_head == (kind == "bert")
+    heads = [name for name in converted.left_out if name.startswith("lm_head.")]
+    assert bool(heads) == (kind != "bert")
+
+
 def test_another_dictionary_is_not_written_over(tmp_path):
     """Of a model in the same folder; its own may be written again."""
     for kind in KINDS:

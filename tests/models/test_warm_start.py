@@ -156,6 +156,17 @@ REFUSED = {
         {},
         "--no-scale-embedding is True there, False here",
     ),
+    "scale that was not there yet": (
+        {},
+        {"no_scale_embedding": True},
+        "--no-scale-embedding is False there, True here",
+    ),
+    "activation that was not there yet": (
+        {},
+        {"activation_fn": "gelu"},
+        "--activation-fn is relu there, gelu here",
+    ),
+    "logits": ({}, {"attention_log_scale": 6.0}, "--attention-log-scale is None there, 6.0 here"),
     "depth": ({"decoder_layers": 2}, {"decoder_layers": 1}, "--decoder-layers is 2 there, 1 here"),
     "learned base": (
         LEARNED_BASE,
@@ -282,6 +293,18 @@ def test_one_flag_on_the_command_line(how, corpus, trained, tmp_path):
     result = succeed(*finetune(corpus, tmp_path, *flags))
     first, last = result.losses()[0], log.losses()[-1]
     assert first < log.losses()[0] - 0.5 and first < last + 0.5
+
+
+def test_moving_averages_begin_as_the_model_that_is_loaded(corpus, trained, tmp_path):
+    """fairseq would look for its weights in a checkpoint that it has taken them out of."""
+    flags = ["--finetune-from-model", trained["stock"][0], "--store-ema", "--ema-decay", 0.5]
+    result = succeed(*finetune(corpus, tmp_path, *flags, "--lr", 0))
+    assert result.losses()[0] < trained["stock"][1].losses()[0] - 0.5
+    state = torch.load(tmp_path / "checkpoint_last.pt", weights_only=False)
+    averages = state["extra_state"]["ema"]
+    assert averages.keys() == state["model"].keys()
+    for name, weight in state["model"].items():
+        torch.testing.assert_close(averages[name], weight, msg=name)
 
 
 @pytest.mark.parametrize(
