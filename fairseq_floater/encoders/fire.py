@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fairseq_floater.encoders.base import NoOptions, Wanted
 from fairseq_floater.encoders.distances import DistanceEncoder
 from fairseq_floater.encoders.flags import AT_LEAST_ONE, POSITIVE, flag
-from fairseq_floater.ode.layers import MatchingLinear
+from fairseq_floater.ode.layers import Linear
 
 
 @dataclass
@@ -65,9 +65,7 @@ class FireEncoder(DistanceEncoder):
     ):
         super().__init__(tracks, heads, directions, name)
         self.networks = nn.ModuleList(
-            nn.Sequential(
-                MatchingLinear(1, hidden_dim), nn.ReLU(), MatchingLinear(hidden_dim, heads)
-            )
+            nn.Sequential(Linear(1, hidden_dim), nn.ReLU(), Linear(hidden_dim, heads))
             for _ in range(tracks if per_block else directions)
         )
         blocks = (tracks // directions,) if per_block else ()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fairseq_floater.encoders.base import PositionEncoder, Wanted
 from fairseq_floater.encoders.flags import AT_LEAST_ONE, Range, TimesOptions, flag
 from fairseq_floater.encoders.oscillators import SHORTEST_PERIOD, spread_periods
-from fairseq_floater.ode.layers import MatchingLinear
+from fairseq_floater.ode.layers import Linear
 
 #: mean square of a hidden unit at the start: gelu of what torch's weights make of the features,
 #: whose squares add up to their number, and which has variance 1/6
@@ -69,7 +69,7 @@ class FourierEncoder(PositionEncoder):
         super().__init__(tracks, dim, name)
         periods = spread_periods(frequencies, SHORTEST_PERIOD, longest_period)
         self.frequencies = nn.Parameter(2 * math.pi / periods)
-        self.hidden = MatchingLinear(2 * frequencies, hidden_dim)
+        self.hidden = Linear(2 * frequencies, hidden_dim)
         std = initial_std / math.sqrt(HIDDEN_POWER * hidden_dim)
         self.output = nn.Parameter(std * torch.randn(tracks, hidden_dim, dim))
 

@@ -10,7 +10,7 @@ from fairseq_floater.encoders.base import PositionEncoder, Wanted
 from fairseq_floater.encoders.flags import Range, SharingOptions, flag
 from fairseq_floater.encoders.sinusoidal import sinusoids
 from fairseq_floater.errors import UserError
-from fairseq_floater.ode.layers import MatchingLinear
+from fairseq_floater.ode.layers import Linear
 
 INPUTS = ("scalar", "vector")
 
@@ -42,7 +42,7 @@ class RecurrentCell(nn.Module):
         input: ``scalar``, the position i itself, or ``vector``, its sinusoids.
     """
 
-    layers: Any  # nn.ModuleList of MatchingLinear: it does not tell the type of what it holds
+    layers: Any  # nn.ModuleList of Linear: it does not tell the type of what it holds
 
     def __init__(self, dim: int, layers: int = 1, input: str = "scalar"):
         super().__init__()
@@ -53,7 +53,7 @@ class RecurrentCell(nn.Module):
         self.dim = dim
         self.input = input
         input_dim = 1 if input == "scalar" else dim
-        self.layers = nn.ModuleList([MatchingLinear(dim + input_dim, dim) for _ in range(layers)])
+        self.layers = nn.ModuleList([Linear(dim + input_dim, dim) for _ in range(layers)])
         for layer in self.layers:
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)

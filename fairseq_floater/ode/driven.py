@@ -7,7 +7,7 @@ from numpy.polynomial.legendre import leggauss
 from torch import Tensor, nn
 
 from fairseq_floater.errors import UserError
-from fairseq_floater.ode.layers import MatchingLinear
+from fairseq_floater.ode.layers import Linear
 from fairseq_floater.ode.linear import LinearDynamics
 
 NODES, WEIGHTS = (torch.from_numpy(part) for part in leggauss(4))  # from -1 to 1
@@ -55,8 +55,8 @@ class DrivenDynamics(LinearDynamics):
         hidden_dim = dim if hidden_dim is None else hidden_dim
         if hidden_dim < 1:
             raise UserError(f"driven dynamics need hidden_dim >= 1, got {hidden_dim}")
-        self.hidden = MatchingLinear(dim, hidden_dim)
-        self.drive = MatchingLinear(hidden_dim, self.rates.numel(), bias=False)
+        self.hidden = Linear(dim, hidden_dim)
+        self.drive = Linear(hidden_dim, self.rates.numel(), bias=False)
         nn.init.xavier_uniform_(self.hidden.weight)
         nn.init.zeros_(self.hidden.bias)
         nn.init.xavier_uniform_(self.drive.weight, gain=START)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fairseq_floater.errors import UserError
-from fairseq_floater.ode.layers import MatchingLinear
+from fairseq_floater.ode.layers import Linear
 from fairseq_floater.ode.runge_kutta import ACTIVATIONS
 
 #: dp/dt at a time, a scalar, and at states (tracks, dim), of whose shape it is
@@ -56,8 +56,8 @@ class MLPDynamics(nn.Module):
         self.activation = activation
         self.damping = float(damping)
         self.init_scale = init_scale
-        self.fc1 = MatchingLinear(dim + 1, hidden_dim)
-        self.fc2 = MatchingLinear(hidden_dim + 1, dim)
+        self.fc1 = Linear(dim + 1, hidden_dim)
+        self.fc2 = Linear(hidden_dim + 1, dim)
         for layer in (self.fc1, self.fc2):
             nn.init.xavier_uniform_(layer.weight, gain=init_scale)
             nn.init.zeros_(layer.bias)

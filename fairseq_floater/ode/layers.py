@@ -3,12 +3,13 @@
 from torch import Tensor, nn
 
 
-class MatchingLinear(nn.Linear):
+class Linear(nn.Linear):
     """``nn.Linear`` that computes in the type of its input, whatever that of its parameters.
 
     Positions are computed in float32 in models of half precision too. The class is one of its own
     also for ``torch.ao.quantization.quantize_dynamic``, which replaces each ``nn.Linear``: what
-    computes positions runs once for a length, and several of its forms read the weights.
+    computes positions runs once for a length, and several of its forms read the weights. It has the
+    name of torch's, by which tables that were baked into checkpoints are known (``models.baked``).
     """
 
     def forward(self, input: Tensor) -> Tensor:

@@ -116,8 +116,12 @@ def test_endless_peers(peer, tmp_path, capsys):
 @pytest.mark.parametrize("injection", ["bias", "rotation"])
 def test_sizes_that_are_not_read_are_let_be(injection, tmp_path):
     """As a training with them is: linear dynamics have no hidden units."""
-    wide = {"dynamics_hidden_dim": 10**7, "position_injection": injection}
-    assert load_model(save_floater(tmp_path / "wide.pt", **wide)).config.dynamics == "linear"
+
+    def widen(state):
+        state["args"].dynamics_hidden_dim = 10**7
+
+    path = save_floater(tmp_path / "wide.pt", change=widen, position_injection=injection)
+    assert load_model(path).config.dynamics == "linear"
 
 
 def test_fairseq_evaluates_no_option_of_a_checkpoint(tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from conftest import WITHIN, make_batch, make_model
 
-from fairseq_floater.ode.layers import MatchingLinear
+from fairseq_floater.ode.layers import Linear
 
 # (Stock fairseq's attention reads the biases of its projections and cannot be quantised, nor then
 # can what has it: positions that are added to the input, or none.)
@@ -18,9 +18,7 @@ KINDS = {
 
 
 def position_layers(model):
-    return {
-        name: module for name, module in model.named_modules() if isinstance(module, MatchingLinear)
-    }
+    return {name: module for name, module in model.named_modules() if isinstance(module, Linear)}
 
 
 @pytest.mark.filterwarnings("ignore")  # torch.ao gives way to a package of its own
