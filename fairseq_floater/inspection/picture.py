@@ -18,7 +18,7 @@ from fairseq_floater.inspection.encoders import load_part
 from fairseq_floater.inspection.findings import ranges
 from fairseq_floater.inspection.heatmap import draw_heatmap, track_axes
 from fairseq_floater.inspection.spectrum import similarity, variance_shares
-from fairseq_floater.inspection.tables import encoding_table
+from fairseq_floater.inspection.tables import axes_of, encoding_table, several
 
 #: singular directions with less of the variance, and norms below so much of the largest, are
 #: noise of rounding and solver, and are not drawn
@@ -44,7 +44,7 @@ def draw_inspection(checkpoint: Path, folder: Path, stack: str, length: int = 64
     draw_heatmap(checkpoint, pictures[0], stack, length)
     table, _ = encoding_table(part, length)
     title = f"{part.use.encoder.kind} encodings, {stack}"
-    draw(table, part.tracks, length, pictures[1], title)
+    draw(table, part.tracks, length, pictures[1], title, axes_of(part).rows)
     return pictures
 
 
@@ -59,8 +59,15 @@ def _require_room(encoder: PositionEncoder, length: int) -> None:
         )
 
 
-def draw(table: Tensor, tracks: Sequence[str], length: int, picture: Path, title: str) -> None:
-    """Draw ``table`` (blocks * tracks, positions, dim), float64; ``length`` is that of training."""
+def draw(
+    table: Tensor,
+    tracks: Sequence[str],
+    length: int,
+    picture: Path,
+    title: str,
+    rows: str = "position",
+) -> None:
+    """Draw ``table`` (blocks * tracks, rows, dim), float64; ``length`` is that of training."""
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
@@ -75,17 +82,17 @@ def draw(table: Tensor, tracks: Sequence[str], length: int, picture: Path, title
         parts = figure.subfigures(2, 1, squeeze=False, height_ratios=heights)
     similarities, curves = parts.flat
     figure.suptitle(title, fontsize=12)
-    _draw_similarities(similarities, table[:, :length], tracks)
+    _draw_similarities(similarities, table[:, :length], tracks, rows)
     norms, spectra = curves.subplots(1, 2)
-    _draw_norms(norms, table, tracks, length)
-    _draw_spectra(spectra, table, length)
+    _draw_norms(norms, table, tracks, length, rows)
+    _draw_spectra(spectra, table, length, rows)
     save_picture(figure, picture, dpi=130)
     pyplot.close(figure)
 
 
-def _draw_similarities(figure: FigureBase, table: Tensor, tracks: Sequence[str]) -> None:
+def _draw_similarities(figure: FigureBase, table: Tensor, tracks: Sequence[str], rows: str) -> None:
     """One panel per track: a row of panels for each projection, a column for each block."""
-    axes = track_axes(figure, tracks, len(table) // len(tracks), "position")
+    axes = track_axes(figure, tracks, len(table) // len(tracks), rows, rows)
     for axis, cosines in zip(axes, similarity(table)):
         panel = axis.imshow(cosines, cmap="RdBu_r", vmin=-1, vmax=1)
         axis.tick_params(labelsize=7)
@@ -94,15 +101,17 @@ def _draw_similarities(figure: FigureBase, table: Tensor, tracks: Sequence[str])
     bar.set_label("cosine", fontsize=8)
     bar.ax.tick_params(labelsize=7)
     last = table.size(1) - 1
-    figure.suptitle(f"similarity of encodings, centred over positions 0 to {last}", fontsize=10)
+    over = f"{several(rows)} 0 to {last}"
+    figure.suptitle(f"similarity of encodings, centred over {over}", fontsize=10)
 
 
-def _draw_norms(axis: Axes, table: Tensor, tracks: Sequence[str], length: int) -> None:
+def _draw_norms(axis: Axes, table: Tensor, tracks: Sequence[str], length: int, rows: str) -> None:
     norms = table.norm(dim=2).unflatten(0, (-1, len(tracks)))
     for row, name in enumerate(tracks):
         axis.plot(norms[:, row].T, color=f"C{row}", alpha=0.4, linewidth=0.7)
         axis.plot(norms[:, row].mean(dim=0), color=f"C{row}", linewidth=1.6, label=name)
-    axis.axvline(length, color="black", linestyle=":", label="training length")
+    if length < table.size(1):
+        axis.axvline(length, color="black", linestyle=":", label="training length")
     axis.set_xscale("symlog", linthresh=1)  # with position 0
     axis.set_xlim(0, table.size(1) - 1)
     axis.xaxis.set_major_formatter("{x:,.0f}")
@@ -112,16 +121,19 @@ def _draw_norms(axis: Axes, table: Tensor, tracks: Sequence[str], length: int) -
         # Whole decades, so that a constant norm looks constant.
         axis.set_ylim(10 ** math.floor(math.log10(least)), 10 ** math.ceil(math.log10(largest)))
     means = " (thick: mean of blocks)" if len(norms) > 1 else ""
-    _finish(axis, f"norm{means}", "position (tokens)", "Euclidean norm of the encoding")
+    where = rows if " " in rows else f"{rows} (tokens)"
+    _finish(axis, f"norm{means}", where, "Euclidean norm of the encoding")
 
 
-def _draw_spectra(axis: Axes, table: Tensor, length: int) -> None:
+def _draw_spectra(axis: Axes, table: Tensor, length: int, rows: str) -> None:
     last = 2
     for color, count in zip(("C0", "C3"), ranges(table, length)):
         shares = variance_shares(table[:, :count])
         directions = torch.arange(1, shares.size(1) + 1)
         axis.plot(directions, shares.T, color=color, alpha=0.3, linewidth=0.6)
-        axis.plot(directions, shares.mean(dim=0), color=color, label=f"first {count:,} positions")
+        axis.plot(
+            directions, shares.mean(dim=0), color=color, label=f"first {count:,} {several(rows)}"
+        )
         last = max(last, int((shares.amax(dim=0) > LEAST).sum()))
     axis.set_xlim(1, last)
     axis.set_ylim(LEAST, 1.0)  # before the scale, which looks for a limit where nothing varies

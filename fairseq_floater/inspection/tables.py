@@ -49,6 +49,12 @@ class TableAxes(NamedTuple):
     columns: str
 
 
+def several(rows: str) -> str:
+    """``rows`` of ``TableAxes``, more than one."""
+    first, *of = rows.split(" ", 1)
+    return " ".join([f"{first}s", *of])
+
+
 AXES = {
     "rotation": TableAxes("position", "angle"),
     "scores": TableAxes("distance", "head"),

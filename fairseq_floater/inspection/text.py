@@ -5,6 +5,7 @@ from typing import List, Optional, Tuple
 
 from fairseq_floater.inspection.findings import Equation, Findings, StackFindings
 from fairseq_floater.inspection.spectrum import DIRECTIONS, Spectrum
+from fairseq_floater.inspection.tables import several
 
 Row = Tuple[str, str]
 
@@ -55,7 +56,7 @@ def _of_stack(stack: StackFindings) -> List[Row]:
     limit = f" ({stack.limit})" if stack.limit else ""
     rows = [
         ("vector size", f"{stack.dim:,}"),
-        (f"{stack.rows}s looked at", f"{stack.positions:,}{limit}"),
+        (f"{several(stack.rows)} looked at", f"{stack.positions:,}{limit}"),
     ]
     if stack.baked_positions is not None:
         rows.append(("positions baked in", f"{stack.baked_positions:,}"))

@@ -12,6 +12,7 @@ from fairseq.models import ARCH_CONFIG_REGISTRY
 from fairseq_floater import cli
 from fairseq_floater.checkpoints.loading import load_model
 from fairseq_floater.errors import UserError
+from fairseq_floater.inspection import picture
 from fairseq_floater.inspection.encoders import count_parameters, solver_errors
 from fairseq_floater.inspection.findings import inspect_checkpoint
 from fairseq_floater.inspection.picture import draw
@@ -290,6 +291,29 @@ def test_pictures(checkpoint, tmp_path, capsys):
     assert sorted(path.name for path in out.iterdir()) == names
     draw(noise(4, 33, 6) * 0.0, ["self query", "self key"], 2, out / "zeros.png", "zeros")
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in out.iterdir())
+
+
+@pytest.mark.parametrize(
+    "options, rows, several",
+    [
+        ({"position_encoder": "alibi"}, "distance", "distances"),
+        ({"position_encoder": "shaw"}, "row of the table", "rows of the table"),
+        ({}, "position", "positions"),
+    ],
+)
+def test_pictures_and_text_say_what_the_rows_are(
+    options, rows, several, checkpoint, tmp_path, monkeypatch, capsys
+):
+    drawn = []
+    monkeypatch.setattr(picture, "save_picture", lambda figure, *_, **__: drawn.append(figure))
+    monkeypatch.setattr(picture, "draw_heatmap", lambda *_: None)
+    path = checkpoint(**options)
+    picture.draw_inspection(path, tmp_path, "encoder", 4)
+    axes = [axis for axis in drawn[0].axes if axis.get_xlabel()]
+    assert {axis.get_xlabel().removesuffix(" (tokens)") for axis in axes} >= {rows}
+    assert ("position" in str([axis.get_xlabel() for axis in axes])) == (rows == "position")
+    assert several in drawn[0].subfigs[0].get_suptitle()
+    assert f"{several} looked at" in floater(capsys, "inspect", path, "--length", 4)[1]
 
 
 def test_mistakes_are_one_line(checkpoint, tmp_path, capsys):
