@@ -44,6 +44,8 @@ class Translator:
     def __init__(self, folder: str):
         self.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
         self.model = AutoModelForSeq2SeqLM.from_pretrained(folder, trust_remote_code=True).eval()
+        longest = self.model.config.max_position_embeddings  # where a table of positions ends
+        self.most_subwords = min(MOST_SUBWORDS, longest or MOST_SUBWORDS)
         self.waiting: asyncio.Queue[Any] = asyncio.Queue()
 
     async def translate(self, text: str) -> Dict[str, Any]:
@@ -81,7 +83,7 @@ class Translator:
     def batch(self, texts: List[str]) -> List[Dict[str, Any]]:
         """Translations of texts, in one pass."""
         given = self.tokenizer(texts, return_tensors="pt", padding=True)
-        written = self.model.generate(**given, num_beams=4, max_new_tokens=MOST_SUBWORDS)
+        written = self.model.generate(**given, num_beams=4, max_new_tokens=self.most_subwords)
         mask = written.ne(self.tokenizer.pad_token_id).long()
         weights = self.model(
             **given, decoder_input_ids=written, decoder_attention_mask=mask, output_attentions=True

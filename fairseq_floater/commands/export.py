@@ -110,6 +110,8 @@ def _torch(args: argparse.Namespace) -> "Lengths":
 
 
 def _huggingface(args: argparse.Namespace) -> "Lengths":
+    from fairseq_floater.errors import UserError
+
     with needing("transformers", "huggingface"):
         from fairseq_floater.checkpoints.export.huggingface.model import export_huggingface
         from fairseq_floater.checkpoints.export.huggingface.roberta import export_roberta
@@ -118,6 +120,8 @@ def _huggingface(args: argparse.Namespace) -> "Lengths":
 
     if kind_with(load_options(args.checkpoint)[1]) is ROBERTA:
         return export_roberta(args.checkpoint, args.out, args.data, args.positions, args.labels)
+    if args.labels is not None:
+        raise UserError(f"--labels {args.labels} is for a floater_roberta: leave it out")
     return export_huggingface(args.checkpoint, args.out, args.data, args.positions)
 
 

@@ -120,6 +120,8 @@ def test_greedy_decoding_in_onnx_runtime(corpus, tmp_path):
     checkpoint, folder = tmp_path / "model.pt", tmp_path / "graphs"
     save_floater(checkpoint, task=make_task(20), base_positions="rotary", **ONE)
     succeed("floater", "export", checkpoint, folder, "--to", "onnx", "--data", data)
+    for graph in folder.glob("*.onnx"):
+        assert b".py" not in graph.read_bytes()  # no lines of source of this machine
     search = ["--path", checkpoint, "--beam", 1, "--max-len-a", 0, "--max-len-b", 20]
     generated = succeed("generate", corpus, *GENERATION, *search)
     names = {}

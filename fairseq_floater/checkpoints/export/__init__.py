@@ -33,7 +33,8 @@ class Lengths(NamedTuple):
         Raises:
             UserError: if a learned table has fewer rows than asked.
         """
-        return cls(length_of(model.encoder, asked), length_of(model.decoder, asked))
+        source = min(length_of(model.encoder, asked), model.decoder.source_limit())
+        return cls(source, length_of(model.decoder, asked))
 
 
 def length_of(stack: PositionedStack, asked: Optional[int]) -> int:

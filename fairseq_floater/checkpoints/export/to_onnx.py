@@ -21,6 +21,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Dict, List, Optional, Tuple
 
+import onnx
 import onnxscript  # noqa: F401  torch needs it, and says so less plainly
 import torch
 from torch import Tensor, nn
@@ -131,6 +132,10 @@ def _export(
     finally:
         for logger, level in zip(noisy, levels):
             logger.setLevel(level)
+    graph = onnx.load(path)
+    for node in (*graph.graph.node, *(node for part in graph.functions for node in part.node)):
+        del node.metadata_props[:]  # lines of source, with paths of this machine
+    onnx.save(graph, path)
 
 
 class FixedRows(Table):

@@ -18,6 +18,7 @@ from typing import Any, Dict, Optional
 
 from transformers import GenerationConfig
 
+from fairseq_floater.blocks.positioned import UNLIMITED
 from fairseq_floater.checkpoints.export import Lengths, require_plain_blocks
 from fairseq_floater.checkpoints.export.corpus import Corpus
 from fairseq_floater.checkpoints.export.huggingface.remote.modeling_floater import (
@@ -79,6 +80,8 @@ def build_exported(model: FloaterTransformerModel, lengths: Lengths) -> Any:
         length = max(lengths) if name == "decoder" else length  # it may serve the source, too
         sides[name], tensors = side_of(stack, model.options, length)
         weights |= {f"{name}.positions.{part}": tensor for part, tensor in tensors.items()}
+    if model.decoder.max_positions() != UNLIMITED:
+        sides["decoder"]["longest"] = model.decoder.max_positions()
     written = FloaterConfig(
         sides["encoder"],
         sides["decoder"],
@@ -90,7 +93,7 @@ def build_exported(model: FloaterTransformerModel, lengths: Lengths) -> Any:
     )
     exported = FloaterForConditionalGeneration(written)
     exported.load_state_dict(weights)
-    exported.generation_config = _generation()
+    exported.generation_config = _generation(written.max_position_embeddings)
     return exported.eval()
 
 
@@ -110,14 +113,14 @@ def _ties(model: FloaterTransformerModel) -> Dict[str, str]:
     return ties
 
 
-def _generation() -> Any:
-    """As ``fairseq-generate`` searches by default."""
+def _generation(longest: Optional[int]) -> Any:
+    """As ``fairseq-generate`` searches by default; no further than a table of the decoder's."""
     return GenerationConfig(
         num_beams=5,
         early_stopping=True,
         length_penalty=1.0,
         min_new_tokens=1,
-        max_new_tokens=201,  # 200 and the end
+        max_new_tokens=min(201, longest or 201),  # 200 and the end
         bos_token_id=0,
         pad_token_id=1,
         eos_token_id=2,

@@ -125,6 +125,8 @@ def _build(
         bos_token_id=tokenizer.cls_token_id,
         eos_token_id=tokenizer.sep_token_id,
     )
+    if labels is not None and "out_proj.weight" not in head:
+        raise UserError(f"--labels {labels} names classes, and this model has none: leave it out")
     if "out_proj.weight" in head:
         names = _class_names(labels, len(head["out_proj.weight"]))
         config.id2label = dict(enumerate(names))

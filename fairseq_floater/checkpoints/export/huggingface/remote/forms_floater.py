@@ -55,11 +55,10 @@ class Tokens(NamedTuple):
         own = self.numbers[:, -self.new :]
         return own + self.shift * (own >= 0)
 
-    @property
-    def length(self) -> int:
-        """Of a table that serves the pass."""
-        widest = max(t.numbers.size(1) for t in (self, self.source) if t is not None)
-        return widest + self.shift
+    def length(self, of_source: bool) -> int:
+        """Of a table that serves the pass, and maybe what attention to the source reads of it."""
+        sides = (self, self.source if of_source else None)
+        return max(t.numbers.size(1) for t in sides if t is not None) + self.shift
 
     def distances(self) -> Tensor:
         """Of each key from each new token, (new, length), negative where it is before."""
@@ -156,7 +155,8 @@ def of_blocks(table: Table, use: Dict[str, Any], tokens: Tokens) -> List[Dict[st
             return [{"self": {"scores": table.pairs(*places, 0)}}] * use["blocks"]
         return [{"self": {"scores": table.pairs(*places, n)}} for n in range(use["blocks"])]
     by_distance = use["injection"] in ("scores", "relative")
-    vectors = table(tokens.numbers.size(1) if by_distance else tokens.length)
+    length = tokens.length("cross" in use["tracks"])
+    vectors = table(tokens.numbers.size(1) if by_distance else length)
     found = []
     for tracks in vectors.split(len(vectors) // use["blocks"]):
         parts = {name: tracks[slice(*ends)] for name, ends in use["tracks"].items()}

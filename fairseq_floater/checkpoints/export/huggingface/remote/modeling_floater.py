@@ -21,6 +21,9 @@ from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
 from .stacks_floater import Decoder, Encoder
 
+if "cache" not in Seq2SeqLMOutput.__dataclass_fields__:
+    raise ImportError("this model needs transformers 5.24 or newer: pip install -U transformers")
+
 
 class FloaterConfig(PretrainedConfig):
     """Sizes, and of every stack its blocks and positions.
@@ -48,6 +51,8 @@ class FloaterConfig(PretrainedConfig):
         self.hidden_size = self.decoder_side.get("dim", 0)
         self.num_hidden_layers = self.decoder_side.get("layers", 0)
         self.num_attention_heads = self.decoder_side.get("heads", 0)
+        # Of a translation, with its end; None where no table ends.
+        self.max_position_embeddings = self.decoder_side.get("longest")
 
 
 class FloaterEncoder(Encoder):
@@ -56,10 +61,20 @@ class FloaterEncoder(Encoder):
     main_input_name = "input_ids"
 
     def forward(  # type: ignore[override]  # what transformers gives an encoder, and wants of it
-        self, input_ids: Tensor, attention_mask: Optional[Tensor] = None, **kwargs: Any
+        self,
+        input_ids: Tensor,
+        attention_mask: Optional[Tensor] = None,
+        output_attentions: Optional[bool] = None,
+        output_hidden_states: Optional[bool] = None,
+        **kwargs: Any,
     ) -> BaseModelOutput:
-        passed = super().forward(input_ids, attention_mask)
-        return BaseModelOutput(passed.x, passed.states, passed.weights)
+        every = bool(output_attentions or output_hidden_states)
+        passed = super().forward(input_ids, attention_mask, every)
+        return BaseModelOutput(
+            passed.x,
+            passed.states if output_hidden_states else None,
+            passed.weights if output_attentions else None,
+        )
 
 
 class FloaterForConditionalGeneration(PreTrainedModel, GenerationMixin):
@@ -106,17 +121,18 @@ class FloaterForConditionalGeneration(PreTrainedModel, GenerationMixin):
 
         Args are those of every encoder-decoder of transformers.
         """
+        asked = output_attentions, output_hidden_states
         if labels is not None and decoder_input_ids is None:
             decoder_input_ids = self.shifted(labels)
         if encoder_outputs is None:
-            encoder_outputs = self.encoder(input_ids, attention_mask)
+            encoder_outputs = self.encoder(input_ids, attention_mask, *asked)
         encoded = encoder_outputs[0]
         if attention_mask is None:
             attention_mask = torch.ones(encoded.shape[:2], dtype=torch.long, device=encoded.device)
         if use_cache and cache is None:
             cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
         passed = self.decoder(
-            decoder_input_ids, encoded, attention_mask, decoder_attention_mask, cache
+            decoder_input_ids, encoded, attention_mask, decoder_attention_mask, cache, any(asked)
         )
         logits = self.decoder.output_projection(passed.x)
         loss = None

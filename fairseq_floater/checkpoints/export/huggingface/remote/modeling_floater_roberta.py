@@ -71,11 +71,21 @@ class FloaterRobertaModel(_Pretrained):
         return self.stack.embed_tokens
 
     def forward(
-        self, input_ids: Tensor, attention_mask: Optional[Tensor] = None, **kwargs: Any
+        self,
+        input_ids: Tensor,
+        attention_mask: Optional[Tensor] = None,
+        output_attentions: Optional[bool] = None,
+        output_hidden_states: Optional[bool] = None,
+        **kwargs: Any,
     ) -> BaseModelOutput:
         """(batch, length), and a mask of the same shape; types of tokens are not told apart."""
-        passed = self.stack(input_ids, attention_mask)
-        return BaseModelOutput(passed.x, passed.states, passed.weights)
+        every = bool(output_attentions or output_hidden_states)
+        passed = self.stack(input_ids, attention_mask, every)
+        return BaseModelOutput(
+            passed.x,
+            passed.states if output_hidden_states else None,
+            passed.weights if output_attentions else None,
+        )
 
 
 class FloaterRobertaForSequenceClassification(_Pretrained):

@@ -216,23 +216,30 @@ class Stack(nn.Module):
         x = x if vectors is None else x + in_dtype(vectors, x.dtype)
         return x if self.layernorm_embedding is None else self.layernorm_embedding(x)
 
-    def through(self, x: Tensor, acting: List[Dict[str, Any]], **given: Any) -> "Passed":
-        """Through all blocks; ``given`` is for each of them, lists by their numbers."""
+    def through(
+        self, x: Tensor, acting: List[Dict[str, Any]], every: bool, **given: Any
+    ) -> "Passed":
+        """Through all blocks; ``given`` is for each of them, lists by their numbers.
+
+        What is inside is kept where ``every`` block is asked for: of long texts it is large.
+        """
         states, weights, to_source = [], [], []
         for number, (block, positions) in enumerate(zip(self.layers, acting)):
-            states.append(x)
+            inner = x
             if number and "input" in positions:
                 x = x + in_dtype(positions["input"], x.dtype)
             own = {n: v[number] if isinstance(v, list) else v for n, v in given.items()}
             x, of_self, of_source = block(x, acting=positions, **own)
-            weights.append(of_self)
-            to_source.append(of_source)
+            if every:
+                states.append(inner)
+                weights.append(of_self)
+                to_source.append(of_source)
         x = x if self.layer_norm is None else self.layer_norm(x)
-        return Passed(x, (*states, x), tuple(weights), tuple(to_source))
+        return Passed(x, (*states, x) if every else (), tuple(weights), tuple(to_source))
 
 
 class Passed(NamedTuple):
-    """What a stack gives: its output, and of all blocks inputs and weights of attention."""
+    """What a stack gives: its output and, if asked for, of all blocks inputs and attention."""
 
     x: Tensor
     states: Tuple[Tensor, ...]
@@ -243,7 +250,7 @@ class Passed(NamedTuple):
 class Encoder(Stack):
     """Sees the whole text."""
 
-    def forward(self, ids: Tensor, mask: Optional[Tensor] = None) -> "Passed":
+    def forward(self, ids: Tensor, mask: Optional[Tensor] = None, every: bool = False) -> "Passed":
         """ids (batch, length); mask of the same shape is 1 at tokens and 0 at pads."""
         tokens = Tokens.of(mask, ids.size(1), ids.size(1), self.side["shift"], ids)
         acting = self.acting(tokens)
@@ -251,7 +258,7 @@ class Encoder(Stack):
         if mask is not None:
             x = x * mask.unsqueeze(2).to(x.dtype)
         hidden = hidden_pads(tokens.distances(), mask)
-        return self.through(x, acting, hidden=hidden, kept=Kept())
+        return self.through(x, acting, every, hidden=hidden, kept=Kept())
 
 
 class Decoder(Stack):
@@ -268,6 +275,7 @@ class Decoder(Stack):
         source_mask: Tensor,
         mask: Optional[Tensor] = None,
         cache: Optional[EncoderDecoderCache] = None,
+        every: bool = False,
     ) -> "Passed":
         """The new ids (batch, length), after those whose keys and values are in ``cache``.
 
@@ -275,6 +283,7 @@ class Decoder(Stack):
             source: (batch, source length, dim), what the encoder gives.
             source_mask: (batch, source length), 1 at tokens and 0 at pads.
             mask: (batch, length), also of the ids before, likewise.
+            every: see ``through``.
         """
         earlier = 0 if cache is None else cache.get_seq_length()
         known = cache is not None and bool(cache.is_updated.get(0))
@@ -291,6 +300,7 @@ class Decoder(Stack):
         passed = self.through(
             self.embedded(ids, acting[0].get("input")),
             acting,
+            every,
             hidden=hidden_pads(distances, mask) | (distances > 0),
             kept=[Kept(own, number) for number in numbers],
             source=None if known else source,

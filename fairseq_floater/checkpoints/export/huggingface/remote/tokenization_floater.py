@@ -93,6 +93,12 @@ class FloaterTokenizer(PreTrainedTokenizer):
         words = self.words["target"]
         return words[index] if 0 <= index < len(words) else "<unk>"
 
+    def convert_ids_to_tokens(self, ids: Any, skip_special_tokens: bool = False) -> Any:
+        """As transformers', but that an unknown word, which fairseq writes, is not skipped."""
+        if skip_special_tokens and not isinstance(ids, int):
+            ids = [int(n) for n in ids if int(n) not in range(SPECIAL.index("<unk>"))]
+        return super().convert_ids_to_tokens(ids)
+
     def convert_tokens_to_string(self, tokens: List[str]) -> str:
         text = " ".join(tokens)
         if self.subword == "sentencepiece":
