@@ -1,11 +1,11 @@
 # Questions about passages with a small pre-trained model: MiniLM, as data-prep/minilm.sh gets it.
 # Batch, warm-up share and weight decay are those of RoBERTa for SQuAD, and so are two epochs where
 # the corpus is whole; of a small part batches are a third as large, and epochs are five. The learning
-# rate is chosen by squad_minilm_lr, on `valid`, which is not reported where there is a test set. A row
+# rate was chosen by squad_minilm_lr, on `valid`, which is not reported where there is a test set. A row
 # NAME-lr-RATE has its own.
 source "$RECIPES/finetuning.sh"
 source "$RECIPES/minilm.sh"
-LR=5e-5 BATCH=48
+LR=1e-4 BATCH=48
 corpus() {
     DATA=$RUNS/data/squad.$PAIR${PIECES:+.$PIECES}
     PREPARE=(bash data-prep/squad.sh --corpus "$PAIR" --model "$MODEL/base" --out "$DATA")
