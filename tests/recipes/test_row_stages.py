@@ -75,14 +75,14 @@ def test_a_row_says_that_it_waits(shell):
 
 
 def test_weights_that_were_removed_are_named(shell):
-    script = 'NEEDS=$RUN/checkpoint_last.pt; step predict "$RUN" "$RUN/made" touch "$RUN/made"'
+    script = 'NEEDS=$RUN/checkpoint_last.pt; step p "$DATA/bin/x" "$RUN/made" touch "$RUN/made"'
     done = shell(script)
     assert done.returncode == 1 and done.stderr == (
-        f"error: predict needs {shell.row}/checkpoint_last.pt, which was removed once the row was "
+        f"error: p needs {shell.row}/checkpoint_last.pt, which was removed once the row was "
         f"scored: delete {shell.row} to train it anew\n"
     )
     removed = 'touch "$RUN/checkpoint_last.pt"; ' + script + '; rm "$NEEDS"; ' + script
-    assert shell(removed).stdout == "done already: predict\n"
+    assert shell(removed).stdout == "done already: p\n"
 
 
 @pytest.mark.parametrize(
