@@ -9,7 +9,8 @@
 #   prediction TEST    a function that sets PREDICTION, a command, and MADE, what it writes
 #   scoring            a function that sets SCORING, a command without what all rows tell it
 
-# Batches are those of one GPU: of the first that is to be seen, unless a launcher starts a process for each.
+# Batches are those of one GPU: of the first that is to be seen, unless a launcher starts a process
+# for each.
 if [ -z "$LAUNCHER" ]; then
     CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES-0}
     export CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES%%,*}

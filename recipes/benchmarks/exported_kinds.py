@@ -81,8 +81,7 @@ def train(base: Path, data: Path, flags: str, updates: int, folder: Path) -> Pat
         go_on(folder, updates, "--finetune-from-model", base)
         return last
     # Other vectors at the input than those of training are refused there: all else is put in place.
-    if first.exists():
-        first.unlink()
+    first.unlink(missing_ok=True)
     go_on(first.parent, 1)
     state, trained = read_checkpoint(str(first)), read_checkpoint(str(base))["model"]
     same = {n: w for n, w in trained.items() if w.shape == state["model"].get(n, w[:0]).shape}

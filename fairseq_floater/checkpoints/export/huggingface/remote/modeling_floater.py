@@ -70,11 +70,7 @@ class FloaterEncoder(Encoder):
     ) -> BaseModelOutput:
         every = bool(output_attentions or output_hidden_states)
         passed = super().forward(input_ids, attention_mask, every)
-        return BaseModelOutput(
-            passed.x,
-            passed.states if output_hidden_states else None,
-            passed.weights if output_attentions else None,
-        )
+        return BaseModelOutput(**passed.asked_for(output_attentions, output_hidden_states))
 
 
 class FloaterForConditionalGeneration(PreTrainedModel, GenerationMixin):

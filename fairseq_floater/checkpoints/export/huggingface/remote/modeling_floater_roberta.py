@@ -81,11 +81,7 @@ class FloaterRobertaModel(_Pretrained):
         """(batch, length), and a mask of the same shape; types of tokens are not told apart."""
         every = bool(output_attentions or output_hidden_states)
         passed = self.stack(input_ids, attention_mask, every)
-        return BaseModelOutput(
-            passed.x,
-            passed.states if output_hidden_states else None,
-            passed.weights if output_attentions else None,
-        )
+        return BaseModelOutput(**passed.asked_for(output_attentions, output_hidden_states))
 
 
 class FloaterRobertaForSequenceClassification(_Pretrained):

@@ -246,6 +246,14 @@ class Passed(NamedTuple):
     weights: Tuple[Tensor, ...]
     to_source: Tuple[Optional[Tensor], ...]
 
+    def asked_for(self, attentions: Optional[bool], states: Optional[bool]) -> Dict[str, Any]:
+        """What transformers calls the output of an encoder, as far as it is wanted."""
+        return {
+            "last_hidden_state": self.x,
+            "hidden_states": self.states if states else None,
+            "attentions": self.weights if attentions else None,
+        }
+
 
 class Encoder(Stack):
     """Sees the whole text."""
