@@ -58,6 +58,7 @@ def environment(**variables):
     return {
         **inherited,
         "OMP_NUM_THREADS": "1",
+        "PYTHONUTF8": "1",  # as recipes have it, whose programs would not be forked otherwise
         "CUDA_VISIBLE_DEVICES": "",
         "PYTHONPATH": os.pathsep.join(folders),
         **{name: str(value) for name, value in variables.items()},
