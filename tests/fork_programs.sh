@@ -13,8 +13,10 @@ floater() { forked floater "$@"; }
 # The scripts that import fairseq, the plugin or sacremoses.
 python() {
     case $1 in
-    */recipes/samples.py | */data-prep/moses.py | */data-prep/pieces.py | */data-prep/squad.py | \
-        */data-prep/race.py | */data-prep/plain.py) "$FORK_PYTHON" -IS "$FORK_CLIENT" "$@" ;;
+    */recipes/samples.py | */recipes/weights_id.py | */data-prep/moses.py | */data-prep/pieces.py | \
+        */data-prep/squad.py | */data-prep/race.py | */data-prep/plain.py)
+        "$FORK_PYTHON" -IS "$FORK_CLIENT" "$@"
+        ;;
     *) command python "$@" ;;
     esac
 }
