@@ -24,17 +24,22 @@ prepare() {
     if [ -n "$DRY_RUN" ]; then
         show "${PREPARE_MODEL[@]}"
         show "${PREPARE[@]}"
-        [[ $ROW != *-stage1 ]] || show "${first[@]}"
+        ! after_first_stage || show "${first[@]}"
     else
         mkdir -p "$(dirname "$DATA")" "$(dirname "$MODEL")"
         (cd "$ROOT" && flock "$MODEL.lock" "${PREPARE_MODEL[@]}" && flock "$DATA.lock" "${PREPARE[@]}")
-        [[ $ROW != *-stage1 ]] || (cd "$ROOT" && "${first[@]}")
+        ! after_first_stage || (cd "$ROOT" && "${first[@]}")
     fi
 }
 
-# The row of the first stage that a row NAME-stage1 or NAME-frozen-stage1 starts from.
+# Whether a row starts from a first stage: NAME-stage1, NAME-frozen-stage1, NAME-stage1-OTHERWISE.
+after_first_stage() {
+    [[ $ROW- == *-stage1-* ]]
+}
+
+# The row of that first stage.
 first_stage() {
-    local name=${ROW%-stage1}
+    local name=${ROW%%-stage1*}
     name=${name%-frozen}
     [ "$name" != biases ] || name+=-lr-1e-2
     echo "$name"
@@ -50,10 +55,11 @@ rate() {
 
 # What a row starts from: the model as it was, or with positions that have been trained alone.
 start() {
-    case $ROW in
-    *-stage1) echo "$RUNS/$STAGE1/$(first_stage)/seed1/average.pt" ;;
-    *) echo "$MODEL/base/model.pt" ;;
-    esac
+    if after_first_stage; then
+        echo "$RUNS/$STAGE1/$(first_stage)/seed1/average.pt"
+    else
+        echo "$MODEL/base/model.pt"
+    fi
 }
 
 # What the corpus and the model are, in a line.
@@ -61,10 +67,7 @@ corpus_id() {
     (
         shopt -s nullglob # inputs may have folders of their own
         cat "$DATA"/bin/{*/,}dict*.txt "$DATA"/bin/{*/,}train.* </dev/null
-        case $ROW in
-        *-stage1) weights_id "$(start)" ;;
-        *) cat "$(start)" ;;
-        esac
+        if after_first_stage; then weights_id "$(start)"; else cat "$(start)"; fi
     ) | sha256sum | cut -c 1-16
 }
 
