@@ -1,7 +1,7 @@
 """The options of the position encoders: which kind, where its tracks go, and each kind's own."""
 
 from dataclasses import dataclass, fields
-from typing import Any, Dict, NamedTuple, Optional, Type
+from typing import Any, Callable, Collection, Dict, Iterator, NamedTuple, Optional, Tuple, Type
 
 from fairseq_floater.encoders.alibi import AlibiEncoder, AlibiOptions
 from fairseq_floater.encoders.base import PositionEncoder
@@ -46,8 +46,34 @@ KINDS: Dict[str, Type[PositionEncoder]] = {
 #: injections that act inside attention without biases of its projections
 WITHIN_ATTENTION = ("rotation", "scores", "relative")
 
+
+class Names(Collection[str]):
+    """Names of kinds, told anew each time: ``KINDS`` has those from outside the package too."""
+
+    def __init__(self, tell: Callable[[], Tuple[str, ...]]):
+        self.tell = tell
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tell())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.tell()
+
+    def __len__(self) -> int:
+        return len(self.tell())
+
+
+def _within_attention() -> Tuple[str, ...]:
+    return tuple(
+        name for name, kind in KINDS.items() if {*kind.injections[:1]} & {*WITHIN_ATTENTION}
+    )
+
+
 #: kinds whose first injection is one of these: FLOATER's biases can stand on any of them
-PEERS = tuple(name for name, kind in KINDS.items() if {*kind.injections[:1]} & {*WITHIN_ATTENTION})
+PEERS = Names(_within_attention)
+
+#: what biases can stand beside
+BASES = Names(lambda: ("sinusoidal", "learned", *PEERS, "none"))
 
 
 class Use(NamedTuple):
@@ -117,7 +143,7 @@ class EncoderOptions(
         None,
         "what biases stand beside (--position-injection bias): positions at the input, by default "
         "those of the base model, or positions within self-attention",
-        choices=("sinusoidal", "learned", *PEERS, "none"),
+        choices=BASES,
     )
     keep_input_positions: bool = flag(
         False,
@@ -169,9 +195,9 @@ class EncoderOptions(
     @property
     def beneath(self) -> Optional[Use]:
         """The use of ``base_positions`` within attention; None where they are at the input."""
-        if self.base_positions not in PEERS:
+        kind = KINDS.get(self.base_positions or "")
+        if kind is None or kind.kind not in PEERS:
             return None
-        kind = KINDS[self.base_positions]
         return Use(kind, kind.injections[0], "all", "self")
 
     @property

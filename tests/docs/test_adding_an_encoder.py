@@ -99,3 +99,25 @@ def test_the_command(corpus, tmp_path):
     assert len(succeed("train", corpus, *options).losses()) == 3
     unknown = run("train", corpus, *options, "--position-encoder", "nothing")
     assert unknown.returncode == 2 and "polynomial" in unknown.last_error_line
+
+
+def test_floater_on_a_peer_from_outside(corpus, tmp_path):
+    """ALiBi under a name of its own is what FLOATER's biases stand on as they do on ALiBi."""
+    folder = tmp_path / "my_peer"
+    folder.mkdir()
+    (folder / "__init__.py").write_text(
+        "from fairseq_floater.encoders import KINDS, AlibiEncoder\n\n\n"
+        "class Slopes(AlibiEncoder):\n    kind = 'slopes'\n\n\n"
+        "KINDS['slopes'] = Slopes\n"
+    )
+    options = [*TRAINING, "--arch", "floater_transformer", "--max-update", 3]
+    options[options.index("--user-dir") + 1] = folder
+    losses = {
+        base: succeed(
+            *("train", corpus, *options, "--base-positions", base, "--save-dir", tmp_path / base)
+        ).losses()
+        for base in ("slopes", "alibi", "sinusoidal")
+    }
+    assert losses["slopes"] == losses["alibi"] != losses["sinusoidal"]
+    unknown = run("train", corpus, *options, "--base-positions", "nothing")
+    assert "slopes" in unknown.last_error_line and "rotary" in unknown.last_error_line
