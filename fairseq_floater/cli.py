@@ -4,7 +4,7 @@ import argparse
 import importlib
 import logging
 import sys
-from typing import List, Optional
+from typing import List, Optional, Tuple
 
 from fairseq_floater.errors import UserError, nobody_reads, show, traceback_wanted
 
@@ -29,7 +29,10 @@ COMMANDS = (
 def main(arguments: Optional[List[str]] = None) -> int:
     """Run the command line; returns the exit code."""
     try:
-        args = _parser().parse_args(arguments)
+        folder, rest = _user_dir(sys.argv[1:] if arguments is None else arguments)
+        if folder is not None:
+            _import_user_dir(folder)
+        args = _parser().parse_args(rest)
         logging.getLogger().setLevel(logging.WARNING)  # fairseq sets it to DEBUG for all libraries
         args.command(args)
         if sys.stdout is not None:  # it was closed
@@ -48,8 +51,39 @@ def main(arguments: Optional[List[str]] = None) -> int:
     return 0
 
 
+def _user_dir(arguments: List[str]) -> Tuple[Optional[str], List[str]]:
+    """The value of ``--user-dir``, wherever it stands as in fairseq's commands, and the rest."""
+    parser = argparse.ArgumentParser(prog="floater", add_help=False, allow_abbrev=False)
+    _add_user_dir(parser)
+    found, rest = parser.parse_known_args(arguments)
+    return found.user_dir, rest
+
+
+def _add_user_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--user-dir",
+        metavar="FOLDER",
+        help="a module to import first, such as one with a position encoder of your own",
+    )
+
+
+def _import_user_dir(folder: str) -> None:
+    """Before the commands are known, whose flags have its kinds among their choices."""
+    from fairseq.utils import import_user_module  # slow to import
+
+    try:
+        import_user_module(argparse.Namespace(user_dir=folder))
+    except FileNotFoundError as error:
+        if error.errno is not None:  # of the module's own
+            raise
+        raise UserError(
+            f"--user-dir {folder} is not there: name a folder with an __init__.py"
+        ) from None
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="floater", description="Tools for FLOATER in fairseq.")
+    _add_user_dir(parser)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name in COMMANDS:
         module = importlib.import_module(f"fairseq_floater.commands.{name.replace('-', '_')}")

@@ -10,7 +10,7 @@ from fairseq.models import ARCH_MODEL_REGISTRY, MODEL_DATACLASS_REGISTRY
 from omegaconf import DictConfig, open_dict
 
 from fairseq_floater.blocks.positioned import kept_layers, require_bounded
-from fairseq_floater.encoders import FORMERLY
+from fairseq_floater.encoders import BASES, FORMERLY, KINDS
 from fairseq_floater.encoders.flags import flag_name
 from fairseq_floater.errors import UserError
 from fairseq_floater.models.config import ModelConfig, validate
@@ -170,8 +170,20 @@ def options_of(
         given = {n: v for n, v in (overrides or {}).items() if flag_name(n) in str(error).split()}
         if given:
             raise UserError(f"{checkpoint} with --model-overrides {given}: {error}") from None
+        if _has_other_kinds(options):
+            raise UserError(
+                f"checkpoint {checkpoint}: {error}; for a kind from elsewhere, give the folder of "
+                "its module as --user-dir"
+            ) from None
         raise options_error(checkpoint, error) from None
     return config
+
+
+def _has_other_kinds(options: Mapping[str, Any]) -> bool:
+    """Whether they name a kind of position encoder that is not known here."""
+    known = {"position_encoder": KINDS, "base_positions": BASES}
+    named = {name: options[name] for name in known if isinstance(options.get(name), str)}
+    return any(kind not in known[name] for name, kind in named.items())
 
 
 def options_error(checkpoint: Union[Path, str], reason: object) -> UserError:

@@ -14,6 +14,7 @@ from fairseq_floater.encoders.fourier import FourierEncoder
 from fairseq_floater.encoders.learned import LearnedEncoder
 from fairseq_floater.encoders.none import NoPositions
 from fairseq_floater.encoders.options import (
+    BASES,
     FORMERLY,
     KINDS,
     PEERS,
@@ -28,6 +29,7 @@ from fairseq_floater.encoders.shaw import ShawEncoder
 from fairseq_floater.encoders.sinusoidal import SinusoidalEncoder
 
 __all__ = [
+    "BASES",
     "FORMERLY",
     "KINDS",
     "PEERS",

@@ -99,6 +99,19 @@ def test_the_command(corpus, tmp_path):
     assert len(succeed("train", corpus, *options).losses()) == 3
     unknown = run("train", corpus, *options, "--position-encoder", "nothing")
     assert unknown.returncode == 2 and "polynomial" in unknown.last_error_line
+    (command,) = re.findall(r"```bash\nfloater (.*?)\n```", PAGE, flags=re.S)
+    inspect = command.replace("checkpoints/checkpoint_best.pt", "{}").split()
+    checkpoint = tmp_path / "model" / "checkpoint_last.pt"
+    inspect = [str(part).format(checkpoint) for part in inspect]
+    inspect[inspect.index("my_positions")] = folder
+    assert "polynomial" in succeed("floater", *inspect).out
+    for arguments, message in [
+        (["inspect", checkpoint], "give the folder of its module as --user-dir"),
+        (["inspect", checkpoint, "--user-dir", tmp_path / "nowhere"], "nowhere is not there: name"),
+    ]:
+        wrong = run("floater", *arguments)
+        assert wrong.returncode == 1 and message in wrong.last_error_line
+        assert len(wrong.err.splitlines()) == 1
 
 
 def test_floater_on_a_peer_from_outside(corpus, tmp_path):
@@ -119,5 +132,10 @@ def test_floater_on_a_peer_from_outside(corpus, tmp_path):
         for base in ("slopes", "alibi", "sinusoidal")
     }
     assert losses["slopes"] == losses["alibi"] != losses["sinusoidal"]
+    checkpoint = tmp_path / "slopes" / "checkpoint_last.pt"
+    wrong = run("floater", "inspect", checkpoint)
+    assert "--base-positions is 'slopes': choose" in wrong.last_error_line
+    assert wrong.last_error_line.endswith("give the folder of its module as --user-dir")
+    assert "slopes" in succeed("floater", "inspect", checkpoint, "--user-dir", folder).out
     unknown = run("train", corpus, *options, "--base-positions", "nothing")
     assert "slopes" in unknown.last_error_line and "rotary" in unknown.last_error_line
