@@ -8,6 +8,7 @@ from typing import Dict, Sequence, Tuple
 
 from sacrebleu.significance import PairedTest
 
+from fairseq_floater.progress import Progress
 from fairseq_floater.results.scores import metrics
 
 TESTS = {"bootstrap": "bs", "randomisation": "ar"}
@@ -30,15 +31,30 @@ def p_values(
     Returns:
         Name of the system to name of the test (``TESTS``) to name of the metric to p.
     """
-    result: Dict[str, Dict[str, Dict[str, float]]] = {name: {} for name, _ in systems}
-    for test, code in TESTS.items() if systems else ():
-        # The metrics cache references, hence new ones for each test.
-        named = [("baseline", list(baseline)), *[(n, list(h)) for n, h in systems]]
-        compare = PairedTest(named, metrics(lowercase), [list(references)], code)
-        _, scores = compare()
-        for metric in ("BLEU", "chrF2"):
-            for (name, given), outcome in zip(systems, scores[metric][1:]):
-                # sacreBLEU counts what is larger only, and the same text would have the least p.
-                p = 1.0 if list(given) == list(baseline) else float(outcome.p_value)
-                result[name].setdefault(test, {})[metric] = p
+    progress = Progress("significance: row", len(systems))
+    result: Dict[str, Dict[str, Dict[str, float]]] = {}
+    for done, (name, given) in enumerate(systems):
+        progress.reached(done)
+        result[name] = {
+            test: _compared(code, baseline, given, references, lowercase)
+            for test, code in TESTS.items()
+        }
     return result
+
+
+def _compared(
+    code: str,
+    baseline: Sequence[str],
+    given: Sequence[str],
+    references: Sequence[str],
+    lowercase: bool,
+) -> Dict[str, float]:
+    """p of one test for each metric."""
+    named = [("baseline", list(baseline)), ("system", list(given))]
+    # The metrics cache references, hence new ones for each test.
+    _, scores = PairedTest(named, metrics(lowercase), [list(references)], code)()
+    # sacreBLEU counts what is larger only, and the same text would have the least p.
+    same = list(given) == list(baseline)
+    return {
+        metric: 1.0 if same else float(scores[metric][1].p_value) for metric in ("BLEU", "chrF2")
+    }
