@@ -16,6 +16,7 @@ from fairseq_floater.checkpoints.options import (
 from fairseq_floater.errors import UserError, first_line, naming
 from fairseq_floater.models.config import FloaterTransformerConfig, ModelConfig
 from fairseq_floater.models.description import model_options, task_options
+from fairseq_floater.models.floater_roberta import HEADS
 from fairseq_floater.models.floater_transformer import FloaterTransformerModel
 from fairseq_floater.models.kinds import TRANSFORMER, kind_with
 from fairseq_floater.models.positioned import PositionedModel
@@ -62,8 +63,12 @@ def load_translation_model(checkpoint: Path) -> LoadedTranslation:
 def _with_weights(
     checkpoint: Path, state: Mapping[str, Any], config: ModelConfig
 ) -> PositionedModel:
+    """Without the heads that tasks have given a model: no task is here to say what they are."""
     model = build_model(checkpoint, config, state)
-    model.load_state_dict(Weights.of(state["model"], str(checkpoint), config.by_name()))
+    weights = Weights.of(state["model"], str(checkpoint), config.by_name())
+    for name in [name for name in weights if name.startswith(HEADS)]:
+        del weights[name]
+    model.load_state_dict(weights)
     model.eval()
     return model
 

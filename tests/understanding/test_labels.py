@@ -189,6 +189,7 @@ def test_the_record_of_a_run_and_its_table(tuned, place, tmp_path):
     metrics = ["--metrics", "accuracy,f1,matthews", "--checkpoint", checkpoint]
     done = succeed(*command, *metrics, "--out", tmp_path / "results")
     assert f"of {ROWS['valid']} rows" in done.out and "matthews" in done.out
+    assert "classification_heads" not in done.err  # which scoring does not need
     record = json.loads((tmp_path / "results/rte.floater.seed1.json").read_text())
     assert record["training"]["updates"] == 30
     assert record["position_parameters"]["initial values"] == LAYERS * 3 * WIDTH
