@@ -99,17 +99,13 @@ source "$RECIPES/protocols/$PROTOCOL.sh"
     fail "no row $ROW in $EXPERIMENT: choose from ${ROWS[*]}"
 [ -z "$REST" ] || fail "$TARGET has a part too many: name EXPERIMENT/PAIR/ROW"
 
-seeds_of() {
-    echo "${ROW_SEEDS[$1]:-${SEEDS[*]}}"
-}
-
 # every_row: EXPERIMENT/PAIR/ROW SEED, a line each, of what was asked for.
 every_row() {
     local seed pair row
     for seed in ${SEED:-$(printf '%s\n' "${SEEDS[@]}" ${ROW_SEEDS[*]} | sort -nu)}; do
         for pair in ${PAIR:-${PAIRS[@]}}; do
             for row in ${ROW:-${ROWS[@]}}; do
-                if [ -n "$SEED" ] || [[ " $(seeds_of "$row") " == *" $seed "* ]]; then
+                if [ -n "$SEED" ] || [[ " ${ROW_SEEDS[$row]:-${SEEDS[*]}} " == *" $seed "* ]]; then
                     echo "$EXPERIMENT/$pair/$row $seed"
                 fi
             done
@@ -122,7 +118,7 @@ if [ -n "$LIST" ]; then
 fi
 [ -n "$DRY_RUN" ] || setup_environment
 if [ -n "$ROW" ]; then
-    read -r first _ <<<"$(seeds_of "$ROW")"
+    read -r first _ <<<"${ROW_SEEDS[$ROW]:-${SEEDS[*]}}"
     SEED=${SEED:-$first}
     run_row
     exit

@@ -20,7 +20,7 @@ run_row() {
             flock "$lock"
         }
     fi
-    for stage in $(seq "$FIRST" "$LAST"); do
+    for ((stage = FIRST; stage <= LAST; stage++)); do
         heading "$EXPERIMENT/$PAIR/$ROW, seed $SEED: ${names[stage - 1]}"
         "${names[stage - 1]}"
     done
@@ -220,7 +220,7 @@ generate() {
     local number subset flags=()
     [ -z "$MODEL_ROW" ] || flags=(${ROW_FLAGS[$ROW]})
     for number in "${!TESTS[@]}"; do
-        subset=test$([ "$number" -eq 0 ] || echo "$number")
+        subset=test${number#0}
         [ "${TESTS[number]}" != valid ] || subset=valid
         step "generate.${TESTS[number]}" "$(newest "$RUN/average.done" "$DATA/bin/$subset".*.idx)" \
             "$RUN/generate.${TESTS[number]}.log" \

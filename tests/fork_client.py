@@ -18,7 +18,10 @@ import sys
 
 TESTS = os.path.dirname(os.path.realpath(__file__))
 PLUGIN = os.path.join(os.path.dirname(TESTS), "fairseq_floater")
-OURS = ("floater", "pieces.py", "pytest_worker.py")
+DATA_PREP = os.path.join(os.path.dirname(TESTS), "data-prep")
+OURS = ("floater", "pieces.py", "race.py", "samples.py", "squad.py", "weights_id.py")
+OURS += ("pytest_worker.py",)
+LARGE = ("moses.py", "plain.py")  # others of data-prep have little to import
 
 
 def level(program, *arguments):
@@ -27,7 +30,10 @@ def level(program, *arguments):
     given = dict(zip(arguments, arguments[1:])).get("--user-dir", "")
     # fairseq-interactive reads what is typed through the plugin, which finds it running.
     ours = given and os.path.abspath(given) == PLUGIN and name != "fairseq-interactive"
-    return "plugin" if ours or name in OURS else "fairseq"
+    if ours or name in OURS:
+        return "plugin"
+    small = os.path.dirname(os.path.abspath(program)) == DATA_PREP and name not in LARGE
+    return "small" if small else "fairseq"
 
 
 def ask(connection):

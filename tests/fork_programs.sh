@@ -10,11 +10,10 @@ fairseq-train() { forked fairseq-train "$@"; }
 fairseq-generate() { forked fairseq-generate "$@"; }
 floater() { forked floater "$@"; }
 
-# The scripts that import fairseq, the plugin or sacremoses.
+# And the scripts.
 python() {
     case $1 in
-    */recipes/samples.py | */recipes/weights_id.py | */data-prep/moses.py | */data-prep/pieces.py | \
-        */data-prep/squad.py | */data-prep/race.py | */data-prep/plain.py)
+    */recipes/samples.py | */recipes/weights_id.py | */data-prep/*.py)
         "$FORK_PYTHON" -IS "$FORK_CLIENT" "$@"
         ;;
     *) command python "$@" ;;

@@ -1,11 +1,11 @@
 """Python programs in processes that have imported torch and fairseq already.
 
-    python fork_server.py BARE FAIRSEQ PLUGIN
+    python fork_server.py SMALL BARE FAIRSEQ PLUGIN
 
 where each is the number of an inherited socket. Most of the time of a short training goes into
 imports. A server listens at each socket, has imported once what the programs of fairseq do, and
-forks for each program that fork_client.py asks for: at BARE it has imported torch and fairseq
-alone, for programs that are to import by themselves all that they use; at FAIRSEQ what fairseq's
+forks for each program that fork_client.py asks for: at SMALL it has imported what scripts of
+data-prep do of the standard library; at BARE torch and fairseq alone, for programs that are to import by themselves all that they use; at FAIRSEQ what fairseq's
 programs import; at PLUGIN the plugin besides. The new process leaves the server's loop and
 runs the program at the top level of the interpreter: exit code, ``sys.excepthook``, ``atexit`` and
 all else at its end are those of any program. The servers do not import fairseq_cli, which sets up
@@ -41,6 +41,12 @@ ROOT = Path(__file__).resolve().parents[1]
 def import_all(*names):
     for name in names:
         importlib.import_module(name)
+
+
+def import_small():
+    """What most scripts of data-prep use, of the standard library alone."""
+    import_all("argparse", "hashlib", "http.client", "json", "ssl", "urllib.request")
+    import_all("gzip", "lzma", "tarfile", "zipfile", "xml.etree.ElementTree")
 
 
 def import_fairseq():
@@ -93,7 +99,12 @@ def compose(arch):
 
 
 #: what each server imports, beside what those before it have
-LEVELS = (lambda: import_all("torch", "fairseq"), import_fairseq, import_plugin)
+LEVELS = (
+    import_small,
+    lambda: import_all("torch", "fairseq"),
+    import_fairseq,
+    import_plugin,
+)
 
 
 class Server:
@@ -187,7 +198,8 @@ def become(request, files):
     os.environ.update(request["environment"])
     sys.argv[:] = request["arguments"]
     sys.path[0] = str(Path(sys.argv[0]).resolve().parent)
-    sys.modules["numpy"].random.seed()  # Python's own generator does so by itself
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed()  # Python's own generator does so by itself
     if Path(sys.argv[0]).name == "fairseq-train":
         # It sets up logging before it imports fairseq, which does so where nothing is set up.
         logging.root.handlers.clear()

@@ -76,7 +76,7 @@ def fork_server():
     folder = tempfile.mkdtemp(prefix="fork")
     with contextlib.ExitStack() as stack:
         numbers = []
-        for name in ("bare", "fairseq", "plugin"):
+        for name in ("small", "bare", "fairseq", "plugin"):
             listener = stack.enter_context(socket.socket(socket.AF_UNIX))
             listener.bind(f"{folder}/{name}")
             listener.listen()

@@ -12,6 +12,7 @@ from fairseq_floater.progress import Progress
 from fairseq_floater.results.scores import metrics
 
 TESTS = {"bootstrap": "bs", "randomisation": "ar"}
+METRICS = ("BLEU", "chrF2")
 
 
 def p_values(
@@ -50,11 +51,10 @@ def _compared(
     lowercase: bool,
 ) -> Dict[str, float]:
     """p of one test for each metric."""
+    # sacreBLEU counts what is larger only, and the same text would have the least p.
+    if list(given) == list(baseline):
+        return dict.fromkeys(METRICS, 1.0)
     named = [("baseline", list(baseline)), ("system", list(given))]
     # The metrics cache references, hence new ones for each test.
     _, scores = PairedTest(named, metrics(lowercase), [list(references)], code)()
-    # sacreBLEU counts what is larger only, and the same text would have the least p.
-    same = list(given) == list(baseline)
-    return {
-        metric: 1.0 if same else float(scores[metric][1].p_value) for metric in ("BLEU", "chrF2")
-    }
+    return {metric: float(scores[metric][1].p_value) for metric in METRICS}
