@@ -95,7 +95,7 @@ def train_models(corpus, folder):
     commands = {
         name: [
             *("train", corpus, *TRAINING, *shape),
-            *("--max-update", updates[name], "--save-dir", folder / name),
+            *("--max-update", updates[name], "--save-dir", folder / name, "--save-interval", 8),
         ]
         for name, shape in shapes.items()
     }

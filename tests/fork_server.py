@@ -5,7 +5,8 @@
 where each is the number of an inherited socket. Most of the time of a short training goes into
 imports. A server listens at each socket, has imported once what the programs of fairseq do, and
 forks for each program that fork_client.py asks for: at SMALL it has imported what scripts of
-data-prep do of the standard library; at BARE torch and fairseq alone, for programs that are to import by themselves all that they use; at FAIRSEQ what fairseq's
+data-prep do of the standard library; at BARE torch and fairseq alone, for programs that are to
+import by themselves all that they use; at FAIRSEQ what fairseq's
 programs import; at PLUGIN the plugin besides. The new process leaves the server's loop and
 runs the program at the top level of the interpreter: exit code, ``sys.excepthook``, ``atexit`` and
 all else at its end are those of any program. The servers do not import fairseq_cli, which sets up

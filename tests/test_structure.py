@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 
 import pytest
 from places import PLUGIN as PACKAGE
@@ -40,10 +41,21 @@ def module(path):
 MODULES = {module(path): path for path in FILES}
 
 
+@cache
+def tree(path):
+    return ast.parse(path.read_text())
+
+
+@cache
+def nodes(path):
+    """All nodes of a file's syntax tree."""
+    return [*ast.walk(tree(path))]
+
+
 def imports(path):
     """The modules of the package that a file names in its imports, wherever these stand."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -52,13 +64,16 @@ def imports(path):
     return {name for name in ours if name in MODULES}
 
 
-GRAPH = {name: imports(path) for name, path in MODULES.items()}
+@cache
+def graph():
+    """The modules that each imports."""
+    return {name: imports(path) for name, path in MODULES.items()}
 
 
-@pytest.mark.parametrize("name", GRAPH)
+@pytest.mark.parametrize("name", MODULES)
 def test_no_arrow_runs_up(name):
     own = FLOOR[name.split(".")[0]]
-    for other in GRAPH[name]:
+    for other in graph()[name]:
         assert FLOOR[other.split(".")[0]] <= own, f"{name} imports {other}, which stands above it"
 
 
@@ -71,11 +86,11 @@ def test_no_circle():
             pytest.fail(" -> ".join([*path, name]))
         if name not in state:
             state[name] = "open"
-            for other in sorted(GRAPH[name] - {name}):
+            for other in sorted(graph()[name] - {name}):
                 visit(other, [*path, name])
             state[name] = "done"
 
-    for name in GRAPH:
+    for name in graph():
         visit(name, [])
 
 
@@ -101,7 +116,7 @@ def test_stacks_are_reached_by_their_names_in_the_state_dict():
             continue
         if "export" in path.parts:
             continue  # a program has a source and a target
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes(path):
             if isinstance(node, ast.Attribute) and node.attr in ("encoder", "decoder"):
                 assert ast.unparse(node.value) != "model", f"{path.name}:{node.lineno}"
 
@@ -109,15 +124,14 @@ def test_stacks_are_reached_by_their_names_in_the_state_dict():
 def test_fairseq_is_changed_by_hooks_alone():
     """No other file assigns to a name of an imported module of fairseq's or torch's."""
     for path in FILES:
-        tree = ast.parse(path.read_text())
         theirs = set()
-        for node in ast.walk(tree):
+        for node in nodes(path):
             if isinstance(node, (ast.Import, ast.ImportFrom)):
                 source = getattr(node, "module", None) or ""
                 for alias in node.names:
                     if (source or alias.name).split(".")[0] in ("fairseq", "torch", "sys"):
                         theirs.add(alias.asname or alias.name.split(".")[0])
-        for node in ast.walk(tree):
+        for node in nodes(path):
             targets = getattr(node, "targets", None) or [getattr(node, "target", None)]
             for target in targets if isinstance(node, (ast.Assign, ast.AugAssign)) else ():
                 while isinstance(target, ast.Attribute):
@@ -137,6 +151,6 @@ def test_every_hook_has_a_reason_and_is_installed_once():
 
 def test_nothing_is_decided_by_the_command_line_at_import():
     for path in FILES:
-        for node in ast.parse(path.read_text()).body:
+        for node in tree(path).body:
             if not isinstance(node, (ast.FunctionDef, ast.ClassDef)):
                 assert "sys.argv" not in ast.unparse(node) or "__main__" in ast.unparse(node), path

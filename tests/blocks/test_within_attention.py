@@ -159,7 +159,9 @@ PAGE = (Path(__file__).parents[2] / "docs" / "peers.md").read_text()
 
 
 @pytest.mark.parametrize("name", COUNTS)
-def test_parameter_counts(name):
+def test_parameter_counts(name, monkeypatch):
+    for draw in ("xavier_uniform_", "kaiming_uniform_"):  # of whatever values
+        monkeypatch.setattr(torch.nn.init, draw, lambda weight, *_, **__: weight)
     options, count = COUNTS[name]
     base = {"encoder_embed_dim": 512, "encoder_ffn_embed_dim": 8, "decoder_layers": 6}
     heads = {"encoder_attention_heads": 8, "decoder_attention_heads": 8, "encoder_layers": 6}

@@ -112,7 +112,7 @@ TOOLS = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_weights_that_are_none_are_named_by_every_tool(damage, tmp_path, capsys):
+def test_weights_that_are_none_are_named_by_every_tool(damage, good, tmp_path, capsys):
     change, message = DAMAGES[damage]
 
     def damaged(state):
@@ -122,10 +122,11 @@ def test_weights_that_are_none_are_named_by_every_tool(damage, tmp_path, capsys)
         else:
             weights[NAME] = weight
 
+    (tmp_path / "stock").mkdir()
+    stock = save_stock(tmp_path / "stock" / "bad.pt", change=damaged)
+    ours = save_floater(tmp_path / "bad.pt", change=damaged)
     for tool, arguments in TOOLS.items():
-        save = save_stock if tool == "convert" else save_floater
-        paths = {"bad": save(tmp_path / "bad.pt", change=damaged), "good": tmp_path / "good.pt"}
-        save(paths["good"])
+        paths = {"bad": stock if tool == "convert" else ours, "good": good}
         arguments = [part.format(out=tmp_path / "out", **paths) for part in arguments]
         assert cli.main(arguments) == 1, tool
         error = capsys.readouterr().err

@@ -17,7 +17,6 @@ from saved import save_floater
 from fairseq_floater.checkpoints.export import Lengths
 from fairseq_floater.checkpoints.export.huggingface.model import build_exported, export_huggingface
 from fairseq_floater.checkpoints.export.to_ctranslate2 import export_ctranslate2
-from fairseq_floater.checkpoints.export.to_onnx import fix_tables
 from fairseq_floater.commands.export import needing
 from fairseq_floater.errors import UserError
 
@@ -139,6 +138,8 @@ def test_autocast_leaves_nothing_behind(name):
 def test_tables_for_onnx_end_where_learned_ones_do():
     sizes = {"max_source_positions": 40, "max_target_positions": 12}
     exported = build_exported(make_model(position_encoder="learned", **sizes), Lengths(40, 12))
+    from fairseq_floater.checkpoints.export.to_onnx import fix_tables  # slow to import
+
     fix_tables(exported, Lengths(40, 12))
     lengths = [next(iter(s.positions.values())) for s in (exported.encoder, exported.decoder)]
     assert [next(table.buffers()).size(1) for table in lengths] == [40, 12]

@@ -75,7 +75,8 @@ def test_it_is_what_it_says(polynomial):
 
 def test_it_leaves_as_a_program_alone(polynomial):
     """Elsewhere nobody knows its positions beyond a table."""
-    model = make_model(position_encoder="polynomial").eval()
+    one = {"encoder_layers": 1, "decoder_layers": 1}
+    model = make_model(position_encoder="polynomial", **one).eval()
     with pytest.raises(UserError, match="--position-encoder polynomial.*: use --to torch"):
         build_exported(model, Lengths(6, 7))
     batch = make_batch()

@@ -20,7 +20,7 @@ PAGES += [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("docs/*
 COMMANDS = {
     "README.md": 3,  # the first: the quick start by test_recipes.py, the tests by .ci/run
     "CONTRIBUTING.md": 1,  # by .ci/run
-    "docs/adding-an-encoder.md": 1,  # by tests/docs/test_adding_an_encoder.py
+    "docs/adding-an-encoder.md": 2,  # by tests/docs/test_adding_an_encoder.py
     "docs/checkpoints.md": 1,
     "docs/corpora.md": 1,
     "docs/faq.md": 1,

@@ -4,7 +4,6 @@ import random
 
 import pytest
 from pretrained import LINES
-from torchmetrics.text import SQuAD
 
 from fairseq_floater.data import Answer, Question
 from fairseq_floater.errors import UserError
@@ -21,6 +20,8 @@ def test_normalised_in_the_order_of_the_scripts():
 
 def test_scores_are_those_of_torchmetrics():
     """For questions with answers, some predictions wrong, some near."""
+    from torchmetrics.text import SQuAD  # slow to import
+
     generator, metric = random.Random(0), SQuAD()
     questions, predictions = [], {}
     for number in range(200):
