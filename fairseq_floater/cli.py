@@ -3,8 +3,11 @@
 import argparse
 import importlib
 import logging
+import os
 import sys
 from typing import List, Optional, Tuple
+
+from fairseq.utils import import_user_module
 
 from fairseq_floater.errors import UserError, nobody_reads, show, traceback_wanted
 
@@ -25,15 +28,17 @@ COMMANDS = (
     "report",
 )
 
+ALSO = "--user-dir FOLDER, before or after the command: see floater --help"
+
 
 def main(arguments: Optional[List[str]] = None) -> int:
     """Run the command line; returns the exit code."""
     try:
+        logging.getLogger().setLevel(logging.WARNING)  # fairseq sets it to DEBUG for all libraries
         folder, rest = _user_dir(sys.argv[1:] if arguments is None else arguments)
         if folder is not None:
             _import_user_dir(folder)
         args = _parser().parse_args(rest)
-        logging.getLogger().setLevel(logging.WARNING)  # fairseq sets it to DEBUG for all libraries
         args.command(args)
         if sys.stdout is not None:  # it was closed
             sys.stdout.flush()
@@ -52,7 +57,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
 
 
 def _user_dir(arguments: List[str]) -> Tuple[Optional[str], List[str]]:
-    """The value of ``--user-dir``, wherever it stands as in fairseq's commands, and the rest."""
+    """The value of ``--user-dir``, wherever it stands, as in fairseq's commands; and the rest."""
     parser = argparse.ArgumentParser(prog="floater", add_help=False, allow_abbrev=False)
     _add_user_dir(parser)
     found, rest = parser.parse_known_args(arguments)
@@ -60,34 +65,32 @@ def _user_dir(arguments: List[str]) -> Tuple[Optional[str], List[str]]:
 
 
 def _add_user_dir(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--user-dir",
-        metavar="FOLDER",
-        help="a module to import first, such as one with a position encoder of your own",
-    )
+    help = "of a module to import first, such as one with a position encoder of your own"
+    parser.add_argument("--user-dir", metavar="FOLDER", help=help)
 
 
 def _import_user_dir(folder: str) -> None:
-    """Before the commands are known, whose flags have its kinds among their choices."""
-    from fairseq.utils import import_user_module  # slow to import
+    """Import a module before the commands are made: their flags have its kinds among choices.
 
-    try:
-        import_user_module(argparse.Namespace(user_dir=folder))
-    except FileNotFoundError as error:
-        if error.errno is not None:  # of the module's own
-            raise
-        raise UserError(
-            f"--user-dir {folder} is not there: name a folder with an __init__.py"
-        ) from None
+    Raises:
+        UserError: if there is no such module.
+    """
+    if not folder or not os.path.isfile(os.path.join(folder, "__init__.py")):
+        raise UserError(f"--user-dir {folder!r} has no __init__.py: name the folder of a module")
+    import_user_module(argparse.Namespace(user_dir=folder))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="floater", description="Tools for FLOATER in fairseq.")
-    _add_user_dir(parser)
+    parser = argparse.ArgumentParser(
+        prog="floater", description="Tools for FLOATER in fairseq.", allow_abbrev=False
+    )
+    _add_user_dir(parser)  # for --help alone: it has been taken out of the arguments
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name in COMMANDS:
         module = importlib.import_module(f"fairseq_floater.commands.{name.replace('-', '_')}")
-        command = commands.add_parser(name, help=module.SUMMARY, description=module.SUMMARY)
+        command = commands.add_parser(
+            name, help=module.SUMMARY, description=module.SUMMARY, epilog=ALSO
+        )
         module.add_arguments(command)
         command.set_defaults(command=module.run)
     return parser

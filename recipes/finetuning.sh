@@ -32,7 +32,7 @@ prepare() {
     fi
 }
 
-# Whether a row starts from a first stage: NAME-stage1, NAME-frozen-stage1, NAME-stage1-OTHERWISE.
+# Whether a row starts from a first stage: NAME-stage1, NAME-frozen-stage1, NAME-stage1-VARIANT.
 after_first_stage() {
     [[ $ROW- == *-stage1-* ]]
 }

@@ -220,7 +220,7 @@ generate() {
     local number subset flags=()
     [ -z "$MODEL_ROW" ] || flags=(${ROW_FLAGS[$ROW]})
     for number in "${!TESTS[@]}"; do
-        subset=test${number#0}
+        subset=test${number#0} # test, test1, test2, ...
         [ "${TESTS[number]}" != valid ] || subset=valid
         step "generate.${TESTS[number]}" "$(newest "$RUN/average.done" "$DATA/bin/$subset".*.idx)" \
             "$RUN/generate.${TESTS[number]}.log" \

@@ -19,8 +19,9 @@ import sys
 TESTS = os.path.dirname(os.path.realpath(__file__))
 PLUGIN = os.path.join(os.path.dirname(TESTS), "fairseq_floater")
 DATA_PREP = os.path.join(os.path.dirname(TESTS), "data-prep")
-OURS = ("floater", "pieces.py", "race.py", "samples.py", "squad.py", "weights_id.py")
-OURS += ("pytest_worker.py",)
+OURS = ("floater", "pytest_worker.py", "samples.py", "weights_id.py") + (
+    *("pieces.py", "race.py", "squad.py"),
+)
 LARGE = ("moses.py", "plain.py")  # others of data-prep have little to import
 
 

@@ -1,5 +1,6 @@
-# Read by bash before each script of a test (BASH_ENV), and by those that the script starts: the
-# programs that import fairseq are run by fork_client.py. Which file each is, PATH says as ever.
+# Read by bash before each script of a test (BASH_ENV), and by those that the script starts: fairseq's
+# programs, floater and our Python scripts are run by fork_client.py. Which file a program is, PATH says
+# as ever.
 
 forked() {
     "$FORK_PYTHON" -IS "$FORK_CLIENT" "$(type -P "$1")" "${@:2}"
@@ -10,7 +11,7 @@ fairseq-train() { forked fairseq-train "$@"; }
 fairseq-generate() { forked fairseq-generate "$@"; }
 floater() { forked floater "$@"; }
 
-# And the scripts.
+# All other scripts are run as ever.
 python() {
     case $1 in
     */recipes/samples.py | */recipes/weights_id.py | */data-prep/*.py)

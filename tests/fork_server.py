@@ -1,16 +1,16 @@
-"""Python programs in processes that have imported torch and fairseq already.
+"""Python programs in processes that have imported already what they will.
 
     python fork_server.py SMALL BARE FAIRSEQ PLUGIN
 
 where each is the number of an inherited socket. Most of the time of a short training goes into
-imports. A server listens at each socket, has imported once what the programs of fairseq do, and
-forks for each program that fork_client.py asks for: at SMALL it has imported what scripts of
-data-prep do of the standard library; at BARE torch and fairseq alone, for programs that are to
-import by themselves all that they use; at FAIRSEQ what fairseq's
-programs import; at PLUGIN the plugin besides. The new process leaves the server's loop and
-runs the program at the top level of the interpreter: exit code, ``sys.excepthook``, ``atexit`` and
-all else at its end are those of any program. The servers do not import fairseq_cli, which sets up
-logging. When their standard input ends, they kill what they have started and exit.
+imports. A server listens at each socket, has imported once what its programs do, and forks for each
+program that fork_client.py asks for: at SMALL it has imported what scripts of data-prep do of the
+standard library; at BARE torch and fairseq alone, for programs that are to import by themselves all
+that they use; at FAIRSEQ what fairseq's programs import; at PLUGIN the plugin besides. The new
+process leaves the server's loop and runs the program at the top level of the interpreter: exit
+code, ``sys.excepthook``, ``atexit`` and all else at its end are those of any program. The servers
+do not import fairseq_cli, which sets up logging. When their standard input ends, they kill what
+they have started and exit.
 
 Three things are not as in a fresh interpreter: the seed of hashes is the server's, what fairseq
 logs while it is imported is not logged again, and hydra remembers what it has parsed.

@@ -143,7 +143,7 @@ def together(function, commands, workers=2):
 
 
 def forks_of_bash():
-    """Variables by which what bash starts of fairseq and ``floater`` is forked."""
+    """Variables by which what bash starts of fairseq, ``floater`` and our scripts is forked."""
     return {
         "BASH_ENV": TESTS / "fork_programs.sh",
         "FORK_SERVER": fork_server(),

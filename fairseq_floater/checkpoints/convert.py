@@ -10,7 +10,7 @@ from fairseq.models import ARCH_CONFIG_REGISTRY
 
 from fairseq_floater.checkpoints.files import forget_averages, write_checkpoint
 from fairseq_floater.checkpoints.huggingface import Converted, read_huggingface
-from fairseq_floater.checkpoints.loading import build_model, read_existing
+from fairseq_floater.checkpoints.loading import build_model, load_weights, read_existing
 from fairseq_floater.checkpoints.options import options_of
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import require_other_file, write_text
@@ -127,7 +127,7 @@ def with_positions(
     config = kind.model.Config.of({**there, **chosen})
     torch.manual_seed(seed)
     model = build_model(base, config, state)
-    model.load_state_dict(Weights.of(state["model"], str(base), there))
+    load_weights(model, Weights.of(state["model"], str(base), there))
     precision = state["model"][kind.words["source_dictionary"]].dtype
     heads = {name: w for name, w in state["model"].items() if name.startswith(HEADS)}
     state["model"] = OrderedDict({**model.to(precision).state_dict(), **heads})

@@ -63,14 +63,22 @@ def load_translation_model(checkpoint: Path) -> LoadedTranslation:
 def _with_weights(
     checkpoint: Path, state: Mapping[str, Any], config: ModelConfig
 ) -> PositionedModel:
-    """Without the heads that tasks have given a model: no task is here to say what they are."""
     model = build_model(checkpoint, config, state)
-    weights = Weights.of(state["model"], str(checkpoint), config.by_name())
-    for name in [name for name in weights if name.startswith(HEADS)]:
-        del weights[name]
-    model.load_state_dict(weights)
+    load_weights(model, Weights.of(state["model"], str(checkpoint), config.by_name()))
     model.eval()
     return model
+
+
+def load_weights(model: PositionedModel, weights: Weights) -> None:
+    """Load all but the heads that a task added: only that task can build them.
+
+    Raises:
+        UserError: if the weights are of another model.
+    """
+    heads = [name for name in weights if name.startswith(HEADS)]
+    for name in heads if getattr(model, "gets_heads", False) else ():
+        del weights[name]
+    model.load_state_dict(weights)
 
 
 def require_translation(checkpoint: Path, config: ModelConfig) -> None:

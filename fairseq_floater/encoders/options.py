@@ -195,9 +195,10 @@ class EncoderOptions(
     @property
     def beneath(self) -> Optional[Use]:
         """The use of ``base_positions`` within attention; None where they are at the input."""
-        kind = KINDS.get(self.base_positions or "")
-        if kind is None or kind.kind not in PEERS:
+        name = self.base_positions
+        if name is None or name not in PEERS:
             return None
+        kind = KINDS[name]
         return Use(kind, kind.injections[0], "all", "self")
 
     @property
@@ -334,7 +335,7 @@ def _check_base(options: EncoderOptions) -> None:
 
 def _check_log_scale(options: EncoderOptions) -> None:
     """A query sees so many keys with one head and so many with another: n would be of no head."""
-    alibi = any(use.encoder.kind == "alibi" for use in options.uses.values())
+    alibi = any(issubclass(use.encoder, AlibiEncoder) for use in options.uses.values())
     if options.attention_log_scale is not None and alibi and options.alibi_form == "nonsymmetric":
         raise UserError(
             f"--attention-log-scale {options.attention_log_scale:g} counts the keys that all "

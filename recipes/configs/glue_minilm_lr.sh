@@ -3,11 +3,11 @@ PROTOCOL=glue_minilm_held_out
 PAIRS=(rte mrpc cola sts-b)
 SEEDS=(1)
 source "$RECIPES/rows/understanding.sh"
-BASELINE=base-lr-1e-4 FLOATER=${ROW_FLAGS[floater]}
+BASELINE=base-lr-1e-4
 ROWS=()
 for rate in ${RATES:-5e-5 1e-4 2e-4}; do # if 2e-4 is the best, RATES=3e-4 as well
     row "base-lr-$rate" "${ROW_FLAGS[base]}"
 done
 # At the rate that was chosen, whether FLOATER should have rates of its own after its first stage.
-row floater-stage1 "$FLOATER"
-row floater-stage1-unscaled "${FLOATER%%--initial-lr-scale*}"
+row floater-stage1 $MLP $SCALES
+row floater-stage1-unscaled $MLP

@@ -5,14 +5,13 @@
 # of its --initial-scale), and what all trajectories share learns as in translation: the first stage
 # ends at 7.99 bits so, and at 8.17 without (floater-unscaled).
 BASELINE=base
-MLP="--position-encoder floater --dynamics mlp --position-blocks all
-    --initial-lr-scale 16 --dynamics-lr-scale 0.1"
+MLP="--position-encoder floater --dynamics mlp --position-blocks all"
+SCALES="--initial-lr-scale 16 --dynamics-lr-scale 0.1"
 LINEAR="--position-encoder floater --dynamics linear --position-blocks all --dynamics-lr-scale 0.1"
 row base --position-encoder learned --position-blocks input
-row floater $MLP
-row floater-stage1 $MLP
-row floater-frozen-stage1 --position-encoder floater --dynamics mlp --position-blocks all \
-    --freeze-position-encoder
+row floater $MLP $SCALES
+row floater-stage1 $MLP $SCALES
+row floater-frozen-stage1 $MLP --freeze-position-encoder
 row floater-linear $LINEAR
 row floater-linear-stage1 $LINEAR
 row rotary --position-encoder rotary --keep-input-positions

@@ -8,7 +8,9 @@ from commands import TRAINING
 from conftest import make_batch, make_model
 from launching import run, succeed
 from places import ROOT
+from saved import save_stock
 
+from fairseq_floater import cli
 from fairseq_floater.checkpoints.export import Lengths
 from fairseq_floater.checkpoints.export.huggingface.model import build_exported
 from fairseq_floater.checkpoints.export.program import WholeModel, trace
@@ -16,6 +18,8 @@ from fairseq_floater.encoders import KINDS
 from fairseq_floater.errors import UserError
 
 pytest_plugins = ["commands"]
+
+ONE = {"encoder_layers": 1, "decoder_layers": 1}
 
 PAGE = (ROOT / "docs" / "adding-an-encoder.md").read_text()
 
@@ -37,6 +41,18 @@ def polynomial():
 def test_the_example_is_short():
     code = [line for line in example().splitlines() if line.strip()]
     assert len(code) <= 30
+
+
+def test_where_the_user_dir_may_stand():
+    for given in (
+        ["--user-dir", "my_positions", "bake", "a", "--out", "b"],
+        ["bake", "a", "--user-dir=my_positions", "--out", "b"],
+    ):
+        assert cli._user_dir(given) == ("my_positions", ["bake", "a", "--out", "b"])
+    shortened = ["--user", "my_positions", "user-dir"]
+    assert cli._user_dir(shortened) == (None, shortened)
+    with pytest.raises(SystemExit):
+        cli._parser().parse_args(shortened)
 
 
 @pytest.mark.parametrize("injection", ["bias", "additive"])
@@ -75,8 +91,7 @@ def test_it_is_what_it_says(polynomial):
 
 def test_it_leaves_as_a_program_alone(polynomial):
     """Elsewhere nobody knows its positions beyond a table."""
-    one = {"encoder_layers": 1, "decoder_layers": 1}
-    model = make_model(position_encoder="polynomial", **one).eval()
+    model = make_model(position_encoder="polynomial", **ONE).eval()
     with pytest.raises(UserError, match="--position-encoder polynomial.*: use --to torch"):
         build_exported(model, Lengths(6, 7))
     batch = make_batch()
@@ -106,9 +121,13 @@ def test_the_command(corpus, tmp_path):
     inspect = [str(part).format(checkpoint) for part in inspect]
     inspect[inspect.index("my_positions")] = folder
     assert "polynomial" in succeed("floater", *inspect).out
+    (tmp_path / "empty").mkdir()
     for arguments, message in [
         (["inspect", checkpoint], "give the folder of its module as --user-dir"),
-        (["inspect", checkpoint, "--user-dir", tmp_path / "nowhere"], "nowhere is not there: name"),
+        *(
+            (["--user-dir", given, "inspect", checkpoint], "has no __init__.py: name the folder")
+            for given in (tmp_path / "nowhere", tmp_path / "empty", folder / "__init__.py", "")
+        ),
     ]:
         wrong = run("floater", *arguments)
         assert wrong.returncode == 1 and message in wrong.last_error_line
@@ -133,10 +152,17 @@ def test_floater_on_a_peer_from_outside(corpus, tmp_path):
         for base in ("slopes", "alibi", "sinusoidal")
     }
     assert losses["slopes"] == losses["alibi"] != losses["sinusoidal"]
+    seen_by_one_head = ["--base-positions", "slopes", "--attention-log-scale", 9]
+    wrong = run("train", corpus, *options, *seen_by_one_head)
+    assert "which differ with --alibi-form nonsymmetric" in wrong.last_error_line
     checkpoint = tmp_path / "slopes" / "checkpoint_last.pt"
     wrong = run("floater", "inspect", checkpoint)
     assert "--base-positions is 'slopes': choose" in wrong.last_error_line
     assert wrong.last_error_line.endswith("give the folder of its module as --user-dir")
     assert "slopes" in succeed("floater", "inspect", checkpoint, "--user-dir", folder).out
+    save_stock(tmp_path / "base.pt", **ONE)
+    convert = ["convert", tmp_path / "base.pt", tmp_path / "out.pt", "--base-positions", "slopes"]
+    assert run("floater", *convert).returncode == 2  # argparse knows no such choice
+    succeed("floater", *convert, "--user-dir", folder)
     unknown = run("train", corpus, *options, "--base-positions", "nothing")
     assert "slopes" in unknown.last_error_line and "rotary" in unknown.last_error_line

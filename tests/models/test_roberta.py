@@ -271,7 +271,7 @@ def test_masked_lm_goes_on_from_fairseqs_own(masked, tmp_path):
     assert isinstance(hub.model, FloaterRobertaModel) and isinstance(hub.model, RobertaModel)
 
 
-def test_trained_heads_are_converted_too(masked, tmp_path):
+def test_trained_heads_are_converted_too(masked, tmp_path, caplog):
     state = torch.load(masked[2], weights_only=True)
     heads = {"dense.weight": torch.randn(16, 16), "out_proj.weight": torch.randn(2, 16)}
     heads = {f"classification_heads.rte.{name}": weight for name, weight in heads.items()}
@@ -280,6 +280,7 @@ def test_trained_heads_are_converted_too(masked, tmp_path):
     convert(tmp_path / "base.pt", tmp_path / "out.pt", {})
     converted = torch.load(tmp_path / "out.pt", weights_only=True)["model"]
     assert all(weight.equal(converted[name]) for name, weight in heads.items())
+    assert "deleting" not in caplog.text  # fairseq would have left them out
 
 
 def test_a_longer_table_than_that_of_the_base_model(masked, stock, tmp_path):

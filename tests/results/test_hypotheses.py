@@ -173,7 +173,7 @@ def test_those_of_the_protocol_name_rows_that_there_are():
     assert {one.test for one in known} == {"test", "long"}
     assert {one.sentences for one in known} == {"all", "<= 30"}
     listed = {}
-    for line in (ROOT / "recipes/evidence.txt").read_text().splitlines():
+    for line in filter(None, (ROOT / "recipes/evidence.txt").read_text().splitlines()):
         target, *numbers = line.split()
         listed.setdefault(target, []).extend(numbers)
     for one in known:
