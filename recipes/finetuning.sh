@@ -67,7 +67,7 @@ corpus_id() {
     (
         shopt -s nullglob # inputs may have folders of their own
         cat "$DATA"/bin/{*/,}dict*.txt "$DATA"/bin/{*/,}train.* </dev/null
-        if after_first_stage; then weights_id "$(start)"; else cat "$(start)"; fi
+        weights_id "$(start)" # and not the file, which also says what made it
     ) | sha256sum | cut -c 1-16
 }
 

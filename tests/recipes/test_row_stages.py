@@ -161,3 +161,15 @@ def test_a_row_that_is_decoded_otherwise_has_the_model_of_another(shell):
     assert (folder / "train.log").read_text().count("trained") == 1
     again = shell(other)
     assert again.returncode == 0 and again.stdout.count("done already") == 3, again.stdout
+
+
+def test_a_model_to_fine_tune_is_known_by_its_weights(shell):
+    """Its file also says what made it, on what machine: rows of two machines are seeds of one."""
+    ids = [
+        shell(
+            f"source {ROOT}/recipes/finetuning.sh; MODEL=$PWD; mkdir -p base; ROW=base\n"
+            f"echo made {when} >base/model.pt; weights_id() {{ echo {weights}; }}; corpus_id"
+        ).stdout
+        for when, weights in (("now", "1a"), ("then", "1a"), ("then", "2b"))
+    ]
+    assert ids[0] == ids[1] != ids[2] and len(ids[0].strip()) == 16
