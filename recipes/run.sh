@@ -99,13 +99,16 @@ source "$RECIPES/protocols/$PROTOCOL.sh"
     fail "no row $ROW in $EXPERIMENT: choose from ${ROWS[*]}"
 [ -z "$REST" ] || fail "$TARGET has a part too many: name EXPERIMENT/PAIR/ROW"
 
+# A row without seeds of its own has the experiment's.
+for row in "${ROWS[@]}"; do ROW_SEEDS[$row]=${ROW_SEEDS[$row]:-${SEEDS[*]}}; done
+
 # every_row: EXPERIMENT/PAIR/ROW SEED, a line each, of what was asked for.
 every_row() {
     local seed pair row
-    for seed in ${SEED:-$(printf '%s\n' "${SEEDS[@]}" ${ROW_SEEDS[*]} | sort -nu)}; do
+    for seed in ${SEED:-$(printf '%s\n' ${ROW_SEEDS[*]} | sort -nu)}; do
         for pair in ${PAIR:-${PAIRS[@]}}; do
             for row in ${ROW:-${ROWS[@]}}; do
-                if [ -n "$SEED" ] || [[ " ${ROW_SEEDS[$row]:-${SEEDS[*]}} " == *" $seed "* ]]; then
+                if [ -n "$SEED" ] || [[ " ${ROW_SEEDS[$row]} " == *" $seed "* ]]; then
                     echo "$EXPERIMENT/$pair/$row $seed"
                 fi
             done
@@ -118,7 +121,7 @@ if [ -n "$LIST" ]; then
 fi
 [ -n "$DRY_RUN" ] || setup_environment
 if [ -n "$ROW" ]; then
-    read -r first _ <<<"${ROW_SEEDS[$ROW]:-${SEEDS[*]}}"
+    read -r first _ <<<"${ROW_SEEDS[$ROW]}"
     SEED=${SEED:-$first}
     run_row
     exit

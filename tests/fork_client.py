@@ -19,9 +19,7 @@ import sys
 TESTS = os.path.dirname(os.path.realpath(__file__))
 PLUGIN = os.path.join(os.path.dirname(TESTS), "fairseq_floater")
 DATA_PREP = os.path.join(os.path.dirname(TESTS), "data-prep")
-OURS = ("floater", "pytest_worker.py", "samples.py", "weights_id.py") + (
-    *("pieces.py", "race.py", "squad.py"),
-)
+OURS = "floater pieces.py pytest_worker.py race.py samples.py squad.py weights_id.py".split()
 LARGE = ("moses.py", "plain.py")  # others of data-prep have little to import
 
 

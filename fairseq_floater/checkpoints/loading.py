@@ -76,7 +76,7 @@ def load_weights(model: PositionedModel, weights: Weights) -> None:
         UserError: if the weights are of another model.
     """
     heads = [name for name in weights if name.startswith(HEADS)]
-    for name in heads if getattr(model, "gets_heads", False) else ():
+    for name in heads if model.gets_heads else ():
         del weights[name]
     model.load_state_dict(weights)
 

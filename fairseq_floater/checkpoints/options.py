@@ -181,9 +181,8 @@ def options_of(
 
 def _has_other_kinds(options: Mapping[str, Any]) -> bool:
     """Whether they name a kind of position encoder that is not known here."""
-    known = {"position_encoder": KINDS, "base_positions": BASES}
-    named = {name: options[name] for name in known if isinstance(options.get(name), str)}
-    return any(kind not in known[name] for name, kind in named.items())
+    named = ((options.get("position_encoder"), KINDS), (options.get("base_positions"), BASES))
+    return any(isinstance(kind, str) and kind not in known for kind, known in named)
 
 
 def options_error(checkpoint: Union[Path, str], reason: object) -> UserError:

@@ -47,7 +47,6 @@ class FloaterRobertaModel(PositionedModel, RobertaModel):
 
     Config = FloaterRobertaConfig
 
-    #: tasks give it theirs after it is built
     gets_heads = True
 
     def stacks(self) -> Dict[str, PositionedStack]:

@@ -42,6 +42,9 @@ class PositionedModel:
     #: the class of its options
     Config: ClassVar[Type[ModelConfig]]
 
+    #: whether tasks give it heads of theirs after it is built
+    gets_heads: ClassVar[bool] = False
+
     # What fairseq's classes bring.
     parameters: Callable[[], Iterator[nn.Parameter]]
     named_buffers: Callable[[], Iterator[Tuple[str, Tensor]]]

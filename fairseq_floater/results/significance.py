@@ -32,29 +32,16 @@ def p_values(
     Returns:
         Name of the system to name of the test (``TESTS``) to name of the metric to p.
     """
-    progress = Progress("significance: row", len(systems))
-    result: Dict[str, Dict[str, Dict[str, float]]] = {}
-    for done, (name, given) in enumerate(systems):
-        progress.reached(done)
-        result[name] = {
-            test: _compared(code, baseline, given, references, lowercase)
-            for test, code in TESTS.items()
-        }
-    return result
-
-
-def _compared(
-    code: str,
-    baseline: Sequence[str],
-    given: Sequence[str],
-    references: Sequence[str],
-    lowercase: bool,
-) -> Dict[str, float]:
-    """p of one test for each metric."""
     # sacreBLEU counts what is larger only, and the same text would have the least p.
-    if list(given) == list(baseline):
-        return dict.fromkeys(METRICS, 1.0)
-    named = [("baseline", list(baseline)), ("system", list(given))]
-    # The metrics cache references, hence new ones for each test.
-    _, scores = PairedTest(named, metrics(lowercase), [list(references)], code)()
-    return {metric: float(scores[metric][1].p_value) for metric in METRICS}
+    result = {name: {test: dict.fromkeys(METRICS, 1.0) for test in TESTS} for name, _ in systems}
+    others = [(name, list(given)) for name, given in systems if list(given) != list(baseline)]
+    progress = Progress("significance: test", len(TESTS))
+    for done, (test, code) in enumerate(TESTS.items() if others else ()):
+        progress.reached(done)
+        # The metrics cache references, hence new ones for each test.
+        named = [("baseline", list(baseline)), *others]
+        _, scores = PairedTest(named, metrics(lowercase), [list(references)], code)()
+        for metric in METRICS:
+            for (name, _), outcome in zip(others, scores[metric][1:]):
+                result[name][test][metric] = float(outcome.p_value)
+    return result

@@ -4,7 +4,7 @@ PAIRS=(rte mrpc cola sts-b)
 SEEDS=(1)
 source "$RECIPES/rows/understanding.sh"
 BASELINE=base-lr-1e-4
-ROWS=()
+ROWS=() # of those it has the flags alone
 for rate in ${RATES:-5e-5 1e-4 2e-4}; do # if 2e-4 is the best, RATES=3e-4 as well
     row "base-lr-$rate" "${ROW_FLAGS[base]}"
 done

@@ -257,6 +257,7 @@ TWO = {"encoder_layers": 2}  # blocks with positions of their own
 
 #: every encoder, injection and choice of blocks, and what else changes a program
 PROGRAMS = {
+    "floater biases": TWO,
     "rnn biases at the input": {
         "position_encoder": "rnn",
         "position_blocks": "input",
@@ -265,9 +266,7 @@ PROGRAMS = {
     "learned at all blocks": {"position_encoder": "learned", **SHORT, **TWO},
     "sinusoids at the input": FOR_STOCK["sinusoidal"],
     "none": FOR_STOCK["none"],
-    "floater biases, learned base": {
-        **{"encoder_learned_pos": True, "decoder_learned_pos": True, **SHORT, **TWO},
-    },
+    "learned base": {"encoder_learned_pos": True, "decoder_learned_pos": True, **SHORT},
     "no base, no cross-attention, widths": {
         **{"no_token_positional_embeddings": True, "no_cross_attention": True},
         **{"decoder_input_dim": 8, "decoder_output_dim": 24, "layernorm_embedding": True},

@@ -61,7 +61,7 @@ def reference(folder, rows, pads):
     return x
 
 
-@pytest.mark.parametrize("positions", [AS_IT_WAS, {}], ids=str)
+@pytest.mark.parametrize("positions", [AS_IT_WAS, {}, {"dynamics": "mlp"}], ids=str)
 @pytest.mark.parametrize("kind", KINDS)
 def test_hidden_states_are_those_of_the_model(kind, positions, tmp_path):
     """Of a padded batch of sentences, through each side's own vocabulary."""

@@ -19,8 +19,6 @@ from fairseq_floater.errors import UserError
 
 pytest_plugins = ["commands"]
 
-ONE = {"encoder_layers": 1, "decoder_layers": 1}
-
 PAGE = (ROOT / "docs" / "adding-an-encoder.md").read_text()
 
 
@@ -91,7 +89,7 @@ def test_it_is_what_it_says(polynomial):
 
 def test_it_leaves_as_a_program_alone(polynomial):
     """Elsewhere nobody knows its positions beyond a table."""
-    model = make_model(position_encoder="polynomial", **ONE).eval()
+    model = make_model(position_encoder="polynomial").eval()
     with pytest.raises(UserError, match="--position-encoder polynomial.*: use --to torch"):
         build_exported(model, Lengths(6, 7))
     batch = make_batch()
@@ -160,7 +158,7 @@ def test_floater_on_a_peer_from_outside(corpus, tmp_path):
     assert "--base-positions is 'slopes': choose" in wrong.last_error_line
     assert wrong.last_error_line.endswith("give the folder of its module as --user-dir")
     assert "slopes" in succeed("floater", "inspect", checkpoint, "--user-dir", folder).out
-    save_stock(tmp_path / "base.pt", **ONE)
+    save_stock(tmp_path / "base.pt")
     convert = ["convert", tmp_path / "base.pt", tmp_path / "out.pt", "--base-positions", "slopes"]
     assert run("floater", *convert).returncode == 2  # argparse knows no such choice
     succeed("floater", *convert, "--user-dir", folder)

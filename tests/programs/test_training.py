@@ -79,7 +79,6 @@ def variants(corpus, tmp_path_factory):
         name: [
             *("train", corpus, *TRAINING, *FLOATER, *more),
             *("--max-update", 24, "--save-dir", folder / name),
-            *("--save-interval", 99, "--validate-interval", 99),  # at the end alone
         ]
         for name, more in options.items()
     }

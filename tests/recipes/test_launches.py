@@ -35,9 +35,9 @@ def test_rotations_launch_little_at_any_length_and_wait_for_nothing(counts):
 
 
 def test_mlp_launches_more_with_each_position_and_waits_for_nothing(counts):
-    few, more = counts("floater, mlp", 8), counts("floater, mlp", 32)
+    few, more = counts("floater, mlp", 16), counts("floater, mlp", 48)
     assert more.launches > 2 * few.launches
-    assert few.waits == counts(models.STOCK, 8).waits
+    assert few.waits == counts(models.STOCK, 16).waits
 
 
 def test_counting():
