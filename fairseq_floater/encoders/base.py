@@ -325,6 +325,19 @@ class PositionEncoder(nn.Module):
         """Beginnings of the names of those parameters without which all trajectories are 0."""
         return []
 
+    def extra_repr(self) -> str:
+        """Its settings, as printed; a table in a checkpoint counts only if these are the same.
+
+        All plain values that a kind sets on itself, unless it says more itself.
+        """
+        plain = (bool, int, float, str, tuple)
+        return ", ".join(
+            f"{name}={value}"
+            for name, value in vars(self).items()
+            if isinstance(value, plain) and name not in ("training", "name")
+            if not name.startswith("_") and not hasattr(PositionEncoder, name)
+        )
+
     def _range(self, first: int, last: int) -> Tensor:
         return torch.arange(first, last, dtype=torch.float64)
 

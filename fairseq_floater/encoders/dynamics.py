@@ -41,7 +41,7 @@ def _mlp(options: "DynamicsOptions", dim: int) -> MLPDynamics:
         options.dynamics_activation,
         damping=options.dynamics_damping,
         init_scale=options.dynamics_init_scale,
-        frequencies=_frequencies(options, dim) if options.oscillates else None,
+        frequencies=_frequencies(options, dim) if options.dynamics_init == "oscillators" else None,
     )
 
 
@@ -82,7 +82,12 @@ DYNAMICS: Dict[str, Kind] = {
 class DynamicsOptions(NoOptions):
     """The equation and its solver."""
 
-    position_delta: float = flag(0.1, "time between two positions (floater)", range=POSITIVE)
+    position_delta: float = flag(
+        0.1,
+        "time between two positions (floater); beyond its range, times and rates leave that of "
+        "float32",
+        range=Range("between 1e-6 and 1e6", lambda delta: 1e-6 <= delta <= 1e6),
+    )
     dynamics: str = flag(
         "linear",
         "h in dp/dt = h(t, p): linear, a learned rotation; driven, a rotation whose speeds follow "
@@ -153,22 +158,12 @@ class DynamicsOptions(NoOptions):
         "(floater, mlp, torchdiffeq)",
     )
 
-    @property
-    def oscillates(self) -> bool:
-        """Whether h starts as oscillators."""
-        return self.dynamics != "mlp" or self.dynamics_init == "oscillators"
-
     def check(self) -> None:
         """Raises ``UserError`` for combinations that have no meaning."""
         try:
             steps = float(parse_steps_per_position(self.ode_steps_per_position))
         except UserError as error:
             raise UserError(f"--ode-steps-per-position: {error}") from None
-        if not 1e-6 <= self.position_delta <= 1e6:
-            raise UserError(
-                f"--position-delta must be between 1e-6 and 1e6, got {self.position_delta}: "
-                "beyond these, times and rates leave the range of float32"
-            )
         if self.dynamics_init == "oscillators" and not self.dynamics_init_scale > 0:
             raise UserError(
                 "--dynamics-init-scale must be > 0 with --dynamics-init oscillators, got "

@@ -44,7 +44,9 @@ def flag(
         formerly: what models did before there was this option, where that is another value: what
             it is in checkpoints that lack it.
     """
-    metadata: Dict[str, Any] = {"help": help, "choices": choices, "renamed_to": renamed_to}
+    metadata: Dict[str, Any] = {"help": help, "choices": choices}
+    if renamed_to is not None:
+        metadata["renamed_to"] = renamed_to
     if formerly is not None:
         metadata["formerly"] = formerly
     if range is not None:

@@ -123,7 +123,7 @@ def inspect_checkpoint(checkpoint: Path, length: int = 64) -> Findings:
     """Measure the encodings of a checkpoint.
 
     Args:
-        checkpoint: of a ``floater_transformer``.
+        checkpoint: of a model of ours, or of fairseq's.
         length: of the longest training sentences, in positions, >= 2.
 
     Raises:
@@ -160,7 +160,8 @@ def _settings(config: ModelConfig, stacks: Dict[str, PositionedStack]) -> Dict[s
     settings = {n: v for n, v in config.in_force().items() if n not in named and v is not None}
     for stack in stacks.values():
         if stack.position_encoder is not None and stack.position_encoder.max_positions is not None:
-            settings[stack.limit_name] = getattr(config, stack.limit_name)
+            limit = config.limits[stack.name]
+            settings[limit] = getattr(config, limit)
     return settings
 
 

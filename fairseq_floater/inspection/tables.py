@@ -36,7 +36,7 @@ def parts_of(model: PositionedModel) -> Dict[str, Part]:
     for stack in model.stacks().values():
         for part, use in stack.options.uses.items():
             encoder = getattr(stack, part)
-            if encoder is not None:
+            if encoder is not None and encoder.tracks:  # none of a stack without blocks
                 name = stack.name if part == "position_encoder" else f"{stack.name}-base"
                 found[name] = Part(name, encoder, use, stack.track_names(use))
     return found

@@ -5,14 +5,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, List, Mapping, Optional, Tuple
 
-import torch
-
 from fairseq_floater.encoders import FORMERLY, KINDS, EncoderOptions
 from fairseq_floater.encoders.dynamics import DYNAMICS
 from fairseq_floater.encoders.flags import flag_name
 from fairseq_floater.errors import UserError
 from fairseq_floater.models.description import model_options
-from fairseq_floater.training.kept import LAST, checkpoints_in
+from fairseq_floater.training.kept import LAST, checkpoints_in, state_of
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +84,6 @@ def _starts_from(args: Any) -> Tuple[Optional[Path], Mapping[str, Any]]:
 def _options_in(checkpoint: Path) -> Mapping[str, Any]:
     """Of its model; nothing where it cannot be read, which is said once it is loaded."""
     try:
-        return model_options(torch.load(checkpoint, "cpu", weights_only=True, mmap=True))
+        return model_options(state_of(checkpoint))
     except Exception:
         return {}

@@ -162,7 +162,7 @@ def _over_seeds(rows: Rows, baseline: str, test: str) -> str:
 
 
 def _significance(folder: Path, pair: str, rows: Rows, baseline: str) -> str:
-    """p-values of every row against the baseline, of the first seed that both have."""
+    """p-values of every row against the baseline, of the first seed that both have, if any."""
     body = []
     bases = {record.seed: record for record in rows[baseline]}
     for test in _tests(rows):
@@ -181,6 +181,8 @@ def _significance(folder: Path, pair: str, rows: Rows, baseline: str) -> str:
                 body.append(
                     [test, r.row, seed, f"{gain:+.1f}", *(f"{value:.4f}" for value in cells)]
                 )
+    if not body:
+        return ""
     header = ["test set", "against " + baseline, "seed", "BLEU gain", "p bootstrap, BLEU"]
     header += ["p randomisation, BLEU", "p bootstrap, chrF", "p randomisation, chrF"]
     return markdown(header, body)

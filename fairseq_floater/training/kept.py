@@ -76,7 +76,7 @@ def should_be_best(newest: Kept) -> bool:
 
     By then the best score is its own, so that only a better one would be copied there later.
     """
-    scores = _state(newest.path).get("extra_state")
+    scores = state_of(newest.path).get("extra_state")
     score = scores.get("val_loss") if isinstance(scores, dict) else None
     if score is None or score != scores.get("best"):
         return False
@@ -120,15 +120,15 @@ def _since(path: Path) -> int:
 
 
 def _updates(path: Path) -> int:
-    """After how many updates it was saved; raises as ``_state``."""
-    state = _state(path)
+    """After how many updates it was saved; raises as ``state_of``."""
+    state = state_of(path)
     try:
         return int(state["optimizer_history"][-1]["num_updates"])
     except Exception as error:  # it may be of any shape
         raise unreadable(path, error) from error
 
 
-def _state(path: Path) -> Any:
+def state_of(path: Path) -> Any:
     """What is in a checkpoint. Of a large file only the structure is read.
 
     Raises:

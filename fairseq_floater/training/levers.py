@@ -99,7 +99,9 @@ class LeverOptions:
 
 #: names of the options above that are about positions, and not old ones
 LEVERS = tuple(
-    f.name for f in fields(LeverOptions) if not f.metadata["renamed_to"] and f.name != "train_only"
+    f.name
+    for f in fields(LeverOptions)
+    if "renamed_to" not in f.metadata and f.name != "train_only"
 )
 
 #: attribute of a parameter that holds its ``StepShare``

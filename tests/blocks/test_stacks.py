@@ -322,7 +322,7 @@ def test_autocast():
     "options, message",
     [
         ({"position_encoder": "rope"}, "--position-encoder is 'rope'"),
-        ({"position_delta": 0.0}, "--position-delta must be > 0, got 0.0"),
+        ({"position_delta": 0.0}, "--position-delta must be between 1e-6 and 1e6, got 0.0"),
         ({"position_delta": float("nan")}, "--position-delta"),
         ({"dynamics_damping": -1.0}, "--dynamics-damping must be >= 0"),
         ({"dynamics_damping": 28.0}, "is too much for --ode-solver rk4 at steps of 0.1: use at m"),

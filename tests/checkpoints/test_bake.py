@@ -14,7 +14,13 @@ from fairseq_floater.checkpoints.files import read_checkpoint
 from fairseq_floater.checkpoints.loading import load_model
 from fairseq_floater.encoders import FloaterEncoder, PositionEncoder, RNNEncoder
 from fairseq_floater.errors import UserError
-from fairseq_floater.models.baked import TABLE, bake_tables, baked_lengths, take_baked
+from fairseq_floater.models.baked import (
+    TABLE,
+    bake_tables,
+    baked_lengths,
+    fingerprint,
+    take_baked,
+)
 
 pytest_plugins = ["commands"]
 
@@ -125,6 +131,24 @@ def test_other_settings_leave_the_table_aside(caplog):
     stored = with_tables(make_model(seed=2))
     same = make_model(seed=2).stacks()
     assert set(take_baked(same, OrderedDict(stored))) == {"encoder", "decoder"}
+
+
+def test_plain_values_that_a_kind_sets_on_itself_are_settings():
+    """One from elsewhere need not say so; what the plugin sets on it is none."""
+
+    class Decay(PositionEncoder):
+        kind, sequential = "decay", True
+
+        def __init__(self, rate):
+            super().__init__(1, 2, "encoder")
+            self.rate = rate
+            self.start = torch.nn.Parameter(torch.ones(1, 2))
+
+    first, other, same = Decay(0.9), Decay(0.5), Decay(0.9)
+    same.train(not first.training).name = "decoder"
+    same.update_interval, same.resting, same.trusted = 4, True, True
+    prints = [fingerprint(encoder, encoder.state_dict()) for encoder in (first, other, same)]
+    assert torch.equal(prints[0], prints[2]) and not torch.equal(prints[0], prints[1])
 
 
 @pytest.fixture(scope="module")

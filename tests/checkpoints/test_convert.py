@@ -103,7 +103,7 @@ def test_command_translates_and_trains_on(corpus, trained, tmp_path):
 
 MISTAKES = {
     "not there": (["nowhere.pt"], "no checkpoint at nowhere.pt"),
-    "range": (["BASE", "--position-delta", "-1"], "--position-delta must be > 0"),
+    "range": (["BASE", "--position-delta", "-1"], "--position-delta must be between 1e-6"),
     "no place": (
         ["BASE", "--position-injection", "additive"],
         "its encoder has sinusoidal positions at the input, this one floater at all blocks",

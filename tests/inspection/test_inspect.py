@@ -262,6 +262,13 @@ def test_encodings_that_explode_are_shown_as_far_as_they_are_finite(checkpoint):
         inspect_checkpoint(path, 256)
 
 
+def test_a_stack_without_blocks_has_nothing_to_show(checkpoint, tmp_path, capsys):
+    path = checkpoint(encoder_layers=0)
+    assert list(inspect_checkpoint(path, 8).stacks) == ["decoder"]
+    assert floater(capsys, "heatmap", path, tmp_path / "a.png", "--positions", 8)[0] == 0
+    assert (tmp_path / "a.png").stat().st_size > 0
+
+
 def test_stored_encodings_are_reported(checkpoint):
     def store(weights):
         weights["encoder.position_encoder.baked"] = torch.zeros(9, 40, 16)

@@ -1,5 +1,6 @@
 """RoBERTa with positions: what it starts from, what it equals, and what it refuses."""
 
+import json
 from argparse import Namespace
 
 import pytest
@@ -10,6 +11,7 @@ from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 from fairseq.models.roberta import RobertaModel
 from launching import run, succeed
 
+from fairseq_floater import cli
 from fairseq_floater.checkpoints.convert import convert
 from fairseq_floater.encoders import build_dynamics
 from fairseq_floater.errors import UserError
@@ -269,6 +271,16 @@ def test_masked_lm_goes_on_from_fairseqs_own(masked, tmp_path):
     row = torch.tensor([[0, 5, 6, 7, 2]])
     assert hub.extract_features(row).shape == (1, 5, 16)
     assert isinstance(hub.model, FloaterRobertaModel) and isinstance(hub.model, RobertaModel)
+
+
+def test_its_learned_positions_are_inspected(tmp_path, capsys):
+    """Their limit has another name than that of a Transformer's encoder."""
+    positions = {"position_encoder": "learned", "position_injection": "bias"}
+    weights = make_roberta(**positions).state_dict()
+    args = Namespace(arch="floater_roberta", **SIZES, **positions)
+    torch.save({"model": weights, "args": args}, tmp_path / "a.pt")
+    assert cli.main(["inspect", str(tmp_path / "a.pt"), "--length", "8", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["settings"]["max_positions"] == 20
 
 
 def test_trained_heads_are_converted_too(masked, tmp_path, caplog):

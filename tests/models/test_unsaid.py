@@ -70,6 +70,9 @@ def test_a_training_goes_on_with_its_own(tmp_path, caplog):
     assert typed("--restore-file", old) == MLP
     elsewhere = ["--save-dir", tmp_path / "new", "--finetune-from-model"]
     assert typed(*elsewhere, old) == MLP
+    state = torch.load(old, weights_only=False)
+    torch.save(state, old, _use_new_zipfile_serialization=False)
+    assert typed(*elsewhere, old) == MLP
     assert typed(*elsewhere, save_stock(tmp_path / "stock.pt")) == NEW
     assert typed(*elsewhere, save_floater(tmp_path / "rnn.pt", position_encoder="rnn")) == NEW
     last.write_bytes(b"PK")

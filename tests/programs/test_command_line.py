@@ -188,7 +188,7 @@ def refused(corpus, trained, bad, uneven):
 @pytest.mark.parametrize(
     "name, message",
     [
-        ("no time between positions", "--position-delta must be > 0, got 0.0"),
+        ("no time between positions", "--position-delta must be between 1e-6 and 1e6, got 0.0"),
         ("combination", "--encoder-learned-pos .* --position-encoder rnn"),
         ("half", "checkpoint .*half.pt cannot be read, it is truncated"),
         ("sliver", "checkpoint .*sliver.pt cannot be read, it is truncated"),

@@ -209,7 +209,7 @@ def test_hydra_trains(corpus, tmp_path):
     results = together(run, commands)
     results["single"] = run(*hydra(corpus, tmp_path / "single"), bare=True)
     assert results["bad"].returncode == 1
-    assert "--position-delta must be > 0, got 0.0" in results["bad"].err
+    assert "--position-delta must be between 1e-6 and 1e6, got 0.0" in results["bad"].err
     assert "Traceback" not in results["bad"].err
     for name in ("single", "bfloat16"):
         assert results[name].returncode == 0, results[name].err

@@ -289,6 +289,14 @@ def test_report_holds_means_deviations_and_p_values(tmp_path, bins):
     assert "±" not in text.split("| test | ours | 1")[1].split("\n")[0]
 
 
+def test_report_of_rows_without_a_seed_in_common(tmp_path):
+    make_record("base", 0, 1, 0.4, tmp_path)
+    make_record("ours", 1, 2, 0.1, tmp_path)
+    report(tmp_path, tmp_path / "table", baseline="base")
+    text = (tmp_path / "table.md").read_text()
+    assert "| ours |" in text and "against base" not in text and "p bootstrap" not in text
+
+
 def test_report_of_rows_that_were_scored_otherwise(tmp_path, monkeypatch):
     """Without bins, with others, and on a test set more than the baseline."""
     few = partial(significance.PairedTest, n_samples=10)  # nobody looks at the p-values here
