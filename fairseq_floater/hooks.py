@@ -10,7 +10,7 @@ import argparse
 import atexit
 import functools
 import sys
-from typing import Any, Callable, List, NamedTuple, Sequence
+from typing import Any, Sequence
 
 import torch
 from fairseq import checkpoint_utils
@@ -45,40 +45,61 @@ from fairseq_floater.training.saving import copying_whole, saving_whole
 from fairseq_floater.training.settings import checking_settings
 
 
-class Hook(NamedTuple):
-    """One change: what is changed, why, and the function that changes it."""
-
-    what: str
-    why: str
-    install: Callable[[], Any]
-
-
 def _read_namespaces() -> None:
+    """Let ``torch.load(weights_only=True)`` read an argparse.Namespace.
+
+    Checkpoints of fairseq's legacy models hold their options as one, a class without code of its
+    own. All else stays refused.
+    """
     torch.serialization.add_safe_globals([argparse.Namespace])
 
 
 def _read_checkpoints() -> None:
+    """Read checkpoints with a reason where that fails, and weights that remember their options.
+
+    A file that is no checkpoint gets one line. A model that weights do not fit can say in which
+    option it differs from theirs.
+    """
     load = checkpoint_utils.load_checkpoint_to_cpu
     checkpoint_utils.load_checkpoint_to_cpu = remembering_options(load)
 
 
 def _write_checkpoints() -> None:
+    """Write each checkpoint beside its place, and put it there once it is whole.
+
+    A training that is killed while it saves would leave a part of one.
+    """
     save = checkpoint_utils.torch_persistent_save
     checkpoint_utils.torch_persistent_save = saving_whole(save)
     PathManager.copy = staticmethod(copying_whole(PathManager.copy))
 
 
 def _go_on() -> None:
+    """Let a training that was killed go on from the newest whole checkpoint of its folder.
+
+    Also where checkpoint_last.pt is not that one. A flat optimizer state of another model is
+    refused.
+    """
     checkpoint_utils.load_checkpoint = from_newest_whole(checkpoint_utils.load_checkpoint)
 
 
 def _send_checkpoints() -> None:
+    """Send checkpoints from the first process with their options and what their weights remember.
+
+    In data-parallel training fairseq sends what the first one has read by torch.save and
+    torch.load, which refuses the options, and forgets what the weights remember.
+    """
     broadcast = distributed_utils.broadcast_object
     distributed_utils._broadcast_object_slow = broadcast_pickled
     distributed_utils.broadcast_object = remembering_across_processes(broadcast)
 
 
 def _copy_shares() -> None:
+    """Give the float32 copies of half precision their parameters' shares of a step.
+
+    The optimizer steps on these copies, which must take the same share (--dynamics-lr-scale,
+    --initial-lr-scale) and rest at the same updates.
+    """
     build = _FP16OptimizerMixin.build_fp32_params.__func__
 
     @functools.wraps(build)
@@ -96,23 +117,38 @@ def _copy_shares() -> None:
 
 
 def _watch_steps() -> None:
+    """Drop the gradients of what rests before a step, and move back what takes a share of it."""
     register_optimizer_step_pre_hook(before_step)
     register_optimizer_step_post_hook(after_step)
 
 
 def _explain_divergence() -> None:
+    """End a training that diverges in one line.
+
+    It has the update, the loss, what to change and what to go on from. fairseq looks for the reason
+    and then fails in other ways.
+    """
     Trainer.train_step = explaining_divergence(Trainer.train_step)
 
 
 def _check_settings() -> None:
+    """Refuse settings that cannot work before data are read.
+
+    fairseq divides by them, or shards parameters that the plugin tells apart.
+    """
     Trainer.__init__ = checking_settings(Trainer.__init__)
 
 
 def _refuse_useless_data() -> None:
+    """Name data without sentences, with a part missing, or with words that the dictionary lacks.
+
+    fairseq fails on them, or only once it reads the part.
+    """
     data_utils.load_indexed_dataset = refusing_useless(data_utils.load_indexed_dataset)
 
 
 def _check_text() -> None:
+    """Name a byte that is not UTF-8 with its file and line, where fairseq-interactive runs."""
     interactive: Any = sys.modules.get("fairseq_cli.interactive")
     if interactive is not None:
         interactive.buffered_read = checking_text(interactive.buffered_read)
@@ -121,100 +157,41 @@ def _check_text() -> None:
 
 
 def _show_one_line() -> None:
+    """Show a mistake in the input as one line, not as a traceback."""
     sys.excepthook = showing_one_line(sys.excepthook)
 
 
+def _end_quietly() -> None:
+    """Let a program end without a word where nobody reads any more, as before a pipe to head."""
+    atexit.register(flush_quietly)
+
+
+def _log_cost() -> None:
+    """Log the machine and the peak memory of a fairseq-train, which tables of results report."""
+    atexit.register(log_cost)
+
+
+#: every change
 HOOKS = (
-    Hook(
-        "torch.load(weights_only=True)",
-        "Checkpoints of fairseq's legacy models hold their options as an argparse.Namespace, a "
-        "class without code of its own. It is allowed; all else stays refused.",
-        _read_namespaces,
-    ),
-    Hook(
-        "fairseq.checkpoint_utils.load_checkpoint_to_cpu",
-        "A file that is no checkpoint gets one line that says why. Weights remember the options "
-        "of their model, so that a model they do not fit can say in which option it differs.",
-        _read_checkpoints,
-    ),
-    Hook(
-        "fairseq.checkpoint_utils.torch_persistent_save, fairseq.file_io.PathManager.copy",
-        "A training that is killed while it saves leaves a part of a checkpoint. Each is written "
-        "beside its place, and put there once it is whole.",
-        _write_checkpoints,
-    ),
-    Hook(
-        "fairseq.checkpoint_utils.load_checkpoint",
-        "A training that was killed goes on from the newest whole checkpoint of its folder, also "
-        "where checkpoint_last.pt is not that one; a flat optimizer state of another model is "
-        "refused.",
-        _go_on,
-    ),
-    Hook(
-        "fairseq.distributed.utils.broadcast_object",
-        "In data-parallel training the first process sends the others the checkpoint it read, "
-        "by torch.save and torch.load, which refuses the options in it, and without what its "
-        "weights remember.",
-        _send_checkpoints,
-    ),
-    Hook(
-        "fairseq.optim.fp16_optimizer, build_fp32_params",
-        "In half precision the optimizer steps on float32 copies of the parameters, which must "
-        "take the same share of a step (--dynamics-lr-scale, --initial-lr-scale) and rest at the "
-        "same updates.",
-        _copy_shares,
-    ),
-    Hook(
-        "torch.optim.Optimizer.step",
-        "Before it, the gradients of resting parameters go; after it, parameters with a share of "
-        "a step are moved back.",
-        _watch_steps,
-    ),
-    Hook(
-        "fairseq.trainer.Trainer.train_step",
-        "A training that diverges ends in one line with the update, the loss, what to change and "
-        "what to go on from. fairseq looks for the reason and then fails in other ways.",
-        _explain_divergence,
-    ),
-    Hook(
-        "fairseq.trainer.Trainer.__init__",
-        "Settings that cannot work are refused before data are read; fairseq divides by them, or "
-        "shards parameters that the plugin tells apart.",
-        _check_settings,
-    ),
-    Hook(
-        "fairseq.data.data_utils.load_indexed_dataset",
-        "Data without sentences, of which a part is missing, or with words that the dictionary "
-        "lacks are named; fairseq fails on them, or only once it reads the part.",
-        _refuse_useless_data,
-    ),
-    Hook(
-        "fairseq_cli.interactive.buffered_read, sys.stdin",
-        "A byte that is not UTF-8 is named with its file and line, where fairseq-interactive runs.",
-        _check_text,
-    ),
-    Hook(
-        "sys.excepthook",
-        "A mistake in the input is shown as one line, not as a traceback.",
-        _show_one_line,
-    ),
-    Hook(
-        "the end of a program",
-        "What is left to print is of no use where nobody reads any more, as before a pipe to head.",
-        lambda: atexit.register(flush_quietly),
-    ),
-    Hook(
-        "the end of fairseq-train",
-        "It logs its machine and its peak memory, which the tables of results report.",
-        lambda: atexit.register(log_cost),
-    ),
+    _read_namespaces,
+    _read_checkpoints,
+    _write_checkpoints,
+    _go_on,
+    _send_checkpoints,
+    _copy_shares,
+    _watch_steps,
+    _explain_divergence,
+    _check_settings,
+    _refuse_useless_data,
+    _check_text,
+    _show_one_line,
+    _end_quietly,
+    _log_cost,
 )
 
-_installed: List[Hook] = []
 
-
+@functools.cache
 def install() -> None:
     """Make all changes; a second call makes none."""
-    for hook in HOOKS if not _installed else ():
-        hook.install()
-        _installed.append(hook)
+    for change in HOOKS:
+        change()

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Dict
 
-import matplotlib
+from matplotlib.figure import Figure
 
 from fairseq_floater.errors import UserError, show
 from fairseq_floater.files import save_picture, write_text
@@ -31,10 +31,8 @@ def table(curves: Curves) -> str:
 
 
 def draw(curves: Curves, picture: Path) -> None:
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axis = pyplot.subplots(figsize=(6.4, 4.0), layout="constrained")
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    axis = figure.subplots()
     for name, curve in curves.items():
         axis.plot(list(curve), [2**loss for loss in curve.values()], label=name, linewidth=1.4)
     axis.set_yscale("log")
@@ -43,7 +41,6 @@ def draw(curves: Curves, picture: Path) -> None:
     axis.grid(alpha=0.3, which="both")
     axis.legend(fontsize=8)
     save_picture(figure, picture, dpi=110)
-    pyplot.close(figure)
 
 
 def main() -> int:

@@ -2,7 +2,6 @@
 
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
-from fairseq.distributed import fsdp_wrap
 from fairseq.modules import MultiheadAttention
 from fairseq.modules.checkpoint_activations import checkpoint_wrapper
 from fairseq.modules.transformer_layer import (
@@ -223,10 +222,7 @@ def decoder_attentions(cfg: Any, no_encoder_attn: bool) -> Tuple[str, ...]:
 
 
 def wrap_layer(layer: nn.Module, cfg: Any) -> nn.Module:
-    """Activation checkpointing and FSDP, as fairseq wraps its own blocks."""
+    """Activation checkpointing, as fairseq wraps its own blocks; FSDP is refused elsewhere."""
     if cfg.checkpoint_activations:
-        layer = checkpoint_wrapper(layer, offload_to_cpu=cfg.offload_activations)
-    # fairseq always wraps checkpointed blocks, whatever their size.
-    return fsdp_wrap(
-        layer, min_num_params=0 if cfg.checkpoint_activations else cfg.min_params_to_wrap
-    )
+        return checkpoint_wrapper(layer, offload_to_cpu=cfg.offload_activations)
+    return layer

@@ -52,7 +52,7 @@ def say_what_was_meant(state: Mapping[str, Any]) -> None:
 
     fairseq makes ``cfg`` of the ``args`` of a very old one, with the defaults of today.
     """
-    written = [vars(m) if isinstance(m, argparse.Namespace) else m for m in _options_in(state)]
+    written = _options_in(state)
     if not written or "position_encoder" not in written[0]:
         return
     absent = {name: value for name, value in FORMERLY.items() if name not in written[0]}
@@ -61,12 +61,12 @@ def say_what_was_meant(state: Mapping[str, Any]) -> None:
             options.update(absent)
 
 
-def _options_in(state: Mapping[str, Any]) -> List[Any]:
-    """The options of the model in a checkpoint, as they are there, in either place."""
+def _options_in(state: Mapping[str, Any]) -> List[MutableMapping[str, Any]]:
+    """The options of the model in a checkpoint, to be read and changed there, in either place."""
     cfg = state.get("cfg")
     found = [state.get("args"), cfg.get("model") if isinstance(cfg, Mapping) else None]
-    kinds = (argparse.Namespace, MutableMapping)
-    return [model for model in found if isinstance(model, kinds)]
+    found = [vars(model) if isinstance(model, argparse.Namespace) else model for model in found]
+    return [model for model in found if isinstance(model, MutableMapping)]
 
 
 #: options that name the files of pre-trained embeddings
@@ -90,8 +90,7 @@ def forget_embedding_files(state: Mapping[str, Any]) -> None:
     fairseq would read them when it builds the model, on a machine that may not have them, and then
     load the checkpoint's own embeddings over them.
     """
-    for model in _options_in(state):
-        options = vars(model) if isinstance(model, argparse.Namespace) else model
+    for options in _options_in(state):
         for name in EMBEDDING_FILES:
             if name in options:
                 options[name] = None
@@ -99,8 +98,7 @@ def forget_embedding_files(state: Mapping[str, Any]) -> None:
 
 def take_lists(state: Mapping[str, Any]) -> None:
     """Turn a text of blocks to keep such as 0,2, which --model-overrides may have, into a list."""
-    for model in _options_in(state):
-        options = vars(model) if isinstance(model, argparse.Namespace) else model
+    for options in _options_in(state):
         for name in ("encoder_layers_to_keep", "decoder_layers_to_keep"):
             if isinstance(options.get(name), str):
                 options[name] = list(kept_layers(options[name]))

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, FigureBase
@@ -22,7 +21,7 @@ def draw_heatmap(
     """Draw every track of one stack: a row of panels for each projection, a column for each block.
 
     Args:
-        checkpoint: of a ``floater_transformer``.
+        checkpoint: of a model of ours.
         picture: the file to write; its ending chooses the format.
         stack: such as ``encoder``, or ``encoder-base`` for what its biases stand beside; by default
             the first that has positions.
@@ -49,36 +48,30 @@ def draw_side_by_side(
     """
     check_ending(picture)
     require_other_file(picture, *checkpoints)
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(
-        1,
-        len(checkpoints),
-        figsize=(3.2 * len(checkpoints), 3.4),
-        squeeze=False,
-        layout="constrained",
-    )
+    figure = Figure(figsize=(3.2 * len(checkpoints), 3.4), layout="constrained")
+    axes = figure.subplots(1, len(checkpoints), squeeze=False)
     for axis, checkpoint in zip(axes[0], checkpoints):
         shown = _shown(checkpoint, stack, positions)
         panel = axis.imshow(shown.table[0].cpu(), **_style(shown.table[0]))
-        axis.set_title(f"{shown.title.split()[0]}, block 1, {shown.tracks[0]}", fontsize=9)
+        axis.set_title(f"{shown.kind}, block 1, {shown.tracks[0]}", fontsize=9)
         axis.set_xlabel(shown.axes.columns, fontsize=8)
         figure.colorbar(panel, ax=axis, shrink=0.7)
     axes[0][0].set_ylabel(shown.axes.rows, fontsize=8)
-    _save(figure, picture)
+    save_picture(figure, picture, dpi=110)
 
 
 class Shown(NamedTuple):
     """What is drawn of a stack.
 
     Attributes:
+        kind: of position encoder.
         table: (blocks * tracks, rows, columns).
         tracks: names of a block's tracks.
         axes: what rows and columns are.
         title: what it is of.
     """
 
+    kind: str
     table: Tensor
     tracks: Tuple[str, ...]
     axes: TableAxes
@@ -93,7 +86,8 @@ def _shown(checkpoint: Path, name: Optional[str], positions: int) -> Shown:
     with naming(checkpoint):
         table, axes = shown_table(part, positions), axes_of(part)
     what = {"angle": "cosines of angles", "head": "scores"}.get(axes.columns, "encodings")
-    return Shown(table, part.tracks, axes, f"{part.use.encoder.kind} {what}, {part.name}")
+    kind = part.use.encoder.kind
+    return Shown(kind, table, part.tracks, axes, f"{kind} {what}, {part.name}")
 
 
 def _style(table: Tensor) -> Dict[str, Any]:
@@ -112,29 +106,19 @@ def check_ending(picture: Path) -> None:
         )
 
 
-def _save(figure: Figure, picture: Path) -> None:
-    from matplotlib import pyplot
-
-    save_picture(figure, picture, dpi=110)
-    pyplot.close(figure)
-
-
 def draw(shown: Shown, picture: Path) -> None:
     """Draw all panels on one colour scale."""
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     rows = shown.tracks
     blocks = len(shown.table) // len(rows)
     size = (1.2 + 2.2 * blocks, 1.0 + 2.4 * len(rows))
-    figure = pyplot.figure(figsize=size, layout="constrained")
+    figure = Figure(figsize=size, layout="constrained")
     axes = track_axes(figure, rows, blocks, shown.axes.columns, shown.axes.rows)
     style = _style(shown.table)
     for axis, vectors in zip(axes, shown.table):
         panel = axis.imshow(vectors.cpu(), **style)
     figure.colorbar(panel, ax=axes, shrink=0.6)
     figure.suptitle(f"{shown.title}, by block", fontsize=11)
-    _save(figure, picture)
+    save_picture(figure, picture, dpi=110)
 
 
 def track_axes(

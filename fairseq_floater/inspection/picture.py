@@ -4,10 +4,9 @@ import math
 from pathlib import Path
 from typing import List, Sequence
 
-import matplotlib
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import FigureBase
+from matplotlib.figure import Figure, FigureBase
 from torch import Tensor
 
 from fairseq_floater.encoders import PositionEncoder
@@ -32,7 +31,7 @@ def draw_inspection(checkpoint: Path, folder: Path, stack: str, length: int = 64
     beyond the training length, and the spectrum within and beyond it.
 
     Args:
-        checkpoint: of a ``floater_transformer`` with positions.
+        checkpoint: of a model of ours with positions.
         folder: made if need be.
         stack: such as ``encoder`` or ``encoder-base``, see ``tables.Part``.
         length: of the longest training sentences, in positions, >= 2.
@@ -68,17 +67,14 @@ def draw(
     rows: str = "position",
 ) -> None:
     """Draw ``table`` (blocks * tracks, rows, dim), float64; ``length`` is that of training."""
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     blocks = len(table) // len(tracks)
     if len(table) == 1:
-        figure = pyplot.figure(figsize=(13.0, 4.2), layout="constrained")
+        figure = Figure(figsize=(13.0, 4.2), layout="constrained")
         parts = figure.subfigures(1, 2, squeeze=False, width_ratios=(1.0, 2.1))
     else:
         heights = (0.9 + 1.75 * len(tracks), 3.6)
         size = (max(8.5, 1.6 + 1.8 * blocks), 0.4 + sum(heights))
-        figure = pyplot.figure(figsize=size, layout="constrained")
+        figure = Figure(figsize=size, layout="constrained")
         parts = figure.subfigures(2, 1, squeeze=False, height_ratios=heights)
     similarities, curves = parts.flat
     figure.suptitle(title, fontsize=12)
@@ -87,7 +83,6 @@ def draw(
     _draw_norms(norms, table, tracks, length, rows)
     _draw_spectra(spectra, table, length, rows)
     save_picture(figure, picture, dpi=130)
-    pyplot.close(figure)
 
 
 def _draw_similarities(figure: FigureBase, table: Tensor, tracks: Sequence[str], rows: str) -> None:

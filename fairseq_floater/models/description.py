@@ -1,14 +1,12 @@
 """What positions a model has, by the options in its checkpoint, whatever wrote them."""
 
 import argparse
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Any, Dict, Mapping, Optional
 
 from fairseq_floater.encoders import KINDS, WITHIN_ATTENTION, EncoderOptions, Use
 from fairseq_floater.encoders.flags import flag_name
 from fairseq_floater.models.types import as_declared
-
-_OPTIONS = {field.name for field in fields(EncoderOptions)}
 
 
 @dataclass(frozen=True)
@@ -28,20 +26,20 @@ class Positions:
 
 def model_options(state: Mapping[str, Any]) -> Dict[str, Any]:
     """The model's options in a checkpoint of fairseq's, of any age; empty where there are none."""
-    cfg = state.get("cfg")
-    model = cfg.get("model") if isinstance(cfg, Mapping) else state.get("args")
-    if isinstance(model, argparse.Namespace):
-        return dict(vars(model))
-    return dict(model) if isinstance(model, Mapping) else {}
+    return _options(state, "model")
 
 
 def task_options(state: Mapping[str, Any]) -> Dict[str, Any]:
     """The task's options in a checkpoint of fairseq's, of any age; empty where there are none."""
+    return _options(state, "task")
+
+
+def _options(state: Mapping[str, Any], part: str) -> Dict[str, Any]:
     cfg = state.get("cfg")
-    task = cfg.get("task") if isinstance(cfg, Mapping) else state.get("args")
-    if isinstance(task, argparse.Namespace):
-        return dict(vars(task))
-    return {str(name): value for name, value in task.items()} if isinstance(task, Mapping) else {}
+    found = cfg.get(part) if isinstance(cfg, Mapping) else state.get("args")
+    if isinstance(found, argparse.Namespace):
+        return dict(vars(found))
+    return {str(name): value for name, value in found.items()} if isinstance(found, Mapping) else {}
 
 
 def position_options(options: Mapping[str, Any]) -> Optional[EncoderOptions]:
@@ -102,7 +100,6 @@ def departed_from(options: EncoderOptions) -> Optional[str]:
     peer = options.kind.departs_from(options)
     if peer is None:
         return None
-    given = {name: getattr(options, name) for name in _OPTIONS}
-    as_peer = EncoderOptions(**{**given, "position_injection": None, **peer})
+    as_peer = replace(options, **{"position_injection": None, **peer})
     assert as_peer.chosen is not None
     return described(as_peer.chosen, as_peer)

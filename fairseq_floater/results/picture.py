@@ -4,8 +4,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Dict, List
 
-import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from fairseq_floater.files import save_picture
 from fairseq_floater.results.record import Record
@@ -13,24 +13,19 @@ from fairseq_floater.results.record import Record
 
 def draw(pairs: Dict[str, Dict[str, List[Record]]], path: Path) -> None:
     """One panel a language pair and test set."""
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     panels = [
         (pair, test, rows)
         for pair, rows in pairs.items()
         for test in dict.fromkeys(t for rs in rows.values() for r in rs for t in r.tests)
     ]
-    figure, axes = pyplot.subplots(
-        1, len(panels), figsize=(4.8 * len(panels), 3.8), squeeze=False, layout="constrained"
-    )
+    figure = Figure(figsize=(4.8 * len(panels), 3.8), layout="constrained")
+    axes = figure.subplots(1, len(panels), squeeze=False)
     for axis, (pair, test, rows) in zip(axes[0], panels):
         has_bins = any(r.bins(test) for rs in rows.values() for r in rs)
         (_by_length if has_bins else _by_row)(axis, test, rows)
         axis.set_title(f"{pair}, {test}", fontsize=10)
         axis.grid(alpha=0.3)
     save_picture(figure, path, dpi=130)
-    pyplot.close(figure)
 
 
 def _by_length(axis: Axes, test: str, rows: Dict[str, List[Record]]) -> None:

@@ -113,6 +113,8 @@ def _read_corpus(data: Path) -> Dict[str, Any]:
         corpus = json.loads(path.read_text("utf-8"))
     except (FileNotFoundError, ValueError):
         raise UserError(f"{path} is missing or broken: prepare the corpus again") from None
+    if not isinstance(corpus, dict):
+        raise UserError(f"{path} is broken: prepare the corpus again")
     if missing := {"source", "target", "tokenizer", "lowercase"} - corpus.keys():
         raise UserError(f"{path} lacks {', '.join(sorted(missing))}: prepare the corpus again")
     return corpus

@@ -1,6 +1,5 @@
 """Several experiments in one table: methods by corpora, all sentences and the longest."""
 
-from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from statistics import mean, stdev
@@ -27,19 +26,6 @@ Table = Dict[str, Columns]
 
 #: of the picture, side by side
 PANELS = 4
-
-
-@dataclass(frozen=True)
-class _Column:
-    experiment: str  #: the name of its folder
-    pair: str
-    test: str
-    sentences: str  #: ``ALL``, or the bin of the longest
-
-    @property
-    def name(self) -> str:
-        longest = "" if self.sentences == ALL else f", {self.sentences} words"
-        return f"{self.experiment}: {self.pair} {self.test}{longest}"
 
 
 def summarise(
@@ -89,8 +75,9 @@ def _add(table: Table, experiment: str, records: Sequence[Record]) -> None:
         for test in dict.fromkeys(test for record in seeds for test in record.tests):
             scores = columns_of(seeds, test)
             for sentences in [ALL, list(scores)[-1]] if len(scores) > 1 else [ALL]:
-                column = _Column(experiment, pair, test, sentences)
-                table.setdefault(row, {})[column.name] = scores[sentences]
+                longest = "" if sentences == ALL else f", {sentences} words"
+                column = f"{experiment}: {pair} {test}{longest}"
+                table.setdefault(row, {})[column] = scores[sentences]
 
 
 def _scores(table: Table, columns: Sequence[str]) -> str:
@@ -121,18 +108,14 @@ def _draw(
     path: Path,
 ) -> None:
     """A panel a column, a line a method; hollow where seeds are few."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure  # matplotlib is slow to import
 
     values = found or {row: {n: list(s.values()) for n, s in c.items()} for row, c in table.items()}
     down = ceil(len(columns) / PANELS)
     across = min(len(columns), PANELS)
     size = (2.5 + 2.6 * across, down * (1.2 + 0.25 * len(values)))
-    figure, axes = pyplot.subplots(
-        down, across, figsize=size, sharey=True, squeeze=False, layout="constrained"
-    )
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(down, across, sharey=True, squeeze=False)
     for axis in axes.flat[len(columns) :]:
         axis.set_visible(False)
     for axis, name in zip(axes.flat, columns):
@@ -147,7 +130,6 @@ def _draw(
         axis.set_yticks(range(len(values)), list(values), fontsize=8)
     axes[0][0].set_ylim(len(values) - 0.5, -0.5)
     save_picture(figure, path, dpi=130)
-    pyplot.close(figure)
 
 
 def _point(axis: Any, height: int, values: Sequence[float]) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import math
-from functools import partial
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
@@ -12,8 +11,9 @@ from torch.nn import functional as F
 
 from fairseq_floater.criterions.answer_span import span_logits
 from fairseq_floater.data import QuestionWindows
+from fairseq_floater.errors import UserError
 from fairseq_floater.files import write_text
-from fairseq_floater.understanding.fine_tuned import FineTuned
+from fairseq_floater.understanding.fine_tuned import FineTuned, task_of
 
 
 class Candidate(NamedTuple):
@@ -79,9 +79,10 @@ def answer(
     Raises:
         UserError: if the checkpoint is of another task, or there is no such subset.
     """
-    fits = "floater_question_answering".__eq__
-    options = partial(_with_windows, window_length, window_step)
-    tuned = FineTuned.load(checkpoint, data, fits, "answers", options)
+    trained = task_of(checkpoint)
+    if trained["_name"] != "floater_question_answering":
+        raise UserError(f"{checkpoint} is of --task {trained['_name']}, which has no answers")
+    tuned = FineTuned.load(checkpoint, data, _with_windows(trained, window_length, window_step))
     windows = tuned.task.load_dataset(subset)
     asked: Dict[str, Asked] = {question.id: Asked() for question in windows.squad.questions}
     for sample in tuned.batches(subset, max_tokens):
@@ -97,7 +98,7 @@ def answer(
 
 
 def _with_windows(
-    length: Optional[int], step: Optional[int], trained: Mapping[str, Any]
+    trained: Mapping[str, Any], length: Optional[int], step: Optional[int]
 ) -> Dict[str, Any]:
     """The options of a task and a model with these windows, where they are not as trained."""
     options: Dict[str, Any] = {} if step is None else {"window_step": step}

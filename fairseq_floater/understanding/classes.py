@@ -9,7 +9,7 @@ from fairseq_floater.criterions.multiple_choice import option_logits
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import write_text
 from fairseq_floater.tasks import MultipleChoiceTask
-from fairseq_floater.understanding.fine_tuned import FineTuned
+from fairseq_floater.understanding.fine_tuned import FineTuned, task_of
 from fairseq_floater.understanding.metrics import Labelled
 
 
@@ -37,7 +37,10 @@ def predict(
     Raises:
         UserError: if the checkpoint is of another task, or there is no such subset.
     """
-    tuned = FineTuned.load(checkpoint, data, _has_classes, "classes")
+    name = str(task_of(checkpoint)["_name"])
+    if not name.endswith(("sentence_prediction", "multiple_choice")):
+        raise UserError(f"{checkpoint} is of --task {name}, which has no classes")
+    tuned = FineTuned.load(checkpoint, data)
     task = tuned.task
     task.load_dataset(subset)
     found: List[Tuple[int, str, Optional[str]]] = []
@@ -50,10 +53,6 @@ def predict(
         found += zip(sample["id"].tolist(), predictions, labels)
     found.sort()
     return _write(out, found)
-
-
-def _has_classes(task: str) -> bool:
-    return task == "floater_multiple_choice" or task.endswith("sentence_prediction")
 
 
 def _outputs(tuned: FineTuned, sample: Dict[str, Any]) -> torch.Tensor:

@@ -1,13 +1,28 @@
 """A fine-tuned model and its task, over a data set."""
 
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, Mapping, NamedTuple
+from types import MappingProxyType
+from typing import Any, Dict, Iterator, Mapping, NamedTuple
 
 import torch
 from fairseq import checkpoint_utils, utils
 
 from fairseq_floater.errors import UserError
 from fairseq_floater.progress import Progress
+
+
+def task_of(checkpoint: Path) -> Mapping[str, Any]:
+    """The options of the task that a checkpoint was trained on, ``_name`` among them.
+
+    Raises:
+        UserError: if there is no such file.
+    """
+    if not checkpoint.is_file():
+        raise UserError(f"no checkpoint at {checkpoint}: give the path of a checkpoint*.pt")
+    task: Mapping[str, Any] = checkpoint_utils.load_checkpoint_to_cpu(str(checkpoint))["cfg"][
+        "task"
+    ]
+    return task
 
 
 class FineTuned(NamedTuple):
@@ -21,31 +36,17 @@ class FineTuned(NamedTuple):
         cls,
         checkpoint: Path,
         data: Path,
-        fits: Callable[[str], bool],
-        without: str,
-        options: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda _: {},
+        options: Mapping[str, Any] = MappingProxyType({}),
     ) -> "FineTuned":
         """Load a checkpoint for a folder of data.
 
         Args:
-            checkpoint: of a training of a task that fits.
+            checkpoint: of a training whose task fits, see ``task_of``.
             data: takes the place of what it was trained on.
-            fits: whether the model of a task by this name is of use.
-            without: what it lacks where it is not, in words.
-            options: from those of the task, which ones take the place of the training's.
-
-        Raises:
-            UserError: if there is no such file, or it is of another task.
+            options: of model and task, which take the place of the training's.
         """
-        if not checkpoint.is_file():
-            raise UserError(f"no checkpoint at {checkpoint}: give the path of a checkpoint*.pt")
-        trained = checkpoint_utils.load_checkpoint_to_cpu(str(checkpoint))["cfg"]["task"]
-        name = str(trained["_name"])
-        if not fits(name):
-            raise UserError(f"{checkpoint} is of --task {name}, which has no {without}")
-        # Read again: of a state that was read before, fairseq takes no other options.
         (model,), _, task = checkpoint_utils.load_model_ensemble_and_task(
-            [str(checkpoint)], arg_overrides={"data": str(data), **options(trained)}
+            [str(checkpoint)], arg_overrides={"data": str(data), **options}
         )
         return cls(model.eval().to("cuda" if torch.cuda.is_available() else "cpu"), task)
 

@@ -20,9 +20,9 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List
 
-import matplotlib
 import torch
 from launches import Counting
+from matplotlib.figure import Figure
 
 from fairseq_floater.encoders import FloaterEncoder, PositionEncoder, build_position_encoder
 from fairseq_floater.files import save_picture, written_whole
@@ -112,11 +112,9 @@ def markdown(found: List[Dict[str, Any]], args: argparse.Namespace) -> str:
 
 
 def draw(found: List[Dict[str, Any]], path: Path) -> None:
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     shown = {"seconds": "seconds", "kept_mib": "MiB kept", "products": "products"}
-    figure, axes = pyplot.subplots(1, len(shown), figsize=(11, 3.6), layout="constrained")
+    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    axes = figure.subplots(1, len(shown))
     for axis, (name, label) in zip(axes, shown.items()):
         for kind in dict.fromkeys(row["kind"] for row in found):
             rows = [row for row in found if row["kind"] == kind]
