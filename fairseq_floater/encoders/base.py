@@ -130,7 +130,7 @@ class PositionEncoder(nn.Module):
     #: ``--dynamics-lr-scale``
     shared_parameters: ClassVar[Tuple[str, ...]] = ()
 
-    #: whether it has parameters
+    #: whether it can have parameters
     learns: ClassVar[bool] = True
 
     #: options beside the weights without which a trained model's trajectories would be others
@@ -167,8 +167,8 @@ class PositionEncoder(nn.Module):
         self._cache = TableCache()
 
     @classmethod
-    def from_options(cls, options: Any, wanted: Wanted) -> Optional["PositionEncoder"]:
-        """The encoder that validated ``options`` describe; None for no positions at all."""
+    def from_options(cls, options: Any, wanted: Wanted) -> "PositionEncoder":
+        """The encoder that validated ``options`` describe."""
         raise NotImplementedError
 
     def trajectories(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:

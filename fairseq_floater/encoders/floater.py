@@ -1,6 +1,6 @@
 """FLOATER: trajectories of a learned differential equation (Liu et al. 2020)."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Set, Tuple
 
 import torch
@@ -10,14 +10,12 @@ from fairseq_floater import devices
 from fairseq_floater.encoders.base import PositionEncoder, Wanted
 from fairseq_floater.encoders.dynamics import DynamicsOptions, build_dynamics
 from fairseq_floater.encoders.flags import AT_LEAST_ONE, SharingOptions, TimesOptions, flag
-from fairseq_floater.encoders.rotary import RotaryOptions
+from fairseq_floater.encoders.rotary import RotaryEncoder, RotaryOptions
 from fairseq_floater.errors import UserError
-from fairseq_floater.ode.equation import Equation, ParallelDynamics, Stepwise
+from fairseq_floater.ode.equation import Equation, Stepwise
 from fairseq_floater.ode.grid import StepsPerPosition, parse_steps_per_position
 from fairseq_floater.ode.hermite import hermite
-
-#: names of the options on when a token stands
-TIMES = {declared.name for declared in fields(TimesOptions)}
+from fairseq_floater.ode.linear import LinearDynamics
 
 
 @dataclass
@@ -44,7 +42,7 @@ class FloaterOptions(DynamicsOptions, RotaryOptions, SharingOptions):
         if injection not in ("rotation", "scores"):
             unread |= {"position_state_dim"}
         if injection != "rotation":
-            unread |= {declared.name for declared in fields(RotaryOptions)} - TIMES
+            unread |= set(RotaryEncoder.defined_by)
         return unread if injection == "scores" else unread | {"scores_start"}
 
 
@@ -61,7 +59,7 @@ class FloaterEncoder(PositionEncoder):
         initial_std: standard deviation of the initial values; 0 starts all of them at 0.
         initial_scale: of the initial values, as a multiple of the parameter that is learned.
         solver, steps_per_position, backend, adjoint: see ``fairseq_floater.ode.solver.solve``; not
-            read with ``ParallelDynamics``.
+            read with ``LinearDynamics``.
     """
 
     kind = "floater"
@@ -110,7 +108,7 @@ class FloaterEncoder(PositionEncoder):
     @property
     def equation(self) -> Equation:
         """The dynamics, and how they are solved."""
-        if isinstance(self.dynamics, ParallelDynamics):
+        if isinstance(self.dynamics, LinearDynamics):
             return self.dynamics
         return Stepwise(
             self.dynamics, self.solver, self.steps_per_position, self.backend, self.adjoint
@@ -119,8 +117,7 @@ class FloaterEncoder(PositionEncoder):
     @classmethod
     def defining(cls, options: Any) -> Tuple[str, ...]:
         unread = FloaterOptions.unread(options)
-        angles = ("rotary_base", "rotary_share", "rotary_layout")
-        more = {"rotation": angles, "scores": ("scores_start",)}
+        more = {"rotation": RotaryEncoder.defined_by, "scores": ("scores_start",)}
         defining = (name for name in cls.defined_by if name not in unread)
         return (*defining, *more.get(options.injection, ()))
 

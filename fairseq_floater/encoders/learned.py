@@ -52,9 +52,6 @@ class LearnedEncoder(PositionEncoder):
         return encoder
 
     def first(self, length: int) -> Tensor:
-        return self.kept(length)[:, :length]
-
-    def kept(self, length: int) -> Tensor:
         self._check_length(length)
         table = self.table[:, :length]
         return (table.detach() if self.resting else table).to(self.dtype)

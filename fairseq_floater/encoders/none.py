@@ -1,8 +1,6 @@
 """No positions at all: the control."""
 
-from typing import Any
-
-from fairseq_floater.encoders.base import PositionEncoder, Wanted
+from fairseq_floater.encoders.base import PositionEncoder
 
 
 class NoPositions(PositionEncoder):
@@ -11,7 +9,3 @@ class NoPositions(PositionEncoder):
     kind = "none"
     injections = ()
     learns = False
-
-    @classmethod
-    def from_options(cls, options: Any, wanted: Wanted) -> None:
-        return None

@@ -37,8 +37,8 @@ class SinusoidalEncoder(PositionEncoder):
     Args:
         tracks, dim, name: see ``PositionEncoder``.
         offset: the number of the first position; fairseq counts from ``padding_idx + 1``.
-        block_term: add the sinusoids of the block number.
-        blocks: numbers of the blocks, one per track, from 0; all of them when not given.
+        blocks: numbers of the blocks whose sinusoids are added, one per track, from 0; none of
+            them when not given.
     """
 
     kind = "sinusoidal"
@@ -51,14 +51,12 @@ class SinusoidalEncoder(PositionEncoder):
         dim: int,
         *,
         offset: int = 0,
-        block_term: bool = False,
         blocks: Optional[Sequence[int]] = None,
         name: str = "model",
     ):
         super().__init__(tracks, dim, name)
         self.offset = offset
-        self.block_term = block_term
-        self.blocks = tuple(range(tracks) if blocks is None else blocks)
+        self.blocks = None if blocks is None else tuple(blocks)
 
     @classmethod
     def from_options(cls, options: SinusoidalOptions, wanted: Wanted) -> "SinusoidalEncoder":
@@ -66,14 +64,13 @@ class SinusoidalEncoder(PositionEncoder):
             wanted.tracks,
             wanted.dim,
             offset=wanted.offset,
-            block_term=wanted.blocks is not None,
             blocks=wanted.blocks,
             name=wanted.name,
         )
 
     def trajectories(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
         table = sinusoids(positions + self.offset, self.dim).expand(self.tracks, -1, -1)
-        if self.block_term:
+        if self.blocks is not None:
             numbers = torch.tensor(self.blocks) + 1
             table = table + sinusoids(numbers, self.dim).unsqueeze(1)
         return table.to(self.anchor.device, self.dtype, non_blocking=True)
@@ -85,4 +82,4 @@ class SinusoidalEncoder(PositionEncoder):
         return None
 
     def extra_repr(self) -> str:
-        return f"tracks={self.tracks}, dim={self.dim}, block_term={self.block_term}"
+        return f"tracks={self.tracks}, dim={self.dim}, blocks={self.blocks}"

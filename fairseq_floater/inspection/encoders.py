@@ -1,11 +1,10 @@
 """The position encoders in a checkpoint, their parameters and their solver's errors."""
 
 from pathlib import Path
-from typing import Dict, List, Optional, Set, Tuple
+from typing import Dict, Optional, Set, Tuple
 
 import torch
 
-from fairseq_floater.blocks.positioned import PositionedStack
 from fairseq_floater.checkpoints.loading import load_model
 from fairseq_floater.encoders import FloaterEncoder, PositionEncoder
 from fairseq_floater.errors import UserError
@@ -59,18 +58,13 @@ def count_parameters(model: PositionedModel) -> Dict[str, int]:
     counts = {"dynamics": 0, "initial values": 0, "base": 0}
     counted: Set[int] = set()
     for stack in model.stacks().values():
-        for encoder, is_base in _encoders(stack):
-            for name, weight in [] if encoder is None else encoder.named_parameters():
+        for encoder in stack.encoders():
+            is_base = encoder is not stack.position_encoder
+            for name, weight in encoder.named_parameters():
                 inner = "initial values" if name.startswith("initial") else "dynamics"
                 counts["base" if is_base else inner] += weight.numel() * (id(weight) not in counted)
                 counted.add(id(weight))
     return counts
-
-
-def _encoders(stack: PositionedStack) -> List[Tuple[Optional[PositionEncoder], bool]]:
-    """Every encoder of a stack, and whether it is of the base positions."""
-    base = (stack.base_encoder, stack.input_encoder)
-    return [(stack.position_encoder, False), *((encoder, True) for encoder in base)]
 
 
 def solver_errors(model: PositionedModel, length: int = 64) -> Dict[str, float]:

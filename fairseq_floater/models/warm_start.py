@@ -175,9 +175,6 @@ def _differ(there: Any, here: Any) -> bool:
     return bool(there != here) and str(there) != str(here)
 
 
-_OTHER = "its {} has {} positions {}, this one {}"
-
-
 def _start_positions(
     stack: PositionedStack,
     prefix: str,
@@ -317,7 +314,7 @@ def _move(weights: Dict[str, Tensor], old: str, new: str) -> None:
 
 
 def _other(name: str, there: Optional[str], here: Optional[str], where: str) -> str:
-    return _OTHER.format(name, there or "no", where, here or "none")
+    return f"its {name} has {there or 'no'} positions {where}, this one {here or 'none'}"
 
 
 def _base_table(

@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar, Optional, Protocol
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from fairseq_floater.ode.dynamics import Dynamics
-from fairseq_floater.ode.grid import StepGrid
 from fairseq_floater.ode.solver import solve
 
 #: steps of a solver, or of a quadrature, per position, for what counts as exact
@@ -83,24 +82,3 @@ class Stepwise:
         """A table is continued from a node of the solver's grid."""
         stride = self.steps_per_position.denominator
         return -(-least // stride) * stride
-
-
-class ParallelDynamics(nn.Module):
-    """An ``Equation`` whose ``flow`` is a few operations over all positions, however many."""
-
-    bounded: ClassVar[bool] = True
-    closed: ClassVar[bool] = False
-
-    def flow(self, initial: Tensor, times: Tensor, start: Optional[Tensor] = None) -> Tensor:
-        raise NotImplementedError
-
-    def slopes(self, initial: Tensor, times: Tensor, states: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def exact(self, initial: Tensor, times: Tensor, start: Tensor) -> Tensor:
-        finer = StepGrid.build(times, FINE).nodes
-        return self.flow(initial.to(start), finer, start)[:, ::FINE]
-
-    def growth(self, least: int) -> int:
-        """Every ``flow`` makes the basis anew, which takes as long as 64 positions do."""
-        return 4 * least

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from fairseq_floater.errors import UserError
-from fairseq_floater.ode.equation import ParallelDynamics
+from fairseq_floater.ode.equation import FINE
+from fairseq_floater.ode.grid import StepGrid
 
 
-class LinearDynamics(ParallelDynamics):
+class LinearDynamics(nn.Module):
     """dp/dt = K p with a learned skew-symmetric K, whose flow p(t) = exp(K t) p(0) is a rotation.
 
     K = Q D Q^T: Q is orthogonal, the Cayley map (I + S)^-1 (I - S) of a learned skew-symmetric S,
@@ -20,7 +21,7 @@ class LinearDynamics(ParallelDynamics):
 
     Bounded: K^T = -K gives d|p|^2/dt = 2 p^T K p = 0, so that |p(t)| = |p(0)| at every time, for
     whatever parameters. The flow is evaluated in closed form, so this holds for what is computed,
-    to rounding, and no solver adds an error.
+    to rounding, and no solver adds an error. It is an ``Equation`` of its own.
 
     Args:
         dim: size of the state p, at least 2. Of an odd one, one coordinate stands still.
@@ -30,6 +31,7 @@ class LinearDynamics(ParallelDynamics):
         UserError: for a ``dim`` below 2.
     """
 
+    bounded: ClassVar[bool] = True
     closed: ClassVar[bool] = True
 
     def __init__(self, dim: int, frequencies: Tensor):
@@ -54,6 +56,14 @@ class LinearDynamics(ParallelDynamics):
     def flow(self, initial: Tensor, times: Tensor, start: Optional[Tensor] = None) -> Tensor:
         basis = self.basis(initial)
         return self.turned(initial @ basis, self.angles(times, initial)) @ basis.t()
+
+    def exact(self, initial: Tensor, times: Tensor, start: Tensor) -> Tensor:
+        finer = StepGrid.build(times, FINE).nodes
+        return self.flow(initial.to(start), finer, start)[:, ::FINE]
+
+    def growth(self, least: int) -> int:
+        """Every ``flow`` makes the basis anew, which takes as long as 64 positions do."""
+        return 4 * least
 
     def angles(self, times: Tensor, like: Tensor) -> Tensor:
         """By how much each pair has turned at ``times``, (..., pairs), from 0 to 2 pi.

@@ -7,7 +7,6 @@ from statistics import mean, stdev
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from fairseq_floater.errors import UserError
-from fairseq_floater.files import write_text
 from fairseq_floater.results.over_seeds import (
     ALL,
     FEWEST,
@@ -20,7 +19,7 @@ from fairseq_floater.results.over_seeds import (
     shown,
 )
 from fairseq_floater.results.record import Record, read_records
-from fairseq_floater.results.report import by_pair, markdown
+from fairseq_floater.results.report import by_pair, markdown, write_page
 
 #: of a difference that holds
 LEVEL = 0.05
@@ -151,7 +150,7 @@ def decide(folder: Path, hypotheses: Path, out: Path) -> None:
     parts = [f"# Hypotheses, {records[0].experiment}", markdown(header, body), notes]
     if beside := _by_length(known, rows, len(seeds)):
         parts.append(f"The same differences by source length, which decide nothing:\n\n{beside}")
-    write_text(out.with_name(out.name + ".md"), "\n\n".join(parts) + "\n")
+    write_page(out, parts)
 
 
 def _require_scores(hypothesis: Hypothesis, records: Sequence[Record]) -> None:

@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Collection, List
 
-from fairseq_floater.files import write_text
 from fairseq_floater.results.over_seeds import require_same_training
 from fairseq_floater.results.record import Record, read_records
-from fairseq_floater.results.report import markdown, spread
+from fairseq_floater.results.report import by_pair, markdown, spread, write_page
 
 
 def without_tests(folder: Path) -> bool:
@@ -28,18 +27,14 @@ def report_losses(folder: Path, out: Path, title: str = "", seeds: Collection[in
     """
     records = read_records(folder, seeds)
     require_same_training(records)
-    rows = list(dict.fromkeys((record.pair, record.row) for record in records))
     body = [
-        _line(pair, row, [r for r in records if (r.pair, r.row) == (pair, row)])
-        for pair, row in rows
+        _line(pair, row, of_row)
+        for pair, rows in by_pair(records).items()
+        for row, of_row in rows.items()
     ]
     header = ["corpus", "row", "updates", "last loss", "lowest loss", "seeds"]
     notes = "- loss: on the validation set, in bits a token, mean over seeds"
-    table = markdown(header, body)
-    write_text(
-        out.with_name(out.name + ".md"),
-        f"# {title or records[0].experiment}\n\n{table}\n\n{notes}\n",
-    )
+    write_page(out, [f"# {title or records[0].experiment}", markdown(header, body), notes])
 
 
 def _line(pair: str, row: str, records: List[Record]) -> List[str]:

@@ -60,7 +60,7 @@ def report(
         parts += [_lengths(rows, t, unit) for t in _tests(rows) for unit in (WORDS, SUBWORDS)]
         parts.append(_cost(rows))
     parts.append(notes("".join(parts), _about(records)))
-    write_text(out.with_name(out.name + ".md"), "\n\n".join(filter(None, parts)) + "\n")
+    write_page(out, parts)
     picture.draw(pairs, out.with_name(out.name + ".png"))
 
 
@@ -69,6 +69,11 @@ def require_row(records: Sequence[Record], baseline: Optional[str]) -> None:
     if baseline and baseline not in {r.row for r in records}:
         names = ", ".join(dict.fromkeys(r.row for r in records))
         raise UserError(f"--baseline {baseline} is not among the results: choose from {names}")
+
+
+def write_page(out: Path, parts: Sequence[str]) -> None:
+    """Write ``out``.md: what of ``parts`` is not empty, a paragraph each."""
+    write_text(out.with_name(out.name + ".md"), "\n\n".join(filter(None, parts)) + "\n")
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

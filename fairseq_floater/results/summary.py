@@ -3,10 +3,10 @@
 from math import ceil
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any, Collection, Dict, Optional, Sequence
+from typing import Any, Collection, Dict, List, Optional, Sequence
 
 from fairseq_floater.errors import UserError
-from fairseq_floater.files import save_picture, write_text
+from fairseq_floater.files import save_picture
 from fairseq_floater.results.over_seeds import (
     ALL,
     FEWEST,
@@ -19,7 +19,15 @@ from fairseq_floater.results.over_seeds import (
     with_enough_seeds,
 )
 from fairseq_floater.results.record import Record, read_records
-from fairseq_floater.results.report import MARK, by_pair, markdown, notes, spread
+from fairseq_floater.results.report import (
+    MARK,
+    by_pair,
+    markdown,
+    notes,
+    require_row,
+    spread,
+    write_page,
+)
 
 #: BLEU by seed, by method and column
 Table = Dict[str, Columns]
@@ -48,6 +56,7 @@ def summarise(
         UserError: if a folder has no records, two have one name, or none has the baseline.
     """
     table: Table = {}
+    every: List[Record] = []
     names = [folder.absolute().name for folder in folders]
     for folder, name in zip(folders, names):
         if names.count(name) > 1:
@@ -55,15 +64,14 @@ def summarise(
         records = read_records(folder, seeds)
         require_same_training(records)
         _add(table, name, records)
-    if baseline and baseline not in table:
-        rows = ", ".join(table)
-        raise UserError(f"--baseline {baseline} is not among the results: choose from {rows}")
+        every += records
+    require_row(every, baseline)
     columns = list(dict.fromkeys(name for scores in table.values() for name in scores))
     found = differences(table, baseline) if baseline else {}
     parts = [f"# {title or 'Methods by corpora'}", f"![Scores]({out.name}.png)"]
     parts += [_scores(table, columns), _compared(found, columns, baseline)]
     parts.append(notes("".join(parts)))
-    write_text(out.with_name(out.name + ".md"), "\n\n".join(filter(None, parts)) + "\n")
+    write_page(out, parts)
     _draw(table, found, columns, baseline, out.with_name(out.name + ".png"))
 
 

@@ -6,10 +6,9 @@ from typing import Collection, Container, Dict, Iterable, List, Mapping, Optiona
 
 from scipy.stats import ttest_ind
 
-from fairseq_floater.files import write_text
 from fairseq_floater.results.over_seeds import require_alike, require_same_training
 from fairseq_floater.results.record import Record, read_records
-from fairseq_floater.results.report import markdown, require_row
+from fairseq_floater.results.report import markdown, require_row, write_page
 from fairseq_floater.understanding.metrics import METRICS
 
 #: metrics that are listed beside those that make a task's figure
@@ -80,7 +79,7 @@ def report_labels(
             "fewer seeds than its own"
         )
     parts.append("\n".join(dict.fromkeys(notes)))
-    write_text(out.with_name(out.name + ".md"), "\n\n".join(filter(None, parts)) + "\n")
+    write_page(out, parts)
 
 
 def _metrics_of(

@@ -115,7 +115,7 @@ def rnn(**options):
 
 
 def sinusoidal(**options):
-    encoder = SinusoidalEncoder(TRACKS, DIM, block_term=True, **options)
+    encoder = SinusoidalEncoder(TRACKS, DIM, blocks=range(TRACKS), **options)
     encoder.growth = 16
     return encoder
 
@@ -256,7 +256,7 @@ def test_sinusoids_equal_fairseq_and_the_block_term_of_the_paper():
     stock = SinusoidalPositionalEmbedding.get_embedding(100, 10)
     plain = SinusoidalEncoder(1, 10, offset=2)
     assert torch.equal(plain(98)[0], stock[2:])
-    deep = SinusoidalEncoder(3, 10, offset=2, block_term=True)(98)
+    deep = SinusoidalEncoder(3, 10, offset=2, blocks=range(3))(98)
     for block in range(3):
         assert torch.equal(deep[block], stock[2:] + stock[block + 1])
 
