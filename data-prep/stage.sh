@@ -6,8 +6,8 @@
 # Inputs and outputs are files or folders. COMMAND, a program or a shell function, writes
 # OUTPUT.part for each OUTPUT; once it has succeeded they are renamed, so that outputs are whole or
 # absent. What a done stage was made from is in its marker: if the command, a function it calls, a
-# program in data-prep or a variable in capitals that they name, an input or an output has changed
-# since, the stage is run again.
+# program in data-prep or a command of floater that they name, what of this project these import, a
+# variable in capitals, an input or an output has changed since, the stage is run again.
 stage() {
     local name=$1 marker=$OUT/.stages/$1 log=$OUT/.stages/$1.log start=$SECONDS
     local inputs=() outputs=() path made status last
@@ -59,12 +59,32 @@ digest() {
     echo "${sums//"$OUT/"/}"
 }
 
+# imports FILE...: these programs, and all that they import of this project, a path each; of a
+# folder of modules only what is asked for, and what it itself imports.
+imports() {
+    local -A known=()
+    local path module
+    while [ $# -gt 0 ]; do
+        for path; do known[$path]=1; done
+        set -- $(sed -nE 's/^ *(from|import) +([a-z_][a-z0-9_.]*).*/\2/p' "$@" | sort -u |
+            while read -r module; do
+                [ "$module" != fairseq_floater ] || continue # names nothing, and imports all
+                module=${module//.//}
+                for path in "$PREP/$module.py" "$PREP"/../"$module"{,/__init__}.py; do
+                    [ ! -e "$path" ] || [ -n "${known[$path]:-}" ] || echo "$path"
+                done
+            done)
+    done
+    printf '%s\n' "${!known[@]}"
+}
+
 # definition COMMAND...: a hash of all that says what a command does: itself, the functions it
-# calls, the programs of data-prep and the values of the variables in capitals that these name.
+# calls, the programs that these name, what these import, and the values of variables in capitals.
 # (With few processes: a corpus has a dozen stages, and most are unchanged.)
 definition() {
     local text="$*" found="$*" name names
     local -A seen=() programs=() variables=()
+    local rest path
     while [ -n "$found" ]; do
         names=${found//[^a-z_]/ }
         found=""
@@ -76,7 +96,13 @@ definition() {
         text+=$found
     done
     for name in ${text//[^a-z0-9_.]/ }; do
-        [[ $name != *.py ]] || [ ! -e "$PREP/$name" ] || programs[$name]=1
+        [[ $name != *.py ]] || [ ! -e "$PREP/$name" ] || programs[$PREP/$name]=1
+    done
+    rest=$text
+    while [[ $rest =~ (^|[[:space:]])floater\ ([a-z-]+)(.*) ]]; do
+        rest=${BASH_REMATCH[3]}
+        path=$PREP/../fairseq_floater/commands/${BASH_REMATCH[2]//-/_}.py
+        [ ! -e "$path" ] || programs[$path]=1
     done
     # Where things lie and how many do the work makes no difference.
     names=${text//\$/ \$}
@@ -87,7 +113,8 @@ definition() {
     done
     {
         echo "${text//"$OUT/"/}"
-        [ ${#programs[@]} -eq 0 ] || (cd "$PREP" && sha256sum "${!programs[@]}" | sort)
+        [ ${#programs[@]} -eq 0 ] || imports "${!programs[@]}" | xargs -d '\n' sha256sum |
+            sed "s#  $PREP/#  #" | sort
         [ ${#variables[@]} -eq 0 ] || { declare -p "${!variables[@]}" 2>/dev/null || true; } | sort
     } | sha256sum
 }

@@ -44,9 +44,12 @@ for option in jobs:$JOBS most:$MOST; do
         fail "--${option%:*} must be a whole number >= 1, got ${option#*:}"
 done
 
+EVIDENCE=${EVIDENCE:-$RECIPES/evidence.txt}
+[ -r "$EVIDENCE" ] || fail "no list $EVIDENCE: EVIDENCE names a file of rows"
+
 # listed: the list, "EXPERIMENT/PAIR/ROW SEEDS".
 listed() {
-    grep -v '^#' "${EVIDENCE:-$RECIPES/evidence.txt}"
+    grep -v '^#' "$EVIDENCE"
 }
 
 # missing: rows and seeds without a result, a line each, "EXPERIMENT/PAIR/ROW SEED".
@@ -66,7 +69,7 @@ keep() {
     for file; do
         [[ -e $file || $file != *.ref ]] || continue # there are none of labels
         kept=$RECIPES/results/${file#"$RUNS/"}
-        cp "$file" "$kept.part" && mv "$kept.part" "$kept" || return 1
+        cp "$file" "$kept.part$$" && mv "$kept.part$$" "$kept" || return 1 # rows share references
     done
 }
 

@@ -19,7 +19,7 @@ fi
 prepare() {
     local first=(
         bash recipes/run.sh "$STAGE1/$(first_stage)" --stop-stage 3 --runs "$RUNS"
-        ${LAUNCHER:+--launcher "$LAUNCHER"} ${EXTRA:+--train "$EXTRA"}
+        ${LAUNCHER:+--launcher "$LAUNCHER"} ${EXTRA_STAGE1:+--train "$EXTRA_STAGE1"}
     )
     if [ -n "$DRY_RUN" ]; then
         show "${PREPARE_MODEL[@]}"

@@ -12,7 +12,8 @@
 #   --jobs N           rows to run side by side, each on its share of the cores (default: 1)
 #   --launcher "..."   put before fairseq-train, such as "torchrun --nproc_per_node 8" or "srun"
 #                      (on several nodes also --train "--distributed-port 29500", see docs/recipes.md)
-#   --train "..."      more flags for fairseq-train, such as "--fp16"
+#   --train "..."      more flags for fairseq-train, such as "--fp16"; for the first stage of a
+#                      fine-tuned row, --train-stage1 "..."
 #   --runs FOLDER      where everything lands (default: runs)
 #   --dry-run          print the commands and run nothing
 #   RECORDS=FOLDER     report on FOLDER/EXPERIMENT, such as recipes/results
@@ -27,10 +28,11 @@ source "$RECIPES/common.sh"
 source "$RECIPES/stages.sh"
 
 DYNAMICS=""
-TARGET="" SEED="" FIRST=1 LAST=6 JOBS=1 LAUNCHER="" EXTRA="" RUNS=$ROOT/runs DRY_RUN="" LIST=""
+TARGET="" SEED="" FIRST=1 LAST=6 JOBS=1 LAUNCHER="" EXTRA="" EXTRA_STAGE1="" RUNS=$ROOT/runs
+DRY_RUN="" LIST=""
 while [ $# -gt 0 ]; do
     case $1 in
-    --seed | --stage | --stop-stage | --jobs | --launcher | --train | --runs)
+    --seed | --stage | --stop-stage | --jobs | --launcher | --train | --train-stage1 | --runs)
         [ $# -gt 1 ] || fail "$1 needs a value: see --help"
         case $1 in
         --seed) SEED=$2 ;;
@@ -39,6 +41,7 @@ while [ $# -gt 0 ]; do
         --jobs) JOBS=$2 ;;
         --launcher) LAUNCHER=$2 ;;
         --train) EXTRA=$2 ;;
+        --train-stage1) EXTRA_STAGE1=$2 ;;
         --runs) RUNS=$(realpath -ms "$2") ;;
         esac
         shift
@@ -129,7 +132,7 @@ fi
 
 THREADS=$(($(nproc) / JOBS))
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((THREADS > 0 ? THREADS : 1))}
-options=(--runs "$RUNS" --launcher "$LAUNCHER" --train "$EXTRA" ${DRY_RUN:+--dry-run})
+options=(--runs "$RUNS" --launcher "$LAUNCHER" --train "$EXTRA" --train-stage1 "$EXTRA_STAGE1" ${DRY_RUN:+--dry-run})
 LAST_OF_ROW=$((LAST < 5 ? LAST : 5))
 status=0
 if [ -n "$DRY_RUN" ] && [ "$FIRST" -le 5 ]; then

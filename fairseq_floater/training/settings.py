@@ -1,6 +1,7 @@
-"""Settings of fairseq that cannot work, refused before anything is trained."""
+"""Settings of fairseq that cannot work, refused before anything is trained, or mended."""
 
 import functools
+import logging
 from typing import Any, Callable
 
 from torch import nn
@@ -8,7 +9,9 @@ from torch import nn
 from fairseq_floater.encoders.base import PositionEncoder
 from fairseq_floater.encoders.flags import flag_name
 from fairseq_floater.errors import SHARDED, UserError
-from fairseq_floater.training.levers import has_own_rate, train_only
+from fairseq_floater.training.levers import SHARE, has_own_rate, train_only
+
+logger = logging.getLogger(__name__)
 
 
 def checking_settings(build: Callable[..., None]) -> Callable[..., None]:
@@ -30,9 +33,18 @@ def checking_settings(build: Callable[..., None]) -> Callable[..., None]:
                     f"--train-only {pattern} cannot be had with --checkpoint-activations, by which "
                     "blocks whose input learns nothing learn nothing either: leave that out"
                 )
+        keep_shares_apart(cfg, model)
         build(trainer, cfg, task, model, *args, **kwargs)
 
     return checked
+
+
+def keep_shares_apart(cfg: Any, model: nn.Module) -> None:
+    """Add --fp16-no-flatten-grads where parameters take steps of their own: one row has one."""
+    own = any(hasattr(parameter, SHARE) for parameter in model.parameters())
+    if own and cfg.common.fp16 and not cfg.common.fp16_no_flatten_grads:
+        cfg.common.fp16_no_flatten_grads = True
+        logger.info("--fp16-no-flatten-grads, since some positions take steps of their own")
 
 
 def check_settings(cfg: Any, model: nn.Module) -> None:
@@ -50,6 +62,10 @@ def check_settings(cfg: Any, model: nn.Module) -> None:
             (
                 cfg.common.memory_efficient_bf16,
                 "--memory-efficient-bf16, which rounds small steps off",
+            ),
+            (
+                cfg.common.memory_efficient_fp16,
+                "--memory-efficient-fp16, which rounds small steps off",
             ),
         ):
             if setting:

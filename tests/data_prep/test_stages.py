@@ -74,7 +74,8 @@ class Toy:
 
 @pytest.fixture
 def toy(tmp_path):
-    return Toy(tmp_path)
+    (tmp_path / "toy").mkdir()
+    return Toy(tmp_path / "toy")
 
 
 ALL = ["count", "split", "check"]
@@ -101,6 +102,33 @@ def test_a_change_redoes_the_stages_it_concerns(toy):
     assert toy.redone("--size", 3) == ALL
     toy.edit(toy.script, "head -n 1", "head -n 2")
     assert toy.redone("--size", 3) == ["split", "check"]
+
+
+def test_what_a_program_imports_is_part_of_it(toy):
+    """By way of another module, too."""
+    near, far = toy.folder / "near.py", toy.folder / "far.py"
+    near.write_text("import os\nif os:\n    from far import one\n")
+    far.write_text("one = 1\n")
+    toy.edit(toy.program, "import sys\n", "import sys\nfrom near import one\n")
+    assert toy.redone() == ALL and toy.redone() == []
+    toy.edit(far, "1", "2 - 1")
+    assert toy.redone() == ["count"]
+    (toy.folder / "other.py").write_text("")
+    assert toy.redone() == []
+
+
+def test_a_command_of_floater_is_part_of_what_calls_it(toy):
+    """With all that it imports of the package, which is looked for beside the programs."""
+    plugin = toy.folder.parent / "fairseq_floater"
+    (plugin / "commands").mkdir(parents=True)
+    (plugin / "part").mkdir()
+    command, part = plugin / "commands/make_it.py", plugin / "part/__init__.py"
+    command.write_text("def run():\n    from fairseq_floater.part import make\n")
+    part.write_text("make = 1\n")
+    toy.edit(toy.script, "    : # a fault", "    true || floater make-it $1")
+    assert toy.redone() == ALL and toy.redone() == []
+    part.write_text("make = 2 - 1\n")
+    assert toy.redone() == ["count"]
 
 
 def test_an_input_may_be_a_link(toy):

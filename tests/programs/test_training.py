@@ -73,7 +73,7 @@ def variants(corpus, tmp_path_factory):
         "layer drop": [*drop, "--checkpoint-activations", "--update-freq", 2],
         "shared embeddings": ["--share-all-embeddings", "--share-dynamics", "all", "--amp"],
         "unequal widths": ["--decoder-embed-dim", 24, "--memory-efficient-fp16"],
-        "half precision": ["--fp16", "--fp16-no-flatten-grads"],
+        "half precision": ["--fp16", "--initial-lr-scale", 2],
     }
     commands = {
         name: [

@@ -70,6 +70,13 @@ def test_what_is_missing_is_run_once_and_kept(tmp_path):
     assert bash(recipes / "evidence.sh", "--list").stdout == "e/p/bad 1\n"
 
 
+def test_a_list_that_is_not_there(tmp_path):
+    recipes = place(tmp_path, LINES)
+    for more in ([], ["--list"]):
+        done = bash(recipes / "evidence.sh", *more, variables={"EVIDENCE": tmp_path / "no.txt"})
+        assert done.returncode == 1 and f"no list {tmp_path}/no.txt" in done.stderr
+
+
 def test_a_result_that_cannot_be_kept_is_none(tmp_path):
     """As on a full disk: the row is missing still, and is not said to be done."""
     recipes = place(tmp_path, "e/p/one 1\n")

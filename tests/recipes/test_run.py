@@ -132,6 +132,18 @@ def test_stages_seeds_and_launcher():
     assert "/en-fr/learned-input/seed7" in command
 
 
+def test_flags_of_fine_tuning_are_not_those_of_the_first_stage():
+    """A documented command has both."""
+    page = (ROOT / "docs/understanding.md").read_text()
+    command = re.search(r"^bash recipes/run.sh (table3_base/rte/.*)$", page, re.MULTILINE)[1]
+    command = shlex.split(command.replace('-stage1 "--fp16"', '-stage1 "--bf16"'))
+    done = run(*command, "--dry-run").stdout
+    (first,) = re.findall(r"^bash recipes/run.sh stage1_.*$", words(done), re.MULTILINE)
+    assert "--train --bf16" in first and "--fp16" not in first
+    (train,) = re.findall(r"^fairseq-train .*$", words(done), re.MULTILINE)
+    assert train.endswith("--fp16")
+
+
 def test_a_whole_table_goes_row_by_row():
     text = run("table2_tiny", "--dry-run", "--stage", 4).stdout
     rows = list(dict.fromkeys(re.findall(r"table2_tiny/(\S+), seed", text)))

@@ -23,6 +23,9 @@ def settings(**changed):
         "log_interval": 100,
         "zero_sharding": "none",
         "memory_efficient_bf16": False,
+        "memory_efficient_fp16": False,
+        "fp16": False,
+        "fp16_no_flatten_grads": False,
         "checkpoint_activations": False,
     }
     everything = SimpleNamespace(**{**values, **changed})
@@ -63,6 +66,11 @@ def test_refused(changed, message):
             "--memory-efficient-bf16, which rounds small steps off: leave it out",
         ),
         (
+            {"memory_efficient_fp16": True},
+            {"dynamics_lr_scale": 0.1},
+            "--memory-efficient-fp16, which rounds small steps off: leave it out",
+        ),
+        (
             {"checkpoint_activations": True},
             {"train_only": "layers"},
             "--train-only layers cannot be had with --checkpoint-activations",
@@ -74,6 +82,15 @@ def test_refused_with_levers(changed, options, message):
     build("trainer", settings(**changed), "task", make_model())
     with pytest.raises(UserError, match=message):
         build("trainer", settings(**changed), "task", make_model(**options))
+
+
+def test_parameters_with_steps_of_their_own_are_no_flat_row_in_half_precision():
+    build = checking_settings(lambda *arguments: None)
+    for levers in ({}, {"initial_lr_scale": 16.0}, {"position_encoder_update_interval": 4}):
+        for half in (False, True):
+            cfg = settings(fp16=half)
+            build("trainer", cfg, "task", make_model(**levers))
+            assert cfg.common.fp16_no_flatten_grads == (half and bool(levers))
 
 
 def test_models_without_our_positions_keep_their_backends():
