@@ -69,7 +69,8 @@ keep() {
     for file; do
         [[ -e $file || $file != *.ref ]] || continue # there are none of labels
         kept=$RECIPES/results/${file#"$RUNS/"}
-        cp "$file" "$kept.part$$" && mv "$kept.part$$" "$kept" || return 1 # rows share references
+        # Rows that run side by side share references.
+        cp "$file" "$kept.part$$" && mv "$kept.part$$" "$kept" || { rm -f "$kept.part$$"; return 1; }
     done
 }
 

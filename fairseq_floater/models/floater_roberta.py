@@ -7,6 +7,7 @@ from typing import Any, Callable, Dict
 import torch
 from fairseq.models import register_model
 from fairseq.models.roberta.model import RobertaEncoder, RobertaModel
+from fairseq.models.transformer import TransformerConfig
 from fairseq.modules.transformer_sentence_encoder import init_bert_params
 from torch import Tensor, nn
 
@@ -27,7 +28,8 @@ class FloaterRobertaEncoder(RobertaEncoder):
     """fairseq's encoder and masked-LM head over a stack with positions."""
 
     def build_encoder(self, args: Namespace, dictionary: Any, embed_tokens: Any) -> nn.Module:
-        cfg = FloaterRobertaConfig.nested(args)
+        cfg = TransformerConfig.from_namespace(args)
+        cfg.position_options = args.position_options
         stack = FloaterEncoderStack(cfg, dictionary, embed_tokens)
         stack.apply(sparing_positions(stack, init_bert_params))
         if stack.input_encoder is not None and stack.input_encoder.learns:

@@ -11,7 +11,6 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from fairseq.dataclass import FairseqDataclass
 from fairseq.models.roberta.model import RobertaModel, base_architecture
-from fairseq.models.transformer import TransformerConfig
 
 from fairseq_floater.encoders.flags import POSITIVE, flag
 from fairseq_floater.models.config import POSITION_FIELDS, ModelConfig, kept_as_text
@@ -70,11 +69,6 @@ class FloaterRobertaConfig(ModelConfig, _Flags):
         return args
 
     def by_name(self) -> Dict[str, Any]:
-        return {**vars(self), **vars(self.as_fairseqs())}
-
-    @staticmethod
-    def nested(args: Namespace) -> TransformerConfig:
-        """What fairseq's Transformer takes for the one stack of a ``roberta``."""
-        config = TransformerConfig.from_namespace(args)
-        config.position_options = args.position_options
-        return config
+        theirs = vars(self.as_fairseqs())
+        del theirs["position_options"]
+        return {**vars(self), **theirs}
