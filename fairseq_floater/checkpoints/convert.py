@@ -120,6 +120,12 @@ def with_positions(
     if arch is not None:
         _check_shape(base, there, kind, arch)
     kept = {name: there[name] for name in KEPT if name in there}
+    shift, known = positions.get("position_shift", 0), int(there.get("position_shift") or 0)
+    if shift not in (0, known):
+        raise UserError(
+            f"--position-shift {shift} changes what {base} computes, whose own is {known}: give it "
+            "to fairseq-train, with --finetune-from-model"
+        )
     chosen = {**vars(PositionOptions()), **kept, **positions}
     options = PositionOptions(**chosen)
     if not options.keeps_input or options.base_positions in ("sinusoidal", "learned", "none"):

@@ -17,10 +17,12 @@ def lift_task_limits(task: Any, stacks: Iterable[PositionedStack]) -> None:
 
     The task filters and refuses data by its own copy of the limits, which generation takes from
     the command line, not from the checkpoint. A limit other than the default is somebody's wish
-    and stays.
+    and stays; that of the default cannot be told from it. So does one that sentences are cut at.
     """
     cfg = options_of_task(task)
     for stack in stacks:
+        if stack.limit_name == "max_source_positions" and getattr(cfg, "truncate_source", False):
+            continue
         limit = getattr(cfg, stack.limit_name, None)
         if limit == DEFAULT_MAX_SOURCE_POSITIONS and stack.max_positions() == UNLIMITED:
             setattr(cfg, stack.limit_name, UNLIMITED)

@@ -6,6 +6,7 @@ for a block's, wants both stacks pruned or none, and knows no tracks, which are 
 blocks of a stack.
 """
 
+import logging
 import re
 from typing import Any, Dict, Mapping, MutableMapping, Set
 
@@ -13,6 +14,8 @@ from torch import Tensor
 
 from fairseq_floater.blocks.positioned import PositionedStack
 from fairseq_floater.models.baked import drop_baked
+
+logger = logging.getLogger(__name__)
 
 
 def prune(
@@ -63,6 +66,11 @@ def _prune_tracks(
     for part, use in stack.options.uses.items():
         encoder, per_block = getattr(stack, part), len(stack.track_names(use))
         blocks = stack.blocks if part == "position_encoder" else stack.kept_layers
+        if use.injection == "additive" and use.blocks == "all" and blocks[0]:
+            logger.warning(
+                f"the {stack.name}'s first block goes, and its vectors with it: those of block "
+                f"{blocks[0]} are added at the input, where a training that dropped it had both"
+            )
         for name in [] if encoder is None else encoder.track_parameters():
             name = f"{prefix}.{part}.{name}"
             if name in weights and len(weights[name]) == whole * per_block:

@@ -96,6 +96,7 @@ def fit(model: Any, weights: Mapping[str, Tensor]) -> Dict[str, Tensor]:
     options = getattr(weights, "options", {})
     fitting = OrderedDict(weights)
     misfits = different_options(options, model.options)
+    _warn_of_shift(options, model.options)
     for prefix, stack in model.stacks().items():
         misfits += _start_positions(stack, prefix, fitting, options, model.options)
     try:
@@ -117,6 +118,16 @@ def fit(model: Any, weights: Mapping[str, Tensor]) -> Dict[str, Tensor]:
             "(give the options that its model has)"
         )
     return fitting
+
+
+def _warn_of_shift(there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    """In evaluation a sentence starts at the shift: another one may be meant, but changes that."""
+    shifts = [int(options.get("position_shift") or 0) for options in (there, here)]
+    if there and shifts[0] != shifts[1]:
+        logger.warning(
+            f"--position-shift is {shifts[0]} there, {shifts[1]} here: in evaluation sentences "
+            f"start at position {shifts[1]}, so what is computed changes"
+        )
 
 
 def _extend_base(model: Any, weights: Dict[str, Tensor], here: Mapping[str, Tensor]) -> List[str]:
@@ -211,7 +222,7 @@ def _start_positions(
     elif same:
         assert encoder is not None
         start = encoder.starting_at(None)
-    elif is_new and stack.additive and there.within is None:
+    elif is_new and stack.additive and there.within is None and there.at_input in (None, *STOCK):
         assert encoder is not None
         start = encoder.starting_at(_base_table(stack, encoder, prefix, there.at_input, weights))
     elif there.within != here.within:
@@ -282,7 +293,7 @@ def _start_within(
         weights.update({f"{prefix}.{part}.{key}": value.clone() for key, value in state.items()})
     if dropped:
         _drop_at_input(weights, prefix)
-    if there.within is None:
+    if there.within is None or dropped:
         fate = "dropped" if dropped else "kept"
         at_input = f"; those at the input ({there.at_input}) are {fate}" if there.at_input else ""
         started = f"the {stack.name} starts with {here.within} positions within attention"

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict, List, Optional
 
 from fairseq_floater.errors import UserError
 
@@ -31,8 +31,12 @@ def read_lines(path: Path) -> List[str]:
         raise UserError(f"{path} is not UTF-8 ({error.reason}): prepare it again") from None
 
 
-def read_generation(log: Path) -> List[Translation]:
+def read_generation(log: Path, longest: Optional[int] = None) -> List[Translation]:
     """Read the log of ``fairseq-generate`` into translations, in the order of the corpus.
+
+    Args:
+        log: with the options of the command.
+        longest: translation that the model can write, in tokens; ``--max-len-b`` if None.
 
     Raises:
         UserError: if the log is incomplete, or the length limit depends on the source.
@@ -54,6 +58,7 @@ def read_generation(log: Path) -> List[Translation]:
         raise UserError(f"{log} is incomplete ({count} translations): delete it and generate again")
     if limit is None:
         raise UserError(f"{log} does not show its options: generate again without --quiet")
+    limit = limit if longest is None else min(limit, longest)
     return [Translation(texts[i], lengths[i], lengths[i] < limit) for i in range(count)]
 
 

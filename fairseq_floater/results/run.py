@@ -53,7 +53,9 @@ def score_run(
     record.solver_errors = solver_errors(model)
     for test in tests:
         test_set = _read_test_set(data, corpus, test)
-        translations = read_generation(run / f"generate.{test}.log")
+        # fairseq leaves room for the end of the sentence.
+        longest = model.stacks()["decoder"].max_positions() - 1
+        translations = read_generation(run / f"generate.{test}.log", longest)
         sorted_by = [by_words(test_set.source, edges)] if edges else []
         if relative:
             sorted_by.append(by_subwords(data, corpus["source"], test, relative))

@@ -65,6 +65,16 @@ def newest_whole(folder: Path) -> Tuple[Optional[Kept], List[Broken]]:
     return newest, broken
 
 
+def starts_from_beside(folder: Path, base: Optional[str]) -> bool:
+    """Whether a training that has saved nothing yet starts from a model in its own folder.
+
+    Then nothing that is there is gone on from: it is of the training of that model.
+    """
+    if not base or (folder / LAST).exists():
+        return False
+    return Path(base).resolve().parent == folder.resolve()
+
+
 def is_only_copy(path: Path) -> bool:
     """Whether no other checkpoint of its folder holds the same bytes."""
     others = (other for other in checkpoints_in(path.parent) if other != path)

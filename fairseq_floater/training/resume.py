@@ -17,6 +17,7 @@ from fairseq_floater.training.kept import (
     is_only_copy,
     newest_whole,
     should_be_best,
+    starts_from_beside,
 )
 from fairseq_floater.training.saving import copy_checkpoint
 
@@ -34,8 +35,10 @@ def from_newest_whole(load: Callable[..., Any]) -> Callable[..., Any]:
     def load_newest(cfg: Any, trainer: Any, **arguments: Any) -> Any:
         if trainer.data_parallel_rank == 0:
             remove_leftovers(Path(cfg.save_dir))
-            if cfg.restore_file == LAST and not trainer.checkpoint_suffix:
-                mend_last(Path(cfg.save_dir))
+            folder, base = Path(cfg.save_dir), cfg.finetune_from_model
+            is_default = cfg.restore_file == LAST and not trainer.checkpoint_suffix
+            if is_default and not starts_from_beside(folder, base):
+                mend_last(folder)
         if torch.distributed.is_initialized():
             torch.distributed.barrier()
         loaded = load(cfg, trainer, **arguments)

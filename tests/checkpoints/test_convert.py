@@ -104,6 +104,10 @@ def test_command_translates_and_trains_on(corpus, trained, tmp_path):
 MISTAKES = {
     "not there": (["nowhere.pt"], "no checkpoint at nowhere.pt"),
     "range": (["BASE", "--position-delta", "-1"], "--position-delta must be between 1e-6"),
+    "shift": (
+        ["BASE", "--position-shift", 9],
+        "whose own is 0: give it to fairseq-train",
+    ),
     "no place": (
         ["BASE", "--position-injection", "additive"],
         "its encoder has sinusoidal positions at the input, this one floater at all blocks",

@@ -59,6 +59,17 @@ def without_blocks(model):
     return model
 
 
+@pytest.mark.parametrize("kind", ["vectors", "sinusoids", "biases"])
+def test_vectors_that_go_with_the_first_block_are_said(kind, caplog):
+    whole = make_model(seed=3, **KINDS[kind]).state_dict()
+    for kept in ("0,2", "1,2"):
+        pruned = make_model(seed=4, **KINDS[kind], encoder_layers_to_keep=kept)
+        caplog.clear()
+        pruned.load_state_dict(copy.deepcopy(whole))
+        said = "those of block 1 are added at the input" in caplog.text
+        assert said == (kept == "1,2" and kind != "biases")
+
+
 @pytest.mark.parametrize("options", KINDS.values(), ids=KINDS)
 def test_kept_blocks_keep_their_trajectories(options):
     """The first kept block's vectors are the input's where they are added."""

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from conftest import WITHIN, make_batch, make_model
+from fairseq.modules.quantization.scalar import quantize_model_
 
 from fairseq_floater.ode.layers import Linear
 
@@ -31,3 +32,13 @@ def test_what_computes_positions_stays_as_it_is(kind):
     with torch.no_grad():
         wanted, found = model(**batch)[0], quantised(**batch)[0]
     assert 0 < (found - wanted).abs().max() < 0.1 * wanted.abs().max()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_noise_of_quantisation_leaves_what_computes_positions(kind):
+    """As --quant-noise-scalar adds it; the noise itself wants a GPU."""
+    model = make_model(**KINDS[kind])
+    before = position_layers(model)
+    quantize_model_(model, p=0.1, bits=8, update_step=1000)
+    assert position_layers(model) == before
+    assert type(model.decoder.layers[0].fc1).__name__ == "IntLinear"

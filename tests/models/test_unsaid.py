@@ -84,6 +84,16 @@ def test_a_training_goes_on_with_its_own(tmp_path, caplog):
     assert typed("--save-dir", tmp_path) == MLP and caplog.text.endswith(f"as in {other}\n")
 
 
+def test_a_training_starts_from_a_model_in_its_own_folder(tmp_path):
+    """Until it has saved something itself."""
+    base = save_floater(tmp_path / "checkpoint_best.pt", **MLP)
+    save_floater(tmp_path / "checkpoint_1_2.pt", dynamics="driven", initial_scale=4.0)
+    command = ["--save-dir", tmp_path, "--finetune-from-model", base]
+    assert typed(*command) == MLP
+    save_floater(tmp_path / "checkpoint_last.pt", dynamics="driven", initial_scale=4.0)
+    assert typed(*command) == {"dynamics": "driven", "initial_scale": 4.0}
+
+
 def test_what_lies_about_is_no_model_to_go_on_from(tmp_path, monkeypatch):
     save_floater(tmp_path / "checkpoint_best.pt", **MLP)
     base = save_stock(tmp_path / "base.pt")

@@ -140,6 +140,11 @@ def test_every_peer_starts_from_a_trained_base_model(kind, keep, learned, caplog
             {"position_injection": "scores", "scores_start": "zero"},
             "--scores-start is alibi there, zero here",
         ),
+        (
+            {"position_encoder": "sinusoidal"},
+            {"position_injection": "additive"},
+            "its encoder has sinusoidal at all blocks positions at the input, this one floater at",
+        ),
         ({}, {"attention_log_scale": 6.0}, "--attention-log-scale is None there, 6.0 here"),
         ({}, {"position_attention": "self"}, "--position-attention is both there, self here"),
         ({}, {"dynamics": "mlp"}, "--dynamics is linear there, mlp here"),
@@ -163,6 +168,26 @@ def test_a_whole_number_is_the_same_as_a_fraction(options):
     ours, again = (make_model(seed=seed, **rotary, **as_floats) for seed in (3, 4))
     again.load_state_dict(Weights.of(ours.state_dict(), "a.pt", {**ours.options, **options}))
     assert make_model(**rotary, **options).options == ours.options
+
+
+@pytest.mark.parametrize("peer, form", [({"position_encoder": "rotary"}, "rotation"),
+                                        (ALIBI, "scores")], ids=["rotation", "scores"])  # fmt: skip
+def test_what_departs_from_a_peer_says_that_it_drops_the_input(peer, form, caplog):
+    theirs = make_model(seed=3, **peer, keep_input_positions=True)
+    weights = Weights.of(theirs.state_dict(), "peer.pt", theirs.options)
+    make_model(seed=5, position_injection=form, keep_input_positions=True).load_state_dict(weights)
+    assert not caplog.text
+    make_model(seed=5, position_injection=form).load_state_dict(weights)
+    assert caplog.text.count("those at the input (sinusoidal) are dropped") == 2
+
+
+def test_another_shift_is_allowed_and_said(caplog):
+    theirs = make_model(seed=3, position_shift=5)
+    weights = Weights.of(theirs.state_dict(), "base.pt", theirs.options)
+    make_model(seed=5, position_shift=5).load_state_dict(weights)
+    assert not caplog.text
+    make_model(seed=5).load_state_dict(weights)
+    assert "--position-shift is 5 there, 0 here" in caplog.text
 
 
 @pytest.mark.parametrize("base", ["shaw", "relative-bias", "fire"])

@@ -171,6 +171,12 @@ def test_legacy_tasks_keep_no_limit_of_their_own():
     assert task.args.max_target_positions == 50
 
 
+def test_sentences_are_cut_where_they_are_asked_to_be():
+    cfg = Namespace(max_source_positions=1024, max_target_positions=1024, truncate_source=True)
+    lift_task_limits(Namespace(cfg=cfg), make_model().stacks().values())
+    assert cfg.max_source_positions == 1024 and cfg.max_target_positions > 10**6
+
+
 def test_a_command_that_is_interrupted(monkeypatch, capsys):
     def interrupted(args):
         raise KeyboardInterrupt

@@ -1,6 +1,7 @@
 """Training from the command line: continued, in parallel, in half precision, by hydra."""
 
 import math
+import shutil
 import signal
 from argparse import Namespace
 
@@ -62,6 +63,16 @@ def test_killed_training_continues_exactly(corpus, tmp_path):
         parameters(tmp_path / "killed" / "checkpoint_last.pt"),
         parameters(tmp_path / "uninterrupted" / "checkpoint_last.pt"),
     )
+
+
+def test_a_training_starts_from_the_best_of_its_own_folder(corpus, trained, tmp_path):
+    """And is no continuation of what was trained there; once it has saved, it is one of itself."""
+    base = tmp_path / "checkpoint_best.pt"
+    shutil.copy(trained["stock"][0], base)
+    train = ["train", corpus, *TRAINING, *FLOATER, "--save-dir", tmp_path, "--no-epoch-checkpoints"]
+    train += ["--finetune-from-model", base, "--max-update"]
+    assert len(succeed(*train, 2).losses()) == 2
+    assert len(succeed(*train, 3).losses()) == 1
 
 
 @pytest.fixture(scope="module")

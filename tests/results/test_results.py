@@ -109,6 +109,7 @@ def test_generation_is_read_in_the_order_of_the_corpus(generated):
     for t in translations:  # no subwords here: tokens are words
         assert t.length == len(t.text.split()) <= 6
         assert t.ended == (t.length < 6)
+    assert [t.ended for t in read_generation(log, 4)] == [t.length < 4 for t in translations]
 
 
 def test_incomplete_generation_is_refused(generated, tmp_path):

@@ -3,7 +3,7 @@
 from typing import Any, Callable, Dict, List, NamedTuple, Tuple, Type
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fairseq_floater.encoders import PositionEncoder
 from fairseq_floater.encoders.alibi import AlibiEncoder
@@ -20,6 +20,7 @@ from fairseq_floater.encoders.sinusoidal import SinusoidalEncoder
 from fairseq_floater.errors import UserError
 from fairseq_floater.ode.driven import DrivenDynamics
 from fairseq_floater.ode.dynamics import MLPDynamics
+from fairseq_floater.ode.layers import Linear
 from fairseq_floater.ode.linear import LinearDynamics
 from fairseq_floater.ode.runge_kutta import TABLEAUS
 
@@ -94,7 +95,7 @@ def _fire(encoder: FireEncoder, length: int) -> _Parts:
 
 
 def _fourier(encoder: FourierEncoder, length: int) -> _Parts:
-    tensors = {"frequencies": encoder.frequencies, "output": encoder.output}
+    tensors: Dict[str, Tensor] = {"frequencies": encoder.frequencies, "output": encoder.output}
     return "fourier", encoder(length), {}, tensors | _of(encoder.hidden)
 
 
@@ -136,7 +137,7 @@ def _floater(encoder: FloaterEncoder, length: int) -> _Parts:
     return kind, encoder.states(length), settings, tensors
 
 
-def _of(layer: nn.Linear, name: str = "") -> Dict[str, Tensor]:
+def _of(layer: Linear, name: str = "") -> Dict[str, Tensor]:
     return {f"weight{name}": layer.weight, f"bias{name}": layer.bias}
 
 
