@@ -63,17 +63,25 @@ digest() {
 # folder of modules only what is asked for, and what it itself imports.
 imports() {
     local -A known=()
-    local path module
+    local path module names name more
     while [ $# -gt 0 ]; do
         for path; do known[$path]=1; done
-        set -- $(sed -nE 's/^ *(from|import) +([a-z_][a-z0-9_.]*).*/\2/p' "$@" | sort -u |
-            while read -r module; do
-                [ "$module" != fairseq_floater ] || continue # names nothing, and imports all
-                module=${module//.//}
-                for path in "$PREP/$module.py" "$PREP"/../"$module"{,/__init__}.py; do
-                    [ ! -e "$path" ] || [ -n "${known[$path]:-}" ] || echo "$path"
-                done
-            done)
+        mapfile -t more < <(
+            sed -nE 's/^ *(from|import) +([a-z_][a-z0-9_.]*)( +import +([a-z_, ]+))?.*/\2 \4/p' "$@" |
+                while read -r module names; do
+                    # The package itself imports all of it; what is taken from it are modules.
+                    [ "$module" = fairseq_floater ] || names=""
+                    [ "$module" != fairseq_floater ] || module=""
+                    for name in $module ${names//,/ }; do
+                        name=${name//.//}
+                        for path in "$PREP/$name.py" "$PREP/../$name"{,/__init__}.py \
+                            "$PREP/../fairseq_floater/$name.py"; do
+                            [ ! -e "$path" ] || [ -n "${known[$path]:-}" ] || echo "$path"
+                        done
+                    done
+                done | sort -u
+        )
+        set -- ${more[@]+"${more[@]}"}
     done
     printf '%s\n' "${!known[@]}"
 }

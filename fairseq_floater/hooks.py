@@ -132,7 +132,7 @@ def _explain_divergence() -> None:
 
 
 def _check_settings() -> None:
-    """Refuse settings that cannot work before data are read.
+    """Refuse settings that cannot work before data are read, or mend them.
 
     fairseq divides by them, or shards parameters that the plugin tells apart.
     """

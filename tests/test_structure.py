@@ -8,6 +8,10 @@ from functools import cache
 
 import pytest
 from fairseq import checkpoint_utils
+from fairseq.data import data_utils
+from fairseq.distributed import utils as distributed_utils
+from fairseq.file_io import PathManager
+from fairseq.optim.fp16_optimizer import _FP16OptimizerMixin
 from fairseq.trainer import Trainer
 from places import PLUGIN as PACKAGE
 
@@ -148,9 +152,16 @@ def test_every_hook_has_a_reason_and_is_installed_once():
     functions = {v for n, v in vars(hooks).items() if inspect.isfunction(v) and n.startswith("_")}
     assert set(hooks.HOOKS) == functions and len(hooks.HOOKS) == len(functions)
     assert all(hook.__doc__.strip().endswith(".") for hook in hooks.HOOKS)
-    before = Trainer.train_step, checkpoint_utils.load_checkpoint, sys.excepthook
+    changed = [
+        *((Trainer, name) for name in ("train_step", "__init__")),
+        *((checkpoint_utils, name) for name in ("load_checkpoint", "load_checkpoint_to_cpu")),
+        *((checkpoint_utils, "torch_persistent_save"), (PathManager, "copy")),
+        *((distributed_utils, "broadcast_object"), (data_utils, "load_indexed_dataset")),
+        *((_FP16OptimizerMixin, "build_fp32_params"), (sys, "excepthook")),
+    ]
+    before = [getattr(owner, name) for owner, name in changed]
     hooks.install()
-    assert before == (Trainer.train_step, checkpoint_utils.load_checkpoint, sys.excepthook)
+    assert before == [getattr(owner, name) for owner, name in changed]
 
 
 def test_nothing_is_decided_by_the_command_line_at_import():

@@ -120,8 +120,8 @@ def with_positions(
     if arch is not None:
         _check_shape(base, there, kind, arch)
     kept = {name: there[name] for name in KEPT if name in there}
-    shift, known = positions.get("position_shift", 0), int(there.get("position_shift") or 0)
-    if shift not in (0, known):
+    known = int(there.get("position_shift") or 0)
+    if (shift := positions.get("position_shift", known)) != known:
         raise UserError(
             f"--position-shift {shift} changes what {base} computes, whose own is {known}: give it "
             "to fairseq-train, with --finetune-from-model"

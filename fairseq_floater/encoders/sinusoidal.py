@@ -56,7 +56,7 @@ class SinusoidalEncoder(PositionEncoder):
     ):
         super().__init__(tracks, dim, name)
         self.offset = offset
-        self.blocks = None if blocks is None else tuple(blocks)
+        self.block_numbers = None if blocks is None else tuple(blocks)
 
     @classmethod
     def from_options(cls, options: SinusoidalOptions, wanted: Wanted) -> "SinusoidalEncoder":
@@ -70,8 +70,8 @@ class SinusoidalEncoder(PositionEncoder):
 
     def trajectories(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
         table = sinusoids(positions + self.offset, self.dim).expand(self.tracks, -1, -1)
-        if self.blocks is not None:
-            numbers = torch.tensor(self.blocks) + 1
+        if self.block_numbers is not None:
+            numbers = torch.tensor(self.block_numbers) + 1
             table = table + sinusoids(numbers, self.dim).unsqueeze(1)
         return table.to(self.anchor.device, self.dtype, non_blocking=True)
 
@@ -82,4 +82,4 @@ class SinusoidalEncoder(PositionEncoder):
         return None
 
     def extra_repr(self) -> str:
-        return f"tracks={self.tracks}, dim={self.dim}, blocks={self.blocks}"
+        return f"tracks={self.tracks}, dim={self.dim}, blocks={self.block_numbers}"

@@ -31,8 +31,8 @@ def load_part(checkpoint: Path, name: Optional[str] = None) -> Tuple[Part, Model
     parts = parts_of(model)
     if not parts:
         raise UserError(
-            f"{checkpoint} has --position-encoder {config.position_encoder}: there is nothing to "
-            "show"
+            f"{checkpoint} has --position-encoder {config.position_encoder} and no vectors of it: "
+            "there is nothing to show"
         )
     name = name or next(iter(parts))
     if name not in parts:

@@ -123,7 +123,7 @@ def inspect_checkpoint(checkpoint: Path, length: int = 64) -> Findings:
     """Measure the encodings of a checkpoint.
 
     Args:
-        checkpoint: of a model of ours, or of fairseq's.
+        checkpoint: of a model of ours.
         length: of the longest training sentences, in positions, >= 2.
 
     Raises:

@@ -17,7 +17,8 @@ def lift_task_limits(task: Any, stacks: Iterable[PositionedStack]) -> None:
 
     The task filters and refuses data by its own copy of the limits, which generation takes from
     the command line, not from the checkpoint. A limit other than the default is somebody's wish
-    and stays; that of the default cannot be told from it. So does one that sentences are cut at.
+    and stays, and so does one that sentences are cut at; 1,024 itself cannot be told from the
+    default, and is lifted.
     """
     cfg = options_of_task(task)
     for stack in stacks:

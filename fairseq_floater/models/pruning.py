@@ -68,8 +68,9 @@ def _prune_tracks(
         blocks = stack.blocks if part == "position_encoder" else stack.kept_layers
         if use.injection == "additive" and use.blocks == "all" and blocks[0]:
             logger.warning(
-                f"the {stack.name}'s first block goes, and its vectors with it: those of block "
-                f"{blocks[0]} are added at the input, where a training that dropped it had both"
+                f"the vectors of block {blocks[0]} of the {stack.name} are now added at its input "
+                f"(counted from 0, as in --{stack.name}-layers-to-keep), and those of block 0 are "
+                "gone; where layer drop leaves out block 0 in training, both are added"
             )
         for name in [] if encoder is None else encoder.track_parameters():
             name = f"{prefix}.{part}.{name}"

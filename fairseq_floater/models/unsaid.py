@@ -10,7 +10,7 @@ from fairseq_floater.encoders.dynamics import DYNAMICS
 from fairseq_floater.encoders.flags import flag_name
 from fairseq_floater.errors import UserError
 from fairseq_floater.models.description import model_options
-from fairseq_floater.training.kept import LAST, checkpoints_in, starts_from_beside, state_of
+from fairseq_floater.training.kept import LAST, own_checkpoints, state_of
 
 logger = logging.getLogger(__name__)
 
@@ -73,8 +73,8 @@ def _starts_from(args: Any) -> Tuple[Optional[Path], Mapping[str, Any]]:
     """
     restored, base = getattr(args, "restore_file", None), getattr(args, "finetune_from_model", None)
     places, folder = [Path(restored)] if restored else [], getattr(args, "save_dir", None)
-    if restored in (None, LAST) and folder and not starts_from_beside(Path(folder), base):
-        places = sorted(checkpoints_in(Path(folder)), key=lambda path: path.name != LAST)
+    if restored in (None, LAST) and folder:
+        places = sorted(own_checkpoints(Path(folder), base), key=lambda path: path.name != LAST)
     for path in (*places, *([Path(base)] if base else [])):
         if path.is_file() and (options := _options_in(path)):
             return path, options

@@ -38,18 +38,22 @@ class Broken(NamedTuple):
         return f"{self.path} is broken: {self.reason}"
 
 
-def newest_whole(folder: Path) -> Tuple[Optional[Kept], List[Broken]]:
+def newest_whole(folder: Path, base: Optional[str] = None) -> Tuple[Optional[Kept], List[Broken]]:
     """The checkpoint to go on from, and those that were found to be broken on the way to it.
 
     That is the one with most updates. But a whole ``checkpoint_last.pt`` is left for those only
     that were written after it: whoever puts an earlier checkpoint in its place wants to go back.
+
+    Args:
+        folder: to look in.
+        base: of ``--finetune-from-model``, see ``own_checkpoints``.
 
     Raises:
         UserError: if one cannot be read, through no fault of its own.
     """
     broken: List[Broken] = []
     found: List[Kept] = []
-    for path in checkpoints_in(folder):
+    for path in own_checkpoints(folder, base):
         try:
             found.append(Kept(path, _updates(path)))
         except DamagedCheckpoint as error:
@@ -65,14 +69,27 @@ def newest_whole(folder: Path) -> Tuple[Optional[Kept], List[Broken]]:
     return newest, broken
 
 
-def starts_from_beside(folder: Path, base: Optional[str]) -> bool:
-    """Whether a training that has saved nothing yet starts from a model in its own folder.
+def own_checkpoints(folder: Path, base: Optional[str] = None) -> List[Path]:
+    """Those of ``checkpoints_in`` that a training in ``folder`` may go on from.
 
-    Then nothing that is there is gone on from: it is of the training of that model.
+    Without a ``checkpoint_last.pt``, a training that starts from a model in its own folder,
+    ``base``, goes on from what itself has saved: others are of the training of that model.
     """
-    if not base or (folder / LAST).exists():
+    found = checkpoints_in(folder)
+    if not base or (folder / LAST).exists() or Path(base).parent.resolve() != folder.resolve():
+        return found
+    return [path for path in found if _started_from(path, base)]
+
+
+def _started_from(path: Path, base: str) -> bool:
+    """Whether a checkpoint says that its training started from ``base``."""
+    try:
+        state = state_of(path)
+        cfg = state.get("cfg")
+        options = cfg["checkpoint"] if cfg else vars(state["args"])
+        return Path(options["finetune_from_model"]).resolve() == Path(base).resolve()
+    except Exception:  # it may be of any shape, or broken
         return False
-    return Path(base).resolve().parent == folder.resolve()
 
 
 def is_only_copy(path: Path) -> bool:

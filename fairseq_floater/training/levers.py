@@ -197,13 +197,17 @@ def _names_of_encoders(model: nn.Module) -> Dict[Tensor, List[str]]:
 
 
 def has_own_rate(model: nn.Module) -> bool:
-    """Whether any parameter takes another share of its step than the whole."""
-    shares = [getattr(parameter, SHARE, None) for parameter in model.parameters()]
+    """Whether any parameter that learns takes another share of its step than the whole."""
+    shares = [getattr(p, SHARE, None) for p in model.parameters() if p.requires_grad]
     return any(share is not None and share.scale != 1.0 for share in shares)
 
 
 def require_none_shared(parameters: Iterable[Tensor]) -> None:
-    """Raise ``UserError`` if any has a ``StepShare``: one flat row of all of them loses it."""
+    """Raise ``UserError`` if any has a ``StepShare``: one flat row of all of them loses it.
+
+    fairseq's trainer never gets here (``settings.keep_shares_apart``); who builds an optimizer
+    without it may.
+    """
     if any(hasattr(parameter, SHARE) for parameter in parameters):
         raise UserError(
             "--dynamics-lr-scale, --initial-lr-scale and --position-encoder-update-interval cannot "

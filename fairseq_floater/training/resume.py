@@ -5,7 +5,7 @@ import logging
 import os
 import zipfile
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 import torch
 
@@ -17,7 +17,6 @@ from fairseq_floater.training.kept import (
     is_only_copy,
     newest_whole,
     should_be_best,
-    starts_from_beside,
 )
 from fairseq_floater.training.saving import copy_checkpoint
 
@@ -35,10 +34,8 @@ def from_newest_whole(load: Callable[..., Any]) -> Callable[..., Any]:
     def load_newest(cfg: Any, trainer: Any, **arguments: Any) -> Any:
         if trainer.data_parallel_rank == 0:
             remove_leftovers(Path(cfg.save_dir))
-            folder, base = Path(cfg.save_dir), cfg.finetune_from_model
-            is_default = cfg.restore_file == LAST and not trainer.checkpoint_suffix
-            if is_default and not starts_from_beside(folder, base):
-                mend_last(folder)
+            if cfg.restore_file == LAST and not trainer.checkpoint_suffix:
+                mend_last(Path(cfg.save_dir), cfg.finetune_from_model)
         if torch.distributed.is_initialized():
             torch.distributed.barrier()
         loaded = load(cfg, trainer, **arguments)
@@ -57,19 +54,19 @@ def _end_what_has_ended(trainer: Any) -> None:
         optimization.max_epoch = -1
 
 
-def mend_last(folder: Path) -> None:
+def mend_last(folder: Path, base: Optional[str] = None) -> None:
     """Make ``checkpoint_last.pt`` the newest whole checkpoint of ``folder``, and log it.
 
     A broken one is kept beside it, as ``checkpoint_last.pt.broken``, and one that is nowhere else
     as ``checkpoint_last.pt.before``. If the newest has the best score, ``checkpoint_best.pt`` is
-    made of it, too.
+    made of it, too. ``base``: see ``kept.own_checkpoints``.
 
     Raises:
         UserError: if there is only a part of one, and nothing else to go on from; or if one cannot
             be read, through no fault of its own.
     """
     last = folder / LAST
-    newest, broken = newest_whole(folder)
+    newest, broken = newest_whole(folder, base)
     if newest is None and last.is_file() and not zipfile.is_zipfile(last):
         raise UserError(
             f"checkpoint {last} cannot be read, it is truncated or not a fairseq checkpoint, and "

@@ -6,7 +6,6 @@ from typing import Any, Callable
 
 from torch import nn
 
-from fairseq_floater.encoders.base import PositionEncoder
 from fairseq_floater.encoders.flags import flag_name
 from fairseq_floater.errors import SHARDED, UserError
 from fairseq_floater.training.levers import SHARE, has_own_rate, train_only
@@ -41,8 +40,9 @@ def checking_settings(build: Callable[..., None]) -> Callable[..., None]:
 
 def keep_shares_apart(cfg: Any, model: nn.Module) -> None:
     """Add --fp16-no-flatten-grads where parameters take steps of their own: one row has one."""
-    own = any(hasattr(parameter, SHARE) for parameter in model.parameters())
-    if own and cfg.common.fp16 and not cfg.common.fp16_no_flatten_grads:
+    own = any(p.requires_grad and hasattr(p, SHARE) for p in model.parameters())
+    flat = cfg.common.fp16 and not cfg.common.memory_efficient_fp16
+    if own and flat and not cfg.common.fp16_no_flatten_grads:
         cfg.common.fp16_no_flatten_grads = True
         logger.info("--fp16-no-flatten-grads, since some positions take steps of their own")
 
@@ -50,8 +50,8 @@ def keep_shares_apart(cfg: Any, model: nn.Module) -> None:
 def check_settings(cfg: Any, model: nn.Module) -> None:
     """Raise ``UserError`` for settings by which ``model`` cannot be trained."""
     backend = cfg.distributed_training.ddp_backend
-    has_positions = any(isinstance(module, PositionEncoder) for module in model.modules())
-    if has_positions and backend in ("fully_sharded", "slowmo"):
+    is_ours = hasattr(model, "stacks")  # also without positions: its blocks are not sharded
+    if is_ours and backend in ("fully_sharded", "slowmo"):
         raise UserError(SHARDED)
     if has_own_rate(model):
         for setting, why in (

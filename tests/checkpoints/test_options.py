@@ -16,7 +16,7 @@ WRONG = {
     "a fraction": ("encoder_attention_heads", 2.5, "not a whole number"),
     "nothing": ("decoder_layers", None, "--decoder-layers is None (NoneType)"),
     "no width": ("encoder_embed_dim", None, "--encoder-embed-dim is None (NoneType)"),
-    "not a number": ("position_delta", float("nan"), "--position-delta must be between"),
+    "not a number": ("position_delta", float("nan"), "between 1e-6 and 1e6, got nan"),
     "a number for a switch": ("share_all_embeddings", 3, "not true or false"),
     "a list for a text": ("dynamics_activation", ["tanh"], "not a text"),
     "texts for a list": ("encoder_layers_to_keep", "a,b", "not a list of whole numbers"),

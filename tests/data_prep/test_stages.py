@@ -131,6 +131,23 @@ def test_a_command_of_floater_is_part_of_what_calls_it(toy):
     assert toy.redone() == ["count"]
 
 
+def test_what_is_imported_is_found_in_any_folder(tmp_path):
+    prep, plugin = tmp_path / "a b/data-prep", tmp_path / "a b/fairseq_floater"
+    prep.mkdir(parents=True)
+    plugin.mkdir()
+    (prep / "x.py").write_text("import json\nfrom y import one  # two\n")
+    (prep / "y.py").write_text("from fairseq_floater import errors, files  # noqa\n")
+    for name in ("errors", "files", "progress", "__init__"):
+        (plugin / f"{name}.py").write_text("")
+    script = f'set -euo pipefail; source "{PREP}/stage.sh"; PREP=$1; imports "$PREP/x.py"'
+    found = succeeds(
+        subprocess.run(["bash", "-c", script, "bash", prep], capture_output=True, text=True)
+    )
+    names = {os.path.relpath(line, tmp_path / "a b") for line in found.splitlines()}
+    ours = {f"fairseq_floater/{name}.py" for name in ("errors", "files")}
+    assert names == {"data-prep/x.py", "data-prep/y.py", *ours}
+
+
 def test_an_input_may_be_a_link(toy):
     real = toy.text.rename(toy.folder / "real")
     toy.text.symlink_to(real)

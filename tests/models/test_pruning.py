@@ -66,7 +66,7 @@ def test_vectors_that_go_with_the_first_block_are_said(kind, caplog):
         pruned = make_model(seed=4, **KINDS[kind], encoder_layers_to_keep=kept)
         caplog.clear()
         pruned.load_state_dict(copy.deepcopy(whole))
-        said = "those of block 1 are added at the input" in caplog.text
+        said = "the vectors of block 1 of the encoder are now added at its input" in caplog.text
         assert said == (kept == "1,2" and kind != "biases")
 
 

@@ -90,6 +90,13 @@ def test_a_training_starts_from_a_model_in_its_own_folder(tmp_path):
     save_floater(tmp_path / "checkpoint_1_2.pt", dynamics="driven", initial_scale=4.0)
     command = ["--save-dir", tmp_path, "--finetune-from-model", base]
     assert typed(*command) == MLP
+
+    def of_this_training(state):
+        state["args"].finetune_from_model = str(base)
+
+    own = {"dynamics": "driven", "initial_scale": 8.0}
+    save_floater(tmp_path / "checkpoint_2_4.pt", change=of_this_training, **own)
+    assert typed(*command) == own
     save_floater(tmp_path / "checkpoint_last.pt", dynamics="driven", initial_scale=4.0)
     assert typed(*command) == {"dynamics": "driven", "initial_scale": 4.0}
 

@@ -93,6 +93,20 @@ def test_parameters_with_steps_of_their_own_are_no_flat_row_in_half_precision():
             assert cfg.common.fp16_no_flatten_grads == (half and bool(levers))
 
 
+def test_what_is_frozen_takes_no_step_of_its_own():
+    build = checking_settings(lambda *arguments: None)
+    frozen = {"dynamics_lr_scale": 0.1, "freeze_position_encoder": True}
+    cfg = settings(fp16=True)
+    build("trainer", cfg, "task", make_model(**frozen))
+    assert not cfg.common.fp16_no_flatten_grads
+    build("trainer", settings(fp16=True, memory_efficient_fp16=True), "task", make_model(**frozen))
+
+
+def test_blocks_without_positions_are_not_sharded_either():
+    with pytest.raises(UserError, match="fully_sharded and slowmo are not supported"):
+        check_settings(settings(ddp_backend="fully_sharded"), make_model(position_encoder="none"))
+
+
 def test_models_without_our_positions_keep_their_backends():
     check_settings(settings(ddp_backend="slowmo"), make_stock())
 
