@@ -54,6 +54,21 @@ def test_a_decoding_has_the_weights_there_are():
             torch.testing.assert_close(out, expected[:, step], atol=1e-5, rtol=0)
 
 
+def test_a_table_ends_a_translation_one_token_before_its_own_end():
+    """As the record of a row counts translations that were cut (``results.run``)."""
+    task = make_task()
+    model = make_model(task, position_encoder="learned", max_target_positions=8)
+    with torch.no_grad():
+        model.decoder.output_projection.weight[task.target_dictionary.eos()] = 0.0
+        model.decoder.output_projection.weight[4:] *= 9.0  # so that no end is the best
+    batch = {key: make_batch()[key] for key in ("src_tokens", "src_lengths")}
+    generator = SequenceGenerator([model], task.target_dictionary, beam_size=1, max_len_b=20)
+    lengths = [
+        len(best["tokens"]) - 1 for best, *_ in generator.generate([model], {"net_input": batch})
+    ]
+    assert max(lengths) == model.stacks()["decoder"].max_positions() - 1 == 7
+
+
 def test_generation_solves_nothing_after_the_first_batch(monkeypatch):
     """And beam search ends up with the same hypotheses for a sentence, whatever its batch."""
     solved = []
