@@ -63,19 +63,18 @@ digest() {
 # folder of modules only what is asked for, and what it itself imports.
 imports() {
     local -A known=()
-    local path module names name more
+    local path module names more
     while [ $# -gt 0 ]; do
         for path; do known[$path]=1; done
         mapfile -t more < <(
             sed -nE 's/^ *(from|import) +([a-z_][a-z0-9_.]*)( +import +([a-z_, ]+))?.*/\2 \4/p' "$@" |
                 while read -r module names; do
-                    # The package itself imports all of it; what is taken from it are modules.
-                    [ "$module" = fairseq_floater ] || names=""
-                    [ "$module" != fairseq_floater ] || module=""
-                    for name in $module ${names//,/ }; do
-                        name=${name//.//}
-                        for path in "$PREP/$name.py" "$PREP/../$name"{,/__init__}.py \
-                            "$PREP/../fairseq_floater/$name.py"; do
+                    if [ "$module" = fairseq_floater ]; then # it imports all; these are modules
+                        names=(${names//,/ })
+                        module=${names[*]/#/fairseq_floater.}
+                    fi
+                    for module in ${module//.//}; do
+                        for path in "$PREP/$module.py" "$PREP/../$module"{,/__init__}.py; do
                             [ ! -e "$path" ] || [ -n "${known[$path]:-}" ] || echo "$path"
                         done
                     done
@@ -90,9 +89,8 @@ imports() {
 # calls, the programs that these name, what these import, and the values of variables in capitals.
 # (With few processes: a corpus has a dozen stages, and most are unchanged.)
 definition() {
-    local text="$*" found="$*" name names
+    local text="$*" found="$*" name names rest path sums
     local -A seen=() programs=() variables=()
-    local rest path
     while [ -n "$found" ]; do
         names=${found//[^a-z_]/ }
         found=""
@@ -121,8 +119,10 @@ definition() {
     done
     {
         echo "${text//"$OUT/"/}"
-        [ ${#programs[@]} -eq 0 ] || imports "${!programs[@]}" | xargs -d '\n' sha256sum |
-            sed "s#  $PREP/#  #" | sort
+        if [ ${#programs[@]} -gt 0 ]; then
+            sums=$(imports "${!programs[@]}" | LC_ALL=C sort | xargs -d '\n' sha256sum)
+            echo "${sums//"$PREP/"/}"
+        fi
         [ ${#variables[@]} -eq 0 ] || { declare -p "${!variables[@]}" 2>/dev/null || true; } | sort
     } | sha256sum
 }

@@ -132,7 +132,10 @@ fi
 
 THREADS=$(($(nproc) / JOBS))
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((THREADS > 0 ? THREADS : 1))}
-options=(--runs "$RUNS" --launcher "$LAUNCHER" --train "$EXTRA" --train-stage1 "$EXTRA_STAGE1" ${DRY_RUN:+--dry-run})
+options=(
+    --runs "$RUNS" --launcher "$LAUNCHER" --train "$EXTRA" --train-stage1 "$EXTRA_STAGE1"
+    ${DRY_RUN:+--dry-run}
+)
 LAST_OF_ROW=$((LAST < 5 ? LAST : 5))
 status=0
 if [ -n "$DRY_RUN" ] && [ "$FIRST" -le 5 ]; then

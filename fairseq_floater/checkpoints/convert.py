@@ -18,7 +18,7 @@ from fairseq_floater.models.description import model_options
 from fairseq_floater.models.floater_roberta import HEADS
 from fairseq_floater.models.kinds import ModelKind, kind_of
 from fairseq_floater.models.renamed import with_new_names
-from fairseq_floater.models.warm_start import Weights, different_options
+from fairseq_floater.models.warm_start import Weights, different_options, other_shift
 from fairseq_floater.options import PositionOptions
 
 #: the options of a base encoding other than sinusoids
@@ -120,13 +120,9 @@ def with_positions(
     if arch is not None:
         _check_shape(base, there, kind, arch)
     kept = {name: there[name] for name in KEPT if name in there}
-    known = int(there.get("position_shift") or 0)
-    if (shift := positions.get("position_shift", known)) != known:
-        raise UserError(
-            f"--position-shift {shift} changes what {base} computes, whose own is {known}: give it "
-            "to fairseq-train, with --finetune-from-model"
-        )
     chosen = {**vars(PositionOptions()), **kept, **positions}
+    if change := other_shift(there, chosen):
+        raise UserError(f"{base}: {change}; give it to fairseq-train --finetune-from-model {base}")
     options = PositionOptions(**chosen)
     if not options.keeps_input or options.base_positions in ("sinusoidal", "learned", "none"):
         chosen |= dict.fromkeys(BASE_ENCODING, False)  # it is replaced, or said otherwise

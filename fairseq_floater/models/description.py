@@ -1,12 +1,12 @@
 """What positions a model has, by the options in its checkpoint, whatever wrote them."""
 
-import argparse
 from dataclasses import dataclass, replace
 from typing import Any, Dict, Mapping, Optional
 
 from fairseq_floater.encoders import KINDS, WITHIN_ATTENTION, EncoderOptions, Use
 from fairseq_floater.encoders.flags import flag_name
 from fairseq_floater.models.types import as_declared
+from fairseq_floater.training.kept import options_in
 
 
 @dataclass(frozen=True)
@@ -26,20 +26,12 @@ class Positions:
 
 def model_options(state: Mapping[str, Any]) -> Dict[str, Any]:
     """The model's options in a checkpoint of fairseq's, of any age; empty where there are none."""
-    return _options(state, "model")
+    return options_in(state, "model")
 
 
 def task_options(state: Mapping[str, Any]) -> Dict[str, Any]:
     """The task's options in a checkpoint of fairseq's, of any age; empty where there are none."""
-    return _options(state, "task")
-
-
-def _options(state: Mapping[str, Any], part: str) -> Dict[str, Any]:
-    cfg = state.get("cfg")
-    found = cfg.get(part) if isinstance(cfg, Mapping) else state.get("args")
-    if isinstance(found, argparse.Namespace):
-        return dict(vars(found))
-    return {str(name): value for name, value in found.items()} if isinstance(found, Mapping) else {}
+    return options_in(state, "task")
 
 
 def position_options(options: Mapping[str, Any]) -> Optional[EncoderOptions]:

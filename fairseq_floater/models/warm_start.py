@@ -96,7 +96,8 @@ def fit(model: Any, weights: Mapping[str, Tensor]) -> Dict[str, Tensor]:
     options = getattr(weights, "options", {})
     fitting = OrderedDict(weights)
     misfits = different_options(options, model.options)
-    _warn_of_shift(options, model.options)
+    if options and (change := other_shift(options, model.options)):
+        logger.warning(change)
     for prefix, stack in model.stacks().items():
         misfits += _start_positions(stack, prefix, fitting, options, model.options)
     try:
@@ -120,14 +121,18 @@ def fit(model: Any, weights: Mapping[str, Tensor]) -> Dict[str, Tensor]:
     return fitting
 
 
-def _warn_of_shift(there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
-    """In evaluation a sentence starts at the shift: another one may be meant, but changes that."""
-    shifts = [int(options.get("position_shift") or 0) for options in (there, here)]
-    if there and shifts[0] != shifts[1]:
-        logger.warning(
-            f"--position-shift is {shifts[0]} there, {shifts[1]} here: in evaluation sentences "
-            f"start at position {shifts[1]}, so what is computed changes"
-        )
+def other_shift(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """What another ``--position-shift`` changes, in words; empty where it is the same.
+
+    In evaluation a sentence starts at the shift. A training may want another.
+    """
+    old, new = (int(options.get("position_shift") or 0) for options in (there, here))
+    if old == new:
+        return ""
+    return (
+        f"--position-shift is {old} there, {new} here: in evaluation sentences start at position "
+        f"{new}, which may change what is computed"
+    )
 
 
 def _extend_base(model: Any, weights: Dict[str, Tensor], here: Mapping[str, Tensor]) -> List[str]:

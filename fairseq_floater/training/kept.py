@@ -1,10 +1,11 @@
 """What of a save folder is whole: its checkpoints, how far each has come, and what a kill left."""
 
+import argparse
 import filecmp
 import re
 import zipfile
 from pathlib import Path
-from typing import Any, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
 import torch
 
@@ -82,14 +83,12 @@ def own_checkpoints(folder: Path, base: Optional[str] = None) -> List[Path]:
 
 
 def _started_from(path: Path, base: str) -> bool:
-    """Whether a checkpoint says that its training started from ``base``."""
+    """Whether a checkpoint says that its training started from ``base``; not where it is broken."""
     try:
-        state = state_of(path)
-        cfg = state.get("cfg")
-        options = cfg["checkpoint"] if cfg else vars(state["args"])
-        return Path(options["finetune_from_model"]).resolve() == Path(base).resolve()
-    except Exception:  # it may be of any shape, or broken
+        given = options_in(state_of(path), "checkpoint").get("finetune_from_model")
+    except DamagedCheckpoint:
         return False
+    return isinstance(given, str) and Path(given).resolve() == Path(base).resolve()
 
 
 def is_only_copy(path: Path) -> bool:
@@ -153,6 +152,22 @@ def _updates(path: Path) -> int:
         return int(state["optimizer_history"][-1]["num_updates"])
     except Exception as error:  # it may be of any shape
         raise unreadable(path, error) from error
+
+
+def options_in(state: Any, part: str) -> Dict[str, Any]:
+    """The options in a checkpoint of fairseq's, of any age; empty where there are none.
+
+    Args:
+        state: what ``state_of`` gives.
+        part: of them, such as ``model``, ``task`` or ``checkpoint``; older ones have all in one.
+    """
+    if not isinstance(state, Mapping):
+        return {}
+    cfg = state.get("cfg")
+    found = cfg.get(part) if isinstance(cfg, Mapping) else state.get("args")
+    if isinstance(found, argparse.Namespace):
+        return dict(vars(found))
+    return {str(name): value for name, value in found.items()} if isinstance(found, Mapping) else {}
 
 
 def state_of(path: Path) -> Any:

@@ -54,24 +54,20 @@ def check_settings(cfg: Any, model: nn.Module) -> None:
     if is_ours and backend in ("fully_sharded", "slowmo"):
         raise UserError(SHARDED)
     if has_own_rate(model):
-        for setting, why in (
+        rounds, common = "which rounds small steps off", cfg.common
+        for flag, given, why in (
             (
+                "zero-sharding",
                 cfg.distributed_training.zero_sharding != "none",
-                "--zero-sharding, which steps twice",
+                "which steps twice",
             ),
-            (
-                cfg.common.memory_efficient_bf16,
-                "--memory-efficient-bf16, which rounds small steps off",
-            ),
-            (
-                cfg.common.memory_efficient_fp16,
-                "--memory-efficient-fp16, which rounds small steps off",
-            ),
+            ("memory-efficient-bf16", common.memory_efficient_bf16, rounds),
+            ("memory-efficient-fp16", common.memory_efficient_fp16, rounds),
         ):
-            if setting:
+            if given:
                 raise UserError(
                     "--dynamics-lr-scale and --initial-lr-scale cannot be had with "
-                    f"{why}: leave it out"
+                    f"--{flag}, {why}: leave it out"
                 )
     counts = {
         "max_tokens": cfg.dataset,

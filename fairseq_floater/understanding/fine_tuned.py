@@ -8,21 +8,21 @@ import torch
 from fairseq import checkpoint_utils, utils
 
 from fairseq_floater.errors import UserError
+from fairseq_floater.models.description import task_options
 from fairseq_floater.progress import Progress
+from fairseq_floater.training.kept import state_of
 
 
 def task_of(checkpoint: Path) -> Mapping[str, Any]:
-    """The options of the task that a checkpoint was trained on, ``_name`` among them.
+    """The options of the task that a checkpoint was trained on, its name as ``_name``.
 
     Raises:
-        UserError: if there is no such file.
+        UserError: if there is no such file, or it is no checkpoint.
     """
     if not checkpoint.is_file():
         raise UserError(f"no checkpoint at {checkpoint}: give the path of a checkpoint*.pt")
-    task: Mapping[str, Any] = checkpoint_utils.load_checkpoint_to_cpu(str(checkpoint))["cfg"][
-        "task"
-    ]
-    return task
+    options = task_options(state_of(checkpoint))
+    return {**options, "_name": options.get("_name") or options.get("task")}
 
 
 class FineTuned(NamedTuple):

@@ -136,8 +136,8 @@ def test_what_is_imported_is_found_in_any_folder(tmp_path):
     prep.mkdir(parents=True)
     plugin.mkdir()
     (prep / "x.py").write_text("import json\nfrom y import one  # two\n")
-    (prep / "y.py").write_text("from fairseq_floater import errors, files  # noqa\n")
-    for name in ("errors", "files", "progress", "__init__"):
+    (prep / "y.py").write_text("from fairseq_floater import errors, files  # noqa\nimport z\n")
+    for name in ("errors", "files", "z", "__init__"):
         (plugin / f"{name}.py").write_text("")
     script = f'set -euo pipefail; source "{PREP}/stage.sh"; PREP=$1; imports "$PREP/x.py"'
     found = succeeds(
