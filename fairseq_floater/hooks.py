@@ -13,7 +13,7 @@ import sys
 from typing import Any, Sequence
 
 import torch
-from fairseq import checkpoint_utils
+from fairseq import checkpoint_utils, options
 from fairseq.data import data_utils
 from fairseq.distributed import utils as distributed_utils
 from fairseq.file_io import PathManager
@@ -42,7 +42,7 @@ from fairseq_floater.training.levers import (
 )
 from fairseq_floater.training.resume import from_newest_whole
 from fairseq_floater.training.saving import copying_whole, saving_whole
-from fairseq_floater.training.settings import checking_settings
+from fairseq_floater.training.settings import bf16_without_tpu, checking_settings
 
 
 def _read_namespaces() -> None:
@@ -131,6 +131,11 @@ def _explain_divergence() -> None:
     Trainer.train_step = explaining_divergence(Trainer.train_step)
 
 
+def _train_in_bfloat16() -> None:
+    """Let --bf16 train where there is no TPU: fairseq looks for one, and fails without."""
+    options.parse_args_and_arch = bf16_without_tpu(options.parse_args_and_arch)
+
+
 def _check_settings() -> None:
     """Refuse settings that cannot work before data are read, or mend them.
 
@@ -181,6 +186,7 @@ HOOKS = (
     _copy_shares,
     _watch_steps,
     _explain_divergence,
+    _train_in_bfloat16,
     _check_settings,
     _refuse_useless_data,
     _check_text,

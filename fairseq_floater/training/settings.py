@@ -4,6 +4,7 @@ import functools
 import logging
 from typing import Any, Callable
 
+from fairseq import utils
 from torch import nn
 
 from fairseq_floater.encoders.flags import flag_name
@@ -11,6 +12,22 @@ from fairseq_floater.errors import SHARDED, UserError
 from fairseq_floater.training.levers import SHARE, has_own_rate, train_only
 
 logger = logging.getLogger(__name__)
+
+
+def bf16_without_tpu(parse: Callable[..., Any]) -> Callable[..., Any]:
+    """``parse_args_and_arch`` of fairseq's, by which ``--bf16`` implies ``--tpu``.
+
+    Where there is no PyTorch/XLA, which a TPU needs, it is for a GPU or a CPU.
+    """
+
+    @functools.wraps(parse)
+    def parsed(*args: Any, **kwargs: Any) -> Any:
+        result = parse(*args, **kwargs)
+        options = result[0] if isinstance(result, tuple) else result
+        options.tpu = options.tpu and not (options.bf16 and utils.xm is None)
+        return result
+
+    return parsed
 
 
 def checking_settings(build: Callable[..., None]) -> Callable[..., None]:
@@ -49,6 +66,8 @@ def keep_shares_apart(cfg: Any, model: nn.Module) -> None:
 
 def check_settings(cfg: Any, model: nn.Module) -> None:
     """Raise ``UserError`` for settings by which ``model`` cannot be trained."""
+    if cfg.common.tpu and utils.xm is None:
+        raise UserError("--tpu needs PyTorch/XLA, the package torch_xla, which is not installed")
     backend = cfg.distributed_training.ddp_backend
     is_ours = hasattr(model, "stacks")  # also without positions: its blocks are not sharded
     if is_ours and backend in ("fully_sharded", "slowmo"):

@@ -7,12 +7,17 @@ from conftest import make_model, make_stock
 
 from fairseq_floater import errors
 from fairseq_floater.errors import UserError
-from fairseq_floater.training.settings import check_settings, checking_settings
+from fairseq_floater.training.settings import (
+    bf16_without_tpu,
+    check_settings,
+    checking_settings,
+)
 
 
 def settings(**changed):
     values = {
         "bf16": False,
+        "tpu": False,
         "cpu": True,
         "ddp_backend": "pytorch_ddp",
         "max_tokens": 9,
@@ -37,6 +42,7 @@ def settings(**changed):
     "changed, message",
     [
         ({"ddp_backend": "fully_sharded"}, "fully_sharded and slowmo are not supported"),
+        ({"tpu": True}, "--tpu needs PyTorch/XLA"),
         ({"ddp_backend": "slowmo"}, "use pytorch_ddp or legacy_ddp"),
         ({"max_tokens": -3}, "--max-tokens must be >= 1, got -3"),
         ({"batch_size": 0}, "--batch-size must be >= 1, got 0"),
@@ -54,6 +60,15 @@ def test_refused(changed, message):
     assert not built
     build("trainer", settings(), "task", make_model())
     assert len(built) == 1
+
+
+@pytest.mark.parametrize("xla, tpu", [(None, False), ("torch_xla", True)])
+def test_bf16_is_for_a_tpu_where_there_can_be_one(xla, tpu, monkeypatch):
+    monkeypatch.setattr("fairseq.utils.xm", xla)
+    options = SimpleNamespace(bf16=True, tpu=True)
+    assert bf16_without_tpu(lambda: options)().tpu == tpu
+    options.tpu = True
+    assert bf16_without_tpu(lambda: (options, []))()[0].tpu == tpu
 
 
 @pytest.mark.parametrize(
