@@ -1,0 +1,67 @@
+"""Models on the device of pretended.py, beside the same models on the CPU.
+
+    python elsewhere.py < OPTIONS
+
+OPTIONS, in JSON, are those of a model by its name, and null for fairseq's own ``transformer``. For
+each model one line of JSON: in training and in decoding, the largest difference from the CPU,
+relative to the largest value, and the names of what the program would have waited for.
+"""
+
+import copy
+import json
+import sys
+
+import torch
+from conftest import make_batch, make_model, make_stock, steps
+from pretended import DEVICE, Pretending, There, waits
+
+SIZES = {"encoder_layers": 2, "decoder_layers": 1}
+
+
+def trained(model, batch):
+    """Logits and gradients of an update, of the kind of batches that fairseq's task has."""
+    model.decoder.left_pad_target = False
+    torch.manual_seed(1)  # for shifts
+    logits = model.train()(**batch)[0]
+    logits.square().mean().backward()
+    return [logits.detach(), *(p.grad for p in model.parameters() if p.grad is not None)]
+
+
+@torch.no_grad()
+def decoded(model, batch):
+    """Logits of three steps."""
+    return [logits for _, logits in steps(model.eval(), batch, 3)]
+
+
+def there(compute, model, batch):
+    """What ``compute`` returns there, on the CPU again, and what it waited for.
+
+    The second time: the first one may prepare what is kept.
+    """
+    with Pretending():
+        model.to(DEVICE)
+        batch = {name: tensor.to(DEVICE) for name, tensor in batch.items()}
+        compute(model, batch)
+        model.zero_grad()
+        waits.clear()
+        values = compute(model, batch)
+    assert all(isinstance(value, There) for value in values)
+    return [value.here for value in values], list(waits)
+
+
+def difference(found, wanted):
+    assert len(found) == len(wanted)
+    pairs = zip(found, wanted, strict=True)
+    return max(float((a - b).abs().max() / b.abs().max().clamp(min=1e-3)) for a, b in pairs)
+
+
+if __name__ == "__main__":
+    for name, options in json.load(sys.stdin).items():
+        result = {"name": name}
+        for compute in (trained, decoded):
+            model = make_stock(**SIZES) if options is None else make_model(**SIZES, **options)
+            batch = make_batch()
+            wanted = compute(copy.deepcopy(model), batch)
+            found, waited = there(compute, model, batch)
+            result[compute.__name__] = (difference(found, wanted), waited)
+        print(json.dumps(result))

@@ -1,0 +1,199 @@
+"""A device that is another than the CPU to torch, and computes on the CPU all the same.
+
+What would fail on a GPU fails here, without one: an operation on tensors of two devices is refused.
+``waits`` has the names of operations for which the program would wait until the device is done:
+those that read values back, and copies from one device to the other. Values are those of the CPU,
+random ones too.
+
+Who imports this has made it torch's accelerator, for good: it is for programs, not for tests that
+share a process. torch has a place for such devices and lets them be written in Python, in a way
+that is experimental and may change with the next release.
+"""
+
+import functools
+from operator import attrgetter
+
+import torch
+from torch import Tensor
+from torch._C import DispatchKey, DispatchKeySet, _ExcludeDispatchKeyGuard
+from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
+from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils.backend_registration import (
+    _DummyBackendModule,
+    _setup_privateuseone_for_python_backend,
+)
+
+NAME = "pretended"
+
+#: operations whose result the program reads, or whose size depends on values
+READ_BACK = ("_local_scalar_dense", "equal", "is_nonzero", "nonzero", "masked_select", "unique")
+COPIES = ("_to_copy", "copy_")
+
+HERE = attrgetter("here")
+
+#: names of what the program would have waited for, in order
+waits = []
+
+
+class There(Tensor):
+    """A tensor there: it wraps ``here``, the one of the CPU that has the values."""
+
+    @staticmethod
+    def __new__(cls, here):
+        layout = {"strides": here.stride(), "storage_offset": here.storage_offset()}
+        tensor = Tensor._make_wrapper_subclass(
+            cls, here.size(), **layout, dtype=here.dtype, device=DEVICE
+        )
+        tensor.here = here
+        return tensor
+
+    __torch_function__ = torch._C._disabled_torch_function_impl
+
+    @classmethod
+    def __torch_dispatch__(cls, function, types, args=(), kwargs=None):
+        return compute(function, args, kwargs or {})
+
+    # What torch does in no operation, or with a size that Python does not see:
+
+    def data_ptr(self):
+        return self.here.data_ptr()
+
+    def tolist(self):
+        waits.append("tolist")
+        return self.here.tolist()
+
+    def resize_(self, *size):
+        torch.utils.swap_tensors(self, There(self.here.resize_(*size)))
+        return self
+
+    def __format__(self, form):
+        waits.append("format")
+        return format(self.here, form)
+
+
+class Pretending(TorchDispatchMode):
+    """Within, tensors that are there can be made of nothing, and of those of the CPU."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        return compute(function, args, kwargs or {})
+
+
+def compute(function, args, kwargs):
+    """What ``function`` returns, where its arguments are or where ``device`` says."""
+    name = function.overloadpacket.__name__
+    tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+    are_there = [isinstance(tensor, There) for tensor in tensors]
+    goes_there = any(are_there)
+    if name == "copy_":
+        goes_there = are_there[0]
+    elif (device := kwargs.get("device")) is not None:
+        goes_there = torch.device(device).type == NAME
+        kwargs = {**kwargs, "device": torch.device("cpu"), "pin_memory": False}
+        kwargs = {key: value for key, value in kwargs.items() if value is not False}
+    if name in COPIES:
+        if len({*are_there, goes_there}) > 1 and not (args[2:] or kwargs.get("non_blocking")):
+            waits.append(name)
+    elif any(are_there):
+        indices = args[1] if "index" in name and isinstance(args[1], list) else []
+        _refuse_two_devices(name, tensors, indices)
+        masks = [index for index in indices if index is not None and index.dtype == torch.bool]
+        if name.startswith(READ_BACK) or masks:  # how many a mask chooses is read, too
+            waits.append(name)
+    result = function(*tree_map_only(There, HERE, args), **tree_map_only(There, HERE, kwargs))
+    if not goes_there:
+        return result
+    result = tree_map_only(Tensor, There, result)
+    return return_and_correct_aliasing(function, args, kwargs, result)
+
+
+def _refuse_two_devices(name, tensors, indices):
+    """A single value goes along, and indices may be on the CPU."""
+    for tensor in tensors:
+        if not isinstance(tensor, There) and tensor.dim() and all(tensor is not i for i in indices):
+            raise RuntimeError(
+                f"{name}: expected all tensors on one device, one of shape "
+                f"{tuple(tensor.shape)} is on the CPU"
+            )
+
+
+# ---- what torch asks of a device ----
+
+
+class _Module(_DummyBackendModule):
+    def get_amp_supported_dtype(self):
+        return [torch.float16, torch.bfloat16]
+
+
+_setup_privateuseone_for_python_backend(rename=NAME, backend_module=_Module())
+DEVICE = torch.device(NAME, 0)
+
+_aten, _all = torch.library.Library("aten", "IMPL"), torch.library.Library("_", "IMPL")
+
+
+def _made(function):
+    """A factory of torch's that ``torch.tensor`` calls where no mode sees it."""
+
+    def kernel(*args, **kwargs):
+        kwargs.pop("pin_memory", None)
+        return There(function(*args, **{**kwargs, "device": torch.device("cpu")}))
+
+    return kernel
+
+
+def _copied(source, target, non_blocking=False):
+    values = source.here if isinstance(source, There) else source
+    (target.here if isinstance(target, There) else target).copy_(values)
+    return target
+
+
+_aten.impl("empty_strided", _made(torch.ops.aten.empty_strided.default), "PrivateUse1")
+_aten.impl("empty.memory_format", _made(torch.ops.aten.empty.memory_format), "PrivateUse1")
+_aten.impl("_copy_from", _copied, "PrivateUse1")
+
+# ---- a model that is moved keeps its parameters and what they carry, as on a GPU ----
+
+torch.__future__.set_swap_module_params_on_conversion(True)
+
+
+def _moving(apply):
+    @functools.wraps(apply)
+    def moved(module, *args, **kwargs):
+        carried = [(parameter, dict(vars(parameter))) for parameter in module.parameters()]
+        apply(module, *args, **kwargs)
+        for parameter, attributes in carried:
+            vars(parameter).update(attributes | vars(parameter))
+        return module
+
+    return moved
+
+
+torch.nn.Module._apply = _moving(torch.nn.Module._apply)
+
+# ---- automatic mixed precision: what is computed in half precision there, and what is not ----
+
+HALF = ["linear", "matmul", "mm", "bmm", "addmm", "baddbmm", "scaled_dot_product_attention"]
+SINGLE = ["layer_norm", "softmax.int", "log_softmax.int", "sum", "sum.dim_IntList", "exp", "log"]
+SINGLE += ["cumsum", "nll_loss", "pow.Tensor_Scalar", "norm.Scalar", "prod", "rsqrt"]
+_AUTOCAST = DispatchKeySet(DispatchKey.AutocastPrivateUse1)
+
+
+def _cast(name, single):
+    function, _, overload = name.partition(".")
+    function = getattr(getattr(torch.ops.aten, function), overload or "default")
+
+    def cast(tensor):
+        if not tensor.is_floating_point() or tensor.dtype == torch.float64:
+            return tensor
+        return tensor.to(torch.float32 if single else torch.get_autocast_dtype(NAME))
+
+    def kernel(*args, **kwargs):
+        with _ExcludeDispatchKeyGuard(_AUTOCAST):
+            args, kwargs = tree_map_only(Tensor, cast, (args, kwargs))
+            return function(*args, **kwargs)
+
+    return kernel
+
+
+_all.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")
+for _name in HALF + SINGLE:
+    _aten.impl(_name, _cast(_name, _name in SINGLE), "AutocastPrivateUse1")

@@ -1,0 +1,64 @@
+"""A program of fairseq's or ``floater`` on a machine that seems to have a GPU.
+
+    python pretended_gpu.py NAME ARGUMENTS, such as train data --fp16
+
+NAME is what follows ``fairseq-``, or floater; ``--cpu`` is dropped. torch.cuda says here that there
+is a GPU, and what is moved to it is moved to the device of pretended.py. There are no several GPUs,
+and nothing of apex.
+"""
+
+import functools
+import importlib
+import logging
+import sys
+from types import SimpleNamespace
+
+import torch
+from pretended import DEVICE, NAME, Pretending
+
+
+def moved(move):
+    """``to`` of tensors and modules."""
+
+    def there(device):
+        is_device = isinstance(device, (str, torch.device))
+        return DEVICE if is_device and torch.device(device).type == "cuda" else device
+
+    @functools.wraps(move)
+    def to(self, *args, **kwargs):
+        kwargs = {key: there(value) for key, value in kwargs.items()}
+        return move(self, *map(there, args), **kwargs)
+
+    return to
+
+
+def pretend():
+    """Have torch.cuda say that there is a GPU."""
+    torch.Tensor.to, torch.nn.Module.to = moved(torch.Tensor.to), moved(torch.nn.Module.to)
+    torch.Tensor.cuda = lambda tensor, device=None, non_blocking=False: tensor.to(
+        DEVICE, non_blocking=non_blocking
+    )
+    torch.nn.Module.cuda = lambda module, device=None: module.to(DEVICE)
+    torch.Tensor.pin_memory = lambda tensor, device=None: tensor
+    torch.cuda.amp.autocast = lambda enabled=True: torch.autocast(NAME, torch.float16, enabled)
+    properties = SimpleNamespace(name=NAME, total_memory=2**34, major=9, minor=0)
+    answers = {
+        **{"is_available": True, "is_initialized": True, "device_count": 1, "current_device": 0},
+        **{"get_device_capability": (9, 0), "get_device_name": NAME},
+        **{"get_device_properties": properties, "max_memory_allocated": 2**20},
+        "get_rng_state": torch.zeros(1, dtype=torch.uint8),
+    }
+    quiet = ("set_device", "empty_cache", "reset_peak_memory_stats", "manual_seed", "set_rng_state")
+    for name, answer in {**answers, **dict.fromkeys(quiet)}.items():
+        setattr(torch.cuda, name, lambda *args, answer=answer: answer)
+
+
+if __name__ == "__main__":
+    pretend()
+    name = sys.argv[1]
+    sys.argv = [f"fairseq-{name}", *(part for part in sys.argv[2:] if part != "--cpu")]
+    logging.root.handlers.clear()  # fairseq_cli sets up logging where nothing has
+    module = "fairseq_floater.cli" if name == "floater" else f"fairseq_cli.{name}"
+    program = importlib.import_module(module)
+    with Pretending():
+        sys.exit(program.main() if name == "floater" else program.cli_main())

@@ -1,0 +1,69 @@
+"""fairseq's programs and ours where there is a GPU, or so they think (see pretended_gpu.py)."""
+
+import pytest
+import torch
+from commands import GENERATION, TRAINING
+from launching import succeed, together
+from places import TESTS
+
+pytest_plugins = ("commands",)
+
+GPU = TESTS / "pretended_gpu.py"
+
+#: with own rates, which mixed precision must not lose
+RATES = "--dynamics-lr-scale 0.1 --initial-lr-scale 16 --clip-norm 1".split()
+
+
+@pytest.fixture(scope="module")
+def trainings(corpus, tmp_path_factory):
+    """By flag, what a training on the GPU printed, and its checkpoint; and one on the CPU."""
+    folder = tmp_path_factory.mktemp("gpu")
+    train = ["train", corpus, *TRAINING, "--arch", "floater_transformer", *RATES]
+    train += ["--max-update", 8]
+    commands = {"cpu": train} | {
+        flag: [GPU, *train, *filter(None, [flag])] for flag in ("", "--fp16", "--bf16", "--amp")
+    }
+    done = together(
+        succeed,
+        {flag: [*of, "--save-dir", folder / f"of{flag}"] for flag, of in commands.items()},
+    )
+    return {flag: (done[flag], folder / f"of{flag}/checkpoint_last.pt") for flag in commands}
+
+
+def parameters(path):
+    return torch.load(path, weights_only=True)["model"]
+
+
+def test_a_training_is_that_of_the_cpu(trainings):
+    """As far as losses are printed; and what is saved is read where there is no GPU."""
+    (cpu, on_cpu), (gpu, on_gpu) = trainings["cpu"], trainings[""]
+    assert "machine: pretended" in gpu.out and "peak memory of the device" in gpu.out
+    assert len(gpu.losses()) == 8 and gpu.losses() == pytest.approx(cpu.losses(), abs=2e-3)
+    saved = parameters(on_cpu)
+    for name, value in parameters(on_gpu).items():
+        torch.testing.assert_close(value, saved[name], atol=5e-3, rtol=0, msg=name)
+
+
+@pytest.mark.parametrize("flag", ["--fp16", "--bf16", "--amp"])
+def test_half_precision_learns_what_single_does(flag, trainings):
+    """And is had: fairseq saves weights in float32, whose values are those of the halves."""
+    done, checkpoint = trainings[flag]
+    assert done.losses() == pytest.approx(trainings["cpu"][0].losses(), rel=0.03)
+    half = {"--fp16": torch.float16, "--bf16": torch.bfloat16, "--amp": torch.float32}[flag]
+    for name, value in parameters(checkpoint).items():
+        assert torch.equal(value, value.to(half).to(value.dtype)), name
+
+
+def test_translations_are_those_of_the_cpu(corpus, trained):
+    checkpoint, _ = trained["floater"]
+    generate = ["generate", corpus, *GENERATION, "--path", checkpoint]
+    done = together(
+        succeed,
+        {"cpu": generate, "gpu": [GPU, *generate], "half": [GPU, *generate, "--fp16"]},
+    )
+    wanted = done["cpu"].hypotheses()
+    assert len(wanted) == 12
+    for name, tolerance in (("gpu", 1e-4), ("half", 0.02)):
+        found = done[name].hypotheses()
+        for number, (score, text) in wanted.items():
+            assert found[number] == (pytest.approx(score, abs=tolerance), text)
