@@ -2,15 +2,17 @@
 
     python pretended_gpu.py NAME ARGUMENTS, such as train data --fp16
 
-NAME is what follows ``fairseq-``, or floater; ``--cpu`` is dropped. torch.cuda says here that there
-is a GPU, and what is moved to it is moved to the device of pretended.py. There are no several GPUs,
-and nothing of apex.
+NAME is what follows ``fairseq-``, or floater, or the path of a script; ``--cpu`` is dropped.
+torch.cuda says here that there is a GPU, and what is moved to it is moved to the device of
+pretended.py. There are no several GPUs, and nothing of apex.
 """
 
 import functools
 import importlib
 import logging
+import runpy
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import torch
@@ -48,7 +50,14 @@ def pretend():
         **{"get_device_properties": properties, "max_memory_allocated": 2**20},
         "get_rng_state": torch.zeros(1, dtype=torch.uint8),
     }
-    quiet = ("set_device", "empty_cache", "reset_peak_memory_stats", "manual_seed", "set_rng_state")
+    quiet = (
+        "synchronize",
+        "set_device",
+        "empty_cache",
+        "reset_peak_memory_stats",
+        "manual_seed",
+        "set_rng_state",
+    )
     for name, answer in {**answers, **dict.fromkeys(quiet)}.items():
         setattr(torch.cuda, name, lambda *args, answer=answer: answer)
 
@@ -58,7 +67,11 @@ if __name__ == "__main__":
     name = sys.argv[1]
     sys.argv = [f"fairseq-{name}", *(part for part in sys.argv[2:] if part != "--cpu")]
     logging.root.handlers.clear()  # fairseq_cli sets up logging where nothing has
-    module = "fairseq_floater.cli" if name == "floater" else f"fairseq_cli.{name}"
-    program = importlib.import_module(module)
     with Pretending():
-        sys.exit(program.main() if name == "floater" else program.cli_main())
+        if name.endswith(".py"):
+            sys.path[0] = str(Path(name).parent)
+            runpy.run_path(name, run_name="__main__")
+        elif name == "floater":
+            sys.exit(importlib.import_module("fairseq_floater.cli").main())
+        else:
+            sys.exit(importlib.import_module(f"fairseq_cli.{name}").cli_main())

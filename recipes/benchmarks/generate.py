@@ -14,13 +14,13 @@ common.sh makes the allocator keep its pages; without it, ratios are noisier, by
 import argparse
 import statistics
 import sys
-import time
-from typing import Dict, Iterable, List
+from typing import Callable, Dict, Iterable, List
 
 import torch
 from fairseq.data import Dictionary
 from fairseq.sequence_generator import SequenceGenerator
-from models import build, dictionary, ratio
+from fairseq.utils import apply_to_sample
+from models import add_device, build, clock, dictionary, of_time, ratio
 
 BASELINE = "sinusoidal, input"
 FLOATER = {"position_encoder": "floater"}
@@ -59,16 +59,18 @@ def share(models: Iterable[torch.nn.Module]) -> None:
                 own.data = weights[name].data
 
 
-def seconds(generator: SequenceGenerator, sample: Dict) -> float:
-    started = time.process_time()
+def seconds(generator: SequenceGenerator, sample: Dict, now: Callable[[], float]) -> float:
+    started = now()
     generator.generate([], sample)
-    return time.process_time() - started
+    return now() - started
 
 
 def measure(size: str, args: argparse.Namespace) -> Dict[str, List[float]]:
     """Seconds with each build, the median of its rounds, by encoding; the order alternates."""
     words = dictionary(args.words)
     sample = batch(words, args.sentences, args.source_length)
+    sample = apply_to_sample(lambda tensor: tensor.to(args.device), sample)
+    now = clock(args.device)
     options = {"beam_size": args.beam, "max_len_b": args.length, "min_len": args.length}
     found: Dict[str, List[float]] = {name: [] for name in ENCODINGS}
     for current in range(args.builds):
@@ -78,13 +80,14 @@ def measure(size: str, args: argparse.Namespace) -> Dict[str, List[float]]:
         share(models.values())
         for model in models.values():  # as fairseq-generate does
             model.make_generation_fast_(need_attn=False)
+            model.to(args.device)
         generators = {
             name: SequenceGenerator([model], words, **options) for name, model in models.items()
         }
         taken: Dict[str, List[float]] = {name: [] for name in ENCODINGS}
         for round_ in range(args.rounds + 1):  # the first warms up, and solves
             for name in names[:: 1 if round_ % 2 else -1]:
-                taken[name].append(seconds(generators[name], sample))
+                taken[name].append(seconds(generators[name], sample, now))
         for name, rounds in taken.items():
             found[name].append(statistics.median(rounds[1:]))
         print(f"{size}: {current + 1} of {args.builds}", file=sys.stderr)
@@ -104,15 +107,15 @@ def main() -> int:
     add("--words", type=int, default=10_000, help="in the vocabulary; default: %(default)s")
     add("--builds", type=int, default=12, help="of every model; default: %(default)s")
     add("--rounds", type=int, default=3, help="with every build; default: %(default)s")
+    add_device(parser)
     args = parser.parse_args()
     torch.set_num_threads(1)
     print("# Generation speed with FLOATER against the sinusoidal baseline\n")
     print(
         f"{args.sentences} sentences of up to {args.source_length} tokens to {args.length} tokens, "
-        f"beam {args.beam}, one thread,\ntorch {torch.__version__}. Tokens a second of processor "
-        f"time: the median over {args.builds} builds of every model,\n{args.rounds} rounds each. "
-        "Against the baseline: the mean over builds of the baseline's time over its own,\n"
-        "with two standard errors.\n"
+        f"beam {args.beam}.\nTokens a second are of {of_time(args.device)}: the median over\n"
+        f"{args.builds} builds of every model, {args.rounds} rounds each. Against the baseline: "
+        "the mean over builds of\nthe baseline's time over its own, with two standard errors.\n"
     )
     print("| model | position encoding | tokens/s | against the baseline |")
     print("|---|---|---|---|")

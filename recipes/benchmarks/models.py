@@ -1,9 +1,10 @@
-"""What the benchmarks of whole models share: models with random weights, and the ratio of times."""
+"""What the benchmarks of whole models share: models with random weights, and how time is taken."""
 
 import statistics
-from argparse import Namespace
+import time
+from argparse import ArgumentParser, Namespace
 from types import SimpleNamespace
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 import torch
 from fairseq.data import Dictionary
@@ -40,6 +41,30 @@ def build(
             if name.endswith("position_encoder.initial"):
                 parameter.normal_(std=0.1)
     return model
+
+
+def add_device(parser: ArgumentParser) -> None:
+    parser.add_argument("--device", default="cpu", help="such as cuda; default: %(default)s")
+
+
+def clock(device: str) -> Callable[[], float]:
+    """Seconds: of the processor, which whatever runs beside does not prolong.
+
+    Elsewhere than on a CPU those that pass, once all that was launched is done.
+    """
+
+    def once_done() -> float:
+        torch.cuda.synchronize()
+        return time.perf_counter()
+
+    return time.process_time if device == "cpu" else once_done
+
+
+def of_time(device: str) -> str:
+    """What ``clock`` counts, and where, for the head of a table."""
+    if device == "cpu":
+        return f"processor time, one thread, torch {torch.__version__}"
+    return f"time on {torch.cuda.get_device_name()}, torch {torch.__version__}"
 
 
 def ratio(baseline: List[float], own: List[float]) -> str:

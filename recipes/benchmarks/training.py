@@ -15,14 +15,14 @@ import argparse
 import json
 import statistics
 import sys
-import time
 from types import SimpleNamespace
 from typing import Callable, Dict, List
 
 import torch
 from fairseq.criterions import CRITERION_REGISTRY
 from fairseq.data import Dictionary
-from models import STOCK, build, dictionary, ratio
+from fairseq.utils import apply_to_sample
+from models import STOCK, add_device, build, clock, dictionary, of_time, ratio
 
 INTERVAL = 4
 FLOATER = {"position_encoder": "floater", "dynamics": "mlp"}
@@ -70,10 +70,18 @@ def batch(words: Dictionary, tokens: int, length: int) -> Dict[str, torch.Tensor
 
 
 def trainer(
-    size: str, variant: str, words: Dictionary, sample: Dict, dropout: float = 0.3
+    size: str,
+    variant: str,
+    words: Dictionary,
+    sample: Dict,
+    dropout: float = 0.3,
+    device: str = "cpu",
+    half: bool = False,
 ) -> Callable[[int], float]:
     """A function that makes so many updates, and says how many seconds each took."""
-    model = build(size, VARIANTS[variant], words, dropout=dropout)
+    model = build(size, VARIANTS[variant], words, dropout=dropout).to(device)
+    sample = apply_to_sample(lambda tensor: tensor.to(device), sample)
+    now = clock(device)
     task = SimpleNamespace(target_dictionary=words)
     loss = OUR_LOSS if variant == ONE_PASS else STOCK_LOSS
     criterion = CRITERION_REGISTRY[loss](task, False, 0.1)
@@ -84,16 +92,17 @@ def trainer(
 
     def train(updates: int) -> float:
         nonlocal made
-        started = time.process_time()
+        started = now()
         for _ in range(updates):
             model.set_num_updates(made)
             optimizer.zero_grad()
-            loss, _, _ = criterion(model, sample)
+            with torch.autocast(device, torch.bfloat16, enabled=half):
+                loss, _, _ = criterion(model, sample)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(learned, 1.0)
             optimizer.step()
             made += 1
-        return (time.process_time() - started) / updates
+        return (now() - started) / updates
 
     return train
 
@@ -104,7 +113,8 @@ def measure(size: str, args: argparse.Namespace) -> Dict[str, List[float]]:
     sample = batch(words, args.tokens, args.length)
     found: Dict[str, List[float]] = {name: [] for name in args.variants}
     for current in range(args.builds):
-        trainers = {name: trainer(size, name, words, sample) for name in args.variants}
+        how = {"device": args.device, "half": args.bf16}
+        trainers = {name: trainer(size, name, words, sample, **how) for name in args.variants}
         names = args.variants[:: 1 if current % 2 else -1]
         for name in names:
             trainers[name](INTERVAL)  # warms up
@@ -130,6 +140,8 @@ def main() -> int:
     add("--builds", type=int, default=4, help="of every model; default: %(default)s")
     add("--rounds", type=int, default=2, help="with every build; default: %(default)s")
     add("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS), metavar="NAME")
+    add_device(parser)
+    add("--bf16", action="store_true", help="autocast to bfloat16")
     add("--json", action="store_true", help="print the seconds of each build alone")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -139,10 +151,10 @@ def main() -> int:
     print("# Training speed with FLOATER against fairseq's own Transformer\n")
     print(
         f"Batches of {args.tokens:,} tokens in sentences of {args.length}, {args.words:,} words, "
-        f"Adam, one thread, torch {torch.__version__}.\nSeconds of processor time an update: the "
-        f"median over {args.builds} builds of every model, {args.rounds} rounds of {INTERVAL} "
-        "updates\neach. Speed: the mean over builds of the first model's time over its own, with "
-        "two standard\nerrors.\n"
+        f"Adam{', autocast to bfloat16' if args.bf16 else ''}.\nSeconds an update are of "
+        f"{of_time(args.device)}: the median over\n{args.builds} builds of every model, "
+        f"{args.rounds} rounds of {INTERVAL} updates each. Speed: the mean over builds of\nthe "
+        "first model's time over its own, with two standard errors.\n"
     )
     print("| model | positions | seconds per update | speed relative to the first |")
     print("|---|---|---|---|")
