@@ -17,14 +17,23 @@ logger = logging.getLogger(__name__)
 def bf16_without_tpu(parse: Callable[..., Any]) -> Callable[..., Any]:
     """``parse_args_and_arch`` of fairseq's, by which ``--bf16`` implies ``--tpu``.
 
-    Where there is no PyTorch/XLA, which a TPU needs, it is for a GPU or a CPU.
+    A TPU needs PyTorch/XLA. Where that is not installed, ``--bf16`` is for a GPU or a CPU.
+
+    Raises:
+        UserError: for ``--tpu`` without PyTorch/XLA.
     """
 
     @functools.wraps(parse)
     def parsed(*args: Any, **kwargs: Any) -> Any:
         result = parse(*args, **kwargs)
         options = result[0] if isinstance(result, tuple) else result
-        options.tpu = options.tpu and not (options.bf16 and utils.xm is None)
+        # Of what is parsed without defaults there is only what was given.
+        if utils.xm is None and getattr(options, "tpu", False):
+            if not getattr(options, "bf16", False):
+                raise UserError(
+                    "--tpu needs PyTorch/XLA, the package torch_xla, which is not installed"
+                )
+            options.tpu = False
         return result
 
     return parsed
@@ -66,8 +75,6 @@ def keep_shares_apart(cfg: Any, model: nn.Module) -> None:
 
 def check_settings(cfg: Any, model: nn.Module) -> None:
     """Raise ``UserError`` for settings by which ``model`` cannot be trained."""
-    if cfg.common.tpu and utils.xm is None:
-        raise UserError("--tpu needs PyTorch/XLA, the package torch_xla, which is not installed")
     backend = cfg.distributed_training.ddp_backend
     is_ours = hasattr(model, "stacks")  # also without positions: its blocks are not sharded
     if is_ours and backend in ("fully_sharded", "slowmo"):

@@ -17,7 +17,6 @@ from fairseq_floater.training.settings import (
 def settings(**changed):
     values = {
         "bf16": False,
-        "tpu": False,
         "cpu": True,
         "ddp_backend": "pytorch_ddp",
         "max_tokens": 9,
@@ -42,7 +41,6 @@ def settings(**changed):
     "changed, message",
     [
         ({"ddp_backend": "fully_sharded"}, "fully_sharded and slowmo are not supported"),
-        ({"tpu": True}, "--tpu needs PyTorch/XLA"),
         ({"ddp_backend": "slowmo"}, "use pytorch_ddp or legacy_ddp"),
         ({"max_tokens": -3}, "--max-tokens must be >= 1, got -3"),
         ({"batch_size": 0}, "--batch-size must be >= 1, got 0"),
@@ -69,6 +67,13 @@ def test_bf16_is_for_a_tpu_where_there_can_be_one(xla, tpu, monkeypatch):
     assert bf16_without_tpu(lambda: options)().tpu == tpu
     options.tpu = True
     assert bf16_without_tpu(lambda: (options, []))()[0].tpu == tpu
+    assert not vars(bf16_without_tpu(SimpleNamespace)())  # as fairseq-validate parses overrides
+
+
+def test_a_tpu_needs_its_package(monkeypatch):
+    monkeypatch.setattr("fairseq.utils.xm", None)
+    with pytest.raises(UserError, match="--tpu needs PyTorch/XLA"):
+        bf16_without_tpu(lambda: SimpleNamespace(bf16=False, tpu=True))()
 
 
 @pytest.mark.parametrize(
