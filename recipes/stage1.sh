@@ -7,15 +7,20 @@ corpus() {
     DATA=$RUNS/data/$PAIR${PIECES:+.$PIECES}
     PREPARE=(bash data-prep/wikitext.sh --corpus "$PAIR" --model "$MODEL/base" --out "$DATA")
 }
+# A row called NAME-short learns from one to three sentences at a time, in as many pieces an update;
+# what is longer is left out. Its model has the positions that it had.
 training() {
-    local updates=${DURATION[1]}
+    local updates=${DURATION[1]} pieces=512 short=()
+    if [[ $ROW == *-short ]]; then
+        pieces=64 short=(--max-positions 512 --skip-invalid-size-inputs-valid-test)
+    fi
     TRAIN=(
         --task masked_lm --criterion masked_lm
         --dropout 0 --attention-dropout 0
-        --sample-break-mode complete --tokens-per-sample 512 --mask-prob 0.15
+        --sample-break-mode complete --tokens-per-sample "$pieces" "${short[@]}" --mask-prob 0.15
         --optimizer adam --adam-betas '(0.9, 0.98)' --adam-eps 1e-06 --weight-decay 0.01
         --lr "$(rate)" --lr-scheduler polynomial_decay --total-num-update "$updates"
-        --warmup-updates $((updates * 6 / 100)) --batch-size 8 "${DURATION[@]}"
+        --warmup-updates $((updates * 6 / 100)) --batch-size $((8 * 512 / pieces)) "${DURATION[@]}"
     )
     [ -n "$BASE" ] || TRAIN+=(--finetune-from-model "$MODEL/base/model.pt")
 }

@@ -11,3 +11,5 @@ done
 # At the rate that was chosen, whether FLOATER should have rates of its own after its first stage.
 row floater-stage1 $MLP $SCALES
 row floater-stage1-unscaled $MLP
+# After a first stage on inputs as short as those of these tasks.
+row floater-short-stage1 $MLP $SCALES
