@@ -4,7 +4,8 @@
 
 OPTIONS, in JSON, are those of a model by its name, and null for fairseq's own ``transformer``. For
 each model one line of JSON: in training and in decoding, the largest difference from the CPU,
-relative to the largest value, and the names of what the program would have waited for.
+relative to the largest value, or to 0.001 if that is larger, and the names of what the program
+would have waited for.
 """
 
 import copy
@@ -24,7 +25,8 @@ def trained(model, batch):
     torch.manual_seed(1)  # for shifts
     logits = model.train()(**batch)[0]
     logits.square().mean().backward()
-    return [logits.detach(), *(p.grad for p in model.parameters() if p.grad is not None)]
+    gradients = [parameter.grad for parameter in model.parameters()]
+    return [logits.detach(), *(gradient for gradient in gradients if gradient is not None)]
 
 
 @torch.no_grad()
@@ -50,9 +52,12 @@ def there(compute, model, batch):
 
 
 def difference(found, wanted):
-    assert len(found) == len(wanted)
     pairs = zip(found, wanted, strict=True)
-    return max(float((a - b).abs().max() / b.abs().max().clamp(min=1e-3)) for a, b in pairs)
+    return float(torch.stack([relative(*pair) for pair in pairs]).max())  # NaN if any is
+
+
+def relative(found, wanted):
+    return (found - wanted).abs().max() / wanted.abs().max().clamp(min=1e-3)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """A device that is another than the CPU to torch, and computes on the CPU all the same.
 
-What would fail on a GPU fails here, without one: an operation on tensors of two devices is refused.
-``waits`` has the names of operations for which the program would wait until the device is done:
-those that read values back, and copies from one device to the other. Values are those of the CPU,
-random ones too.
+An operation on tensors of two devices is refused, as on a GPU. ``waits`` has the names of
+operations for which the program would wait until the device is done: those that read values back,
+and copies from one device to the other. Kernels, what they cannot do, and random numbers are the
+CPU's.
 
-Who imports this has made it torch's accelerator, for good: it is for programs, not for tests that
-share a process. torch has a place for such devices and lets them be written in Python, in a way
-that is experimental and may change with the next release.
+Importing this makes the device torch's accelerator for the rest of the process: it is for programs,
+not for tests, which share a process. torch has a place for such devices and lets them be written in
+Python, in a way that is experimental and may change with its next release.
 """
 
 import functools
@@ -26,8 +26,10 @@ from torch.utils.backend_registration import (
 NAME = "pretended"
 
 #: operations whose result the program reads, or whose size depends on values
-READ_BACK = ("_local_scalar_dense", "equal", "is_nonzero", "nonzero", "masked_select", "unique")
+READ_BACK = ("_local_scalar_dense", "equal", "is_nonzero", "nonzero", "masked_select", "_unique")
 COPIES = ("_to_copy", "copy_")
+#: operations that take no single value of the CPU along, as those on elements do
+TOGETHER = ("cat", "stack")
 
 HERE = attrgetter("here")
 
@@ -70,6 +72,15 @@ class There(Tensor):
         waits.append("format")
         return format(self.here, form)
 
+    @property
+    def data(self):
+        return self.detach()
+
+    @data.setter
+    def data(self, other):
+        assert (other.shape, other.dtype) == (self.shape, self.dtype)
+        self.here = other.here
+
 
 class Pretending(TorchDispatchMode):
     """Within, tensors that are there can be made of nothing, and of those of the CPU."""
@@ -80,7 +91,7 @@ class Pretending(TorchDispatchMode):
 
 def compute(function, args, kwargs):
     """What ``function`` returns, where its arguments are or where ``device`` says."""
-    name = function.overloadpacket.__name__
+    name, kwargs = function.overloadpacket.__name__, dict(kwargs)
     tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
     are_there = [isinstance(tensor, There) for tensor in tensors]
     goes_there = any(are_there)
@@ -88,16 +99,20 @@ def compute(function, args, kwargs):
         goes_there = are_there[0]
     elif (device := kwargs.get("device")) is not None:
         goes_there = torch.device(device).type == NAME
-        kwargs = {**kwargs, "device": torch.device("cpu"), "pin_memory": False}
-        kwargs = {key: value for key, value in kwargs.items() if value is not False}
+        kwargs["device"] = torch.device("cpu")
+        kwargs.pop("pin_memory", None)
     if name in COPIES:
-        if len({*are_there, goes_there}) > 1 and not (args[2:] or kwargs.get("non_blocking")):
-            waits.append(name)
+        if len({*are_there, goes_there}) > 1:
+            # What is not pinned comes from there at once, whatever was asked for.
+            if not goes_there or not (args[2:] or kwargs.get("non_blocking")):
+                waits.append(name)
     elif any(are_there):
         indices = args[1] if "index" in name and isinstance(args[1], list) else []
+        indices = [index for index in indices if index is not None]
         _refuse_two_devices(name, tensors, indices)
-        masks = [index for index in indices if index is not None and index.dtype == torch.bool]
-        if name.startswith(READ_BACK) or masks:  # how many a mask chooses is read, too
+        moved = any(not isinstance(index, There) for index in indices)
+        masks = any(index.dtype == torch.bool for index in indices)  # how many it chooses is read
+        if name.startswith(READ_BACK) or moved or masks:
             waits.append(name)
     result = function(*tree_map_only(There, HERE, args), **tree_map_only(There, HERE, kwargs))
     if not goes_there:
@@ -107,9 +122,11 @@ def compute(function, args, kwargs):
 
 
 def _refuse_two_devices(name, tensors, indices):
-    """A single value goes along, and indices may be on the CPU."""
-    for tensor in tensors:
-        if not isinstance(tensor, There) and tensor.dim() and all(tensor is not i for i in indices):
+    """A single value goes along with others and is not written to; indices may be on the CPU."""
+    for number, tensor in enumerate(tensors):
+        written = name.endswith("_") and number == 0
+        goes_along = not tensor.dim() and name not in TOGETHER and not written
+        if not (isinstance(tensor, There) or goes_along or any(tensor is i for i in indices)):
             raise RuntimeError(
                 f"{name}: expected all tensors on one device, one of shape "
                 f"{tuple(tensor.shape)} is on the CPU"
@@ -141,6 +158,7 @@ def _made(function):
 
 
 def _copied(source, target, non_blocking=False):
+    waits.append("copy_")
     values = source.here if isinstance(source, There) else source
     (target.here if isinstance(target, There) else target).copy_(values)
     return target
@@ -152,14 +170,17 @@ _aten.impl("_copy_from", _copied, "PrivateUse1")
 
 # ---- a model that is moved keeps its parameters and what they carry, as on a GPU ----
 
-torch.__future__.set_swap_module_params_on_conversion(True)
-
 
 def _moving(apply):
     @functools.wraps(apply)
     def moved(module, *args, **kwargs):
         carried = [(parameter, dict(vars(parameter))) for parameter in module.parameters()]
-        apply(module, *args, **kwargs)
+        before = torch.__future__.get_swap_module_params_on_conversion()
+        torch.__future__.set_swap_module_params_on_conversion(True)
+        try:
+            apply(module, *args, **kwargs)
+        finally:
+            torch.__future__.set_swap_module_params_on_conversion(before)
         for parameter, attributes in carried:
             vars(parameter).update(attributes | vars(parameter))
         return module
@@ -169,31 +190,33 @@ def _moving(apply):
 
 torch.nn.Module._apply = _moving(torch.nn.Module._apply)
 
-# ---- automatic mixed precision: what is computed in half precision there, and what is not ----
+# ---- automatic mixed precision of what our models compute ----
 
 HALF = ["linear", "matmul", "mm", "bmm", "addmm", "baddbmm", "scaled_dot_product_attention"]
 SINGLE = ["layer_norm", "softmax.int", "log_softmax.int", "sum", "sum.dim_IntList", "exp", "log"]
-SINGLE += ["cumsum", "nll_loss", "pow.Tensor_Scalar", "norm.Scalar", "prod", "rsqrt"]
+SINGLE += ["cumsum", "nll_loss", "logsumexp", "pow.Tensor_Scalar", "norm.Scalar", "prod", "rsqrt"]
 _AUTOCAST = DispatchKeySet(DispatchKey.AutocastPrivateUse1)
 
 
-def _cast(name, single):
+def _cast(name, wanted):
+    """The operation on floating-point tensors of the type that ``wanted`` returns."""
     function, _, overload = name.partition(".")
     function = getattr(getattr(torch.ops.aten, function), overload or "default")
 
     def cast(tensor):
-        if not tensor.is_floating_point() or tensor.dtype == torch.float64:
-            return tensor
-        return tensor.to(torch.float32 if single else torch.get_autocast_dtype(NAME))
+        single = tensor.is_floating_point() and tensor.dtype != torch.float64
+        return tensor.to(wanted()) if single else tensor
 
     def kernel(*args, **kwargs):
         with _ExcludeDispatchKeyGuard(_AUTOCAST):
             args, kwargs = tree_map_only(Tensor, cast, (args, kwargs))
             return function(*args, **kwargs)
 
-    return kernel
+    _aten.impl(name, kernel, "AutocastPrivateUse1")
 
 
 _all.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")
-for _name in HALF + SINGLE:
-    _aten.impl(_name, _cast(_name, _name in SINGLE), "AutocastPrivateUse1")
+for _name in HALF:
+    _cast(_name, lambda: torch.get_autocast_dtype(NAME))
+for _name in SINGLE:
+    _cast(_name, lambda: torch.float32)

@@ -4,7 +4,7 @@
 
 NAME is what follows ``fairseq-``, or floater, or the path of a script; ``--cpu`` is dropped.
 torch.cuda says here that there is a GPU, and what is moved to it is moved to the device of
-pretended.py. There are no several GPUs, and nothing of apex.
+pretended.py. There is one GPU, and no apex.
 """
 
 import functools
@@ -45,19 +45,18 @@ def pretend():
     torch.cuda.amp.autocast = lambda enabled=True: torch.autocast(NAME, torch.float16, enabled)
     properties = SimpleNamespace(name=NAME, total_memory=2**34, major=9, minor=0)
     answers = {
-        **{"is_available": True, "is_initialized": True, "device_count": 1, "current_device": 0},
-        **{"get_device_capability": (9, 0), "get_device_name": NAME},
-        **{"get_device_properties": properties, "max_memory_allocated": 2**20},
+        "is_available": True,
+        "is_initialized": True,
+        "device_count": 1,
+        "current_device": 0,
+        "get_device_capability": (9, 0),
+        "get_device_name": NAME,
+        "get_device_properties": properties,
+        "max_memory_allocated": 2**20,
         "get_rng_state": torch.zeros(1, dtype=torch.uint8),
     }
-    quiet = (
-        "synchronize",
-        "set_device",
-        "empty_cache",
-        "reset_peak_memory_stats",
-        "manual_seed",
-        "set_rng_state",
-    )
+    quiet = ["synchronize", "set_device", "manual_seed", "set_rng_state", "empty_cache"]
+    quiet += ["reset_peak_memory_stats"]
     for name, answer in {**answers, **dict.fromkeys(quiet)}.items():
         setattr(torch.cuda, name, lambda *args, answer=answer: answer)
 

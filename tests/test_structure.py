@@ -7,7 +7,7 @@ import sys
 from functools import cache
 
 import pytest
-from fairseq import checkpoint_utils
+from fairseq import checkpoint_utils, options
 from fairseq.data import data_utils
 from fairseq.distributed import utils as distributed_utils
 from fairseq.file_io import PathManager
@@ -158,6 +158,7 @@ def test_every_hook_has_a_reason_and_is_installed_once():
         *((checkpoint_utils, "torch_persistent_save"), (PathManager, "copy")),
         *((distributed_utils, "broadcast_object"), (data_utils, "load_indexed_dataset")),
         *((_FP16OptimizerMixin, "build_fp32_params"), (sys, "excepthook")),
+        (options, "parse_args_and_arch"),
     ]
     before = [getattr(owner, name) for owner, name in changed]
     hooks.install()

@@ -76,11 +76,12 @@ def measure(size: str, args: argparse.Namespace) -> Dict[str, List[float]]:
     for current in range(args.builds):
         names = list(ENCODINGS)[current % len(ENCODINGS) :] + list(ENCODINGS)
         names = names[: len(ENCODINGS)]
-        models = {name: build(size, ENCODINGS[name], words).eval() for name in names}
+        models = {
+            name: build(size, ENCODINGS[name], words).eval().to(args.device) for name in names
+        }
         share(models.values())
         for model in models.values():  # as fairseq-generate does
             model.make_generation_fast_(need_attn=False)
-            model.to(args.device)
         generators = {
             name: SequenceGenerator([model], words, **options) for name, model in models.items()
         }
@@ -113,9 +114,10 @@ def main() -> int:
     print("# Generation speed with FLOATER against the sinusoidal baseline\n")
     print(
         f"{args.sentences} sentences of up to {args.source_length} tokens to {args.length} tokens, "
-        f"beam {args.beam}.\nTokens a second are of {of_time(args.device)}: the median over\n"
-        f"{args.builds} builds of every model, {args.rounds} rounds each. Against the baseline: "
-        "the mean over builds of\nthe baseline's time over its own, with two standard errors.\n"
+        f"beam {args.beam}.\nMeasured: {of_time(args.device)}. Tokens a second are the median\n"
+        f"over {args.builds} builds of every model, {args.rounds} rounds each. Against the "
+        "baseline: the mean over builds of\nthe baseline's time over its own, with two standard "
+        "errors.\n"
     )
     print("| model | position encoding | tokens/s | against the baseline |")
     print("|---|---|---|---|")

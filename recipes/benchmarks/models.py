@@ -44,13 +44,14 @@ def build(
 
 
 def add_device(parser: ArgumentParser) -> None:
-    parser.add_argument("--device", default="cpu", help="such as cuda; default: %(default)s")
+    choices = ("cpu", "cuda")
+    parser.add_argument("--device", choices=choices, default="cpu", help="default: %(default)s")
 
 
 def clock(device: str) -> Callable[[], float]:
-    """Seconds: of the processor, which whatever runs beside does not prolong.
+    """On a CPU, seconds of processor time, which other programs do not prolong.
 
-    Elsewhere than on a CPU those that pass, once all that was launched is done.
+    On a GPU, seconds that pass until all that was launched is done.
     """
 
     def once_done() -> float:
@@ -63,8 +64,8 @@ def clock(device: str) -> Callable[[], float]:
 def of_time(device: str) -> str:
     """What ``clock`` counts, and where, for the head of a table."""
     if device == "cpu":
-        return f"processor time, one thread, torch {torch.__version__}"
-    return f"time on {torch.cuda.get_device_name()}, torch {torch.__version__}"
+        return f"processor time of one thread, torch {torch.__version__}"
+    return f"elapsed time on {torch.cuda.get_device_name()}, torch {torch.__version__}"
 
 
 def ratio(baseline: List[float], own: List[float]) -> str:

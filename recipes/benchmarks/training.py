@@ -76,7 +76,7 @@ def trainer(
     sample: Dict,
     dropout: float = 0.3,
     device: str = "cpu",
-    half: bool = False,
+    bf16: bool = False,
 ) -> Callable[[int], float]:
     """A function that makes so many updates, and says how many seconds each took."""
     model = build(size, VARIANTS[variant], words, dropout=dropout).to(device)
@@ -96,7 +96,7 @@ def trainer(
         for _ in range(updates):
             model.set_num_updates(made)
             optimizer.zero_grad()
-            with torch.autocast(device, torch.bfloat16, enabled=half):
+            with torch.autocast(device, torch.bfloat16, enabled=bf16):
                 loss, _, _ = criterion(model, sample)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(learned, 1.0)
@@ -113,8 +113,10 @@ def measure(size: str, args: argparse.Namespace) -> Dict[str, List[float]]:
     sample = batch(words, args.tokens, args.length)
     found: Dict[str, List[float]] = {name: [] for name in args.variants}
     for current in range(args.builds):
-        how = {"device": args.device, "half": args.bf16}
-        trainers = {name: trainer(size, name, words, sample, **how) for name in args.variants}
+        trainers = {
+            name: trainer(size, name, words, sample, device=args.device, bf16=args.bf16)
+            for name in args.variants
+        }
         names = args.variants[:: 1 if current % 2 else -1]
         for name in names:
             trainers[name](INTERVAL)  # warms up
@@ -151,10 +153,10 @@ def main() -> int:
     print("# Training speed with FLOATER against fairseq's own Transformer\n")
     print(
         f"Batches of {args.tokens:,} tokens in sentences of {args.length}, {args.words:,} words, "
-        f"Adam{', autocast to bfloat16' if args.bf16 else ''}.\nSeconds an update are of "
-        f"{of_time(args.device)}: the median over\n{args.builds} builds of every model, "
-        f"{args.rounds} rounds of {INTERVAL} updates each. Speed: the mean over builds of\nthe "
-        "first model's time over its own, with two standard errors.\n"
+        f"Adam{', autocast to bfloat16' if args.bf16 else ''}.\nMeasured: "
+        f"{of_time(args.device)}. Seconds are the median over {args.builds}\nbuilds of every "
+        f"model, {args.rounds} rounds of {INTERVAL} updates each. Speed: the mean over builds of "
+        "the\nfirst model's time over its own, with two standard errors.\n"
     )
     print("| model | positions | seconds per update | speed relative to the first |")
     print("|---|---|---|---|")
@@ -163,7 +165,7 @@ def main() -> int:
         first = next(iter(found.values()))
         for name, times in found.items():
             seconds = statistics.median(times)
-            print(f"| {size} | {name} | {seconds:.3f} | {ratio(first, times)} |")
+            print(f"| {size} | {name} | {seconds:#.3g} | {ratio(first, times)} |")
     return 0
 
 

@@ -213,7 +213,7 @@ def hydra(corpus, folder, *overrides):
 
 
 def test_hydra_trains(corpus, tmp_path):
-    """Also in bfloat16, which fairseq's own flags take for a TPU. One of the bare server."""
+    """Also in bfloat16. One of the bare server."""
     commands = {
         "bfloat16": hydra(corpus, tmp_path / "bfloat16", "common.bf16=true"),
         "bad": hydra(corpus, tmp_path / "bad", "model.position_delta=0"),

@@ -16,6 +16,7 @@ from fairseq.criterions.sentence_prediction import (
 from fairseq.data import Dictionary
 from fairseq.tasks import TASK_DATACLASS_REGISTRY, TASK_REGISTRY
 from launching import run, succeed
+from places import TESTS
 from pretrained import AS_IT_WAS, INNER, LAYERS, LINES, POSITIONS, WIDTH, write_model
 
 from fairseq_floater import cli
@@ -159,6 +160,8 @@ def test_predictions_have_the_names_of_the_classes(tuned, place, tmp_path):
         r"valid on 'valid' subset.*accuracy ([\d.]+)", (save / "train.log").read_text()
     )
     assert accuracy == pytest.approx(float(logged[-1]), abs=0.06)
+    succeed(TESTS / "pretended_gpu.py", *command, "--out", tmp_path / "gpu.tsv")
+    assert read_predictions(tmp_path / "gpu.tsv").predictions == found.predictions
     succeed(*command, "--out", tmp_path / "small.tsv", "--max-tokens", 20)
     assert (tmp_path / "small.tsv").read_text() == out.read_text()
     succeed(*command, "--out", tmp_path / "test.tsv", "--subset", "test")
