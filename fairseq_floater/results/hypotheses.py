@@ -131,9 +131,13 @@ def decide(folder: Path, hypotheses: Path, out: Path) -> None:
     for one in known:
         _require_scores(one, [*rows.get(one.row, ()), *rows.get(one.baseline, ())])
     paired = [_paired(one, rows.get(one.row, ()), rows.get(one.baseline, ())) for one in known]
-    # One that is open has no p yet: not for the correction of others either.
-    raw = [p_of(values) if len(values) >= len(seeds) else None for values in paired]
     tested = [n for n, one in enumerate(known) if one.margin is None]
+    # One that is open has no p yet, not for the correction of others either; and the p of a
+    # margin's would be of no difference at all, which it does not say.
+    raw = [
+        p_of(values) if n in tested and len(values) >= len(seeds) else None
+        for n, values in enumerate(paired)
+    ]
     corrected: List[Optional[float]] = [None] * len(known)
     known_p = [1.0 if (p := raw[n]) is None else p for n in tested]
     for n, p in zip(tested, holm(known_p)):
@@ -142,8 +146,8 @@ def decide(folder: Path, hypotheses: Path, out: Path) -> None:
     header = ["", "hypothesis", "seeds", "difference", "95 % interval", "p", "p, Holm", "it"]
     notes = (
         "- difference: BLEU, paired by seed, ± its standard deviation over seeds\n"
-        "- p: of a two-sided t-test; Holm's correction is over the "
-        f"{len(tested)} without a margin\n"
+        "- p: of a two-sided t-test, for those without a margin; Holm's correction is over these "
+        f"{len(tested)}\n"
         f"- seeds {', '.join(map(str, seeds))}; without one of them a hypothesis stays open\n"
         f"- code: {', '.join(_code(records)) or 'unknown'}"
     )

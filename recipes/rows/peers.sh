@@ -1,12 +1,12 @@
 # What a user would choose instead of FLOATER, and FLOATER in the same forms and on top of them.
 # Hyperparameters are those of the papers, but for lengths, which follow from the longest training
-# sentences: LENGTH, in subwords, of the experiment. The order is that of interest. What FLOATER was
-# tuned in is in docs/protocol.md.
+# sentences: LENGTH, in subwords, of the experiment, which may have fewer BUCKETS of T5's. The order is
+# that of interest. What FLOATER was tuned in is in docs/protocol.md.
 BASELINE=sinusoidal-input
 FLOATER="--position-encoder floater --dynamics mlp --position-blocks all"
 TURNS="--position-encoder floater --position-blocks all --initial-scale 1"
 DRIVEN="--position-encoder floater --position-blocks all --dynamics driven"
-T5="--relative-buckets 32 --relative-max-distance $LENGTH"
+T5="--relative-buckets ${BUCKETS:-32} --relative-max-distance $LENGTH"
 row floater-all $FLOATER
 row floater-cross-on-rotary $FLOATER --base-positions rotary --position-attention cross
 row rotary --position-encoder rotary
@@ -56,6 +56,10 @@ row floater-linear-no-input-initial16 $TURNS --base-positions none --dynamics li
     --initial-lr-scale 16
 row rotary-keep-input --position-encoder rotary --keep-input-positions
 row rotary-cross --position-encoder rotary --position-attention both
+# T5's and FIRE's papers have lengths that are a quarter of those of training: 128 and 512.
+row relative-bias-quarter --position-encoder relative-bias --relative-buckets 8 \
+    --relative-max-distance $((LENGTH / 4))
+row fire-quarter --position-encoder fire --fire-length $((LENGTH / 4))
 # As language models go beyond the lengths they were trained on: the slowest angles of a head, 32 wide,
 # twice as slow in translation (its base times 2^(16/15), the "NTK-aware" one).
 decoded_row rotary-ntk rotary --model-overrides "{'rotary_base':20946.0}"

@@ -60,6 +60,7 @@ def test_each_is_decided(tmp_path):
     better, level, worse = (test.pvalue for test in found)
     assert better < worse < level  # Holm: over five, of which two have no p
     corrected = {"H1": 5 * better, "H5": 4 * worse, "H2": 1.0}
+    assert lines["H3"][4:6] == ["", ""]  # it has a margin
     for name, p in corrected.items():
         assert float(lines[name][5]) == pytest.approx(min(1.0, p), abs=1e-4)
     for name, test in zip(("H1", "H3", "H4"), found):
