@@ -286,7 +286,8 @@ def notes(text: str, about: Sequence[str] = ()) -> str:
 _EXPLANATIONS = {
     MARK: f"{MARK} fewer than {FEWEST} seeds: decides nothing",
     "BLEU less ": "differences are paired by seed: their mean, standard deviation, 95 % interval "
-    "and the p of a two-sided t-test, with Holm's correction over the cells of a table that have one",
+    "and the p of a two-sided t-test, with Holm's correction over the cells of a table that have "
+    "one",
     "p bootstrap": "p within a seed, over test sentences, is of the first seed that both rows have "
     "and says nothing of other trainings; p bootstrap, as sacreBLEU computes it, is one-sided: "
     "about half of randomisation's two-sided p; both count only what is larger than the "
