@@ -41,14 +41,16 @@ after_first_stage() {
 first_stage() {
     local name=${ROW%%-stage1*}
     name=${name%-frozen}
-    [ "$name" != biases ] || name+=-lr-1e-2
-    echo "$name"
+    echo "${name/#biases/biases-lr-1e-2}"
 }
 
-# The learning rate: that of a row called NAME-lr-RATE, or the protocol's.
+# The learning rate: that of a row called NAME-lr-RATE or NAME-lr-RATE-short, or the protocol's.
 rate() {
     case $ROW in
-    *-lr-*) echo "${ROW##*-lr-}" ;;
+    *-lr-*)
+        local rate=${ROW##*-lr-}
+        echo "${rate%-short}"
+        ;;
     *) echo "$LR" ;;
     esac
 }

@@ -11,4 +11,6 @@ for row in "${ROWS[@]}"; do ROW_BASE[$row]=head; done
 AS_IT_WAS="--position-encoder learned --position-blocks input"
 for row in head head-lr-1e-3 head-lr-3e-2; do row "$row" $AS_IT_WAS --train-only lm_head; done
 warm_row head-longer-lr-1e-2 head $AS_IT_WAS --train-only lm_head
-warm_row biases-lr-1e-2 head $AS_IT_WAS --train-only "q_proj.bias|k_proj.bias|v_proj.bias"
+for row in biases-lr-1e-2 biases-lr-1e-2-short; do
+    warm_row "$row" head $AS_IT_WAS --train-only "q_proj.bias|k_proj.bias|v_proj.bias"
+done
