@@ -3,9 +3,9 @@
     python elsewhere.py < OPTIONS
 
 OPTIONS, in JSON, are those of a model by its name, and null for fairseq's own ``transformer``. For
-each model one line of JSON: in training and in decoding, the largest difference from the CPU,
-relative to the largest value, or to 0.001 if that is larger, and the names of what the program
-would have waited for.
+each model one line of JSON: in training, in decoding and as transformers has it once exported, the
+largest difference from the CPU, relative to the largest value, or to 0.001 if that is larger, and
+the names of what the program would have waited for.
 """
 
 import copy
@@ -15,6 +15,9 @@ import sys
 import torch
 from conftest import make_batch, make_model, make_stock, steps
 from pretended import DEVICE, Pretending, There, waits
+
+from fairseq_floater.checkpoints.export import Lengths
+from fairseq_floater.checkpoints.export.huggingface.model import build_exported
 
 SIZES = {"encoder_layers": 2, "decoder_layers": 1}
 
@@ -33,6 +36,14 @@ def trained(model, batch):
 def decoded(model, batch):
     """Logits of three steps."""
     return [logits for _, logits in steps(model.eval(), batch, 3)]
+
+
+@torch.no_grad()
+def exported(model, batch):
+    """Logits of an exported model, whose tables are shorter than the source."""
+    source, target = batch["src_tokens"], batch["prev_output_tokens"]
+    masks = {"attention_mask": source.ne(1).long(), "decoder_attention_mask": target.ne(1).long()}
+    return [model(input_ids=source, decoder_input_ids=target, **masks).logits]
 
 
 def there(compute, model, batch):
@@ -63,9 +74,11 @@ def relative(found, wanted):
 if __name__ == "__main__":
     for name, options in json.load(sys.stdin).items():
         result = {"name": name}
-        for compute in (trained, decoded):
+        for compute in (trained, decoded, *([] if options is None else [exported])):
             model = make_stock(**SIZES) if options is None else make_model(**SIZES, **options)
             batch = make_batch()
+            if compute is exported:
+                model = build_exported(model, Lengths(6, 7))
             wanted = compute(copy.deepcopy(model), batch)
             found, waited = there(compute, model, batch)
             result[compute.__name__] = (difference(found, wanted), waited)

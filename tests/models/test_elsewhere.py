@@ -32,7 +32,7 @@ def results():
 
 @pytest.mark.parametrize("name", MODELS)
 def test_values_are_those_of_the_cpu_and_no_wait_is_added(name, results):
-    for compute in ("trained", "decoded"):
+    for compute in ("trained", "decoded", "exported"):
         difference, waits = results[name][compute]
         assert difference < 1e-4
         assert not {"_to_copy", "copy_"} & set(waits)
