@@ -41,7 +41,8 @@ after_first_stage() {
 first_stage() {
     local name=${ROW%%-stage1*}
     name=${name%-frozen}
-    echo "${name/#biases/biases-lr-1e-2}"
+    [ "$name" != biases ] || name+=-lr-1e-2
+    echo "$name"
 }
 
 # The learning rate: that of a row called NAME-lr-RATE or NAME-lr-RATE-short, or the protocol's.

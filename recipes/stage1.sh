@@ -7,8 +7,9 @@ corpus() {
     DATA=$RUNS/data/$PAIR${PIECES:+.$PIECES}
     PREPARE=(bash data-prep/wikitext.sh --corpus "$PAIR" --model "$MODEL/base" --out "$DATA")
 }
-# A row called NAME-short learns from one to three sentences at a time, in as many pieces an update;
-# what is longer is left out. Its model has the positions that it had.
+# A row called NAME-short learns from blocks of whole sentences of up to 64 pieces in place of 512, and
+# from eight times as many an update; they are less full, so that an update has fewer pieces. Longer
+# sentences are left out, of the validation set, too. --max-positions keeps the model's own table.
 training() {
     local updates=${DURATION[1]} pieces=512 short=()
     if [[ $ROW == *-short ]]; then

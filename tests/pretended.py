@@ -103,7 +103,7 @@ def compute(function, args, kwargs):
         kwargs.pop("pin_memory", None)
     if name in COPIES:
         if len({*are_there, goes_there}) > 1:
-            # What is not pinned comes from there at once, whatever was asked for.
+            # A copy to the CPU always waits, non_blocking or not: memory is not pinned here.
             if not goes_there or not (args[2:] or kwargs.get("non_blocking")):
                 waits.append(name)
     elif any(are_there):

@@ -291,7 +291,7 @@ _EXPLANATIONS = {
     "p bootstrap": "p within a seed, over test sentences, is of the first seed that both rows have "
     "and says nothing of other trainings; p bootstrap, as sacreBLEU computes it, is one-sided: "
     "about half of randomisation's two-sided p; both count only what is larger than the "
-    "difference, so that outputs that hardly differ get too small a p",
+    "difference, and not what is equal, so that p is too small where outputs hardly differ",
     "length ratio": "length ratio: words of the translations, relative to the references; ended by "
     "themselves: the share of translations that are not cut at the longest length allowed",
     "solver error": "solver error: of the trajectories, relative to 20 steps a position in float64",

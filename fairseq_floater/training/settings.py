@@ -20,7 +20,8 @@ def bf16_without_tpu(parse: Callable[..., Any]) -> Callable[..., Any]:
     A TPU needs PyTorch/XLA. Where that is not installed, ``--bf16`` is for a GPU or a CPU.
 
     Raises:
-        UserError: for ``--tpu`` without PyTorch/XLA.
+        UserError: for ``--tpu`` without PyTorch/XLA, unless ``--bf16`` is given, too: then fairseq
+            does not tell whether ``--tpu`` was.
     """
 
     @functools.wraps(parse)

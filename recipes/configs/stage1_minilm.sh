@@ -1,4 +1,4 @@
-TITLE="MiniLM: FLOATER alone, by masked words"
+TITLE="MiniLM: FLOATER alone, by masked words (rows -short have shorter blocks, also to be validated on)"
 PROTOCOL=stage1_minilm
 PAIRS=(brown wikitext-2 wikitext-103)
 SEEDS=(1)
@@ -11,6 +11,10 @@ for row in "${ROWS[@]}"; do ROW_BASE[$row]=head; done
 AS_IT_WAS="--position-encoder learned --position-blocks input"
 for row in head head-lr-1e-3 head-lr-3e-2; do row "$row" $AS_IT_WAS --train-only lm_head; done
 warm_row head-longer-lr-1e-2 head $AS_IT_WAS --train-only lm_head
-for row in biases-lr-1e-2 biases-lr-1e-2-short; do
-    warm_row "$row" head $AS_IT_WAS --train-only "q_proj.bias|k_proj.bias|v_proj.bias"
-done
+BIASES='--train-only q_proj.bias|k_proj.bias|v_proj.bias'
+warm_row biases-lr-1e-2 head $AS_IT_WAS $BIASES
+# The same on short inputs, of which GLUE's are.
+warm_row floater-short head --position-encoder floater --dynamics mlp --position-blocks all \
+    --freeze-base $SCALES
+warm_row biases-lr-1e-2-short head $AS_IT_WAS $BIASES
+warm_row head-longer-lr-1e-2-short head $AS_IT_WAS --train-only lm_head

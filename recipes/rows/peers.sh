@@ -1,6 +1,7 @@
 # What a user would choose instead of FLOATER, and FLOATER in the same forms and on top of them.
 # Hyperparameters are those of the papers, but for lengths, which follow from the longest training
-# sentences: LENGTH, in subwords, of the experiment, which may have fewer BUCKETS of T5's. The order is
+# sentences: LENGTH, in subwords, of the experiment, which may have fewer BUCKETS and
+# FEW_BUCKETS of T5's. The order is
 # that of interest. What FLOATER was tuned in is in docs/protocol.md.
 BASELINE=sinusoidal-input
 FLOATER="--position-encoder floater --dynamics mlp --position-blocks all"
@@ -57,7 +58,7 @@ row floater-linear-no-input-initial16 $TURNS --base-positions none --dynamics li
 row rotary-keep-input --position-encoder rotary --keep-input-positions
 row rotary-cross --position-encoder rotary --position-attention both
 # T5's and FIRE's papers have lengths that are a quarter of those of training: 128 and 512.
-row relative-bias-quarter --position-encoder relative-bias --relative-buckets 8 \
+row relative-bias-quarter --position-encoder relative-bias --relative-buckets "${FEW_BUCKETS:-8}" \
     --relative-max-distance $((LENGTH / 4))
 row fire-quarter --position-encoder fire --fire-length $((LENGTH / 4))
 # As language models go beyond the lengths they were trained on: the slowest angles of a head, 32 wide,

@@ -5,4 +5,3 @@ row floater --position-encoder floater --dynamics mlp --position-blocks all --fr
 row floater-unscaled --position-encoder floater --dynamics mlp --position-blocks all --freeze-base
 row floater-linear --position-encoder floater --dynamics linear --position-blocks all --freeze-base \
     --dynamics-lr-scale 0.1
-row floater-short --position-encoder floater --dynamics mlp --position-blocks all --freeze-base $SCALES

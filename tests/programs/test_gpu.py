@@ -46,7 +46,10 @@ def test_a_training_is_that_of_the_cpu(trainings):
 
 @pytest.mark.parametrize("flag", ["--fp16", "--bf16", "--amp"])
 def test_half_precision_learns_what_single_does(flag, trainings):
-    """And is had: weights are halves, which fairseq saves in float32, or learned from halves."""
+    """And it is used: fairseq saves weights in float32 whose values are those of the halves.
+
+    With --amp they are no halves, and differ from those of single precision.
+    """
     done, checkpoint = trainings[flag]
     assert done.losses() == pytest.approx(trainings["cpu"][0].losses(), rel=0.03)
     weights, single = parameters(checkpoint), parameters(trainings["cpu"][1])
