@@ -8,3 +8,5 @@ row base-again "${ROW_FLAGS[base]}"
 ROW_SEEDS[base-again]="6 7 8 9 10"
 # What a first stage gives that has nothing to do with positions: biases that are the same at all.
 row biases-stage1 "${ROW_FLAGS[base]}"
+# After a first stage on inputs as short as GLUE's are; beside the main row, and counted by nothing.
+row floater-short-stage1 $MLP $SCALES
