@@ -172,6 +172,7 @@ def combination(request):
 LONG = (
     *("training", "run", "command_line", "export", "quickstart", "wmt14", "corpora", "wheel"),
     *("readme", "heatmap", "serve", "export_page", "to_huggingface", "roberta", "results"),
+    *("elsewhere", "gpu", "benchmarks"),
 )
 
 
