@@ -11,17 +11,17 @@ corpus() {
 # from eight times as many an update; they are less full, so that an update has fewer pieces. Longer
 # sentences are left out, of the validation set, too. --max-positions keeps the model's own table.
 training() {
-    local updates=${DURATION[1]} pieces=512 short=()
+    local updates=${DURATION[1]} length=512 short=()
     if [[ $ROW == *-short ]]; then
-        pieces=64 short=(--max-positions 512 --skip-invalid-size-inputs-valid-test)
+        length=64 short=(--max-positions 512 --skip-invalid-size-inputs-valid-test)
     fi
     TRAIN=(
         --task masked_lm --criterion masked_lm
         --dropout 0 --attention-dropout 0
-        --sample-break-mode complete --tokens-per-sample "$pieces" "${short[@]}" --mask-prob 0.15
+        --sample-break-mode complete --tokens-per-sample "$length" "${short[@]}" --mask-prob 0.15
         --optimizer adam --adam-betas '(0.9, 0.98)' --adam-eps 1e-06 --weight-decay 0.01
         --lr "$(rate)" --lr-scheduler polynomial_decay --total-num-update "$updates"
-        --warmup-updates $((updates * 6 / 100)) --batch-size $((8 * 512 / pieces)) "${DURATION[@]}"
+        --warmup-updates $((updates * 6 / 100)) --batch-size $((8 * 512 / length)) "${DURATION[@]}"
     )
     [ -n "$BASE" ] || TRAIN+=(--finetune-from-model "$MODEL/base/model.pt")
 }

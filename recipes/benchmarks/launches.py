@@ -50,7 +50,7 @@ VARIANTS: Dict[str, Optional[Dict[str, Any]]] = {
 }
 
 #: operations whose result the program reads: it waits for them
-READ_BACK = ("_local_scalar_dense", "equal", "is_nonzero", "nonzero", "masked_select", "unique")
+READ_BACK = ("_local_scalar_dense", "equal", "is_nonzero", "nonzero", "masked_select", "_unique")
 #: operations that launch no kernel though they are no views
 FREE = ("empty", "detach", "alias", "_unsafe_view", "lift_fresh", "_reshape_alias")
 

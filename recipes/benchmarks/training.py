@@ -75,13 +75,12 @@ def trainer(
     words: Dictionary,
     sample: Dict,
     dropout: float = 0.3,
-    device: str = "cpu",
     bf16: bool = False,
 ) -> Callable[[int], float]:
-    """A function that makes so many updates, and says how many seconds each took."""
+    """A function that makes so many updates where ``sample`` is, and says how long each took."""
+    device = sample["target"].device
     model = build(size, VARIANTS[variant], words, dropout=dropout).to(device)
-    sample = apply_to_sample(lambda tensor: tensor.to(device), sample)
-    now = clock(device)
+    now = clock(device.type)
     task = SimpleNamespace(target_dictionary=words)
     loss = OUR_LOSS if variant == ONE_PASS else STOCK_LOSS
     criterion = CRITERION_REGISTRY[loss](task, False, 0.1)
@@ -96,7 +95,7 @@ def trainer(
         for _ in range(updates):
             model.set_num_updates(made)
             optimizer.zero_grad()
-            with torch.autocast(device, torch.bfloat16, enabled=bf16):
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                 loss, _, _ = criterion(model, sample)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(learned, 1.0)
@@ -111,11 +110,11 @@ def measure(size: str, args: argparse.Namespace) -> Dict[str, List[float]]:
     """Seconds an update with each build, the median of its rounds, by variant."""
     words = dictionary(args.words)
     sample = batch(words, args.tokens, args.length)
+    sample = apply_to_sample(lambda tensor: tensor.to(args.device), sample)
     found: Dict[str, List[float]] = {name: [] for name in args.variants}
     for current in range(args.builds):
         trainers = {
-            name: trainer(size, name, words, sample, device=args.device, bf16=args.bf16)
-            for name in args.variants
+            name: trainer(size, name, words, sample, bf16=args.bf16) for name in args.variants
         }
         names = args.variants[:: 1 if current % 2 else -1]
         for name in names:

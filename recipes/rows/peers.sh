@@ -1,8 +1,7 @@
 # What a user would choose instead of FLOATER, and FLOATER in the same forms and on top of them.
 # Hyperparameters are those of the papers, but for lengths, which follow from the longest training
-# sentences: LENGTH, in subwords, of the experiment, which may have fewer BUCKETS and
-# FEW_BUCKETS of T5's. The order is
-# that of interest. What FLOATER was tuned in is in docs/protocol.md.
+# sentences: LENGTH, in subwords, of the experiment. Where that is small, T5's rows need fewer BUCKETS
+# and FEW_BUCKETS. The order is that of interest. What FLOATER was tuned in is in docs/protocol.md.
 BASELINE=sinusoidal-input
 FLOATER="--position-encoder floater --dynamics mlp --position-blocks all"
 TURNS="--position-encoder floater --position-blocks all --initial-scale 1"
