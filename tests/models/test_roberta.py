@@ -1,7 +1,10 @@
 """RoBERTa with positions: what it starts from, what it equals, and what it refuses."""
 
+import importlib
 import json
+import sys
 from argparse import Namespace
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +13,7 @@ from conftest import make_task
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 from fairseq.models.roberta import RobertaModel
 from launching import run, succeed
+from places import ROOT
 
 from fairseq_floater import cli
 from fairseq_floater.checkpoints.convert import convert
@@ -271,6 +275,31 @@ def test_masked_lm_goes_on_from_fairseqs_own(masked, tmp_path):
     row = torch.tensor([[0, 5, 6, 7, 2]])
     assert hub.extract_features(row).shape == (1, 5, 16)
     assert isinstance(hub.model, FloaterRobertaModel) and isinstance(hub.model, RobertaModel)
+
+
+def test_losses_by_the_length_of_blocks(masked, monkeypatch, capsys):
+    """In blocks of the model's own length: the loss that training ended with, a pass of its own."""
+    data, _, stock = masked
+    monkeypatch.syspath_prepend(str(ROOT / "recipes/benchmarks"))
+    program = importlib.import_module("block_lengths")
+
+    def forked(command, **_):
+        done = run(Path(command[0]).name.removeprefix("fairseq-"), *command[1:])
+        return Namespace(returncode=done.returncode, stdout=done.out, stderr=done.err)
+
+    monkeypatch.setattr(program.subprocess, "run", forked)
+    arguments = [data, f"stock={stock}", "--limit", 24, "--lengths"]
+    monkeypatch.setattr(sys, "argv", ["block_lengths", *map(str, [*arguments, 12, 24])])
+    program.main()
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| stock")]
+    known = torch.load(stock, weights_only=True)["extra_state"]["val_loss"]
+    shorter, whole = (float(cell) for cell in row.split("|")[2:4])
+    assert whole == pytest.approx(known, abs=0.005) and shorter != whole
+    monkeypatch.setattr(
+        sys, "argv", ["block_lengths", str(data), f"stock={stock}", "--lengths", "4"]
+    )
+    with pytest.raises(SystemExit, match="at 4: "):
+        program.main()
 
 
 def test_its_learned_positions_are_inspected(tmp_path, capsys):
