@@ -1,12 +1,12 @@
-"""Make a parallel corpus of two Bibles: modules of SWORD, paired by verse, split by book.
+"""Make a parallel corpus from two Bibles: SWORD modules, paired by verse and split by book.
 
     python data-prep/bible.py en=ENGLISH/usr/share/sword es=SPANISH/usr/share/sword raw
     python data-prep/bible.py ... --verses 4 --separator "<s/>"     documents: runs of verses
 
-Writes raw/{train,valid,test}.{en,es}, and raw/*.verse with book, chapter and verse of every line;
-and raw/single.*, those verses of train that are not in a book which another tells again.
-Verses that one side lacks are left out, and so are those of OTHERWISE. A document is up to so many
-verses of one chapter, one after the other, with the separator between them.
+Writes raw/{train,valid,test}.{en,es}, and raw/*.verse with the book, chapter and verse of every
+line.  raw/single.* has the verses of train whose books are not in TWINS.
+Verses that one side lacks are left out, and so are those in OTHERWISE.  A document is a run of
+consecutive verses of one chapter, at most as many as --verses, with the separator between them.
 """
 
 import argparse
@@ -23,22 +23,22 @@ from stages import Parser, UserError, join_lines, report_errors, write
 
 Verse = tuple[str, int, int]  # book, chapter, verse
 
-# Held-out books: of both testaments, none with much in common with one to train on (as Kings and
-# Chronicles have, or the first three gospels), and rich in long verses for the test.
+# Held-out books: from both testaments, and none with much in common with a training book (unlike
+# Kings and Chronicles, or the first three gospels). Those of the test are rich in long verses.
 BOOKS = {
     "valid": ("Ruth", "Zechariah", "Malachi", "Philippians", "I Peter"),
     "test": ("Esther", "Ezekiel", "Daniel", "James"),
 }
 
-# Books to train on of which others tell a good part again. (More share single passages, as Jeremiah
-# does; but of no long verse that is left are half of the runs of eight words in training verses.)
+# Training books of which other books retell a good part. (Others, such as Jeremiah, share single
+# passages; but no remaining long verse has half of its eight-word runs in training verses.)
 TWINS = (
     *("I Samuel", "II Samuel", "I Kings", "II Kings", "I Chronicles", "II Chronicles"),
     *("Ezra", "Nehemiah", "Isaiah", "Matthew", "Mark", "Luke"),
 )
 
-# Where the Reina-Valera counts its verses otherwise than the English Bible: the first and the
-# last verse of a chapter whose numbers do not say the same.
+# Where the Reina-Valera numbers its verses differently from the English Bible: by chapter, the
+# first and the last verse number that do not stand for the same text.
 OTHERWISE = {
     ("Numbers", 13): (1, 33),
     ("Numbers", 30): (1, 16),
@@ -62,8 +62,8 @@ OTHERWISE = {
     ("II Corinthians", 13): (12, 14),
 }
 
-# OSIS, the markup of the modules. A footnote or an added word may stand for the space beside it,
-# but not an added pronoun: Spanish writes it as one word with its verb.
+# OSIS, the markup of the modules. A footnote or an added word may stand in for the space beside it.
+# An added pronoun does not: Spanish writes it as one word with its verb.
 AFTERWORD = re.compile(r"<chapter eID.*", re.DOTALL)  # such as a glossary after the last chapter
 SPEAKER = re.compile(r"<speaker\b.*?</speaker>", re.DOTALL)  # a heading
 NOTE = re.compile(r"<note\b.*?</note>", re.DOTALL)
@@ -77,7 +77,7 @@ OTHER_TAG = re.compile(r"<(?!/?transChange\b)[^>]*>")
 
 
 def clean(text: str) -> str:
-    """The words of a verse in OSIS: NFC, without markup, headings, notes; white space folded."""
+    """Return the words of an OSIS verse in NFC, without markup, headings, notes or extra spaces."""
     text = NOTE.sub(MARK, SPEAKER.sub("", AFTERWORD.sub("", text)))
     text = MARK_AS_SPACE.sub(" ", OTHER_TAG.sub("", text)).replace(MARK, "")
     text = ADDED.sub("", ADDED_AS_SPACE.sub(" ", text))
@@ -85,14 +85,14 @@ def clean(text: str) -> str:
 
 
 def open_bible(folder: Path) -> SwordBible:
-    """Open the one module in a folder of SWORD, that with mods.d and modules."""
+    """Open the only module in a SWORD folder, the one that contains mods.d and modules."""
     modules = SwordModules(str(folder))
     names = list(modules.parse_modules())
     if len(names) != 1:
         raise UserError(f"{folder} has {len(names)} modules, not 1: name another folder")
     try:
         bible = modules.get_bible_from_module(names[0])
-        if hasattr(bible, "_decompressed_text"):  # it would decompress a book for each verse of it
+        if hasattr(bible, "_decompressed_text"):  # else a book is decompressed for each verse
             bible._decompressed_text = functools.lru_cache(2)(bible._decompressed_text)
         return bible
     except (KeyError, OSError, ValueError) as error:
@@ -126,7 +126,7 @@ def is_in(split: str, verse: Verse) -> bool:
 
 
 def runs_of(verses: list[Verse], longest: int) -> Iterator[list[Verse]]:
-    """Cut rising verses into runs of one chapter each, without gaps, of at most ``longest``."""
+    """Cut rising verses into runs without gaps, each in one chapter and of at most ``longest``."""
     run: list[Verse] = []
     for verse in verses:
         follows = run and verse == (*run[-1][:2], run[-1][2] + 1)
@@ -146,7 +146,7 @@ def name_of(run: list[Verse]) -> str:
 def make_corpus(
     folders: dict[str, Path], out: Path, longest: int = 1, separator: str = ""
 ) -> dict[str, int]:
-    """Write the splits; returns the number of pairs of each."""
+    """Write the splits, and return the number of pairs in each."""
     sides = {language: dict(read_verses(open_bible(path))) for language, path in folders.items()}
     first, second = sides.values()
     verses = [verse for verse in first if verse in second and counted_alike(verse)]
@@ -169,15 +169,15 @@ def parse_args() -> argparse.Namespace:
     layout = argparse.RawDescriptionHelpFormatter
     parser = Parser(description=__doc__, formatter_class=layout, allow_abbrev=False)
     for name in ("first", "second"):
-        parser.add_argument(name, metavar="LANGUAGE=FOLDER", help="of a module of SWORD")
+        parser.add_argument(name, metavar="LANGUAGE=FOLDER", help="a folder with a SWORD module")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder to write to")
-    parser.add_argument("--verses", type=int, default=1, help="of a document, at most")
+    parser.add_argument("--verses", type=int, default=1, help="most verses of a document")
     parser.add_argument("--separator", default="", help="between the verses of a document")
     args = parser.parse_args()
     pairs = [text.partition("=") for text in (args.first, args.second)]
     args.folders = {language: Path(folder) for language, _, folder in pairs}
     if len(args.folders) != 2 or not all(folder for _, _, folder in pairs):
-        parser.error(f"{args.first} {args.second} are not two of LANGUAGE=FOLDER")
+        parser.error(f"{args.first} {args.second} are not two arguments LANGUAGE=FOLDER")
     return args
 
 

@@ -11,16 +11,17 @@
 #   --verses N             a line is a document: up to N verses of one chapter, one after the other,
 #                          with <s/> between them (default: 1); with sentencepiece only
 #   --train-max-words N    train on the pairs of up to N English words; 0: on all (default)
-#   --long-test N          with --train-max-words: of the pairs that are not trained on for their
-#                          length, those of more than N English words become a second test set,
-#                          long, but for books with a twin, as Kings and Chronicles; 0: none (default)
-#   --joined yes|no        train on each two neighbouring pairs joined, too (default: no)
-#   --workers N            processes (default: one a core)
-#   --checksums FILE       of what is downloaded (default: data-prep/SHA256SUMS)
+#   --long-test N          with --train-max-words: of the pairs that are too long to be trained on,
+#                          those of more than N English words become a second test set, long, except
+#                          in books with a twin, such as Kings and Chronicles; 0: none (default)
+#   --joined yes|no        also train on every two neighbouring pairs joined (default: no)
+#   --workers N            processes (default: one per core)
+#   --checksums FILE       checksums of the downloads (default: data-prep/SHA256SUMS)
 #
-# The Bibles are Debian's packages sword-text-web and sword-text-sparv: downloaded, not installed.
+# The Bibles are Debian's packages sword-text-web and sword-text-sparv, which are downloaded but not
+# installed.
 set -euo pipefail
-unset CDPATH # by which cd prints, or leads elsewhere
+unset CDPATH # with it cd prints, or leads elsewhere
 source "$(dirname "$0")/common.sh"
 
 SOURCE=en TARGET=es OUT="" SUBWORD=sentencepiece SIZE=8000 VERSES=1 TRAIN_MAX_WORDS=0 LONG_TEST=0
@@ -35,8 +36,8 @@ require_whole LONG_TEST 0
 TESTS=(test)
 if [ "$LONG_TEST" -gt 0 ]; then
     [ "$TRAIN_MAX_WORDS" -gt 0 ] && [ "$LONG_TEST" -ge "$TRAIN_MAX_WORDS" ] ||
-        fail "--long-test $LONG_TEST is for pairs that are not trained on: give --train-max-words" \
-            "of at most as much"
+        fail "--long-test $LONG_TEST is for pairs that are not trained on: set --train-max-words to" \
+            "1 to $LONG_TEST"
     TESTS+=(long)
 fi
 require_choice JOINED no yes

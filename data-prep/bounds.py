@@ -1,7 +1,8 @@
-"""How much may come out of an archive: a small file must not fill the disk or the memory.
+"""Limit how much may come out of an archive: a small file must not fill the disk or the memory.
 
-Text shrinks to a third or a tenth, and a file made to do harm to a thousandth. What comes out may
-be a hundred times as large as the archive, or FREE if that is more, and never more than ``most``.
+Text compresses to a third or a tenth of its size, and a file made to do harm to a thousandth. An
+archive may unpack to a hundred times its size, or to FREE if that is more, but never to more than
+``most``.
 """
 
 import io
@@ -12,32 +13,32 @@ from typing import BinaryIO
 from progress import Progress
 from stages import UserError
 
-RATIO = 100  # bytes that come out for each of the archive
-FREE = 64 << 20  # bytes that any archive may have
-MOST = 4 << 30  # bytes, where nothing else is said
+RATIO = 100  # bytes that may come out per byte of the archive
+FREE = 64 << 20  # bytes that may come out of any archive
+MOST = 4 << 30  # bytes, by default
 MEMBERS = 100_000  # of an archive
-HEADER = 1 << 20  # bytes read at once; the content of members is read in smaller blocks
+HEADER = 1 << 20  # most bytes read at once; the content of members is read in smaller blocks
 
 
 class Excess(UserError):
-    """More than is allowed would come out."""
+    """More than is allowed would come out of an archive."""
 
 
 class Bounded(io.RawIOBase):
-    """What comes out of a stream, up to a bound; moves about in it as the stream does."""
+    """A stream that can be read up to a bound, and that seeks as the underlying stream does."""
 
     def __init__(self, stream: BinaryIO, packed: int, most: int, progress: Progress) -> None:
         self.stream, self.progress = stream, progress
         self.bound = min(most, max(FREE, RATIO * packed))
-        self.work = 0  # bytes, again where the stream goes back, as it does for hard links
-        # Where the ratio is what binds, more than ``most`` would not help.
+        self.work = 0  # bytes, counted again where the stream goes back, as it does for hard links
+        # Where the ratio sets the bound, a larger ``most`` would not help.
         self.mend = "" if self.bound < most else "; --most allows more"
 
     def check(self, size: int) -> None:
         if size > self.bound:
-            ratio = "" if self.mend else f", {RATIO} times its size or {FREE / 1e6:,.0f} MB,"
-            bound = f"{self.bound / 1e6:,.1f} MB{ratio} are allowed{self.mend}"
-            raise Excess(f"more would come out of it than the {bound}")
+            ratio = "" if self.mend else f" ({RATIO} times its size or {FREE / 1e6:,.0f} MB)"
+            bound = f"{self.bound / 1e6:,.1f} MB{ratio}{self.mend}"
+            raise Excess(f"it would unpack to more than the allowed {bound}")
 
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= HEADER:
@@ -72,7 +73,7 @@ class Bounded(io.RawIOBase):
 
 
 class BoundedTar(tarfile.TarFile):
-    """A tar that counts its members as it comes to them, also where it only looks for one."""
+    """A tar that counts its members as it reaches them, even when it only looks for one."""
 
     def next(self) -> tarfile.TarInfo | None:
         new = self.firstmember is None

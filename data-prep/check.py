@@ -1,4 +1,4 @@
-"""Check that the files of a split are parallel: UTF-8, and as many lines in each.
+"""Check that the files of a split are parallel: UTF-8, with the same number of lines in each.
 
     python data-prep/check.py raw/train.en raw/train.de bpe/train.en bpe/train.de
 
@@ -13,7 +13,7 @@ from stages import Parser, UserError, decode, report_errors
 
 
 def count_lines(path: Path) -> int:
-    """Count the lines of a file, a last one without "\\n" too; one not in UTF-8 is an error."""
+    """Count the lines of a file, with or without a final "\\n"; all must be valid UTF-8."""
     number = 0
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
@@ -34,7 +34,7 @@ def check(paths: list[Path]) -> int:
 def parse_args() -> argparse.Namespace:
     layout = argparse.RawDescriptionHelpFormatter
     parser = Parser(description=__doc__, formatter_class=layout, allow_abbrev=False)
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="of one split")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="files of one split")
     return parser.parse_args()
 
 

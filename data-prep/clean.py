@@ -3,10 +3,10 @@
     python data-prep/clean.py tok.de tok.en clean.de clean.en --max 175 --ratio 1.5 \\
         raw.de raw-clean.de  raw.en raw-clean.en ...
 
-SOURCE and TARGET are text cut into words; what is kept of them is written with single spaces
-between words.  Each further FROM is written to the TO beside it, byte for byte, without the lines
-that go.  Only "\\n" ends a line.  The bars that Moses uses for factors are text here: its
-tokeniser leaves none.
+SOURCE and TARGET are text cut into words; the kept lines are written with single spaces between
+words.  Each further FROM is copied to the TO beside it, byte for byte, without the dropped lines.
+Only "\\n" ends a line.  The bars that Moses uses for factors are ordinary text here: its tokeniser
+leaves none.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from whole import written
 
 LONGEST = 1000  # characters of a word
 
-SPACE = regex.compile(r"\s+")  # as Perl's, which re's is not
+SPACE = regex.compile(r"\s+")  # the same as Perl's, unlike that of re
 
 
 def fits(line: str, args: argparse.Namespace) -> bool:
@@ -30,13 +30,13 @@ def fits(line: str, args: argparse.Namespace) -> bool:
 
 
 def keeps(lines: list[str], args: argparse.Namespace) -> bool:
-    """Whether a pair is kept, in which single spaces are between words and nowhere else."""
+    """True if a pair is kept; its words must be separated by single spaces, with none around."""
     few, many = sorted(line.count(" ") + 1 for line in lines)
     return all(fits(line, args) for line in lines) and many / few <= args.ratio
 
 
 def clean(args: argparse.Namespace) -> tuple[int, int]:
-    """Write what is kept; returns how many pairs that is, and of how many."""
+    """Write the pairs that are kept, and return their number and the number of all pairs."""
     kept = number = 0
     with ExitStack() as stack:
         inputs = [stack.enter_context(path.open("rb")) for path in args.inputs]
@@ -44,7 +44,7 @@ def clean(args: argparse.Namespace) -> tuple[int, int]:
         for number, raws in enumerate(map(list, zip_longest(*inputs)), 1):
             if None in raws:
                 names = ", ".join(map(str, args.inputs))
-                raise UserError(f"at line {number:,} not all go on: {names}: make them parallel")
+                raise UserError(f"not all files reach line {number:,}: {names}: make them parallel")
             lines = [decode(raw, path, number) for raw, path in zip(raws[:2], args.inputs)]
             lines = [SPACE.sub(" ", line).strip(" ") for line in lines]
             if keeps(lines, args):
@@ -62,9 +62,9 @@ def parse_args() -> argparse.Namespace:
     for name in ("SOURCE", "TARGET", "OUT_SOURCE", "OUT_TARGET"):
         add(name.lower(), type=Path, metavar=name)
     add("files", nargs="*", type=Path, metavar="FROM TO", help="files to filter alike")
-    add("--min", type=words, default=1, help="words of either side (%(default)s)")
-    add("--max", type=words, required=True, help="words of either side")
-    ratio = "words of the longer side for one of the shorter"
+    add("--min", type=words, default=1, help="fewest words on either side (%(default)s)")
+    add("--max", type=words, required=True, help="most words on either side")
+    ratio = "most words on the longer side per word on the shorter"
     add("--ratio", type=within(float, 1, 1_000_000), required=True, help=ratio)
     args = parser.parse_intermixed_args()
     if len(args.files) % 2:

@@ -1,14 +1,14 @@
-# What the corpus scripts share; to be sourced. Each prepares one corpus in the folder OUT:
+# Shared by the corpus scripts; to be sourced. Each script prepares one corpus in the folder OUT:
 #
 #   raw/  tok/  bpe/     {train,valid,TEST...}.{SOURCE,TARGET}: plain text as published, words
 #                        (where Moses is used), subwords; line for line the same pairs
-#   joined/              train.{SOURCE,TARGET}: those of bpe/, and neighbours joined (where asked for)
-#   bpe.model            of the subwords
-#   bin/                 what fairseq-preprocess makes of bpe/
-#   corpus.json          what the corpus is; summary.json: how much of it there is
+#   joined/              train.{SOURCE,TARGET}: those of bpe/, and joined neighbours (where asked for)
+#   bpe.model            the model of the subwords
+#   bin/                 what fairseq-preprocess makes from bpe/
+#   corpus.json          a description of the corpus; summary.json: its size
 #   .stages/             a marker and a log of every stage
 #
-# Downloads lie beside OUT, in download/CORPUS, for all corpora that are made from them.
+# Downloads are kept beside OUT, in download/CORPUS, for all corpora that are made from them.
 
 source "$(dirname "${BASH_SOURCE[0]}")/../recipes/common.sh"
 PREP=$ROOT/data-prep
@@ -37,13 +37,13 @@ parse_options() {
     done
 }
 
-# flag_of TRAIN_MAX_WORDS: --train-max-words
+# flag_of TRAIN_MAX_WORDS: print --train-max-words.
 flag_of() {
     local name=${1,,}
     echo "--${name//_/-}"
 }
 
-# require_choice NAME VALUE...: the option NAME has one of these values.
+# require_choice NAME VALUE...: fail unless the option NAME has one of these values.
 require_choice() {
     local choice
     for choice in "${@:2}"; do
@@ -52,13 +52,13 @@ require_choice() {
     fail "$(flag_of "$1") must be one of ${*:2}, got ${!1:-nothing}"
 }
 
-# require_whole NAME MIN: the option NAME is a whole number of at least MIN.
+# require_whole NAME MIN: fail unless the option NAME is a whole number of at least MIN.
 require_whole() {
     [[ ${!1} =~ ^(0|[1-9][0-9]{0,9})$ ]] && [ "${!1}" -ge "$2" ] ||
         fail "$(flag_of "$1") must be a whole number >= $2, got ${!1:-nothing}"
 }
 
-# require_model: MODEL is the folder of a pre-trained model; sets it to an absolute path.
+# require_model: fail unless MODEL is the folder of a pre-trained model; make it an absolute path.
 require_model() {
     local file
     [ -n "$MODEL" ] || fail "--model is needed: the folder of a pre-trained model, see --help"
@@ -68,8 +68,8 @@ require_model() {
     MODEL=$(cd "$MODEL" && pwd)
 }
 
-# open_out FOLDER CORPUS: make the folder, which one run at a time may fill; sets OUT, its absolute
-# path, and DOWNLOAD.
+# open_out FOLDER CORPUS: make the folder, which only one run at a time may fill; set OUT, its
+# absolute path, and DOWNLOAD.
 open_out() {
     local lock
     mkdir -p "$1" 2>/dev/null || fail "--out $1 cannot be made: choose another folder"
@@ -78,16 +78,16 @@ open_out() {
         "name: choose another folder"
     exec {lock}<"$OUT" # open until this script and all that it has started have ended
     flock --nonblock "$lock" || {
-        echo "--out $1 is being filled by another run: waiting for its end" >&2
+        echo "--out $1 is being filled by another run: waiting for it to end" >&2
         flock "$lock"
     }
     DOWNLOAD=$(dirname "$OUT")/download/$2
 }
 
-# The stages that end every corpus. They read SOURCE, TARGET, SUBWORD (subword-nmt or
+# The last stages of every corpus. They read SOURCE, TARGET, SUBWORD (subword-nmt or
 # sentencepiece), SIZE (merges or pieces), WORKERS and TESTS, an array of names.
 
-# moses_words STEP...: from OUT/raw to OUT/tok, as moses.py does.
+# moses_words STEP...: make OUT/tok from OUT/raw, by these steps of moses.py.
 moses_words() {
     stage tokenise "$OUT/raw" -- "$OUT/tok" -- apply_moses "$@"
 }
@@ -103,7 +103,7 @@ apply_moses() {
     done
 }
 
-# subwords FOLDER: from the text in OUT/FOLDER to OUT/bpe, with a model of both languages.
+# subwords FOLDER: make OUT/bpe from the text in OUT/FOLDER, with one model of both languages.
 subwords() {
     stage model "$OUT/$1/train.$SOURCE" "$OUT/$1/train.$TARGET" -- "$OUT/bpe.model" -- \
         learn_subwords "$OUT/$1/train.$SOURCE" "$OUT/$1/train.$TARGET"
@@ -126,7 +126,7 @@ apply_subwords() {
     done
 }
 
-# binarise: from OUT/bpe to OUT/bin; with JOINED=yes, neighbouring training pairs are joined, too.
+# binarise: make OUT/bin from OUT/bpe; with JOINED=yes, also from joined neighbours in training.
 binarise() {
     local train=$OUT/bpe
     if [ "${JOINED:-no}" = yes ]; then
@@ -136,8 +136,8 @@ binarise() {
     stage binarise "$OUT/bpe" "$train" -- "$OUT/bin" -- preprocess "$train"
 }
 
-# join_neighbours: the training pairs, and then the first joined with the second, the second with
-# the third and so on.
+# join_neighbours: write the training pairs, and then the first joined with the second, the second
+# with the third and so on.
 join_neighbours() {
     local language file
     mkdir "$OUT/joined.part"
@@ -156,9 +156,9 @@ preprocess() {
         --destdir "$OUT/bin.part" --workers "$WORKERS"
 }
 
-# describe CORPUS TOKENIZER LOWERCASE [STEP...]: write OUT/corpus.json; the tokenizer is moses or
-# null, and its steps are those of moses.py that test sets went through. Reads
-# TRAIN_MAX_WORDS too: 0 is no limit; and SEPARATOR, of sentences in a line, if there is one;
+# describe CORPUS TOKENIZER LOWERCASE [STEP...]: write OUT/corpus.json. The tokenizer is moses or
+# null, and the steps are those of moses.py that the test sets went through. Also reads
+# TRAIN_MAX_WORDS (0 is no limit), SEPARATOR (between the sentences of a line, if there is one)
 # and JOINED.
 describe() {
     stage describe -- "$OUT/corpus.json" -- write_description "$@"
@@ -187,7 +187,7 @@ write_description() {
 JSON
 }
 
-# summarise: check that all is parallel, and show how much there is.
+# summarise: check that all files are parallel, and show how much there is.
 summarise() {
     local split folder files
     for split in train valid "${TESTS[@]}"; do

@@ -1,7 +1,7 @@
-"""From an address to a part of a file, whatever the server does.
+"""Download from an address to a part of a file, however the server behaves.
 
-A server may break off, be slow, lie about lengths and ranges, or never end. Each of that ends after
-a while, in an error that names the bound.
+A server may break off, be slow, lie about lengths and ranges, or never end. Each of these ends in
+an error after a while, and the error names the bound.
 """
 
 import http.client
@@ -24,11 +24,11 @@ from part import Part
 from progress import Progress
 from stages import UserError, one_line
 
-TRIES = 5  # in a row that bring nothing
-MOST_TRIES = 100  # of one download
+TRIES = 5  # in a row that bring nothing new
+MOST_TRIES = 100  # for one download
 WAIT = 0.5  # seconds before the second try; each later one waits twice as long
 TIMEOUT = 30  # seconds without a byte
-PATIENCE = 60  # seconds until an answer begins, and for any next LEAST bytes of it
+PATIENCE = 60  # seconds until an answer begins, and for each further LEAST bytes of it
 LEAST = 1 << 16  # bytes
 MOST = 32 << 30  # bytes of a file; the largest of the corpora has 2.6 GB
 BLOCK = 1 << 16  # bytes
@@ -41,21 +41,21 @@ class Missing(Exception):
 
 
 class Fault(Exception):
-    """Something that may go better at the next try; the message says what."""
+    """Something that may go better on the next try; the message says what."""
 
 
 class _NoFtp(urllib.request.FTPHandler):
-    """An address of http must not lead to one of ftp."""
+    """Keep an http address from redirecting to an ftp one."""
 
     def ftp_open(self, req: urllib.request.Request) -> None:
         return None
 
 
 def check_address(url: str) -> None:
-    """Refuse what is no address, before anything is sent."""
+    """Refuse an invalid address before anything is sent."""
     try:
         split = urllib.parse.urlsplit(url)
-        split.port  # noqa: B018  raises, if it is none
+        split.port  # noqa: B018  raises if it is not a port
         why = "" if split.hostname or split.scheme == "file" else "it names no host"
     except ValueError as error:
         why = str(error)
@@ -64,12 +64,12 @@ def check_address(url: str) -> None:
     if not url.startswith(("http://", "https://", "file://")):
         why = "it does not begin with http://, https:// or file://"
     if why:
-        raise UserError(f"{url!r} is no address: {why}")
+        raise UserError(f"{url!r} is not a valid address: {why}")
 
 
 @dataclass
 class Answer:
-    """A file from byte ``start`` on; ``size`` is that of the whole file, if it is known."""
+    """A file from byte ``start`` on; ``size`` is that of the whole file, or None if unknown."""
 
     file: BinaryIO
     start: int
@@ -78,7 +78,7 @@ class Answer:
 
 @contextmanager
 def _begun_in_time() -> Iterator[None]:
-    """Raise Fault where an answer takes long to begin, though a byte comes now and then."""
+    """Raise Fault if an answer takes too long to begin, even if a byte comes now and then."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -87,7 +87,7 @@ def _begun_in_time() -> Iterator[None]:
         raise Fault(f"the server did not begin to answer in {PATIENCE:g} s")
 
     before = signal.signal(signal.SIGALRM, ring)
-    # Again every second: where Python cannot raise, in a destructor, the first is lost.
+    # Repeat every second: where Python cannot raise, as in a destructor, the first one is lost.
     signal.setitimer(signal.ITIMER_REAL, PATIENCE, 1)
     try:
         yield
@@ -97,7 +97,7 @@ def _begun_in_time() -> Iterator[None]:
 
 
 def _size_of(url: str, text: str) -> int:
-    """The number of bytes that a server has written."""
+    """Return the number of bytes that a server has announced in ``text``."""
     if not re.fullmatch(r"[0-9]{1,18}", text):
         shown = repr(text if len(text) <= 40 else text[:40] + "...")
         raise UserError(f"{url}: the server gives {shown} as the file's length: {ELSEWHERE}")
@@ -108,7 +108,7 @@ def _size_of(url: str, text: str) -> int:
 
 
 def _ask(url: str, start: int) -> http.client.HTTPResponse:
-    """Send the request and read the head of the answer."""
+    """Send the request and read the headers of the answer."""
     request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
     opener = urllib.request.build_opener(_NoFtp)
     try:
@@ -118,14 +118,14 @@ def _ask(url: str, start: int) -> http.client.HTTPResponse:
         raise
     except urllib.error.URLError as error:
         reason = error.reason
-        if isinstance(reason, FileNotFoundError):  # of a file: address
+        if isinstance(reason, FileNotFoundError):  # from a file: address
             raise Missing("no such file") from None
         if isinstance(reason, socket.gaierror) and reason.errno != socket.EAI_AGAIN:
             host = urllib.parse.urlsplit(url).hostname
             raise UserError(f"{url}: there is no host {host}: {ELSEWHERE}") from None
         raise
-    except (ValueError, OverflowError, http.client.InvalidURL) as error:  # where it redirects to
-        why = f"it leads to what is no address ({one_line(str(error))})"
+    except (ValueError, OverflowError, http.client.InvalidURL) as error:  # from a redirect
+        why = f"it redirects to an invalid address ({one_line(str(error))})"
         raise UserError(f"{url}: {why}: {ELSEWHERE}") from None
 
 
@@ -142,7 +142,7 @@ def open_at(url: str, start: int) -> Answer:
         if error.code in (404, 410):
             raise Missing(f"HTTP {error.code}") from None
         if error.code in (301, 302, 303, 307, 308):
-            why = f"HTTP {error.code}, it leads in a circle, on and on, or to what is not http"
+            why = f"HTTP {error.code}, it redirects in a loop, too often, or away from http"
             raise UserError(f"{url}: {why}: {ELSEWHERE}") from None
         why = f"HTTP {error.code} {one_line(str(error.reason))}".rstrip()
         if error.code < 500 and error.code not in (408, 429):
@@ -157,8 +157,8 @@ def open_at(url: str, start: int) -> Answer:
             return Answer(answer, start, None if given[2] == "*" else _size_of(url, given[2]))
         answer.close()
         if not start:
-            raise Fault("the server sends a part of the file where all was asked for")
-        return open_at(url, 0)  # another part than was asked for
+            raise Fault("the server sends only a part of the file when asked for all of it")
+        return open_at(url, 0)  # the server sent a different part from the one asked for
     return Answer(answer, 0, None if length is None else _size_of(url, length))
 
 
@@ -166,9 +166,9 @@ def receive(url: str, part: Part, progress: Progress) -> None:
     """Bring ``part`` to the file's full size.
 
     Raises:
-        Fault: if that may go better at the next try.
+        Fault: if the next try may go better.
         Missing: if there is no such file.
-        UserError: if it will not go better.
+        UserError: if another try would not help.
     """
     answer = open_at(url, part.size)
     with answer.file as file:
@@ -193,7 +193,7 @@ def receive(url: str, part: Part, progress: Progress) -> None:
 
 
 def download(url: str, part: Part) -> None:
-    """Download to ``part``; after a fault again, and as long as that brings more."""
+    """Download to ``part``; after a fault, try again for as long as that brings more."""
     check_address(url)
     progress, tries = Progress(part.name), 0
     for number in range(1, MOST_TRIES + 1):
@@ -209,11 +209,11 @@ def download(url: str, part: Part) -> None:
             why = one_line(str(getattr(reason, "strerror", None) or reason)) or type(error).__name__
         except http.client.HTTPException as error:
             why = one_line(str(error)) or type(error).__name__
-        # A trickle is no progress, or one could be led on for ever.
+        # A trickle is not progress, or else a server could keep us trying forever.
         enough = 1 if time.monotonic() - begun < PATIENCE / 10 else LEAST
         tries = 1 if part.size >= had + enough else tries + 1
         if tries == TRIES or number == MOST_TRIES:
             count = f" (try {number}, the last)" if number == MOST_TRIES else ""
-            raise UserError(f"{url}: {why}{count}: check the network, then run again to go on")
+            raise UserError(f"{url}: {why}{count}: check the network, then run again to continue")
         print(f"{part.name}: {why}: trying again", file=sys.stderr, flush=True)
         time.sleep(WAIT * 2 ** (tries - 1))

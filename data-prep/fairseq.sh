@@ -1,9 +1,9 @@
-# What iwslt14.sh and wmt14.sh share, which do as fairseq's scripts do; to be sourced after
+# Shared by iwslt14.sh and wmt14.sh, which do as fairseq's scripts do; to be sourced after
 # common.sh.
 
-export LC_ALL=C.UTF-8 # what is white space to sed is the same everywhere
+export LC_ALL=C.UTF-8 # so that sed takes the same characters for white space everywhere
 
-# get ADDRESS --md5|--sha256 HEX: into DOWNLOAD; checked by the list CHECKSUMS if there is one.
+# get ADDRESS --md5|--sha256 HEX: download to DOWNLOAD; if there is a list CHECKSUMS, check by it.
 get() {
     local check=("${@:2}")
     [ -z "$CHECKSUMS" ] || check=(--checksums "$CHECKSUMS")
@@ -18,7 +18,7 @@ need() {
     done
 }
 
-# need_pairs ARCHIVE FILE FILE: fail unless they have text, in UTF-8, and as many lines.
+# need_pairs ARCHIVE FILE FILE: fail unless both have text, in UTF-8, and the same number of lines.
 need_pairs() {
     local why
     [ -s "$2" ] || fail "$1 has no text for ${2##*/}: get it from its publisher"
@@ -29,24 +29,25 @@ need_pairs() {
     }
 }
 
-# segments: the text of an SGML or XML file, which is in lines such as <seg id="1"> ... </seg>.
+# segments: print the text of an SGML or XML file, which is in lines such as
+# <seg id="1"> ... </seg>.
 segments() {
     sed -n "/<seg id/{s/<seg id=\"[0-9]*\">\s*//g; s/\s*<\/seg>\s*//g; s/’/'/g; p}"
 }
 
-# hold_out N FILE VALID TRAIN: every Nth line of a file to VALID, the others to TRAIN.
+# hold_out N FILE VALID TRAIN: write every Nth line of a file to VALID, and the others to TRAIN.
 hold_out() {
     sed -n "0~$1p" "$2" >"$3"
     sed "0~$1d" "$2" >"$4"
 }
 
-# moses LANGUAGE STEP...: a filter.
+# moses LANGUAGE STEP...: a filter that applies these steps of moses.py.
 moses() {
     python "$PREP/moses.py" --language "$1" --workers "$WORKERS" "${@:2}"
 }
 
-# limit_train FOLDER...: keep the train pairs with up to TRAIN_MAX_WORDS words in the first
-# folder's source; the other folders' files are filtered alike.
+# limit_train FOLDER...: keep the training pairs with up to TRAIN_MAX_WORDS words in the source of
+# the first folder; the files of the other folders are filtered in the same way.
 limit_train() {
     local folder language file moves=()
     [ "$TRAIN_MAX_WORDS" -gt 0 ] || return 0

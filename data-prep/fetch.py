@@ -4,11 +4,11 @@
     python data-prep/fetch.py apt:PACKAGE=VERSION download/PACKAGE_VERSION_all.deb --sha256 HEX
     python data-prep/fetch.py pip:PACKAGE==VERSION download/PACKAGE-VERSION.whl --sha256 HEX
 
-A file that is there and verifies is kept.  The environment variable DATA_MIRROR, a folder or an
-address, is tried first: for MIRROR/host/path/corpus.tgz, then for MIRROR/corpus.tgz; --mirrored
-says what comes first where a mirror calls the file otherwise.  With a checksum, what has arrived of
-a download stays beside the file, and the next run goes on from there.  Packages of Debian are
-downloaded with apt-get, and those of PyPI with pip, not installed.
+A file that is already there and verifies is kept.  The mirror in the environment variable
+DATA_MIRROR, a folder or an address, is tried first: for MIRROR/host/path/corpus.tgz, then for
+MIRROR/corpus.tgz; --mirrored replaces the first of these where a mirror uses another name.  With a
+checksum, an incomplete download is kept beside the file, and the next run resumes it.  Debian
+packages are downloaded with apt-get and PyPI packages with pip, but not installed.
 """
 
 import argparse
@@ -30,15 +30,15 @@ from part import Checksum, Part, open_plain, opened
 from stages import Parser, UserError, decode, one_line, report_errors
 
 PACKAGES = ("apt", "pip")
-DIGITS = {"sha256": 64, "md5": 32}  # hexadecimal ones
+DIGITS = {"sha256": 64, "md5": 32}  # hexadecimal digits
 
 
 class WrongContent(UserError):
-    """What came is not what was asked for."""
+    """The content is not the one that was asked for."""
 
 
 def complaint(file: BinaryIO, checksum: Checksum | None) -> str:
-    """Why a file is not what was asked for, or nothing."""
+    """Return why a file is not the one that was asked for, or an empty string if it is."""
     if not file.seek(0, os.SEEK_END):
         return "is empty"
     file.seek(0)
@@ -52,7 +52,7 @@ def complaint(file: BinaryIO, checksum: Checksum | None) -> str:
 
 @contextmanager
 def one_at_a_time(folder: Path) -> Iterator[None]:
-    """Hold a lock on the folder: of two downloads of a file, the second finds it done."""
+    """Hold a lock on the folder, so that the second of two downloads of a file finds it done."""
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -77,7 +77,7 @@ def apt_download(package: str, path: Path, part: Part) -> None:
             why = (done.stderr.strip() or "no message").splitlines()[-1].removeprefix("E: ")
             why = one_line(why)
         except FileNotFoundError:
-            why = "no apt-get here"
+            why = "apt-get was not found"
         if not (found := list(Path(folder).glob("*.deb"))):
             raise UserError(
                 f"apt-get download {package}: {why}: run apt-get update, or get {path.name} from "
@@ -101,7 +101,7 @@ def pip_download(package: str, path: Path, part: Part) -> None:
 
 
 def names_of(url: str, path: Path, mirrored: str = "") -> list[str]:
-    """What the file may be called in a mirror; by the first name it is in lists of checksums."""
+    """Return the names a mirror may have for the file; lists of checksums use the first one."""
     split = urllib.parse.urlsplit(url)
     if mirrored:
         return [mirrored, path.name]
@@ -109,7 +109,7 @@ def names_of(url: str, path: Path, mirrored: str = "") -> list[str]:
 
 
 def find_in(mirror: str, name: str, path: Path, checksum: Checksum | None) -> str:
-    """Bring the file from a mirror, by this name there; returns where it was found, or nothing."""
+    """Get the file by this name from a mirror; return where it was found, or an empty string."""
     origin = f"{mirror.rstrip('/')}/{name.lstrip('/')}"
     if "://" not in mirror and not os.path.isfile(origin):
         return ""
@@ -121,22 +121,22 @@ def find_in(mirror: str, name: str, path: Path, checksum: Checksum | None) -> st
                 copy(Path(origin), part)
         except Missing:
             return ""
-        accept(part, path, checksum, origin, "mend the mirror or unset DATA_MIRROR")
+        accept(part, path, checksum, origin, "fix the mirror or unset DATA_MIRROR")
     return origin
 
 
 def accept(part: Part, path: Path, checksum: Checksum | None, origin: str, mend: str) -> None:
-    """Give a part its name if it is what was asked for; otherwise it is deleted."""
+    """Give a part its final name if it is the file that was asked for; otherwise delete it."""
     if wrong := complaint(part.file, checksum):
         part.restart()
-        raise WrongContent(f"{origin} {wrong}: what came is deleted, {mend}")
+        raise WrongContent(f"{origin} {wrong}: the download was deleted, {mend}")
     part.become(path)
 
 
 def try_mirror(
     mirror: str, names: list[str], url: str, path: Path, checksum: Checksum | None
 ) -> str:
-    """Bring the file from the mirror; returns where it was found, or nothing."""
+    """Get the file from the mirror; return where it was found, or an empty string."""
     why = f"does not have {path.name}"
     for name in names:
         try:
@@ -152,7 +152,7 @@ def try_mirror(
 
 
 def get(url: str, path: Path, checksum: Checksum | None) -> str:
-    """Bring the file from the address itself, which is returned."""
+    """Get the file from the address itself, and return the address."""
     with opened(path, url, checksum) as part:
         try:
             scheme, _, package = url.partition(":")
@@ -167,7 +167,7 @@ def get(url: str, path: Path, checksum: Checksum | None) -> str:
 
 
 def fetch(url: str, path: Path, checksum: Checksum | None, mirrored: str = "") -> None:
-    """Bring the file from the mirror or its address unless it is there; it verifies."""
+    """Get the file from the mirror or its address unless it is there, and verify it either way."""
     mirror = os.environ.get("DATA_MIRROR", "")
     with one_at_a_time(path.parent):
         if path.exists():
@@ -175,8 +175,8 @@ def fetch(url: str, path: Path, checksum: Checksum | None, mirrored: str = "") -
                 wrong = complaint(file, checksum)
             if wrong:
                 path.unlink()
-                raise UserError(f"{path} {wrong}: it is deleted, run again to download it")
-            print(f"{path.name}: there already")
+                raise UserError(f"{path} {wrong}: it was deleted, run again to download it")
+            print(f"{path.name}: already there")
             return
         origin = ""
         if mirror:
@@ -190,12 +190,12 @@ def is_checksum(digits: str, algorithm: str) -> bool:
 
 
 def pinned(name: str, checksums: Path) -> Checksum:
-    """Look a file up in a list as sha256sum makes it in the folder of a mirror."""
+    """Look a file up in a list of checksums, as sha256sum writes it in the folder of a mirror."""
     for number, raw in enumerate(checksums.read_bytes().splitlines(), 1):
         digits, _, entry = decode(raw, checksums, number).partition(" ")
         if entry[:1] in (" ", "*") and entry[1:] == name:
             if not is_checksum(digits, "sha256"):
-                place = f"{checksums}, line {number}: {one_line(digits)!r} is no sha256, which has"
+                place = f"{checksums}, line {number}: {one_line(digits)!r} is not a sha256 of"
                 raise UserError(f"{place} 64 hexadecimal digits: make the list with sha256sum")
             return "sha256", digits.lower()
     raise UserError(f"{checksums} has no line for {name}: add its sha256")
@@ -204,20 +204,22 @@ def pinned(name: str, checksums: Path) -> Checksum:
 def parse_args() -> argparse.Namespace:
     layout = argparse.RawDescriptionHelpFormatter
     parser = Parser(description=__doc__, formatter_class=layout, allow_abbrev=False)
-    parser.add_argument("url", metavar="URL", help="of http, https, file, apt or pip")
+    parser.add_argument("url", metavar="URL", help="its scheme is http, https, file, apt or pip")
     parser.add_argument("path", metavar="FILE", type=Path)
     parser.add_argument("--mirrored", metavar="HOST/PATH", default="", help="its name in a mirror")
     sums = parser.add_mutually_exclusive_group()
     sums.add_argument("--sha256", metavar="HEX", type=str.lower, help="of the file")
     sums.add_argument("--md5", metavar="HEX", type=str.lower, help="of the file")
-    sums.add_argument("--checksums", type=Path, help="a list of sha256sum, HOST/PATH for names")
+    sums.add_argument("--checksums", type=Path, help="a sha256sum list with HOST/PATH as names")
     args = parser.parse_args()
     for algorithm, digits in DIGITS.items():
         given = getattr(args, algorithm)
         if given is not None and not is_checksum(given, algorithm):
             parser.error(f"--{algorithm} must have {digits} hexadecimal digits, got {given!r}")
     if not args.url.startswith(("http://", "https://", "file://", "apt:", "pip:")):
-        parser.error(f"{args.url!r} is no address: begin it with http, https, file, apt or pip")
+        parser.error(
+            f"{args.url!r} is not a valid address: begin it with http, https, file, apt or pip"
+        )
     if not args.url.startswith(("apt:", "pip:")):
         try:
             check_address(args.url)

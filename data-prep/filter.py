@@ -1,10 +1,10 @@
-"""Keep the pairs of a split whose source has so many words; in all its files alike.
+"""Keep the pairs of a split whose source has a given number of words, in all of its files.
 
     python data-prep/filter.py --max-source-words 12 raw/train.en \\
         raw/train.en short/train.en  raw/train.de short/train.de  tok/train.en short/tok.en ...
 
-The first file decides: its words are what white space separates, so it should be raw text.  Each
-FROM is written to the TO beside it without the lines that go.  Only "\\n" ends a line.
+The first file decides.  Its words are those that white space separates, so it should be raw text.
+Each FROM is copied to the TO beside it without the dropped lines.  Only "\\n" ends a line.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from whole import written
 def filter_lines(
     source: Path, moves: list[tuple[Path, Path]], least: int, most: int
 ) -> tuple[int, int]:
-    """Write what is kept; returns how many lines that is, and of how many."""
+    """Write the lines that are kept, and return their number and the number of all lines."""
     kept = number = 0
     with ExitStack() as stack:
         paths = [source, *(path for path, _ in moves)]
@@ -29,7 +29,7 @@ def filter_lines(
         for number, (line, *others) in enumerate(zip_longest(*inputs), 1):
             if line is None or None in others:
                 names = ", ".join(map(str, dict.fromkeys(paths)))
-                raise UserError(f"at line {number:,} not all go on: {names}: make them parallel")
+                raise UserError(f"not all files reach line {number:,}: {names}: make them parallel")
             words = len(line.decode(errors="replace").split())
             if words >= least and (most == 0 or words <= most):
                 kept += 1
@@ -42,9 +42,9 @@ def parse_args() -> argparse.Namespace:
     layout = argparse.RawDescriptionHelpFormatter
     parser = Parser(description=__doc__, formatter_class=layout, allow_abbrev=False)
     words = within(int, 0, 1_000_000)
-    help = "pairs with more go (0: none goes)"
+    help = "drop pairs with more words (0: drop none)"
     parser.add_argument("--max-source-words", type=words, default=0, metavar="N", help=help)
-    help = "pairs with fewer go"
+    help = "drop pairs with fewer words"
     parser.add_argument("--min-source-words", type=words, default=0, metavar="N", help=help)
     parser.add_argument("source", type=Path, metavar="SOURCE", help="raw text of the source side")
     parser.add_argument("files", nargs="+", type=Path, metavar="FROM TO", help="files to filter")

@@ -1,17 +1,17 @@
-"""Turn a task of GLUE, as published, into plain text: a file for each input and one of labels.
+"""Turn a published GLUE task into plain text: one file for each input and one for the labels.
 
     python data-prep/glue.py rte --published RTE.zip --out raw
 
-writes raw/{train,valid,test}.{input0,input1,label}, line for line the same rows; tests have no
-label, and tasks of single sentences no input1.  MNLI has two of valid and test: the matched ones,
-and valid1 and test1, the mismatched.  Labels are those of the files, and scores of STS-B a fifth
-of them, as fairseq's own script writes them.  The files are those that everybody has, by their
-MD5; those of an archive are read, never extracted.  label.dict.txt has the labels in an order that
-does not depend on the rows, for fairseq-preprocess.
+writes raw/{train,valid,test}.{input0,input1,label}, with the same row on the same line of each.
+Test sets have no label, and tasks of single sentences have no input1.  MNLI has two validation and
+two test sets: valid and test are matched, valid1 and test1 mismatched.  Labels are those of the
+files; a score of STS-B is divided by five, as in fairseq's own script.  Where it is known, the MD5
+of the commonly used file is checked.  Files in an archive are read, never extracted.
+label.dict.txt, for fairseq-preprocess, has the labels in an order that does not depend on the rows.
 
-Rows of another number of columns than the file should have are left out, counted and named; in a
-test set, whose predictions are sent in by the numbers of its rows, they are an error, and so is a
-label that the task does not have.
+Rows with another number of columns than the file should have are left out, counted and named.  In a
+test set they are an error, since predictions are submitted by row number.  A label that the task
+does not have is also an error.
 """
 
 import argparse
@@ -35,7 +35,7 @@ ENTAILMENT = ("entailment", "not_entailment")
 
 @dataclass(frozen=True)
 class Table:
-    """How a published file is laid out: columns count from 0, and its first line may name them."""
+    """The layout of a published file: columns count from 0, and its first line may name them."""
 
     columns: int
     inputs: Sequence[int]
@@ -45,7 +45,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Task:
-    """The files of a task by our names of their splits, and its labels; none for scores."""
+    """The files of a task, by our names for their splits, and its labels; none if it has scores."""
 
     files: dict[str, tuple[str, Table]]
     labels: Sequence[str] = ()
@@ -53,7 +53,7 @@ class Task:
 
 
 def splits(train: Table, test: Table, valid: Table | None = None) -> dict[str, tuple[str, Table]]:
-    """The usual three files."""
+    """Return the usual three files."""
     return {
         "train": ("train.tsv", train),
         "valid": ("dev.tsv", valid or train),
@@ -119,7 +119,7 @@ MRPC_PARTS = ("msr_paraphrase_train.txt", "mrpc_dev_ids.tsv", "msr_paraphrase_te
 
 
 class Published:
-    """The files of a task: in a folder, or in the one folder of a zip archive."""
+    """The files of a task, in a folder or in the only folder of a zip archive."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -139,7 +139,7 @@ class Published:
 def rows(
     content: bytes, name: str, table: Table, bad: list[int]
 ) -> Iterator[tuple[int, list[str]]]:
-    """Number and columns of every row; ``bad`` takes the numbers of those of another width."""
+    """Yield the line number and columns of each row; add lines of another width to ``bad``."""
     for number, line in enumerate(content.removesuffix(b"\n").split(b"\n"), 1):
         columns = decode(line, name, number).removeprefix("\ufeff").rstrip("\r").split("\t")
         if number == 1 and table.header:
@@ -151,23 +151,29 @@ def rows(
 
 
 def label_of(text: str, labels: Sequence[str], where: str) -> str:
-    """What is written for a label; scores, from 0 to 5, as fractions."""
+    """Return what is written for a label; a score from 0 to 5 is divided by 5."""
     if labels:
         if text not in labels:
-            raise UserError(f"{where}: its label is {text!r}, not one of {', '.join(labels)}")
+            raise UserError(
+                f"{where}: its label is {text!r}, not one of {', '.join(labels)}: correct the "
+                "line, or get the file from its publisher"
+            )
         return text
     try:
         if 0 <= (score := float(text)) <= 5:
             return str(score / 5)
     except ValueError:
         pass
-    raise UserError(f"{where}: its score is {text!r}, not a number from 0 to 5")
+    raise UserError(
+        f"{where}: its score is {text!r}, not a number from 0 to 5: correct the line, or get the "
+        "file from its publisher"
+    )
 
 
 def read_table(
     content: bytes, name: str, table: Table, labels: Sequence[str]
 ) -> tuple[Rows, list[int]]:
-    """The lines of each file to write, by its ending, and the numbers of rows left out."""
+    """Return the lines of each file to write, by its ending, and the numbers of rows left out."""
     bad: list[int] = []
     found: Rows = {f"input{number}": [] for number in range(len(table.inputs))}
     if table.label is not None:
@@ -183,7 +189,7 @@ def read_table(
 
 
 def split_mrpc(published: Published, out: Path) -> None:
-    """Write train.tsv, dev.tsv and test.tsv, as the GLUE script splits what is published."""
+    """Write train.tsv, dev.tsv and test.tsv, split as the GLUE script does."""
     train, ids, test = MRPC_PARTS
     table, bad = TASKS["mrpc"].files["train"][1], []
     held_out = {tuple(line.split("\t")) for line in published.read(ids).decode().splitlines()}
@@ -201,13 +207,13 @@ def split_mrpc(published: Published, out: Path) -> None:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which rows there are, as ``--train-rows`` and ``--hold-out`` say."""
+    """The choice of rows that ``--train-rows`` and ``--hold-out`` make."""
 
     train_rows: int
     hold_out: int
 
     def of(self, splits: dict[str, Rows]) -> dict[str, Rows]:
-        """The splits that are left."""
+        """Return the splits with the chosen rows."""
         train = {
             ending: lines[: self.train_rows or None] for ending, lines in splits["train"].items()
         }
@@ -226,7 +232,7 @@ class Choice:
 def prepare(
     name: str, published: Published, out: Path, check: bool, choice: Choice
 ) -> dict[str, dict]:
-    """Write the plain text of a task; returns what there is of every split."""
+    """Write the plain text of a task, and return the figures of every split."""
     task, report = TASKS[name], {}
     splits: dict[str, Rows] = {}
     left_out: dict[str, list[int]] = {}
@@ -240,8 +246,8 @@ def prepare(
         if bad and split.startswith("test"):
             raise UserError(
                 f"{where}: {len(bad):,} rows have another number of columns than {table.columns}, "
-                f"the first in line {bad[0]}; without them what is predicted would stand in other "
-                "lines than its rows: get it from its publisher"
+                f"the first in line {bad[0]}; without them, predictions would not stand in the "
+                "lines of their rows: get it from its publisher"
             )
         splits[split], left_out[split] = found, bad
     for split, found in choice.of(splits).items():
@@ -256,7 +262,8 @@ def prepare(
     unseen = set(report["valid"]["labels"]) - set(report["train"]["labels"])
     if unseen:
         raise UserError(
-            f"{published.path}: no training row has the label {', '.join(sorted(unseen))}"
+            f"{published.path}: no training row has the label {', '.join(sorted(unseen))}, "
+            "which others have: correct them, or get the file from its publisher"
         )
     if task.labels:
         write(out / "label.dict.txt", join_lines([f"{label} 1" for label in task.labels]))
@@ -264,7 +271,7 @@ def prepare(
 
 
 def show(report: dict[str, dict]) -> None:
-    """Print how much there is, and everything that is not as it should be."""
+    """Print the size of every split, and everything that is not as it should be."""
     for split, counts in report.items():
         labels = ", ".join(f"{label} {n:,}" for label, n in sorted(counts["labels"].items()))
         print(f"{split}: {counts['rows']:,} rows{f' ({labels})' if labels else ''}")
@@ -280,11 +287,11 @@ def parse_args() -> argparse.Namespace:
     parser = Parser(description=__doc__, formatter_class=layout, allow_abbrev=False)
     parser.add_argument("task", choices=TASKS)
     parser.add_argument(
-        "--published", type=Path, required=True, help="a folder of its files, or a zip"
+        "--published", type=Path, required=True, help="folder of its files, or a zip"
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--train-rows", type=int, default=0, help="the first of train; 0: all")
-    help = "every N-th row of train is a row of valid, in place of the published ones; 0: none"
+    parser.add_argument("--train-rows", type=int, default=0, help="first rows of train; 0: all")
+    help = "use every N-th row of train as valid, in place of the published set; 0: none"
     parser.add_argument("--hold-out", type=int, default=0, metavar="N", help=help)
     parser.add_argument("--other-files", action="store_true", help="do not check their MD5")
     return parser.parse_args()

@@ -4,18 +4,18 @@
 #   bash data-prep/glue.sh --task rte --model runs/models/minilm/base
 #
 #   --task NAME        cola, sst-2, mrpc, qqp, sts-b, mnli, qnli or rte
-#   --model FOLDER     with the model's dict.txt and tokenizer.json, as floater convert leaves them
+#   --model FOLDER     with the model's dict.txt and tokenizer.json, as floater convert writes them
 #   --out FOLDER       default: runs/data/glue.NAME
 #   --train-rows N     train on the first N rows; 0: on all (default)
-#   --hold-out N       every N-th training row is a row of valid, and the published development set is
-#                      left out, so that nothing can be chosen by it; 0: as published (default)
-#   --workers N        processes (default: one a core)
-#   --checksums FILE   of what MRPC is made from (default: data-prep/SHA256SUMS)
+#   --hold-out N       use every N-th training row as valid, and leave out the published development
+#                      set, so that nothing can be chosen by it; 0: as published (default)
+#   --workers N        processes (default: one per core)
+#   --checksums FILE   checksums of the files of MRPC (default: data-prep/SHA256SUMS)
 #
 # bin/ is what --task sentence_prediction takes; raw/ is the plain text, row for row the same.
-# Published archives have no checksums of their own; their files are compared by MD5.
+# The published archives have no checksums of their own; their files are compared by MD5.
 set -euo pipefail
-unset CDPATH # by which cd prints, or leads elsewhere
+unset CDPATH # with it cd prints, or leads elsewhere
 source "$(dirname "$0")/common.sh"
 
 TASK=rte MODEL="" OUT="" TRAIN_ROWS=0 HOLD_OUT=0 WORKERS=$(nproc)
@@ -24,7 +24,7 @@ parse_options TASK MODEL OUT TRAIN_ROWS HOLD_OUT WORKERS CHECKSUMS -- "$@"
 require_choice TASK cola sst-2 mrpc qqp sts-b mnli qnli rte
 require_whole TRAIN_ROWS 0
 require_whole HOLD_OUT 0
-[ "$HOLD_OUT" -ne 1 ] || fail "--hold-out 1 leaves no row to train on: hold out every second at most"
+[ "$HOLD_OUT" -ne 1 ] || fail "--hold-out 1 leaves no row to train on: use 2 or more"
 require_whole WORKERS 1
 require_model
 setup_environment
@@ -56,7 +56,7 @@ plain_text() {
     rm -rf "$OUT/raw.part/split"
 }
 
-# numbered FOLDER SPLIT ENDING: SPLIT, SPLIT1, ... as fairseq-preprocess takes them.
+# numbered FOLDER SPLIT ENDING: print SPLIT, SPLIT1, ... as fairseq-preprocess takes them.
 numbered() {
     local split found=()
     for split in "$2" "${2}1"; do
@@ -70,7 +70,7 @@ cut_up() {
         "$OUT"/raw/*.input*
 }
 
-# binarise_part NAME FOLDER OPTION...: from FOLDER/*.NAME to OUT/bin.part/NAME.
+# binarise_part NAME FOLDER OPTION...: make OUT/bin.part/NAME from FOLDER/*.NAME.
 binarise_part() {
     local tests
     tests=$(numbered "$2" test "$1")

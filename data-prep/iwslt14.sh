@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Prepare IWSLT14, German to English: talks (Cettolo et al. 2014), as fairseq's prepare-iwslt14.sh.
+# Prepare IWSLT14, German to English: talks (Cettolo et al. 2014), as fairseq's prepare-iwslt14.sh
+# does.
 #
 #   bash data-prep/iwslt14.sh
 #
@@ -8,15 +9,15 @@
 #                          byte-pair encoding; or sentencepiece: on plain text
 #   --size N               merges or pieces of both languages together (default: 10000)
 #   --train-max-words N    train on the pairs of up to N German words; 0: on all (default)
-#   --workers N            processes (default: one a core)
-#   --checksums FILE       of what is downloaded, as sha256sum makes it, with HOST/PATH for names
-#                          (default: an md5 below)
+#   --workers N            processes (default: one per core)
+#   --checksums FILE       checksums of the downloads, as sha256sum writes them, with HOST/PATH for
+#                          names (default: an md5 in this script)
 #
-# With the defaults, bpe/ and bpe.model are what that script makes of the archive, byte for byte.
-# Pairs are dropped by their words as tokenised, whatever the subwords. raw/ has the same pairs as
-# they were before they were tokenised; in test, typographic apostrophes are plain there already.
+# With the defaults, bpe/ and bpe.model are byte for byte what that script makes from the archive.
+# Pairs are dropped by their tokenised words, whatever the subwords are. raw/ has the same pairs
+# before tokenisation; in test, typographic apostrophes have already been made plain.
 set -euo pipefail
-unset CDPATH # by which cd prints, or leads elsewhere
+unset CDPATH # with it cd prints, or leads elsewhere
 source "$(dirname "$0")/common.sh"
 source "$PREP/fairseq.sh"
 
@@ -35,7 +36,7 @@ TALKS=(TED.dev2010 TEDX.dev2012 TED.tst2010 TED.tst2011 TED.tst2012) # together 
 get http://dl.fbaipublicfiles.com/fairseq/data/iwslt14/de-en.tgz \
     --md5 10936dfdf616504ddbd844e91b94ef4a
 
-# 1. Plain text, from among the tags.
+# 1. Plain text, without the tags.
 plain_text() {
     local archive=$DOWNLOAD/de-en.tgz part=$OUT/text.part language files
     local from=$part/unpacked/de-en
@@ -80,7 +81,7 @@ words() {
 
 stage text "$DOWNLOAD/de-en.tgz" -- "$OUT/text" -- plain_text
 stage words "$OUT/text" -- "$OUT/raw" "$OUT/tok" -- words
-# 3. Subwords, and fairseq's files of them.
+# 3. Subwords, and fairseq's files made from them.
 if [ "$SUBWORD" = subword-nmt ]; then
     subwords tok
     describe iwslt14 moses true tokenise lowercase

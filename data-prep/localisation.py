@@ -1,15 +1,15 @@
 """Make a parallel corpus from the interface translations of Home Assistant.
 
-The ``homeassistant`` wheel (Apache-2.0) carries its interface in some seventy languages, one JSON
+The ``homeassistant`` wheel (Apache-2.0) carries its interface in about seventy languages, one JSON
 file for each component and language: texts under the same key in two languages are a pair.  The
 wheel is downloaded, checked against a pinned sha256 and read in place: it is not installed, and
-its members are read, never extracted.  Two stages follow:
+its members are never extracted.  Two stages follow:
 
 corpus  pairs cleaned, filtered, deduplicated and split    OUT/raw/{train,valid,test}.LANG
 pieces  a joint sentencepiece model of the train split,    OUT/bpe.model
         and every split in its pieces, ready for fairseq   OUT/bpe/{train,valid,test}.LANG
 
-OUT/manifest.json records what each stage was made from; a stage runs again only if that changed.
+OUT/manifest.json records the inputs of each stage; a stage runs again only if they have changed.
 The same wheel, options and sentencepiece version give the same bytes.
 """
 
@@ -50,8 +50,8 @@ KeyPath = tuple[str, ...]
 def fetch_wheel(work: Path) -> Path:
     """Take the wheel from ``work`` or DATA_MIRROR (folder or URL), else download it with pip.
 
-    Downloads land in a temporary folder first, so ``work`` never holds half a wheel.  It is a
-    wheel for Python 3.13, but to read it any Python will do.
+    Downloads land in a temporary folder first, so ``work`` never holds half a wheel.  The wheel is
+    for Python 3.13, but any Python can read it.
     """
     target, mirror = work / WHEEL, os.environ.get("DATA_MIRROR", "")
     if target.exists():
@@ -110,7 +110,9 @@ def read_texts(wheel: Path, languages: Pair) -> list[dict[KeyPath, str]]:
                     if language in languages:
                         texts.update(walk(json.loads(archive.read(name)), (component, platform)))
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-        raise UserError(f"{wheel} is corrupt at {name} ({error}): delete it, run again") from None
+        raise UserError(
+            f"{wheel} is corrupt at {name} ({error}): delete it and run again"
+        ) from None
     except ValueError as error:
         raise UserError(f"{wheel}: {name} is not JSON ({error}): get another wheel") from None
     for language in languages:
@@ -121,9 +123,9 @@ def read_texts(wheel: Path, languages: Pair) -> list[dict[KeyPath, str]]:
 
 
 def clean(text: str) -> str:
-    """Unicode NFC on one line: white space folded, control and invisible characters removed.
+    """Return one line of NFC text, white space folded, control and invisible characters removed.
 
-    U+2581 becomes a space as well, for sentencepiece writes one so.
+    U+2581 becomes a space as well, because sentencepiece writes a space this way.
     """
     text = unicodedata.normalize("NFC", text).replace("\u2581", " ")
     kept = (c for c in text if c.isspace() or unicodedata.category(c) not in ("Cc", "Cs"))
@@ -131,16 +133,16 @@ def clean(text: str) -> str:
 
 
 def gist(text: str) -> str:
-    """What a sentence says without case and punctuation, any number or placeholder being 0.
+    """Return a sentence without case and punctuation, with 0 for each number or placeholder.
 
-    Sentences of one gist are trivial variants of each other.
+    Sentences with the same gist are trivial variants of each other.
     """
     text = re.sub(r"\d+", " 0 ", PLACEHOLDER.sub(" 0 ", text.casefold()))
     return " ".join(re.sub(r"[\W_]+", " ", text).split())
 
 
 def filter_pairs(counts: Counter[Pair], args: argparse.Namespace) -> tuple[list[Pair], dict]:
-    """Drop what would not teach translation, and count what each rule drops."""
+    """Drop pairs that would not teach translation, and count those that each rule drops."""
     pairs, low, high, ratio = sorted(counts), args.min_words, args.max_words, args.max_ratio
     report = {"repeated": counts.total() - len(pairs)}
 
@@ -160,7 +162,7 @@ def filter_pairs(counts: Counter[Pair], args: argparse.Namespace) -> tuple[list[
     # Scripts differ in how much a character says: measure against the usual ratio of this pair.
     usual = statistics.median(len(t) / len(s) for s, t in pairs) if pairs else 1.0
     drop("lengths differ", lambda s, t: not 1 / ratio <= len(t) / len(s) / usual <= ratio)
-    # Of several translations of one source keep the one most often used, then the first.
+    # Of several translations of one source, keep the most frequent, or the first in a tie.
     best: dict[str, str] = {}
     for source, target in sorted(pairs, key=lambda pair: (-counts[pair], pair)):
         best.setdefault(source, target)
@@ -171,10 +173,10 @@ def filter_pairs(counts: Counter[Pair], args: argparse.Namespace) -> tuple[list[
 def split_pairs(pairs: list[Pair], valid: int, test: int) -> tuple[dict[str, list[Pair]], int]:
     """Split so that no two splits share a sentence, or a trivial variant of one, on either side.
 
-    Pairs whose sources have one gist form a group, and groups stay whole.  They are ordered by
-    the sha256 of the gist: a shuffle that is the same everywhere.  Held out are the first groups
-    whose targets occur in no other group.  Each gives one pair, lest one sentence be tested in
-    many guises; the second value returned is how many pairs that leaves out.
+    Pairs whose sources have the same gist form a group, and groups stay whole.  They are ordered by
+    the sha256 of the gist: a shuffle that is the same everywhere.  The first groups whose targets
+    occur in no other group are held out.  Each of them gives one pair, so that no sentence is
+    tested in several variants; the second value returned is the number of pairs this leaves out.
     """
     groups: dict[str, list[Pair]] = {}
     for pair in pairs:
@@ -196,7 +198,7 @@ def split_pairs(pairs: list[Pair], valid: int, test: int) -> tuple[dict[str, lis
 
 
 def make_corpus(args: argparse.Namespace) -> Made:
-    """Stage 1: from the wheel to three splits of plain text."""
+    """Stage 1: make three splits of plain text from the wheel."""
     wheel = args.wheel or verify_wheel(fetch_wheel(args.work), args.sha256)
     sources, targets = read_texts(wheel, args.languages)
     keys = [key for key in sources if key in targets]
@@ -224,7 +226,7 @@ def read_split(out: Path, name: str, languages: Pair) -> list[list[str]]:
 def train_model(lines: Iterator[str], args: argparse.Namespace) -> bytes:
     """Train sentencepiece with one thread and no paths, so that its bytes are reproducible.
 
-    The normalisation is the identity (the text is clean), so pieces join to the very sentence.
+    The normalisation is the identity (the text is clean), so pieces join to the exact sentence.
     """
     model = io.BytesIO()
     try:
@@ -245,7 +247,7 @@ def train_model(lines: Iterator[str], args: argparse.Namespace) -> bytes:
 
 
 def make_pieces(args: argparse.Namespace) -> Made:
-    """Stage 2: the model, every split in pieces separated by spaces, and the split's figures."""
+    """Stage 2: make the model, every split in pieces separated by spaces, and its figures."""
     splits = {name: read_split(args.out, name, args.languages) for name in SPLITS}
     files = {"bpe.model": train_model(itertools.chain(*splits["train"]), args)}
     model = sentencepiece.SentencePieceProcessor(model_proto=files["bpe.model"])
@@ -272,7 +274,7 @@ def summary(found: dict[str, float], made: dict[str, float], languages: Pair) ->
     for name in SPLITS:
         figures = [f"{made[f'{name} {column}']:12.1f}" for column in columns]
         lines += [" ".join([f"{name:6}{made[f'{name} pairs']:9,}", *figures])]
-    return "\n".join(["", *lines, "(words and pieces: average of a sentence)", ""])
+    return "\n".join(["", *lines, "(words and pieces: average per sentence)", ""])
 
 
 def parse_args() -> argparse.Namespace:
@@ -285,20 +287,23 @@ def parse_args() -> argparse.Namespace:
     add("--sha256", type=str.lower, default=WHEEL_SHA256, help="of the wheel (%(default)s)")
     add("--source", default="en", help="source language (%(default)s)")
     add("--target", default="de", help="target language (%(default)s)")
-    least = "least words of a source; 1 for a script without spaces (%(default)s)"
+    least = "fewest words of a source; 1 for a script without spaces (%(default)s)"
     add("--min-words", type=whole, default=3, help=least)
-    add("--max-words", type=whole, default=100, help="most words, either side (%(default)s)")
-    ratio = "drop pairs whose length ratio is this many times off the median (%(default)s)"
+    add("--max-words", type=whole, default=100, help="most words on either side (%(default)s)")
+    ratio = "drop pairs whose length ratio is off the median by more than this factor (%(default)s)"
     add("--max-ratio", type=within(float, 1, 1000), default=3.0, help=ratio)
     add("--valid", type=whole, default=500, help="pairs in the valid split (%(default)s)")
     add("--test", type=whole, default=500, help="pairs in the test split (%(default)s)")
     add("--subword", choices=["unigram", "bpe"], default="unigram", help="model (%(default)s)")
-    add("--vocab-size", type=whole, default=4000, help="pieces, both languages (%(default)s)")
+    add("--vocab-size", type=whole, default=4000, help="pieces of both languages (%(default)s)")
     args = parser.parse_args()
     if args.source == args.target:
         parser.error(f"--source and --target are both {args.source!r}: choose two languages")
     if args.min_words > args.max_words:
-        parser.error(f"--min-words {args.min_words} is over --max-words {args.max_words}")
+        parser.error(
+            f"--min-words {args.min_words} is over --max-words {args.max_words}: lower it, or "
+            "raise that"
+        )
     args.languages = (args.source, args.target)
     args.work = args.work or args.out / "download"
     return args

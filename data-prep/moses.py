@@ -1,4 +1,4 @@
-"""Prepare text as the scripts of Moses do: a filter from standard input to standard output.
+"""Prepare text as the Moses scripts do: a filter from standard input to standard output.
 
     python data-prep/moses.py --language de lowercase normalise tokenise <TEXT >TOKENS
 
@@ -10,11 +10,12 @@ remove-non-printing   remove-non-printing-char.perl
 tokenise              tokenizer.perl -l LANGUAGE
 tokenise-aggressive   tokenizer.perl -a -l LANGUAGE
 
-Built on sacremoses, whose tokenizer follows an older Moses; what has changed since is below.  The
-output is that of Moses's Perl (master, 2025), but for what its own placeholder DOTMULTI does to a
-text that contains it, and for letters that differ in the Unicode of `regex` and of that Perl.
+This is built on sacremoses, whose tokenizer follows an older Moses, with the later changes added
+below.  The output is that of Moses's Perl (master, 2025), with two exceptions: text that contains
+Moses's own placeholder DOTMULTI, and letters whose Unicode properties differ between `regex` and
+that Perl.
 
-Lines end in "\\n" and nothing else ends one; a line that is not UTF-8 is an error.
+Only "\\n" ends a line; a line that is not UTF-8 is an error.
 """
 
 import argparse
@@ -34,14 +35,14 @@ from stages import Parser, decode, report_errors, within
 LANGUAGES = ("cs", "de", "en", "es", "fr")  # others have rules that sacremoses lacks
 # Abbreviations with a space after them in Moses's list, which Perl therefore does not recognise.
 NEVER_FOUND = {"es": ("Fil", "gr")}
-CHUNK = 2000  # lines: what a worker does at a time
+CHUNK = 2000  # lines that a worker takes at a time
 
 Step = Callable[[str], str]
 Rule = tuple[re.Pattern, str]
 
 
 def with_properties(rule: Rule) -> Rule:
-    """Replace sacremoses's tables of characters, made long ago, by the properties they are."""
+    """Replace sacremoses's old tables of characters by the Unicode properties they stand for."""
     pattern, replacement = rule
     text = pattern.pattern
     text = text.replace(MosesTokenizer.IsAlnum, r"\p{Alphabetic}\p{Nd}")
@@ -51,9 +52,9 @@ def with_properties(rule: Rule) -> Rule:
 
 
 class Tokeniser(MosesTokenizer):
-    """sacremoses's tokenizer with the character classes and the full stops of today's Moses."""
+    """sacremoses's tokenizer, with the character classes and full stops of the current Moses."""
 
-    DEDUPLICATE_SPACE = regex.compile(r"\s+"), " "  # re's \s has U+001C to U+001F as well
+    DEDUPLICATE_SPACE = regex.compile(r"\s+"), " "  # re's \s also matches U+001C to U+001F
     PAD_NOT_ISALNUM = with_properties(MosesTokenizer.PAD_NOT_ISALNUM)
     AGGRESSIVE_HYPHEN_SPLIT = with_properties(MosesTokenizer.AGGRESSIVE_HYPHEN_SPLIT)
     COMMA_SEPARATE_1 = with_properties(MosesTokenizer.COMMA_SEPARATE_1)
@@ -72,14 +73,14 @@ class Tokeniser(MosesTokenizer):
     def __init__(self, language: str, aggressive: bool) -> None:
         super().__init__(language)
         self.aggressive = aggressive
-        # Abbreviations, and whether they are such before digits only.
+        # Abbreviations, each with True if it counts as one only before digits.
         entries = (entry.partition(" #NUMERIC_ONLY#") for entry in self.NONBREAKING_PREFIXES)
         self.abbreviations = {name: bool(mark) for name, mark, _ in entries}
         for name in NEVER_FOUND.get(language, ()):
             del self.abbreviations[name]
 
     def handles_nonbreaking_prefixes(self, text: str) -> str:
-        """Split full stops off words: always off the last, off others but for abbreviations."""
+        """Split full stops off words: off the last always, off others unless abbreviations."""
         words = text.split()
         for i, word in enumerate(words):
             body, last = word.removesuffix("."), i == len(words) - 1
@@ -88,7 +89,7 @@ class Tokeniser(MosesTokenizer):
         return " ".join(words)
 
     def keeps(self, body: str, following: str) -> bool:
-        """Whether a word keeps its full stop before the following word."""
+        """True if a word keeps its full stop before the following word."""
         if "." in body and self.LETTER.search(body) or self.SMALL_LETTER.match(following):
             return True
         numeric = self.abbreviations.get(body)
@@ -101,7 +102,7 @@ class Tokeniser(MosesTokenizer):
 
 
 class Normaliser(MosesPunctNormalizer):
-    """sacremoses's normaliser, which sees lines as Perl does: as bytes, with their "\\n"."""
+    """sacremoses's normaliser, seeing lines as Perl does: as bytes, and with their "\\n"."""
 
     def __init__(self, language: str) -> None:
         super().__init__(language, perl_parity=True)
@@ -115,7 +116,7 @@ class Normaliser(MosesPunctNormalizer):
 
 
 def lowercase(line: str) -> str:
-    """Lower-case each character by itself: Perl knows no final sigma."""
+    """Lower-case each character by itself, since Perl has no rule for the final sigma."""
     return line.replace("Σ", "σ").lower()
 
 
@@ -134,7 +135,7 @@ def make_steps(language: str, names: tuple[str, ...]) -> list[Step]:
 
 
 def apply_steps(language: str, names: tuple[str, ...], first: int, lines: list[bytes]) -> bytes:
-    """Apply the steps to lines of UTF-8, the first of which has this number in the input."""
+    """Apply the steps to lines of UTF-8; ``first`` is the number of the first in the input."""
     steps, done = make_steps(language, names), []
     for number, raw in enumerate(lines, first):
         line = decode(raw, "standard input", number).removesuffix("\n")
@@ -153,7 +154,7 @@ def chunks(source: BinaryIO) -> Iterator[tuple[int, list[bytes]]]:
 
 
 def run(source: BinaryIO, sink: BinaryIO, args: argparse.Namespace) -> None:
-    """Filter all lines, in order; never more than a few chunks are in memory."""
+    """Filter all lines in order, with only a few chunks in memory at a time."""
     work = functools.partial(apply_steps, args.language, tuple(args.steps))
     if args.workers == 1:
         for chunk in chunks(source):
@@ -175,7 +176,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--language", choices=LANGUAGES, required=True, help="of the text")
     workers = within(int, 1, 1000)
     parser.add_argument("--workers", type=workers, default=1, help="processes (%(default)s)")
-    parser.add_argument("steps", nargs="+", choices=STEPS, help="in their order", metavar="STEP")
+    parser.add_argument("steps", nargs="+", choices=STEPS, help="applied in order", metavar="STEP")
     return parser.parse_args()
 
 

@@ -9,12 +9,12 @@
 #                          byte-pair encoding; or sentencepiece: on plain text
 #   --size N               merges or pieces of both languages together (default: 10000)
 #   --train-max-words N    train on the pairs of up to N English words; 0: on all (default)
-#   --workers N            processes (default: one a core)
-#   --checksums FILE       of what is downloaded (default: data-prep/SHA256SUMS)
+#   --workers N            processes (default: one per core)
+#   --checksums FILE       checksums of the downloads (default: data-prep/SHA256SUMS)
 #
 # Test sets: test2016 and test2017, both of Flickr.
 set -euo pipefail
-unset CDPATH # by which cd prints, or leads elsewhere
+unset CDPATH # with it cd prints, or leads elsewhere
 source "$(dirname "$0")/common.sh"
 
 SOURCE=en TARGET=de OUT="" SUBWORD=subword-nmt SIZE=10000 TRAIN_MAX_WORDS=0

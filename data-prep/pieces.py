@@ -2,7 +2,7 @@
 
     python data-prep/pieces.py --tokenizer model/tokenizer.json --out pieces raw/train.input0 ...
 
-writes pieces/train.input0 and so on, line for line the same rows.
+writes pieces/train.input0 and so on, with the same rows line for line.
 """
 
 import argparse

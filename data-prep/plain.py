@@ -3,9 +3,9 @@
     python data-prep/plain.py wikitext wikitext-103-raw-v1.zip --out raw
     python data-prep/plain.py brown brown.zip --out raw
 
-writes raw/{train,valid,test}.txt.  Of WikiText, lines are its paragraphs, without titles.  Of the
-Brown corpus they are its sentences, without tags; of every ten documents the ninth is of the
-validation set and the tenth of the test set.
+writes raw/{train,valid,test}.txt.  The lines are the paragraphs of WikiText, without titles, or the
+sentences of the Brown corpus, without tags.  Of every ten documents of the Brown corpus, the ninth
+goes to the validation set and the tenth to the test set.
 """
 
 import argparse
@@ -24,14 +24,14 @@ QUOTES = {"``": '"', "''": '"'}
 
 
 def lines(zipped: ZipFile, name: str) -> Iterator[str]:
-    """Those of a file that are not empty, without spaces around."""
+    """Yield the lines of a file that are not empty, stripped of surrounding white space."""
     for number, line in enumerate(read_member(zipped, name).split(b"\n"), 1):
         if text := decode(line, name, number).strip():
             yield text
 
 
 def of_wikitext(zipped: ZipFile) -> dict[str, list[str]]:
-    """A text by split, from wiki.train.raw and so on; @-@ within a word becomes a hyphen."""
+    """Return the lines by split, from wiki.train.raw and so on; @-@ in a word becomes a hyphen."""
     found = {}
     for split in SPLITS:
         name = next(
@@ -43,7 +43,7 @@ def of_wikitext(zipped: ZipFile) -> dict[str, list[str]]:
 
 
 def of_brown(zipped: ZipFile) -> dict[str, list[str]]:
-    """A text by split, from documents whose words are followed by their tags."""
+    """Return the lines by split, from documents whose words are followed by their tags."""
     found: dict[str, list[str]] = {split: [] for split in SPLITS}
     joined = MosesDetokenizer(lang="en")
     names = sorted(name for name in zipped.namelist() if re.search(r"/c[a-r]\d\d$", name))
@@ -62,7 +62,7 @@ def parse_args() -> argparse.Namespace:
     layout = argparse.RawDescriptionHelpFormatter
     parser = Parser(description=__doc__, formatter_class=layout, allow_abbrev=False)
     parser.add_argument("corpus", choices=CORPORA)
-    parser.add_argument("archive", type=Path, help="as published, a zip")
+    parser.add_argument("archive", type=Path, help="the published zip")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     return parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""A line on stderr every few seconds of long work."""
+"""Report the progress of long work: a line on stderr every few seconds."""
 
 import sys
 import time
@@ -7,7 +7,7 @@ EVERY = 5  # seconds
 
 
 class Progress:
-    """Says how far the work on ``name`` has come, in megabytes."""
+    """Reports how far the work on ``name`` has come, in megabytes."""
 
     def __init__(self, name: str, what: str = "") -> None:
         self.name, self.what, self.last = name, what, time.monotonic()

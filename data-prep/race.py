@@ -1,13 +1,13 @@
-"""Turn questions with options, as published, into splits: a passage and its questions a line.
+"""Turn published multiple-choice questions into splits, with a passage and its questions per line.
 
     python data-prep/race.py race RACE --out bin
     python data-prep/race.py mctest folder --out bin
 
-writes bin/{train,valid,test}.jsonl, and test1.jsonl, each line laid out as a file of RACE is.  Of
-RACE test has the questions of middle schools and test1 those of high schools; of MCTest they have
-those of mc500 and of mc160, and train and valid those of both.  Files are read in the order of
-their names.  Passages with a fault, such as an answer that is no option, are left out, counted and
-named.
+writes bin/{train,valid,test}.jsonl and test1.jsonl, with each line laid out as a file of RACE.  For
+RACE, test has the questions of middle schools and test1 those of high schools.  For MCTest, test is
+of mc500 and test1 of mc160; train and valid have the questions of both.  Files are read in the
+order of their names.  Passages with a fault, such as an answer that is not one of the options, are
+left out, counted and named.
 """
 
 import json
@@ -28,7 +28,7 @@ COLUMNS = 23  # of MCTest: name, properties, story, and four times a question an
 
 
 def read_race(folder: Path, part: str) -> Iterator[Found]:
-    """The files of a part such as train/middle, by the numbers in their names."""
+    """Yield the files of a part such as train/middle, ordered by the numbers in their names."""
     files = sorted(folder.glob(f"{part}/*.txt"), key=lambda path: (len(path.name), path.name))
     if not files:
         raise UserError(f"{folder} has no {part}/*.txt: unpack the archive of RACE there")
@@ -37,26 +37,26 @@ def read_race(folder: Path, part: str) -> Iterator[Found]:
             yield str(path), dict(json.loads(path.read_bytes()))
         except (ValueError, TypeError) as error:
             raise UserError(
-                f"{path} is no file of RACE ({error}): unpack the archive anew"
+                f"{path} is not a RACE file ({error}): unpack the archive again"
             ) from None
 
 
 def read_mctest(folder: Path, part: str) -> Iterator[Found]:
-    """The stories of a part such as mc500.train, with the letters of their answers."""
+    """Yield the stories of a part such as mc500.train, with the letters of their answers."""
     stories, answers = (lines(folder / f"{part}.{ending}") for ending in ("tsv", "ans"))
     if len(stories) != len(answers):
-        raise UserError(f"{part}.tsv and .ans in {folder} are not of one length: get them anew")
+        raise UserError(f"{part}.tsv and .ans in {folder} differ in length: get them again")
     for number, (story, letters) in enumerate(zip(stories, answers), 1):
         columns, where = story.split("\t"), f"{folder / part}.tsv, line {number}"
         if len(columns) != COLUMNS:
-            raise UserError(f"{where} has {len(columns)} columns, not {COLUMNS}: get it anew")
+            raise UserError(f"{where} has {len(columns)} columns, not {COLUMNS}: get it again")
         asked = [columns[start : start + 5] for start in range(3, COLUMNS, 5)]
         yield (
             where,
             {
                 "id": columns[0],
                 "article": columns[2].replace("\\newline", "\n").replace("\\tab", " "),
-                # how many sentences tell the answer stands before each question
+                # Each question is preceded by the number of sentences that tell its answer.
                 "questions": [question.partition(": ")[2] for question, *_ in asked],
                 "options": [options for _, *options in asked],
                 "answers": letters.split("\t"),
@@ -65,7 +65,7 @@ def read_mctest(folder: Path, part: str) -> Iterator[Found]:
 
 
 def lines(path: Path) -> list[str]:
-    """The lines of a file."""
+    """Return the lines of a file."""
     try:
         found = path.read_bytes().removesuffix(b"\n").split(b"\n")
     except FileNotFoundError:
@@ -96,7 +96,7 @@ CORPORA = {
 
 
 def prepare(name: str, folder: Path, out: Path) -> Report:
-    """Write the splits of a corpus; returns what there is of each."""
+    """Write the splits of a corpus, and return the figures of each."""
     read, splits = CORPORA[name]
     report: Report = {}
     for split, parts in splits.items():
@@ -108,7 +108,9 @@ def prepare(name: str, folder: Path, out: Path) -> Report:
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 bad.append(f"{where}: {error}")
         if not good:
-            raise UserError(f"{folder} has nothing for {split}: {bad[0]}")
+            raise UserError(
+                f"{folder} has nothing for {split} ({bad[0]}): get it again from its publisher"
+            )
         write(out / f"{split}.jsonl", join_lines(good))
         report[split] = {"passages": len(good), "questions": questions, "left out": bad}
     return report

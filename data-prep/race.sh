@@ -1,20 +1,20 @@
 #!/usr/bin/env bash
-# Prepare questions with options to choose from, about passages, for a pre-trained model.
+# Prepare multiple-choice questions about passages for a pre-trained model.
 #
 #   bash data-prep/race.sh --corpus mctest --model runs/models/minilm/base
 #
-#   --corpus NAME      race (Lai et al. 2017; 25 MB): of English examinations in China. mctest
+#   --corpus NAME      race (Lai et al. 2017; 25 MB): from English examinations in China. mctest
 #                      (Richardson et al. 2013; 1.5 MB): 660 stories for children, four questions
 #                      each
-#   --model FOLDER     with the model's dict.txt and tokenizer.json, as floater convert leaves them
+#   --model FOLDER     with the model's dict.txt and tokenizer.json, as floater convert writes them
 #   --out FOLDER       default: runs/data/NAME
-#   --checksums FILE   of the files of MCTest (default: data-prep/SHA256SUMS)
+#   --checksums FILE   checksums of the files of MCTest (default: data-prep/SHA256SUMS)
 #
-# bin/ is what --task floater_multiple_choice takes: train, valid, test and test1.jsonl. Of RACE
-# test has the questions of middle schools and test1 those of high schools; of MCTest those of its
-# larger and of its smaller part.
+# bin/ is what --task floater_multiple_choice takes: train, valid, test and test1.jsonl. In RACE,
+# test has the questions of middle schools and test1 those of high schools; in MCTest, test has the
+# questions of its larger part and test1 those of its smaller part.
 set -euo pipefail
-unset CDPATH # by which cd prints, or leads elsewhere
+unset CDPATH # with it cd prints, or leads elsewhere
 source "$(dirname "$0")/common.sh"
 
 CORPUS=race MODEL="" OUT="" CHECKSUMS=$PREP/SHA256SUMS

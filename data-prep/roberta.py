@@ -2,9 +2,9 @@
 
     python data-prep/roberta.py roberta.base/dict.txt encoder.json vocab.bpe --out base
 
-writes base/dict.txt and base/tokenizer.json.  fairseq's RoBERTa numbers the pieces of GPT-2 and has
-these numbers for words in its dictionary; here the dictionary has the pieces, in the same order, so
-that a model's weights stay as they are.
+writes base/dict.txt and base/tokenizer.json.  The dictionary of fairseq's RoBERTa lists the GPT-2
+pieces by their numbers; here it lists the pieces themselves, in the same order, so that the weights
+of a model stay as they are.
 """
 
 import argparse
@@ -19,7 +19,7 @@ SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 
 
 def read_pieces(path: Path) -> dict[str, str]:
-    """The pieces of encoder.json by their numbers, as text."""
+    """Return the pieces of encoder.json by their numbers, written as text."""
     try:
         return {str(int(number)): piece for piece, number in json.loads(path.read_bytes()).items()}
     except (ValueError, TypeError, AttributeError) as error:
@@ -27,19 +27,19 @@ def read_pieces(path: Path) -> dict[str, str]:
 
 
 def renamed(dictionary: Path, pieces: dict[str, str]) -> list[str]:
-    """The lines of a dictionary with pieces for their numbers; those that fill it up stay."""
+    """Return the lines of a dictionary, with pieces in place of numbers; madeupwords stay."""
     lines = []
     for number, line in enumerate(dictionary.read_bytes().removesuffix(b"\n").split(b"\n"), 1):
         word, _, count = decode(line, dictionary, number).rpartition(" ")
         if word not in pieces and not word.startswith("madeupword"):
             place = f"{dictionary}, line {number}"
-            raise UserError(f"{place}: {word!r} is no piece of GPT-2's: get it from fairseq's page")
+            raise UserError(f"{place}: {word!r} is not a GPT-2 piece: get it from fairseq's page")
         lines.append(f"{pieces.get(word, word)} {count}")
     return lines
 
 
 def tokenizer(pieces: dict[str, str], merges: Path) -> str:
-    """GPT-2's, and the special pieces of RoBERTa after its own."""
+    """Return GPT-2's tokenizer, with the special pieces of RoBERTa after its own."""
     numbers = {piece: int(number) for number, piece in pieces.items()}
     rules = [
         tuple(decode(line, merges, number).split(" "))
@@ -56,9 +56,9 @@ def tokenizer(pieces: dict[str, str], merges: Path) -> str:
 def parse_args() -> argparse.Namespace:
     layout = argparse.RawDescriptionHelpFormatter
     parser = Parser(description=__doc__, formatter_class=layout, allow_abbrev=False)
-    parser.add_argument("dictionary", type=Path, help="dict.txt of the model")
-    parser.add_argument("encoder", type=Path, help="encoder.json of GPT-2")
-    parser.add_argument("merges", type=Path, help="vocab.bpe of GPT-2")
+    parser.add_argument("dictionary", type=Path, help="the model's dict.txt")
+    parser.add_argument("encoder", type=Path, help="GPT-2's encoder.json")
+    parser.add_argument("merges", type=Path, help="GPT-2's vocab.bpe")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     return parser.parse_args()
 

@@ -6,10 +6,11 @@
 #   --size NAME        base (125 M parameters, 0.2 GB) or large (355 M, 0.7 GB)
 #   --out FOLDER       default: runs/models/roberta.NAME
 #
-# base/ in the folder has the model as it was, for fairseq-train with --arch floater_roberta_base or
-# floater_roberta_large: model.pt, dict.txt and tokenizer.json. Published archives have no checksums.
+# base/ in the folder has the original model for fairseq-train with --arch floater_roberta_base or
+# floater_roberta_large: model.pt, dict.txt and tokenizer.json. The published archives have no
+# checksums.
 set -euo pipefail
-unset CDPATH # by which cd prints, or leads elsewhere
+unset CDPATH # with it cd prints, or leads elsewhere
 source "$(dirname "$0")/common.sh"
 
 SIZE=base OUT=""

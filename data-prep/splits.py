@@ -1,4 +1,4 @@
-"""What the programs share that turn published questions into the splits of a corpus."""
+"""Shared code of the programs that turn published questions into the splits of a corpus."""
 
 import argparse
 import json
@@ -8,11 +8,11 @@ from typing import Any
 
 from stages import Parser, write
 
-Report = dict[str, dict[str, Any]]  # of each split: how many there are of what, and "left out"
+Report = dict[str, dict[str, Any]]  # by split: counts by name, and a list under "left out"
 
 
 def show(report: Report, unit: str) -> None:
-    """Print how much there is, and what was left out; ``unit`` is what that is, in words."""
+    """Print the counts and what was left out; ``unit`` names the things that were left out."""
     for split, counts in report.items():
         numbers = ", ".join(f"{n:,} {what}" for what, n in counts.items() if what != "left out")
         print(f"{split}: {numbers}")
@@ -26,11 +26,11 @@ def split_up(
     prepare: Callable[[str, Path, Path], Report],
     unit: str,
 ) -> None:
-    """The program: prepare a corpus from a folder of published files, and report what there is."""
+    """Run the program: prepare a corpus from a folder of published files, and report the counts."""
     layout = argparse.RawDescriptionHelpFormatter
     parser = Parser(description=description, formatter_class=layout, allow_abbrev=False)
     parser.add_argument("corpus", choices=corpora)
-    parser.add_argument("folder", type=Path, help="of the published files")
+    parser.add_argument("folder", type=Path, help="folder of the published files")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     args = parser.parse_args()
     report = prepare(args.corpus, args.folder, args.out)

@@ -2,8 +2,8 @@
 
     python data-prep/squad.py 1.1 download --out data
 
-writes data/{train,valid}.json, and test.json and so on where the corpus has test sets.  Questions
-with a fault, such as an answer that is not where it should be, are left out, counted and named.
+writes data/{train,valid}.json, and test.json and so on if the corpus has test sets.  Questions with
+a fault, such as an answer that is not where it should be, are left out, counted and named.
 """
 
 import json
@@ -20,16 +20,16 @@ from fairseq_floater import errors
 from fairseq_floater.data import faults, parse_squad
 
 HALF, XQUAD = "dev-v2.0.subset-cs224n.json", "dev-v1.1.subset-xquad.json"
-HELD_OUT = 4  # every fourth article of the half, by their titles
+HELD_OUT = 4  # every fourth article of the half is held out, in the order of titles
 
 Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Split:
-    """Of a file, the questions that ``keep`` keeps, of article, paragraph and question.
+    """The questions of a file for which ``keep(article, paragraph, question)`` is true.
 
-    Where ``joined``, each article is one passage.
+    If ``joined``, each article is one passage.
     """
 
     file: str
@@ -38,7 +38,7 @@ class Split:
 
 
 def read(path: Path) -> Json:
-    """The content of a file, if it is laid out as SQuAD's."""
+    """Return the content of a file, which must have the layout of SQuAD's files."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -58,11 +58,11 @@ def official(version: str) -> Callable[[Path], dict[str, Split]]:
 
 
 def halves_answered(folder: Path) -> dict[str, Split]:
-    """Train on the half, validate on XQuAD's passages of its articles, test on other articles.
+    """Train on the half, validate on XQuAD's passages from its articles, test on other articles.
 
-    On these three times: test as they are, test1 and test2 with an article's passages joined, which
-    is the same for windows of two lengths. What half-2.0 validates on is left out of valid: what is
-    chosen there serves both.
+    There are three test sets: test has the passages as they are, while test1 and test2 both have
+    the passages of each article joined, for windows of two lengths. Articles that half-2.0
+    validates on are left out of valid, since choices made on valid serve both corpora.
     """
     titles = {article["title"] for article in read(folder / HALF)["data"]}
     chosen_on = titles - set(held_out(folder))
@@ -88,7 +88,7 @@ def halves_with_unanswered(folder: Path) -> dict[str, Split]:
 
 
 def held_out(folder: Path) -> list[str]:
-    """Titles of every fourth article of the half."""
+    """Return the titles of every fourth article of the half."""
     return sorted(article["title"] for article in read(folder / HALF)["data"])[::HELD_OUT]
 
 
@@ -101,7 +101,7 @@ CORPORA = {
 
 
 def kept(published: Json, keep: Callable[[Json, Json, Json], bool]) -> Iterator[Json]:
-    """The articles of a file with the questions that are kept, and without empty paragraphs."""
+    """Yield the articles with the questions that are kept, without paragraphs that have none."""
     for article in published["data"]:
         paragraphs = []
         for paragraph in article["paragraphs"]:
@@ -113,7 +113,7 @@ def kept(published: Json, keep: Callable[[Json, Json, Json], bool]) -> Iterator[
 
 
 def joined(articles: list[Json]) -> list[Json]:
-    """The articles with all their passages in one, and their answers where they are then."""
+    """Return the articles with all passages joined into one, and the answers moved accordingly."""
     found = []
     for article in articles:
         passage, asked = "", []
@@ -131,7 +131,7 @@ def joined(articles: list[Json]) -> list[Json]:
 
 
 def without_faults(articles: list[Json]) -> tuple[list[Json], list[str]]:
-    """The articles without the questions that have a fault, and what those are."""
+    """Return the articles without the questions that have a fault, and a text on each fault."""
     wrong = {
         f.number: f.text for f in faults(parse_squad(json.dumps({"data": articles}).encode(), ""))
     }
@@ -141,14 +141,14 @@ def without_faults(articles: list[Json]) -> tuple[list[Json], list[str]]:
 
 
 def prepare(name: str, folder: Path, out: Path) -> Report:
-    """Write the splits of a corpus; returns what there is of each."""
+    """Write the splits of a corpus, and return the figures of each."""
     report: Report = {}
     for split, of in CORPORA[name](folder).items():
         published = read(folder / of.file)
         articles, left_out = without_faults(list(kept(published, of.keep)))
         articles = joined(articles) if of.joined else articles
         if not articles:
-            raise UserError(f"{folder / of.file} has nothing for {split}: get it anew")
+            raise UserError(f"{folder / of.file} has nothing for {split}: get it again")
         content = {"version": published.get("version", ""), "data": articles}
         write(out / f"{split}.json", json.dumps(content, ensure_ascii=False).encode())
         asked = [q for a in articles for p in a["paragraphs"] for q in p["qas"]]

@@ -4,17 +4,17 @@
 #   bash data-prep/squad.sh --corpus 2.0 --model runs/models/minilm/base
 #
 #   --corpus NAME      1.1 or 2.0: the training and development sets as published. half-1.1 or
-#                      half-2.0: half of the development set of 2.0, as a course of Stanford's has
-#                      it, to train on; 1.1 is tested on XQuAD's English questions about other
-#                      articles, 2.0 on every fourth article
-#   --model FOLDER     with the model's dict.txt and tokenizer.json, as floater convert leaves them
+#                      half-2.0: half of the development set of 2.0, as a Stanford course has it, to
+#                      train on; half-1.1 is tested on XQuAD's English questions about other
+#                      articles, and half-2.0 on every fourth article
+#   --model FOLDER     with the model's dict.txt and tokenizer.json, as floater convert writes them
 #   --out FOLDER       default: runs/data/squad.NAME
 #
 # bin/ is what --task floater_question_answering takes. Its train.json and valid.json, and the
-# test.json of half-1.1, are laid out as the published files are; in test1.json and test2.json, which
-# are the same, the passages of an article are one, longer than most models' positions.
+# test.json of half-1.1, are laid out as the published files are. In test1.json and test2.json, which
+# are identical, the passages of an article are joined into one, longer than most models' positions.
 set -euo pipefail
-unset CDPATH # by which cd prints, or leads elsewhere
+unset CDPATH # with it cd prints, or leads elsewhere
 source "$(dirname "$0")/common.sh"
 
 CORPUS=2.0 MODEL="" OUT=""
@@ -27,7 +27,7 @@ open_out "${OUT:-$ROOT/runs/data/squad.$CORPUS}" squad
 SQUAD=rajpurkar.github.io/SQuAD-explorer/dataset
 GITHUB=https://raw.githubusercontent.com
 
-# get FILE CHECKSUM [ADDRESS]: FILE of SQuAD's page, or from elsewhere.
+# get FILE CHECKSUM [ADDRESS]: download FILE from SQuAD's page, or from ADDRESS.
 files=()
 get() {
     files+=("$DOWNLOAD/$1")

@@ -5,9 +5,10 @@
 #
 # Inputs and outputs are files or folders. COMMAND, a program or a shell function, writes
 # OUTPUT.part for each OUTPUT; once it has succeeded they are renamed, so that outputs are whole or
-# absent. What a done stage was made from is in its marker: if the command, a function it calls, a
-# program in data-prep or a command of floater that they name, what of this project these import, a
-# variable in capitals, an input or an output has changed since, the stage is run again.
+# absent. The marker of a stage records what it was made from. The stage is run again if any of this
+# has changed since: the command, a function that it calls, a program in data-prep or a command of
+# floater that they name, what these import from this project, a variable in capitals, an input or
+# an output.
 stage() {
     local name=$1 marker=$OUT/.stages/$1 log=$OUT/.stages/$1.log start=$SECONDS
     local inputs=() outputs=() path made status last
@@ -27,7 +28,7 @@ stage() {
     echo "$name: working ..."
     rm -rf "$marker" "${outputs[@]/%/.part}"
     for path in "$marker" "${outputs[@]}"; do mkdir -p "$(dirname "$path")"; done
-    # Not "( ... ) || ...": what stands before || runs without -e.
+    # Not "( ... ) || ...": a command before || runs without -e.
     set +e
     (set -e && "$@") >"$log" 2>&1 </dev/null
     status=$?
@@ -48,19 +49,20 @@ stage() {
     echo "$name: $((SECONDS - start)) s"
 }
 
-# digest PATH...: name and sha256 of each of these files, and of those in these folders; of a link,
-# those of what it names. Nothing of what is not there.
+# digest PATH...: print the name and sha256 of each of these files, and of those in these folders.
+# Links are followed, and what does not exist is left out.
 digest() {
     local path sums there=()
     for path in "$@"; do [ ! -e "$path" ] || there+=("$path"); done
     [ ${#there[@]} -gt 0 ] || return 0
     sums=$(find -L "${there[@]}" -type f -print0 | LC_ALL=C sort -z | xargs -0r sha256sum) ||
-        fail "not all of ${there[*]} can be read, see above: mend that and run again"
+        fail "not all of ${there[*]} can be read, see above: fix that and run again"
     echo "${sums//"$OUT/"/}"
 }
 
-# imports FILE...: these programs, and all that they import of this project, a path each; of a
-# folder of modules only what is asked for, and what it itself imports.
+# imports FILE...: print the paths of these programs and of all that they import from this project,
+# one per line. Of a folder of modules, that is only what is asked for and what the folder itself
+# imports.
 imports() {
     local -A known=()
     local path module names more
@@ -69,7 +71,7 @@ imports() {
         mapfile -t more < <(
             sed -nE 's/^ *(from|import) +([a-z_][a-z0-9_.]*)( +import +([a-z_, ]+))?.*/\2 \4/p' "$@" |
                 while read -r module names; do
-                    if [ "$module" = fairseq_floater ]; then # it imports all; these are modules
+                    if [ "$module" = fairseq_floater ]; then # it imports all; the names are modules
                         names=(${names//,/ })
                         module=${names[*]/#/fairseq_floater.}
                     fi
@@ -85,9 +87,9 @@ imports() {
     printf '%s\n' "${!known[@]}"
 }
 
-# definition COMMAND...: a hash of all that says what a command does: itself, the functions it
-# calls, the programs that these name, what these import, and the values of variables in capitals.
-# (With few processes: a corpus has a dozen stages, and most are unchanged.)
+# definition COMMAND...: print a hash of all that determines what a command does: the command, the
+# functions it calls, the programs that these name, what these import, and the values of variables
+# in capitals. (It starts few processes: a corpus has a dozen stages, and most are unchanged.)
 definition() {
     local text="$*" found="$*" name names rest path sums
     local -A seen=() programs=() variables=()
@@ -110,7 +112,7 @@ definition() {
         path=$PREP/../fairseq_floater/commands/${BASH_REMATCH[2]//-/_}.py
         [ ! -e "$path" ] || programs[$path]=1
     done
-    # Where things lie and how many do the work makes no difference.
+    # Locations and the number of workers make no difference.
     names=${text//\$/ \$}
     for name in ${names//[^A-Z_$\{#!]/ }; do
         [[ $name =~ ^\$\{?[#!]?([A-Z_]+) ]] || continue

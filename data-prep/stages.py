@@ -1,4 +1,4 @@
-"""What the corpus programs share: stages that run once, whole-file writes, one-line errors."""
+"""Shared code of the corpus programs: stages that run once, whole-file writes, one-line errors."""
 
 import argparse
 import errno
@@ -17,7 +17,7 @@ Made = tuple[dict[str, bytes], dict[str, float]]  # files by path under OUT, fig
 
 
 class UserError(Exception):
-    """Something the user can mend; the message names the thing, its value and the mend."""
+    """Something the user can fix; the message names the thing, its value and the fix."""
 
 
 def sha256_of(path: Path) -> str:
@@ -26,13 +26,13 @@ def sha256_of(path: Path) -> str:
 
 
 def decode(line: bytes, name: Path | str, number: int) -> str:
-    """A line of UTF-8; what is none is named with its file, line and byte, counted from 1."""
+    """Decode a line of UTF-8; an error names the file, line and byte, counted from 1."""
     try:
         return line.decode()
     except UnicodeDecodeError as error:
         raise UserError(
-            f"{name}, line {number}, byte {error.start + 1}: not UTF-8 ({error.reason}): make it "
-            "so or drop the pair"
+            f"{name}, line {number}, byte {error.start + 1}: not UTF-8 ({error.reason}): convert "
+            "it or drop the pair"
         ) from None
 
 
@@ -47,7 +47,7 @@ def write(path: Path, content: bytes) -> None:
 
 
 def read_manifest(path: Path) -> dict[str, dict]:
-    """The entries of the stages that are done; none if there is no manifest, or it is damaged."""
+    """Return the entries of the finished stages; none if the manifest is missing or damaged."""
     try:
         manifest = json.loads(path.read_bytes())
         whole = all(
@@ -60,9 +60,9 @@ def read_manifest(path: Path) -> dict[str, dict]:
 
 
 def run_stage(program: Path, out: Path, name: str, inputs: dict, make: Callable[[], Made]) -> dict:
-    """Run a stage unless its inputs and outputs are as the manifest has them; return its entry.
+    """Run a stage unless its inputs and outputs match the manifest; return its entry.
 
-    ``program`` counts as an input: a changed program makes its outputs anew.
+    ``program`` counts as an input: if it has changed, the outputs are made again.
     """
     path, inputs = out / "manifest.json", inputs | {"program": sha256_of(program)}
     manifest = read_manifest(path)
@@ -76,7 +76,7 @@ def run_stage(program: Path, out: Path, name: str, inputs: dict, make: Callable[
     print(f"{name}: working ...", flush=True)
     start = time.monotonic()
     files, report = make()
-    for stale in entry["outputs"].keys() - files:  # such as those of another language
+    for stale in entry["outputs"].keys() - files:  # such as files of another language
         (out / stale).unlink(missing_ok=True)
     for file, content in files.items():
         write(out / file, content)
@@ -93,7 +93,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def within(kind: type, low: float, high: float) -> Callable[[str], float]:
-    """An argparse type: a number of this kind from low to high."""
+    """Return an argparse type: a number of this kind from low to high."""
 
     def parse(text: str) -> float:
         try:
@@ -107,30 +107,30 @@ def within(kind: type, low: float, high: float) -> Callable[[str], float]:
 
 
 def one_line(text: str) -> str:
-    """Text from elsewhere, fit to be shown: one line, not long, without control characters."""
+    """Make foreign text fit to be shown: one short line without control characters."""
     text = " ".join(text.split())
     shown = "".join(letter if letter.isprintable() else "?" for letter in text)
     return shown if len(shown) <= 300 else shown[:300] + "..."
 
 
 class Ended(SystemExit):
-    """Asked to end by a signal; an exception, so that what cleans up is run."""
+    """A signal asked the program to end; an exception, so that clean-up code runs."""
 
 
 def _end(owner: int) -> Callable[[int, object], None]:
     def end(number: int, frame: object) -> None:
         if os.getpid() == owner:
             raise Ended(128 + number)
-        signal.signal(number, signal.SIG_DFL)  # a process that the program has forked
+        signal.signal(number, signal.SIG_DFL)  # in a process that the program has forked
         os.kill(os.getpid(), number)
 
     return end
 
 
 def report_errors(run: Callable[[], None]) -> int:
-    """Run a program; what the user can mend is one line on stderr and exit code 1.
+    """Run a program; an error that the user can fix is one line on stderr and exit code 1.
 
-    SIGTERM and SIGHUP end the program with the exit code that a shell gives to them.
+    SIGTERM and SIGHUP end the program with the exit code that a shell reports for them.
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP
@@ -148,9 +148,9 @@ def report_errors(run: Callable[[], None]) -> int:
             mend = "make room, then run again"
         message = f"{place}: {error.strerror or error}: {mend}"
     except KeyboardInterrupt:
-        message = "interrupted: run again to go on"
+        message = "interrupted: run again to continue"
     except Ended as ended:
         code = ended.code
-        message = f"ended by {signal.Signals(code - 128).name}: run again to go on"
+        message = f"ended by {signal.Signals(code - 128).name}: run again to continue"
     print(f"error: {message}", file=sys.stderr)
     return code

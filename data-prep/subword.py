@@ -1,15 +1,15 @@
-"""Learn subwords of text, and cut text into them.
+"""Learn subwords from text, and cut text into them.
 
     python data-prep/subword.py learn --method subword-nmt --size 10000 MODEL train.en train.de
     python data-prep/subword.py apply --method subword-nmt MODEL <train.en >bpe/train.en
 
 subword-nmt     byte-pair encoding; the size is the number of merges.  MODEL and subwords are those
                 of `cat FILE... | subword-nmt learn-bpe -s SIZE` and of `subword-nmt apply-bpe`.
-                For text cut into words already.
+                For text that is already cut into words.
 sentencepiece   a unigram model; the size is the number of pieces.  For plain text: white space is
-                folded, nothing else is changed, so that pieces join to the very sentence.
+                folded and nothing else is changed, so that pieces join to the exact sentence.
 
-One model for all files; the same text gives the same model.  Only "\\n" ends a line.
+One model is learned for all files; the same text gives the same model.  Only "\\n" ends a line.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def learn_merges(lines: Iterator[str], size: int, symbols: list[str]) -> bytes:
     try:
         with open(os.devnull, "w") as null, contextlib.redirect_stderr(null):  # its progress bar
             learn_bpe(lines, codes, size)
-    except ValueError:  # of max() of nothing
+    except ValueError:  # from max() of nothing
         raise UserError(f"--size {size} is too high for so little text: lower it") from None
     return codes.getvalue().encode()
 
@@ -59,7 +59,7 @@ def learn_pieces(lines: Iterator[str], size: int, symbols: list[str]) -> bytes:
     def sentences() -> Iterator[str]:
         try:
             yield from (" ".join(line.split()) for line in lines)
-        except Exception as error:  # which sentencepiece makes an error of its own of
+        except Exception as error:  # which sentencepiece turns into an error of its own
             failed.append(error)
             raise
 
@@ -97,21 +97,21 @@ def pieces(model: Path) -> Callable[[str], str]:
     return lambda line: " ".join(processor.encode(" ".join(line.split()), out_type=str)) + "\n"
 
 
-# Each imports its library by itself, for the scripts start this program anew for every file.
+# Each imports its own library only, because the scripts start this program once for every file.
 METHODS = {"subword-nmt": (learn_merges, merges), "sentencepiece": (learn_pieces, pieces)}
 
 
 def load_model(path: Path, method: str) -> Callable[[str], str]:
-    """What cuts a line, by a model in a file."""
+    """Load the model in a file, and return the function that cuts a line with it."""
     _, load = METHODS[method]
     if not path.read_bytes():
         raise UserError(f"{path} is empty: make it with subword.py learn --method {method}")
     try:
         with open(os.devnull, "w") as null, contextlib.redirect_stderr(null):
             return load(path)
-    except (RuntimeError, ValueError, IndexError, SystemExit):  # as the libraries' wish is
+    except (RuntimeError, ValueError, IndexError, SystemExit):  # whichever the library raises
         raise UserError(
-            f"{path} is no model of {method}: make it with subword.py learn --method {method}"
+            f"{path} is not a {method} model: make it with subword.py learn --method {method}"
         ) from None
 
 
@@ -119,15 +119,15 @@ def parse_args() -> argparse.Namespace:
     layout = argparse.RawDescriptionHelpFormatter
     parser = Parser(description=__doc__, formatter_class=layout, allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="learn | apply")
-    learn = commands.add_parser("learn", help="from files to a model")
-    apply = commands.add_parser("apply", help="a filter, from lines to lines of subwords")
+    learn = commands.add_parser("learn", help="learn a model from files")
+    apply = commands.add_parser("apply", help="filter lines into lines of subwords")
     for command in (learn, apply):
         command.add_argument("--method", choices=METHODS, required=True)
         command.add_argument("model", type=Path, metavar="MODEL")
     sizes = within(int, 1, 10_000_000)
     learn.add_argument("--size", type=sizes, required=True, help="merges or pieces")
     learn.add_argument(
-        "--symbol", action="append", default=[], metavar="SYMBOL", help="a piece of its own"
+        "--symbol", action="append", default=[], metavar="SYMBOL", help="kept as one piece"
     )
     learn.add_argument("files", type=Path, nargs="+", metavar="FILE")
     return parser.parse_args()

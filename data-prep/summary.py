@@ -1,9 +1,9 @@
-"""Count what a corpus holds: a table on the screen, and FOLDER/summary.json.
+"""Count the contents of a corpus: a table on the screen, and FOLDER/summary.json.
 
     python data-prep/summary.py runs/data/multi30k.en-de
 
-Words are what white space separates in raw/; subwords are those of bpe/; the dictionary is that
-of bin/ with fairseq's own symbols.
+Words are those that white space separates in raw/; subwords are those of bpe/; the dictionary is
+that of bin/, with fairseq's own symbols.
 """
 
 import argparse
@@ -14,11 +14,11 @@ from pathlib import Path
 from stages import Parser, UserError, report_errors, write
 
 LONG = 40  # source words
-SPECIAL = 4  # symbols that fairseq adds to what is in dict.txt: <s> <pad> </s> <unk>
+SPECIAL = 4  # symbols that fairseq adds to those in dict.txt: <s> <pad> </s> <unk>
 
 
 def word_counts(path: Path) -> list[int]:
-    """Number of words of each line; only "\\n" ends a line."""
+    """Return the number of words of each line; only "\\n" ends a line."""
     with path.open(encoding="utf-8", newline="\n") as file:
         return [len(line.split()) for line in file]
 
@@ -37,7 +37,7 @@ def count_split(out: Path, split: str, languages: list[str]) -> dict:
 
 
 def count_joined(out: Path, languages: list[str]) -> dict:
-    """Of the pairs that are trained on in place of train's; of their words there is no raw text."""
+    """Count the joined pairs, which replace train's; their words have no raw text to count."""
     counts = [word_counts(out / "joined" / f"train.{language}") for language in languages]
     return {
         "pairs": len(counts[0]),
@@ -51,7 +51,7 @@ def summarise(out: Path) -> dict:
         languages = [corpus["source"], corpus["target"]]
         splits = ["train", "valid", *corpus["tests"]]
     except (ValueError, KeyError):
-        raise UserError(f"{out}/corpus.json is damaged: delete it, prepare again") from None
+        raise UserError(f"{out}/corpus.json is damaged: delete it and prepare again") from None
     counts = {split: count_split(out, split, languages) for split in splits}
     if corpus.get("joined"):
         counts["joined"] = count_joined(out, languages)
@@ -81,7 +81,7 @@ def table(found: dict) -> str:
 def parse_args() -> argparse.Namespace:
     layout = argparse.RawDescriptionHelpFormatter
     parser = Parser(description=__doc__, formatter_class=layout, allow_abbrev=False)
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="of the corpus")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder of the corpus")
     return parser.parse_args()
 
 

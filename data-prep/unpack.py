@@ -1,10 +1,10 @@
-"""Unpack an archive into a new folder: all of it or, if something is amiss, nothing.
+"""Unpack an archive into a new folder: all of it, or nothing if anything is wrong.
 
     python data-prep/unpack.py corpus.tgz folder --member 'de-en/*.xml' --member 'de-en/train.*'
 
-Archives are tar (plain, gz, bz2, xz), a single gz file, and Debian's packages (.deb).  Absolute
-paths, paths and links that lead out of the folder, and devices are refused, and so is what would
-fill the disk (bounds.py).  A pattern is that of a shell, where * matches / too.
+An archive is a tar (plain, gz, bz2 or xz), a single gz file, or a Debian package (.deb).  Absolute
+paths, paths and links that lead out of the folder, devices, and archives that would fill the disk
+(bounds.py) are refused.  Patterns are those of a shell, except that * also matches /.
 """
 
 import argparse
@@ -28,12 +28,12 @@ from stages import Parser, UserError, one_line, report_errors, within
 from whole import filled
 
 BLOCK = 1 << 16  # bytes
-# Beside these, what damage does within Python's tarfile: nested headers, times beyond all clocks.
+# The second line has what damage causes within Python's tarfile: nested headers, impossible times.
 DAMAGE = (
     *(tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError, ValueError),
     *(RecursionError, OverflowError, MemoryError, KeyError, IndexError, TypeError),
 )
-# Errors of the disk; others, such as a file where a folder must be, are those of the archive.
+# Errors of the disk; others, such as a file where a folder must be, come from the archive.
 OF_THE_DISK = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM),
     *(errno.EMFILE, errno.ENFILE, errno.EFBIG),
@@ -42,7 +42,7 @@ OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
 
 
 def open_deb(archive: BinaryIO, folder: Path) -> BinaryIO:
-    """Copy the data.tar.* of a Debian package, an archive of ar, to a nameless file."""
+    """Copy the data.tar.* of a Debian package, which is an ar archive, to an unnamed file."""
     archive.seek(8)
     while len(header := archive.read(60)) == 60:
         if not re.fullmatch(rb"[0-9]{1,10} *", header[48:58]):
@@ -62,7 +62,7 @@ def open_deb(archive: BinaryIO, folder: Path) -> BinaryIO:
 
 
 def decompressed(file: BinaryIO) -> BinaryIO:
-    """What a file is once it is decompressed, which it may be already."""
+    """Return the decompressed content of a file, or the file itself if it is not compressed."""
     magic = file.read(6)
     file.seek(0)
     found = [opener for start, opener in OPENERS.items() if magic.startswith(start)]
@@ -73,13 +73,13 @@ def open_tar(stream: Bounded) -> BoundedTar:
     try:
         return BoundedTar(fileobj=stream)
     except tarfile.ReadError as error:
-        raise tarfile.ReadError(f"it is no tar, gz or deb: {error}") from None
+        raise tarfile.ReadError(f"it is not a tar, gz or deb: {error}") from None
 
 
 def require_within(member: tarfile.TarInfo, name: str, folder: Path) -> None:
-    """Refuse a way out of the folder by names alone, and any way through links.
+    """Refuse a name that leads out of the folder, and any path that leads through a link.
 
-    The filter of tarfile looks where names lead, and some versions lose their way in long ones.
+    The filter of tarfile resolves names on the disk, and some versions get long ones wrong.
     """
     parts = PurePosixPath(name).parts
     out = ".." in parts
@@ -102,14 +102,14 @@ def require_within(member: tarfile.TarInfo, name: str, folder: Path) -> None:
 
 
 def extract(tar: tarfile.TarFile, folder: Path, patterns: list[str]) -> int:
-    """Extract the members that match a pattern, or all; returns how many."""
+    """Extract the members that match a pattern, or all, and return their number."""
     count = total = 0
     for member in tar:
         name = member.name.removeprefix("./")
         if name.startswith("/"):
             raise UserError(f"member {name!r} has an absolute path")
         if not patterns or any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
-            total += member.size  # of sparse files, too, which are small in the archive
+            total += member.size  # also counts sparse files, which are small in the archive
             tar.fileobj.check(total)
             require_within(member, name, folder)
             try:
@@ -120,19 +120,24 @@ def extract(tar: tarfile.TarFile, folder: Path, patterns: list[str]) -> int:
                 link = f" links to {member.linkname!r}," if member.islnk() or member.issym() else ""
                 raise UserError(f"member {name!r}{link} leads out of the folder") from None
             except KeyError:
-                raise UserError(f"member {name!r} links to what is not there") from None
+                raise UserError(f"member {name!r} links to a missing member") from None
             count += 1
     # tarfile takes a damaged header for the end of the archive, which is a block of zeros.
     tar.fileobj.seek(tar.offset)
     if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-        raise EOFError(f"it ends without a mark at byte {tar.offset:,}")
-    while tar.fileobj.read(BLOCK):  # to the checksum of a compressed archive
+        raise EOFError(f"it has no end mark at byte {tar.offset:,}")
+    while tar.fileobj.read(BLOCK):  # up to the checksum of a compressed archive
         pass
     return count
 
 
 def unpack(file: BinaryIO, name: Path, folder: Path, patterns: list[str], most: int) -> None:
-    """Fill ``folder`` from the archive; raises DAMAGE and UserError, the latter half a message."""
+    """Fill ``folder`` from the archive.
+
+    Raises:
+        DAMAGE: if the archive is damaged.
+        UserError: if it is refused; the message still lacks the archive and the fix.
+    """
     packed = os.fstat(file.fileno()).st_size
     progress = Progress(name.name, " unpacked")
     if file.read(8) == b"!<arch>\n":
@@ -155,7 +160,7 @@ def run(args: argparse.Namespace) -> None:
     if folder.is_symlink():
         raise UserError(f"{folder} is a symbolic link: delete it or name another folder")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} is there and not empty: delete it or name another folder")
+        raise UserError(f"{folder} exists and is not empty: delete it or name another folder")
     most = int(args.most * (1 << 30))
     with archive.open("rb") as file, filled(folder) as part:
         try:
@@ -174,10 +179,10 @@ def parse_args() -> argparse.Namespace:
     layout = argparse.RawDescriptionHelpFormatter
     parser = Parser(description=__doc__, formatter_class=layout, allow_abbrev=False)
     parser.add_argument("archive", type=Path, metavar="ARCHIVE")
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="to make")
-    help = "unpack only what matches; may be repeated"
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder to make")
+    help = "unpack only the members that match; may be repeated"
     parser.add_argument("--member", action="append", default=[], metavar="PATTERN", help=help)
-    help = "GiB that may come out of it (%(default)g)"
+    help = "most GiB that may come out (%(default)g)"
     size = within(float, 0.001, 1000)
     parser.add_argument("--most", type=size, default=MOST / (1 << 30), metavar="GIB", help=help)
     return parser.parse_args()

@@ -1,10 +1,11 @@
 """Files and folders that are made whole or not at all.
 
-Until they are, they lie beside their place as .NAME.xxxxxxxx.part, a name that nobody can foresee
-and that is not there before. An error removes them, and so do the signals that ask for an end.
+Until they are whole, they lie beside their final place as .NAME.xxxxxxxx.part, a new name that
+nobody can predict. An error removes them, and so do the signals that ask the program to end.
 
-The package has its own (fairseq_floater/files.py), for what must be on the disk before a training
-goes on; with it each of these programs would import torch, which takes longer than most of them.
+The package has its own version (fairseq_floater/files.py) for files that must be on the disk before
+a training continues. Using it here would make each of these programs import torch, which takes
+longer than most of them run.
 """
 
 import os
@@ -23,7 +24,7 @@ def _beside(path: Path) -> Path:
 
 @contextmanager
 def written(path: Path) -> Iterator[BinaryIO]:
-    """A file to write, which takes the place of ``path`` at the end unless there is an error."""
+    """Give a file to write; it takes the place of ``path`` at the end unless there is an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = _beside(path)
     try:
@@ -37,7 +38,7 @@ def written(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def filled(folder: Path) -> Iterator[Path]:
-    """A folder to fill, which takes the place of ``folder``, empty or none, at the end."""
+    """Give a folder to fill; it replaces ``folder``, which is empty or missing, at the end."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = _beside(folder)
     try:

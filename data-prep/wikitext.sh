@@ -5,13 +5,13 @@
 #
 #   --corpus NAME      wikitext-103 (Merity et al. 2017; 192 MB), wikitext-2 (5 MB), or brown, a
 #                      million words of 1961 (Francis and Kucera 1964; 3 MB)
-#   --model FOLDER     with the model's dict.txt and tokenizer.json, as floater convert leaves them
+#   --model FOLDER     with the model's dict.txt and tokenizer.json, as floater convert writes them
 #   --out FOLDER       default: runs/data/NAME
-#   --workers N        processes (default: one a core)
+#   --workers N        processes (default: one per core)
 #
 # bin/ is what --task masked_lm takes; raw/ is the plain text, line for line the same.
 set -euo pipefail
-unset CDPATH # by which cd prints, or leads elsewhere
+unset CDPATH # with it cd prints, or leads elsewhere
 source "$(dirname "$0")/common.sh"
 
 CORPUS=wikitext-103 MODEL="" OUT="" WORKERS=$(nproc)

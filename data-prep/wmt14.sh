@@ -11,18 +11,18 @@
 #   --subword METHOD       subword-nmt (default): tokenised as Moses does, then byte-pair encoding;
 #                          or sentencepiece: on plain text
 #   --size N               merges or pieces of both languages together (default: 40000)
-#   --train-max-words N    train on the pairs of up to N English words; 0: on all (default). Those of
-#                          the held-out pairs that are longer become a second test set, long
-#   --workers N            processes (default: one a core)
-#   --checksums FILE       of what is downloaded, as sha256sum makes it, with HOST/PATH for names
-#                          (default: those below)
+#   --train-max-words N    train on the pairs of up to N English words; 0: on all (default). Held-out
+#                          pairs that are longer become a second test set, long
+#   --workers N            processes (default: one per core)
+#   --checksums FILE       checksums of the downloads, as sha256sum writes them, with HOST/PATH for
+#                          names (default: those in this script)
 #
-# With the defaults, bpe/ and bpe.model are what those scripts make of the archives, byte for byte.
-# raw/ has the same pairs as they were before they were normalised and tokenised; in test,
-# typographic apostrophes are plain there already. All pairs, before too long and too unequal ones
-# are dropped, stay in uncleaned/. Needs some 10 GB of disk for German, 110 GB for French.
+# With the defaults, bpe/ and bpe.model are byte for byte what those scripts make from the archives.
+# raw/ has the same pairs before normalisation and tokenisation; in test, typographic apostrophes
+# have already been made plain. All pairs, also those that are dropped as too long or too unequal,
+# stay in uncleaned/. Needs about 10 GB of disk for German, and 110 GB for French.
 set -euo pipefail
-unset CDPATH # by which cd prints, or leads elsewhere
+unset CDPATH # with it cd prints, or leads elsewhere
 source "$(dirname "$0")/common.sh"
 source "$PREP/fairseq.sh"
 
@@ -52,7 +52,7 @@ if [ "$TRAIN_MAX_WORDS" -gt 0 ]; then
 fi
 MEMBERS=() ARCHIVES=()
 
-# corpus MEMBER ADDRESS SHA256: the training text has MEMBER.en and MEMBER.TARGET of an archive.
+# corpus MEMBER ADDRESS SHA256: add MEMBER.en and MEMBER.TARGET of an archive to the training text.
 corpus() {
     get "$2" --sha256 "$3"
     MEMBERS+=("$1")
@@ -83,7 +83,7 @@ if [ "$TARGET" = fr ]; then
         3ff8319f6919393520559bfbc7ad6a747ec81b3abc7be9993b338d4b017b4d9a
 fi
 
-# 1. Plain text; every so many pairs one is held out.
+# 1. Plain text; one of every `interval` pairs is held out.
 plain_text() {
     local part=$OUT/uncleaned/raw.part i interval=100 language
     [ "$TARGET" = de ] || interval=1333
@@ -119,7 +119,7 @@ append() {
     need "$1" "$file.$SOURCE" "$file.$TARGET"
     need_pairs "$1" "$file.$SOURCE" "$file.$TARGET"
     for language in "$SOURCE" "$TARGET"; do
-        sed '$a\' "$file.$language" >>"$3/all.$language" # gives the last line an end
+        sed '$a\' "$file.$language" >>"$3/all.$language" # ends the last line
     done
     rm -r "$3/unpacked"
 }
@@ -148,7 +148,7 @@ words() {
     done
 }
 
-# 4. Without the pairs that are too long or too unequal in subwords; in test all stay.
+# 4. Drop the pairs that are too long or too unequal in subwords; in test all stay.
 clean_pairs() {
     local from=$OUT/uncleaned folder language split moves
     cp "$from/bpe.model" "$OUT/bpe.model.part"

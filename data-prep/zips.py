@@ -1,4 +1,4 @@
-"""Files of a zip archive, read within the bounds of bounds.py, never extracted as they are."""
+"""Read files of a zip archive within the bounds of bounds.py; none is extracted as it is."""
 
 import shutil
 import zipfile
@@ -9,26 +9,28 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
-from bounds import MOST, Bounded
+from bounds import MOST, Bounded, Excess
 from progress import Progress
 from stages import UserError
 
 
 @contextmanager
 def opened_zip(archive: Path) -> Iterator[zipfile.ZipFile]:
-    """The archive; what is wrong with it while it is read is one line."""
+    """Open the archive; damage that is found while it is read becomes a one-line error."""
     try:
         with zipfile.ZipFile(archive) as zipped:
             yield zipped
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
         raise UserError(f"{archive} is damaged ({error}): delete it and run again") from None
+    except Excess as error:
+        raise UserError(f"{archive}: {error}: get the archive from its publisher") from None
 
 
 def copy_member(zipped: zipfile.ZipFile, name: str, out: BinaryIO) -> None:
     """Write a file of the archive to ``out``.
 
     Raises:
-        UserError: if there is none of this name, or too much would come out.
+        UserError: if there is no file of this name, or too much would come out.
     """
     archive = Path(str(zipped.filename))
     try:
@@ -41,7 +43,7 @@ def copy_member(zipped: zipfile.ZipFile, name: str, out: BinaryIO) -> None:
 
 
 def read_member(zipped: zipfile.ZipFile, name: str) -> bytes:
-    """The content of a file of the archive; raises as ``copy_member`` does."""
+    """Return the content of a file of the archive; raises the same errors as ``copy_member``."""
     content = BytesIO()
     copy_member(zipped, name, content)
     return content.getvalue()

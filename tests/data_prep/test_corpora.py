@@ -149,7 +149,7 @@ def test_multi30k_with_a_wrong_checksum(multi30k):
     multi30k.site.files[f"/mirror/{PLACE}/{name}"] = b"other"
     got = hashlib.sha256(b"other").hexdigest()
     message = f"{address} has sha256 {got}, not {wanted}"
-    mend = "what came is deleted, mend the mirror or unset DATA_MIRROR"
+    mend = "the download was deleted, fix the mirror or unset DATA_MIRROR"
     fails(multi30k.run(), f"{message}: {mend}")
     assert tree(multi30k.out) == []
     download = multi30k.out.parent / "download" / "multi30k"
@@ -180,7 +180,7 @@ def test_multi30k_with_files_that_are_not_parallel(multi30k, text, why):
     if b"\xdf" in text:
         return  # what comes next is the same
     multi30k.replace("val.de.gz", good)
-    assert "it is deleted, run again to download it" in multi30k.run().stderr
+    assert "it was deleted, run again to download it" in multi30k.run().stderr
     done = multi30k.run("--subword", "sentencepiece", "--size", 9999)
     assert redone(done.stdout) == ["raw", "model"]
     assert "error: model: --size 9999 does not suit the text: Vocabulary size" in done.stderr
@@ -318,8 +318,7 @@ def test_long_pairs_that_are_not_trained_on_are_a_test(tmp_path):
     assert json.loads((out / "corpus.json").read_text())["tests"] == ["test", "long"]
     fails(
         prepare_bible(tmp_path, "--train-max-words", 7, "--long-test", 6),
-        "--long-test 6 is for pairs that are not trained on: give --train-max-words of at most as "
-        "much",
+        "--long-test 6 is for pairs that are not trained on: set --train-max-words to 1 to 6",
     )
 
 
@@ -357,7 +356,7 @@ def test_bibles_that_are_not_to_be_had(tmp_path):
     deb.write_bytes(good[:-99])
     done = prepare_bible(tmp_path)
     assert done.returncode == 1 and done.stderr.startswith(f"error: {deb} has sha256 ")
-    assert done.stderr.endswith("is deleted, mend the mirror or unset DATA_MIRROR\n")
+    assert done.stderr.endswith("was deleted, fix the mirror or unset DATA_MIRROR\n")
 
     sums = (tmp_path / "sums").read_text()
     digests = [hashlib.sha256(content).hexdigest() for content in (good, good[:-99])]

@@ -49,7 +49,7 @@ def test_check_names_unequal_counts(pair):
 def test_check_names_what_is_not_utf8(pair):
     pair[1].write_bytes(b"eins\nzw\xe9i\ndrei\nvier\n")
     place = f"{pair[1]}, line 2, byte 3: not UTF-8 (invalid continuation byte)"
-    fails(run("check.py", *pair), f"{place}: make it so or drop the pair")
+    fails(run("check.py", *pair), f"{place}: convert it or drop the pair")
 
 
 def test_check_names_a_missing_file(pair):
@@ -82,7 +82,7 @@ def test_filter_writes_a_file_twice(pair, tmp_path):
 def test_filter_refuses_files_that_are_not_parallel(pair, tmp_path):
     short = write(tmp_path / "short", "x", "y")
     names = ", ".join(map(str, (*pair, short)))
-    wanted = f"at line 3 not all go on: {names}: make them parallel"
+    wanted = f"not all files reach line 3: {names}: make them parallel"
     fails(keep(pair, 3, short, tmp_path / "new"), wanted)
     assert not any((tmp_path / name).exists() for name in ("en", "de", "new"))
 
@@ -173,7 +173,7 @@ def test_sizes_that_do_not_suit_the_text(text, tmp_path):
     assert not (tmp_path / "model").exists()
 
 
-NO_TEXT = "line 2, byte 4: not UTF-8 (invalid continuation byte): make it so or drop the pair"
+NO_TEXT = "line 2, byte 4: not UTF-8 (invalid continuation byte): convert it or drop the pair"
 
 
 @pytest.mark.parametrize("method", subword.METHODS)
@@ -201,7 +201,7 @@ def test_what_is_no_model_of_subwords(method, content, tmp_path, capfd):
     model.write_bytes(content)
     with pytest.raises(UserError) as error:
         subword.load_model(model, method)
-    what = f"no model of {method}" if content else "empty"
+    what = f"not a {method} model" if content else "empty"
     advice = f"make it with subword.py learn --method {method}"
     assert str(error.value) == f"{model} is {what}: {advice}"
     assert capfd.readouterr().err == ""
@@ -248,5 +248,5 @@ def test_summary(corpus):
 
 def test_summary_of_a_damaged_corpus(corpus):
     (corpus / "corpus.json").write_text('{"corpus": ')
-    wanted = f"{corpus}/corpus.json is damaged: delete it, prepare again"
+    wanted = f"{corpus}/corpus.json is damaged: delete it and prepare again"
     fails(run("summary.py", corpus), wanted)

@@ -113,7 +113,7 @@ def test_a_trickle_is_followed_for_so_long_only(file, start):
             fetch.fetch(url, file, SHA256)
         why = "in 0.3 s are too few" if start else "the server did not begin to answer in 0.3 s"
         assert why in str(error.value)
-        assert str(error.value).endswith(": check the network, then run again to go on")
+        assert str(error.value).endswith(": check the network, then run again to continue")
 
 
 def test_connections_that_bring_a_byte_each(file):
@@ -148,7 +148,7 @@ def test_another_range_than_was_asked_for(file, given):
 
 def test_redirects_in_a_circle_and_to_elsewhere(file):
     with answering(head("Location: /corpus.tgz", status="302 Found")) as url:
-        why = "HTTP 302, it leads in a circle, on and on, or to what is not http"
+        why = "HTTP 302, it redirects in a loop, too often, or away from http"
         refused(url, file, f"{url}: {why}: {MIRROR}")
     for target in ("file:///etc/passwd", "ftp://127.0.0.1:1/x", "http://[::1", "http://x:99999/"):
         with answering(head(f"Location: {target}", status="302 Found")) as url:
@@ -158,9 +158,9 @@ def test_redirects_in_a_circle_and_to_elsewhere(file):
 @pytest.mark.parametrize("checksum", [None, SHA256])
 def test_an_empty_file(file, checksum):
     with answering(head("Content-Length: 0")) as url:
-        refused(url, file, f"{url} is empty: what came is deleted, run again", checksum)
+        refused(url, file, f"{url} is empty: the download was deleted, run again", checksum)
     file.touch()
-    refused(url, file, f"{file} is empty: it is deleted, run again to download it", checksum)
+    refused(url, file, f"{file} is empty: it was deleted, run again to download it", checksum)
 
 
 def test_what_a_server_says_is_shown_as_one_line(file):
@@ -181,11 +181,13 @@ def test_what_a_server_says_is_shown_as_one_line(file):
 )
 def test_what_is_no_address(file, url, why):
     file.parent.mkdir()
-    refused(url, file, f"{url!r} is no address: {why}")
+    refused(url, file, f"{url!r} is not a valid address: {why}")
 
 
 def test_what_is_no_address_on_the_command_line(file):
-    message = "'http://host:port/x' is no address: Port could not be cast to integer value as"
+    message = (
+        "'http://host:port/x' is not a valid address: Port could not be cast to integer value as"
+    )
     fails(run("fetch.py", "http://host:port/x", file), f"{message} 'port': see --help", code=2)
     assert not file.parent.exists()
 
@@ -268,7 +270,7 @@ def test_a_download_that_is_ended_by_a_signal_goes_on(file):
             assert time.monotonic() < deadline
             time.sleep(0.02)
         process.send_signal(signal.SIGTERM)
-        assert process.communicate()[1] == "error: ended by SIGTERM: run again to go on\n"
+        assert process.communicate()[1] == "error: ended by SIGTERM: run again to continue\n"
         assert process.returncode == 128 + signal.SIGTERM
         assert list(file.parent.iterdir()) == [kept]
         stalled.set()

@@ -54,7 +54,7 @@ def left(file):
 def test_a_file_is_downloaded_once(site, url, file):
     assert succeeds(download(url, file)) == f"corpus.tgz: 0.3 MB from {url}\n"
     assert is_there(file)
-    assert succeeds(download(url, file)) == "corpus.tgz: there already\n"
+    assert succeeds(download(url, file)) == "corpus.tgz: already there\n"
     assert site.requests == [(NAME, None)]
 
 
@@ -112,7 +112,7 @@ def test_a_part_that_is_whole_or_too_long(site, url, file, content):
 
 def test_a_wrong_checksum_leaves_nothing(site, url, file):
     site.files[NAME] = b"other"
-    message = f"sha256 {OTHER}, not {SHA256}: what came is deleted, run again"
+    message = f"sha256 {OTHER}, not {SHA256}: the download was deleted, run again"
     fails(download(url, file), f"{url} has {message}")
     assert left(file) == []
     site.files[NAME] = CONTENT
@@ -123,7 +123,7 @@ def test_a_wrong_checksum_leaves_nothing(site, url, file):
 def test_a_file_that_has_changed_is_downloaded_again(url, file):
     file.parent.mkdir()
     file.write_bytes(b"other")
-    message = f"sha256 {OTHER}, not {SHA256}: it is deleted, run again to download it"
+    message = f"sha256 {OTHER}, not {SHA256}: it was deleted, run again to download it"
     fails(download(url, file), f"{file} has {message}")
     succeeds(download(url, file))
     assert is_there(file)
@@ -150,7 +150,7 @@ def test_a_busy_server_is_asked_again(site, url, file):
 def test_a_server_that_is_not_there(monkeypatch, file):
     """After five tries; in this process, for the waits between them."""
     monkeypatch.setattr(downloading, "WAIT", 0.001)
-    message = "127.0.0.1:1/x: Connection refused: check the network, then run again to go on"
+    message = "127.0.0.1:1/x: Connection refused: check the network, then run again to continue"
     with pytest.raises(fetch.UserError, match=message):
         fetch.fetch("http://127.0.0.1:1/x", file, None)
 
@@ -212,7 +212,7 @@ def test_a_mirror_without_the_file(site, url, file, tmp_path):
 def test_a_mirror_with_a_bad_file(url, file, tmp_path):
     bad = tmp_path / "corpus.tgz"
     bad.write_bytes(b"other")
-    end = "what came is deleted, mend the mirror or unset DATA_MIRROR"
+    end = "the download was deleted, fix the mirror or unset DATA_MIRROR"
     wanted = f"{bad} has sha256 {OTHER}, not {SHA256}: {end}"
     fails(download(url, file, DATA_MIRROR=tmp_path), wanted)
     assert left(file) == [] and bad.read_bytes() == b"other"
@@ -261,7 +261,7 @@ def test_lists_of_checksums(tmp_path):
     with pytest.raises(UserError) as error:
         fetch.pinned("d", sums)
     assert str(error.value) == (
-        f"{sums}, line 3: {BAD!r} is no sha256, which has 64 hexadecimal digits: make the list "
+        f"{sums}, line 3: {BAD!r} is not a sha256 of 64 hexadecimal digits: make the list "
         "with sha256sum"
     )
     sums.write_bytes(b"\n\xff")
@@ -271,7 +271,7 @@ def test_lists_of_checksums(tmp_path):
 
 def test_a_folder_in_the_place_of_a_file(file):
     file.mkdir(parents=True)
-    with pytest.raises(UserError, match=f"^{file} is no plain file: delete it and run again"):
+    with pytest.raises(UserError, match=f"^{file} is not a regular file: delete it and run again"):
         fetch.fetch("https://host.invalid/x", file, ("sha256", SHA256))
 
 
@@ -299,14 +299,16 @@ def test_packages_that_cannot_be_had(file, tmp_path):
     deb = file.with_name("text_1.0_all.deb")
     mend = f"run apt-get update, or get {deb.name} from Debian and put it into {deb.parent}"
     begin = "apt-get download text=1.0"
-    fails(download("apt:text=1.0", deb, PATH=""), f"{begin}: no apt-get here: {mend}")
+    fails(download("apt:text=1.0", deb, PATH=""), f"{begin}: apt-get was not found: {mend}")
     path = fake_apt(tmp_path / "bin", "raise SystemExit('W: old\\nE: Unable to locate it')")
     fails(download("apt:text=1.0", deb, PATH=path), f"{begin}: Unable to locate it: {mend}")
     assert left(deb) == []
 
 
 def test_mistakes_are_one_line(url, file, tmp_path):
-    wanted = "'ftp://x' is no address: begin it with http, https, file, apt or pip: see --help"
+    wanted = (
+        "'ftp://x' is not a valid address: begin it with http, https, file, apt or pip: see --help"
+    )
     fails(download("ftp://x", file), wanted, code=2)
     (tmp_path / "download").write_text("")
     message = f"{file.parent}: File exists: check that it can be read and written"

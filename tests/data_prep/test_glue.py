@@ -174,7 +174,7 @@ def test_training_rows_are_held_out_for_choosing(prepared):
 @pytest.mark.parametrize(
     "options, message",
     [
-        (["--hold-out", 1], "--hold-out 1 leaves no row to train on: hold out every second"),
+        (["--hold-out", 1], "--hold-out 1 leaves no row to train on: use 2 or more"),
         (["--task", "wnli"], "--task must be one of cola sst-2"),
         (["--task", "rte"], "--model is needed"),
         (["--task", "rte", "--model", "nowhere"], "--model nowhere has no dict.txt"),

@@ -84,11 +84,11 @@ def test_mistakes_are_one_line(mistake, tmp_path):
     if mistake == "folder":
         corpus, message = "race", "has no train/middle/*.txt: unpack the archive of RACE there"
     elif mistake == "json":
-        corpus, message = "race", "train/middle/9.txt is no file of RACE"
+        corpus, message = "race", "train/middle/9.txt is not a RACE file"
         (race(folder) / "train/middle/9.txt").write_text("{")
     elif mistake == "columns":
         mctest(folder, columns=22)
-        message = "mc500.train.tsv, line 1 has 22 columns, not 23: get it anew"
+        message = "mc500.train.tsv, line 1 has 22 columns, not 23: get it again"
     elif mistake == "lengths":
         (mctest(folder) / "mc500.train.ans").write_text("A\tB\tC\tD\n" * 2)
         message = "mc500.train.tsv and .ans in"

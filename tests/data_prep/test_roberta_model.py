@@ -111,7 +111,7 @@ def test_features_are_those_of_the_published_model(published, prepared):
 @pytest.mark.parametrize(
     "name, content, message",
     [
-        ("dict.txt", "the 3\n", "dict.txt, line 1: 'the' is no piece of GPT-2's"),
+        ("dict.txt", "the 3\n", "dict.txt, line 1: 'the' is not a GPT-2 piece"),
         ("encoder.json", "[]", "encoder.json is not GPT-2's"),
         ("vocab.bpe", "a b c\n", "vocab.bpe has the line 'a b c'"),
     ],

@@ -102,7 +102,7 @@ def test_no_passage_and_no_article_is_in_two_splits(tmp_path):
     "content, message",
     [
         ("{", "train-v2.0.json is not laid out as SQuAD's files are"),
-        ('{"data": []}', "train-v2.0.json has nothing for train: get it anew"),
+        ('{"data": []}', "train-v2.0.json has nothing for train: get it again"),
         (None, "run data-prep/squad.sh, which gets it"),
     ],
 )

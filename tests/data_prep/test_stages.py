@@ -159,7 +159,7 @@ def test_an_input_may_be_a_link(toy):
     toy.text.symlink_to("/proc/self/mem")  # which cannot be read
     done = toy.run()
     assert done.returncode == 1 and done.stderr.splitlines()[-1] == (
-        f"error: not all of {toy.text} can be read, see above: mend that and run again"
+        f"error: not all of {toy.text} can be read, see above: fix that and run again"
     )
 
 
@@ -189,7 +189,7 @@ def test_two_runs_do_not_share_a_folder(toy):
     fcntl.flock(first, fcntl.LOCK_EX)
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(["bash", toy.script], env=environment(), **pipes) as second:
-        waiting = f"--out {toy.out} is being filled by another run: waiting for its end\n"
+        waiting = f"--out {toy.out} is being filled by another run: waiting for it to end\n"
         assert second.stderr.readline() == waiting
         assert list(toy.out.iterdir()) == []
         os.close(first)

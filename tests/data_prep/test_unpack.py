@@ -101,7 +101,7 @@ ESCAPES = {
     ),
     "hard link to nothing": (
         [member("a", type=HARDLINK, linkname="b")],
-        "'a' links to what is not there",
+        "'a' links to a missing member",
     ),
     "device": ([member("a", type=tarfile.CHRTYPE)], "'a' is a device or a pipe"),
     "pipe": ([member("a", type=tarfile.FIFOTYPE)], "'a' is a device or a pipe"),
@@ -161,12 +161,12 @@ DAMAGED = {
     "tar.gz": (gzip.compress(WHOLE)[:-100], "Compressed file ended before the end"),
     "gz checksum": (bytes(FLIPPED), "CRC check failed"),
     "tar within a file": (WHOLE[:20_000], "unexpected end of data"),
-    "tar between files": (WHOLE[:AT_A_HEADER], "it ends without a mark at byte 50,688"),
-    "tar within a header": (WHOLE[: AT_A_HEADER + 100], "it ends without a mark at byte 50,688"),
-    "tar with a bad header": (bytes(CORRUPT), "it ends without a mark at byte 50,688"),
+    "tar between files": (WHOLE[:AT_A_HEADER], "it has no end mark at byte 50,688"),
+    "tar within a header": (WHOLE[: AT_A_HEADER + 100], "it has no end mark at byte 50,688"),
+    "tar with a bad header": (bytes(CORRUPT), "it has no end mark at byte 50,688"),
     "tar.xz": (XZ[: len(XZ) // 2], "Compressed file ended before the end"),
-    "no archive": (b"<html>not here</html>", "it is no tar, gz or deb: truncated header"),
-    "nothing": (b"", "it is no tar, gz or deb: empty file"),
+    "no archive": (b"<html>not here</html>", "it is not a tar, gz or deb: truncated header"),
+    "nothing": (b"", "it is not a tar, gz or deb: empty file"),
     "deb": (deb({"data.tar.xz": XZ})[:-100], "the file ends within data.tar"),
     "deb without data": (deb({"control.tar.xz": XZ}), "it has no data.tar"),
 }
@@ -200,7 +200,9 @@ def test_other_mistakes_are_one_line(archive):
     out = archive.parent / "out"
     out.mkdir()
     (out / "mine").write_text("precious")
-    fails(unpack(archive, WHOLE), f"{out} is there and not empty: delete it or name another folder")
+    fails(
+        unpack(archive, WHOLE), f"{out} exists and is not empty: delete it or name another folder"
+    )
     assert tree(out) == ["mine"]
     link = archive.parent / "link"
     link.symlink_to("nowhere")
@@ -222,15 +224,15 @@ def test_what_would_fill_the_disk_is_refused(tmp_path, bomb):
     if bomb == "a.deb":
         content = deb({"data.tar.gz": content})
     archive = tmp_path / bomb
-    bound = "67.1 MB, 100 times its size or 67 MB, are allowed"
-    message = f"{archive}: more would come out of it than the {bound}: {PUBLISHER}"
+    bound = "67.1 MB (100 times its size or 67 MB)"
+    message = f"{archive}: it would unpack to more than the allowed {bound}: {PUBLISHER}"
     fails(unpack(archive, content), message)
     assert list(tmp_path.iterdir()) == [archive]
 
 
 def test_what_may_come_out_is_an_option(archive):
-    bound = "1.1 MB are allowed; --most allows more"
-    message = f"{archive}: more would come out of it than the {bound}: {PUBLISHER}"
+    bound = "1.1 MB; --most allows more"
+    message = f"{archive}: it would unpack to more than the allowed {bound}: {PUBLISHER}"
     content = tar_bytes(member("large", "x" * (1 << 20)))
     fails(unpack(archive, content, "--most", "0.001"), message)
     assert list(archive.parent.iterdir()) == [archive]
@@ -244,7 +246,7 @@ def test_a_file_with_holes_counts_whole(archive):
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
         tar.addfile(sparse)
     done = unpack(archive, buffer.getvalue())
-    assert "more would come out of it than the 67.1 MB" in done.stderr
+    assert "it would unpack to more than the allowed 67.1 MB" in done.stderr
     assert list(archive.parent.iterdir()) == [archive]
 
 
@@ -256,7 +258,7 @@ def test_links_to_what_is_left_out_do_not_multiply_it(archive, monkeypatch):
     args = SimpleNamespace(
         archive=archive, folder=archive.parent / "out", member=["link/*"], most=1
     )
-    with pytest.raises(UserError, match="more would come out of it than the 1.0 MB"):
+    with pytest.raises(UserError, match="it would unpack to more than the allowed 1.0 MB"):
         unpacking.run(args)
     assert list(archive.parent.iterdir()) == [archive]
 

@@ -77,6 +77,6 @@ def test_a_signal_leaves_nothing(tmp_path, number):
     assert process.stdout.readline() == "ready\n" and len(list(tmp_path.iterdir())) == 2
     process.send_signal(number)
     _, err = process.communicate()
-    assert err.endswith(": run again to go on\n") and err.count("\n") == 1
+    assert err.endswith(": run again to continue\n") and err.count("\n") == 1
     assert process.returncode == (1 if number == signal.SIGINT else 128 + number)
     assert list(tmp_path.iterdir()) == []
