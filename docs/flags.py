@@ -1,7 +1,7 @@
 """Print the table of flags, one row for each field of ``PositionOptions``.
 
-The build of the documentation puts the table into the page ``flags.md``, so that the page cannot
-fall behind the code.
+The documentation build puts the table into the page ``flags.md``, so that the page stays in step
+with the code.
 """
 
 import re
@@ -10,7 +10,7 @@ from typing import Any, List, Tuple, get_args
 
 from fairseq_floater.options import PositionOptions
 
-#: how a field without choices and without a range is described, by the type of its values
+#: descriptions of fields without choices and without a range, by the type of their values
 KINDS = {bool: "a switch", int: "a whole number", float: "a number", str: "a text"}
 
 
@@ -36,14 +36,14 @@ def values(field: "Field[Any]") -> str:
 
 
 def meaning(field: "Field[Any]") -> str:
-    """The help of the field, with the flags that it names set as code."""
+    """Return the help of the field, with the flags that it names formatted as code."""
     text = " ".join(field.metadata.get("help", "").split())
     text = text.replace("<", "&lt;").replace("|", "&#124;")
     return re.sub(r"--[a-z][a-z0-9-]*", r"`\g<0>`", text)
 
 
 def place(field: Field) -> Tuple[bool, int]:
-    """Where a field stands: by the class that declares it, and old names after all others."""
+    """Return the sort key of a field: by the class that declares it, with old names last."""
     declaring = [
         field.name in vars(kind).get("__annotations__", ()) for kind in PositionOptions.__mro__
     ]
@@ -51,7 +51,7 @@ def place(field: Field) -> Tuple[bool, int]:
 
 
 def table() -> str:
-    """All flags as a table in Markdown."""
+    """Return all flags as a Markdown table."""
     rows: List[str] = ["| flag | default | values | meaning |", "|---|---|---|---|"]
     for field in sorted(fields(PositionOptions), key=place):
         if field.name != "_name":  # fairseq's own

@@ -1,8 +1,8 @@
-"""What mkdocs does beside the pages in docs/: see ``hooks`` in mkdocs.yml.
+"""Hooks for mkdocs, which builds the pages in docs/: see ``hooks`` in mkdocs.yml.
 
-Pages link to one another, to files at the top of the repository and to results as they lie in the
-repository, so that the links work there too. On the site the top of the repository and docs/ are
-one folder, and the links are rewritten accordingly.
+Pages link to one another, to files at the top of the repository and to results by their places in
+the repository, so that the links also work there. On the site, the top of the repository and docs/
+are one folder, and the links are rewritten accordingly.
 """
 
 import re
@@ -26,7 +26,7 @@ ADDED = (
     "recipes/results/**/*.md",
     "recipes/results/**/*.png",
 )
-#: in flags.md, where the table goes
+#: the place of the table in flags.md
 FLAGS = "<!-- the table of flags -->"
 
 #: an element that a browser would fetch from the network
@@ -44,24 +44,24 @@ def on_files(files, config):
 
 
 def on_page_markdown(markdown, page, config, files):
-    """Rewrite the links, and put in the table of flags."""
+    """Rewrite the links and insert the table of flags."""
     depth = page.file.src_uri.count("/")
     markdown = markdown.replace("](docs/", "](")
     markdown = markdown.replace("](" + "../" * (depth + 1), "](" + "../" * depth)
     markdown = markdown.replace("](README.md", "](index.md")
     if FLAGS in markdown:
-        # In a process of its own: fairseq changes how all of a process logs.
+        # In a process of its own, because fairseq changes the logging of its whole process.
         printed = subprocess.run(
             [sys.executable, ROOT / "docs/flags.py"], cwd=ROOT, stdout=subprocess.PIPE, text=True
         )
         if printed.returncode:
-            raise PluginError("docs/flags.py failed, see above: flags.md would have no table")
+            raise PluginError("docs/flags.py failed (see above): flags.md would have no table")
         markdown = markdown.replace(FLAGS, printed.stdout)
     return markdown
 
 
 def on_post_page(output, page, config):
-    """Refuse what could not be read without a network."""
+    """Refuse a page that could not be read without a network."""
     if found := FETCHED.search(output):
         raise PluginError(f"{page.file.src_uri} fetches from the network: {found[0]}")
     return output

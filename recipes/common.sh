@@ -1,14 +1,15 @@
-# What recipes and tests share; to be sourced. Defines ROOT, and puts the project's .venv on PATH.
+# Shared by recipes and tests; to be sourced. Defines ROOT, and puts the project's .venv on PATH.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
-# In any other locale bash may not know an I as an i, and Python may not write what it translates.
+# In other locales bash may not map I to i, and Python may be unable to write its translations.
 export LC_ALL=C PYTHONUTF8=1
-# In bash 5.2 an & in what replaces a pattern, such as a folder, would stand for what is replaced.
+# In bash 5.2 an & in the replacement of a pattern, such as a folder, would stand for the match.
 shopt -u patsub_replacement 2>/dev/null || true
 
-# A training on CPU allocates and frees large tensors all the time; given back to the system and
-# taken again, their pages cost a quarter of its time. glibc keeps them, and in huge pages.
+# A training on a CPU allocates and frees large tensors all the time. Giving their pages back to the
+# system and taking them again costs a quarter of its time. With these settings glibc keeps them, in
+# huge pages.
 export GLIBC_TUNABLES=${GLIBC_TUNABLES:-$(
     settings=(hugetlb=1 mmap_max=0 trim_threshold=34359738368 top_pad=268435456)
     IFS=: && echo "${settings[*]/#/glibc.malloc.}"
@@ -19,13 +20,13 @@ fail() {
     exit 1
 }
 
-# heading TEXT: a line that says where we are, with the time since the start.
+# heading TEXT: print a line that says where we are, with the time since the start.
 heading() {
     printf '\n[%3d s] %s\n' "$SECONDS" "$*"
 }
 
-# A Python that the pinned versions have wheels for, and whose tarfile refuses what leads out of a
-# folder, as it does from 3.11.4 on; PYTHON=... chooses one.
+# Print a Python for which the pinned versions have wheels, and whose tarfile refuses members that
+# lead out of a folder, as it does from 3.11.4 on. PYTHON=... chooses one.
 find_python() {
     local candidate candidates=(python3.11 python3.12 python3 python)
     [ -z "${PYTHON:-}" ] || candidates=("$PYTHON")
@@ -41,14 +42,14 @@ find_python() {
 }
 
 # setup_environment [EXTRAS]: make .venv and install the project in it with these extras (recipes
-# and test, if none are named), once for each state of setup.py and constraints.txt. What is in it
-# names its own place: in a copy of the repository, or one that was moved, it is made anew.
+# and test, if none are named), once for each state of setup.py and constraints.txt. The files in
+# .venv hold its path, so in a copy of the repository, or one that was moved, it is made again.
 setup_environment() {
     local venv=$ROOT/.venv extras=${1:-recipes,test} wanted
     wanted=$(echo "$venv" | cat - "$ROOT/setup.py" "$ROOT/constraints.txt" | sha256sum)
     if [ "$(cat "$venv/.installed.$extras" 2>/dev/null)" != "$wanted" ]; then
         mkdir -p "$venv"
-        # With a lock: recipes that start side by side share the environment.
+        # With a lock, because recipes that start side by side share the environment.
         (flock 9 && install_environment "$venv" "$extras" "$wanted") 9>"$venv/.lock" || exit 1
     fi
     export PATH=$venv/bin:$PATH
@@ -65,7 +66,7 @@ install_environment() {
     "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$python" -m venv "$venv" ||
         fail "cannot make $venv: install your system's venv package for $python"
     echo "$venv" >"$venv/.place"
-    # torch first, so that a build of it for this machine that pip is pointed to is the one taken.
+    # torch first: if pip has been pointed to a build of it for this machine, it takes that one.
     "$venv/bin/python" -m pip install -q --disable-pip-version-check \
         -c "$ROOT/constraints.txt" torch ||
         fail "pip could not install torch: see above, then run again"
@@ -75,13 +76,13 @@ install_environment() {
     echo "$wanted" >"$venv/.installed.$extras"
 }
 
-# use_avx512: have MKL use it where it withholds it, on processors that are not Intel's.
+# use_avx512: make MKL use AVX-512 on AMD processors, where it does not use it by itself.
 use_avx512() {
     local library=$ROOT/.venv/mkl_avx512.so
-    [ -z "${LD_PRELOAD:-}" ] && [[ $library != *[[:space:]:]* ]] || return 0 # it is cut at these
+    [ -z "${LD_PRELOAD:-}" ] && [[ $library != *[[:space:]:]* ]] || return 0 # ld.so splits at these
     grep -q AuthenticAMD /proc/cpuinfo 2>/dev/null && command -v cc >/dev/null || return 0
     [ "$library" -nt "$ROOT/recipes/mkl_avx512.c" ] ||
         cc -shared -fPIC -o "$library" "$ROOT/recipes/mkl_avx512.c" ||
-        fail "cc failed: see above, or do without, by LD_PRELOAD=' '"
+        fail "cc failed: see above, or set LD_PRELOAD=' ' to do without"
     export LD_PRELOAD=$library
 }

@@ -1,8 +1,8 @@
-"""Validation losses of trainings at the same numbers of updates, as a table and a picture.
+"""Show validation perplexities of trainings by the number of updates, as a table and a picture.
 
     python recipes/curves.py rotary=RUNS/.../train.log floater=RUNS/.../train.log --out curves
 
-writes curves.md and curves.png; also of trainings that have not ended yet.
+writes curves.md and curves.png. Trainings need not have ended.
 """
 
 import argparse
@@ -21,7 +21,7 @@ Curves = Dict[str, Dict[int, float]]
 
 
 def table(curves: Curves) -> str:
-    """Perplexity by updates (rows) and training (columns); empty where there is none."""
+    """Return perplexities by updates (rows) and training (columns); cells without one are empty."""
     updates = sorted({update for curve in curves.values() for update in curve})
     rows = [
         [f"{update:,}", *(f"{2 ** c[update]:.2f}" if update in c else "" for c in curves.values())]
@@ -46,9 +46,9 @@ def draw(curves: Curves, picture: Path) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument(
-        "logs", nargs="+", metavar="NAME=LOG", help="what to call it, its train.log"
+        "logs", nargs="+", metavar="NAME=LOG", help="name to show, and the train.log"
     )
-    parser.add_argument("--out", type=Path, required=True, help="without an ending")
+    parser.add_argument("--out", type=Path, required=True, help="path without an ending")
     args = parser.parse_args()
     try:
         curves = {}

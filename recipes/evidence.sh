@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
-# Train and score what recipes/evidence.txt lists and recipes/results does not have, in that order.
+# Train and score the rows of recipes/evidence.txt that recipes/results lacks, in that order.
 #
-#   bash recipes/evidence.sh              until all is there; safe to stop, and to start again
+#   bash recipes/evidence.sh              run until all are there; safe to stop and start again
 #
 #   --jobs N           rows to run side by side, on a core each (default: 2)
-#   --runs FOLDER      where trainings lie (default: runs)
+#   --runs FOLDER      the folder of the trainings (default: runs)
 #   --most N           end after N rows
-#   --list             what is missing, and run nothing
-#   --tables           the tables of all experiments in the list, and train nothing
-#   EVIDENCE=FILE      another list, such as recipes/understanding.txt
+#   --list             list what is missing, and run nothing
+#   --tables           make the tables of all experiments in the list, and train nothing
+#   EVIDENCE=FILE      use another list, such as recipes/understanding.txt
 #
-# On a processor of AMD with a C compiler, MKL is made to use AVX-512, see mkl_avx512.c; LD_PRELOAD
-# chooses another library, or none if it is a space. What a row scored is copied to
+# On an AMD processor with a C compiler, MKL is made to use AVX-512 (see mkl_avx512.c). LD_PRELOAD
+# chooses another library, or none if it is a space. The scores of a row are copied to
 # recipes/results/EXPERIMENT, and the weights of a fine-tuned model are then removed. A row that
-# another run is working on is passed over; one that fails is, too, and counted at the end, when
-# table.md of every experiment with newer results is made anew.
+# another run is working on is skipped. So is a row that fails, which the end of the run reports.
+# At the end, table.md of every experiment with newer results is made again.
 set -euo pipefail
-unset CDPATH # by which cd prints, or leads elsewhere
+unset CDPATH # with it cd prints, or leads elsewhere
 RECIPES=$(cd "$(dirname "$0")" && pwd)
 source "$RECIPES/common.sh"
 
@@ -45,14 +45,14 @@ for option in jobs:$JOBS most:$MOST; do
 done
 
 EVIDENCE=${EVIDENCE:-$RECIPES/evidence.txt}
-[ -r "$EVIDENCE" ] || fail "no list $EVIDENCE: EVIDENCE names a file of rows"
+[ -r "$EVIDENCE" ] || fail "no list $EVIDENCE: set EVIDENCE to a file of rows"
 
-# listed: the list, "EXPERIMENT/PAIR/ROW SEEDS".
+# listed: print the list, "EXPERIMENT/PAIR/ROW SEEDS" on each line.
 listed() {
     grep -v '^#' "$EVIDENCE"
 }
 
-# missing: rows and seeds without a result, a line each, "EXPERIMENT/PAIR/ROW SEED".
+# missing: print the rows and seeds without a result, "EXPERIMENT/PAIR/ROW SEED" on each line.
 missing() {
     local target seeds seed experiment pair row
     while read -r target seeds; do
@@ -63,18 +63,18 @@ missing() {
     done < <(listed)
 }
 
-# keep FILE...: copy each to the results of its experiment, whole or not at all.
+# keep FILE...: copy each to the results of its experiment, completely or not at all.
 keep() {
     local file kept
     for file; do
-        [[ -e $file || $file != *.ref ]] || continue # there are none of labels
+        [[ -e $file || $file != *.ref ]] || continue # labels have no references
         kept=$RECIPES/results/${file#"$RUNS/"}
         # Rows that run side by side share references.
         cp "$file" "$kept.part$$" && mv "$kept.part$$" "$kept" || { rm -f "$kept.part$$"; return 1; }
     done
 }
 
-# run_one TARGET SEED: a row to its scores, and its record to the results.
+# run_one TARGET SEED: run a row up to its scores, and copy its record to the results.
 run_one() {
     local experiment pair row log
     IFS=/ read -r experiment pair row <<<"$1"
@@ -88,14 +88,14 @@ run_one() {
     }
     mkdir -p "$RECIPES/results/$experiment"
     keep "$RUNS/$experiment/$pair".*.ref "$RUNS/$experiment/$pair.$row.seed$2.json" || {
-        echo "$1, seed $2: failed: what it scored could not be kept, see above" >&2
+        echo "$1, seed $2: failed: its scores could not be kept, see above" >&2
         return 1
     }
     echo "$1, seed $2: done"
 }
 
-# unshown: of the experiments in the list those whose table is older than a result, or is not there,
-# as after a run that was stopped.
+# unshown: print the experiments in the list whose table is older than a result or missing, as it is
+# after a run that was stopped.
 unshown() {
     local experiment
     for experiment in $(listed | cut -d / -f 1 | sort -u); do
@@ -104,7 +104,7 @@ unshown() {
     done
 }
 
-# tables ROWS: of their experiments, as far as these have results.
+# tables ROWS: make the tables of their experiments, as far as these have results.
 tables() {
     local experiment
     for experiment in $(cut -d / -f 1 <<<"$1" | sort -u); do
@@ -129,9 +129,9 @@ export OMP_NUM_THREADS=1 WITHOUT_CHECKPOINTS=1
 use_avx512
 export -f run_one keep
 export RECIPES RUNS
-# (sed reads all of it, where head would end missing by a signal.)
+# (sed reads all of the input; head would end "missing" by a signal.)
 rows=$(missing | sed -n "1,${MOST:-\$}p")
 xargs -r -P "$JOBS" -L 1 bash -c 'run_one "$0" "$1"' <<<"$rows" || status=$?
 tables "$rows
 $(unshown)"
-[ $status -eq 0 ] || fail "some rows failed, see above: run again to go on with what is missing"
+[ $status -eq 0 ] || fail "some rows failed, see above: run again to continue with what is missing"

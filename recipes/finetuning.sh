@@ -1,16 +1,16 @@
-# The stages of a row that fine-tunes a pre-trained model; sourced by a protocol, after stages.sh,
-# whose stages prepare, train and report it takes. There is no average: the last checkpoint is the
-# row's, and none is chosen by the set it is scored on. Of a protocol these read, beside what train
-# does:
+# The stages of a row that fine-tunes a pre-trained model. Sourced by a protocol, after stages.sh,
+# whose stages prepare, train and report it uses. No checkpoints are averaged: the model of a row is
+# its last checkpoint, and none is chosen by the set that it is scored on. Beside what train reads,
+# these stages read from a protocol:
 #
 #   MODEL              a folder of models
 #   PREPARE_MODEL      the command that makes it
 #   STAGE1             EXPERIMENT/CORPUS of the first stage; its protocol has the experiment's name
-#   prediction TEST    a function that sets PREDICTION, a command, and MADE, what it writes
-#   scoring            a function that sets SCORING, a command without what all rows tell it
+#   prediction TEST    a function that sets PREDICTION, a command, and MADE, the file it writes
+#   scoring            a function that sets SCORING, a command without the options all rows share
 
-# Batches are those of one GPU: of the first that is to be seen, unless a launcher starts a process
-# for each.
+# Batches are those of one GPU, so only the first visible GPU is used, unless a launcher starts a
+# process for each.
 if [ -z "$LAUNCHER" ]; then
     CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES-0}
     export CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES%%,*}
@@ -32,12 +32,12 @@ prepare() {
     fi
 }
 
-# Whether a row starts from a first stage: NAME-stage1, NAME-frozen-stage1, NAME-stage1-VARIANT.
+# True if the row starts from a first stage: NAME-stage1, NAME-frozen-stage1, NAME-stage1-VARIANT.
 after_first_stage() {
     [[ $ROW- == *-stage1-* ]]
 }
 
-# The row of that first stage.
+# Print the row of that first stage.
 first_stage() {
     local name=${ROW%%-stage1*}
     name=${name%-frozen}
@@ -45,7 +45,8 @@ first_stage() {
     echo "$name"
 }
 
-# The learning rate: that of a row called NAME-lr-RATE or NAME-lr-RATE-short, or the protocol's.
+# Print the learning rate: RATE if the row is named NAME-lr-RATE or NAME-lr-RATE-short, otherwise
+# that of the protocol.
 rate() {
     case $ROW in
     *-lr-*)
@@ -56,7 +57,8 @@ rate() {
     esac
 }
 
-# What a row starts from: the model as it was, or with positions that have been trained alone.
+# Print the checkpoint that the row starts from: the original model, or the model with positions
+# that were trained alone.
 start() {
     if after_first_stage; then
         echo "$RUNS/$STAGE1/$(first_stage)/seed1/average.pt"
@@ -65,23 +67,23 @@ start() {
     fi
 }
 
-# What the corpus and the model are, in a line.
+# Print an identifier of the corpus and the model.
 corpus_id() {
     (
         shopt -s nullglob # inputs may have folders of their own
         cat "$DATA"/bin/{*/,}dict*.txt "$DATA"/bin/{*/,}train.* </dev/null
-        weights_id "$(start)" # and not the file, which also says what made it
+        weights_id "$(start)" # not the file, which also says what made it
     ) | sha256sum | cut -c 1-16
 }
 
-# By update, accuracy or whatever the criterion reports.
+# Show a training log: the loss by update, and accuracy or whatever else the criterion reports.
 progress() {
     sed -un -e "s/.*train_inner.* loss=\([0-9.]*\),.*num_updates=\([0-9]*\),.*/  $ROW: update \2, loss \1/p" \
         -e "s/.*valid on '\([a-z0-9]*\)' subset | \(.*\) | wps .*num_updates \([0-9]*\).*/  $ROW: \1 at update \3: \2/p"
 }
 
 average() {
-    echo "no average: the last checkpoint is the row's"
+    echo "nothing to average: the last checkpoint is used"
 }
 
 generate() {
@@ -103,6 +105,6 @@ score() {
         --checkpoint "$RUN/checkpoint_last.pt" --tests "$tests" --order "$(order)" \
         --out "$RUNS/$EXPERIMENT"
     [ -n "$DRY_RUN" ] || cat "$RUN/score.$EXPERIMENT.log"
-    # A table has hundreds, of 270 MB each with the optimizer's state.
+    # A table has hundreds of checkpoints, of 270 MB each with the optimizer's state.
     [ -n "$DRY_RUN" ] || [ -z "${WITHOUT_CHECKPOINTS:-}" ] || rm -f "$RUN"/checkpoint_*.pt
 }

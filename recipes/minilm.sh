@@ -3,4 +3,4 @@ ARCH=floater_roberta_minilm
 MODEL=$RUNS/models/minilm
 PREPARE_MODEL=(bash data-prep/minilm.sh --out "$MODEL")
 STAGE1=stage1_minilm/brown
-LR=1e-4 # chosen by glue_minilm_lr, and for questions with options the same
+LR=1e-4 # chosen by glue_minilm_lr, and also used for questions with options

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# From nothing to a trained, scored FLOATER translation model on a real corpus, in some minutes.
+# From nothing to a trained, scored FLOATER translation model on a real corpus, in a few minutes.
 #
 #   bash recipes/quickstart.sh            train floater_transformer, translate, score, draw
-#   bash recipes/quickstart.sh --compare  also sinusoidal and learned positions, and a table
+#   bash recipes/quickstart.sh --compare  also train sinusoidal and learned positions; print a table
 #
-# Everything lands in runs/quickstart (--runs FOLDER: elsewhere than runs), the corpus in runs/data.
-# A second run reuses what is done, an interrupted one goes on. This is the experiment `quickstart`
-# of run.sh; --updates N trains for longer or shorter.
+# Everything is written to runs/quickstart, and the corpus to runs/data; --runs FOLDER replaces runs.
+# A second run reuses what is done, and an interrupted one continues. This is the experiment
+# `quickstart` of run.sh; --updates N trains for longer or shorter.
 set -euo pipefail
-unset CDPATH # by which cd prints, or leads elsewhere
+unset CDPATH # with it cd prints, or leads elsewhere
 source "$(dirname "$0")/common.sh"
 
 ROWS=(floater) RUNS=$ROOT/runs UPDATES=1400

@@ -5,24 +5,24 @@
 #   bash recipes/run.sh table2_tiny/en-de/floater-all        one row, its first seed
 #   bash recipes/run.sh table2_tiny/en-de/floater-all --seed 2 --stage 4
 #
-#   --list             the experiments, or the rows of the one that is named
-#   --seed N           of a row (default: the first of the experiment)
+#   --list             list the experiments, or the rows of the one that is named
+#   --seed N           seed of a row (default: the first of the experiment)
 #   --stage N          first stage, and --stop-stage N the last (default: all): 1 prepare, 2 train,
 #                      3 average, 4 generate, 5 score, 6 report
 #   --jobs N           rows to run side by side, each on its share of the cores (default: 1)
-#   --launcher "..."   put before fairseq-train, such as "torchrun --nproc_per_node 8" or "srun"
+#   --launcher "..."   command before fairseq-train, such as "torchrun --nproc_per_node 8" or "srun"
 #                      (on several nodes also --train "--distributed-port 29500", see docs/recipes.md)
 #   --train "..."      more flags for fairseq-train, such as "--fp16"; for the first stage of a
 #                      fine-tuned row, --train-stage1 "..."
-#   --runs FOLDER      where everything lands (default: runs)
+#   --runs FOLDER      where everything is written (default: runs)
 #   --dry-run          print the commands and run nothing
-#   RECORDS=FOLDER     report on FOLDER/EXPERIMENT, such as recipes/results
+#   RECORDS=FOLDER     report on FOLDER/EXPERIMENT; FOLDER may be recipes/results
 #
 # An experiment is a file in recipes/configs; it names its rows and a file in recipes/protocols,
-# which has the corpus and the flags of fairseq. Rows are trained once for each protocol, whatever
-# experiments show them. What is done is not done again; what was interrupted goes on.
+# which has the corpus and the flags of fairseq. Rows are trained once for each protocol, even if
+# several experiments show them. What is done is not done again; what was interrupted continues.
 set -euo pipefail
-unset CDPATH # by which cd prints, or leads elsewhere
+unset CDPATH # with it cd prints, or leads elsewhere
 RECIPES=$(cd "$(dirname "$0")" && pwd)
 source "$RECIPES/common.sh"
 source "$RECIPES/stages.sh"
@@ -50,7 +50,7 @@ while [ $# -gt 0 ]; do
     --list) LIST=1 ;;
     -h | --help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0" && exit ;;
     -*) fail "unknown option $1: see --help" ;;
-    *) [ -z "$TARGET" ] && TARGET=$1 || fail "one experiment or row at a time, got $TARGET and $1" ;;
+    *) [ -z "$TARGET" ] && TARGET=$1 || fail "name one experiment or row at a time, got $TARGET and $1" ;;
     esac
     shift
 done
@@ -60,12 +60,12 @@ for option in seed:$SEED stage:$FIRST stop-stage:$LAST jobs:$JOBS; do
 done
 [ "$FIRST" -le "$LAST" ] && [ "$LAST" -le 6 ] || fail "stages run from 1 to 6, got $FIRST to $LAST"
 
-# What a file in recipes/configs may say besides setting variables: row NAME FLAGS..., and
-# warm_row NAME BASE FLAGS... for one that starts from the averaged checkpoint of the row BASE, and
-# decoded_row NAME BASE FLAGS... for the model of the row BASE, of translation, with these flags of
-# fairseq-generate: its record has the options and the loss of BASE, and the flags in its commands.
-# ROW_SEEDS[NAME] are a row's seeds where they are not those of the experiment.
-# With ON_VALIDATION=1 rows are scored on the validation set.
+# Besides setting variables, a file in recipes/configs may say: row NAME FLAGS...;
+# warm_row NAME BASE FLAGS... for a row that starts from the averaged checkpoint of the row BASE; and
+# decoded_row NAME BASE FLAGS... for the model of the translation row BASE, decoded with these flags
+# of fairseq-generate. The record of a decoded row has the options and the loss of BASE, and the
+# flags in its commands. ROW_SEEDS[NAME] has the seeds of a row that differ from those of the
+# experiment. With ON_VALIDATION=1 rows are scored on the validation set.
 declare -a ROWS=()
 declare -A ROW_FLAGS=() ROW_BASE=() ROW_SEEDS=() ROW_MODEL=()
 row() {
@@ -105,7 +105,7 @@ source "$RECIPES/protocols/$PROTOCOL.sh"
 # A row without seeds of its own has the experiment's.
 for row in "${ROWS[@]}"; do ROW_SEEDS[$row]=${ROW_SEEDS[$row]:-${SEEDS[*]}}; done
 
-# every_row: EXPERIMENT/PAIR/ROW SEED, a line each, of what was asked for.
+# every_row: print what was asked for, "EXPERIMENT/PAIR/ROW SEED" on each line.
 every_row() {
     local seed pair row
     for seed in ${SEED:-$(printf '%s\n' ${ROW_SEEDS[*]} | sort -nu)}; do
@@ -148,4 +148,4 @@ elif [ "$FIRST" -le 5 ]; then
         "$RECIPES/run.sh" "${options[@]}" --stage "$FIRST" --stop-stage "$LAST_OF_ROW" || status=$?
 fi
 [ "$LAST" -lt 6 ] || report
-[ $status -eq 0 ] || fail "some rows failed, see above: run again to go on with what is missing"
+[ $status -eq 0 ] || fail "some rows failed, see above: run again to continue with what is missing"

@@ -1,4 +1,4 @@
-"""What the quick start shows: a table of the rows, copying the source beside them, and samples.
+"""Print the results of the quick start: a table of rows and of copying the source, and samples.
 
 Reads RUNS/quickstart/en-de.ROW.seed1.json and the plain test set in RUNS/data.
 """
@@ -15,7 +15,7 @@ from fairseq_floater.results.scores import metrics
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", type=Path, help="folder of all runs")
-    parser.add_argument("rows", nargs="+", help="rows to show, the first one with samples")
+    parser.add_argument("rows", nargs="+", help="rows to show; samples are of the first one")
     args = parser.parse_args()
 
     raw = args.runs / "data/localisation.en-de/raw"

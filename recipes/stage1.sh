@@ -1,15 +1,16 @@
-# The stages of a row that trains positions alone, by masked words, while the rest rests: the first
-# stage of the paper. Sourced by a protocol, after finetuning.sh. Nothing is predicted; records and the
-# report have the losses on the validation set, and what a row is worth for a task shows when it is
-# fine-tuned. What rests needs no dropout, which took half of the time.
+# The stages of a row that trains positions alone, on masked words, while the rest is frozen: the
+# first stage of the paper. Sourced by a protocol, after finetuning.sh. Nothing is predicted; records
+# and the report have the losses on the validation set. How useful a row is for a task shows when it
+# is fine-tuned. The frozen part needs no dropout, which took half of the time.
 TESTS=()
 corpus() {
     DATA=$RUNS/data/$PAIR${PIECES:+.$PIECES}
     PREPARE=(bash data-prep/wikitext.sh --corpus "$PAIR" --model "$MODEL/base" --out "$DATA")
 }
-# A row called NAME-short learns from blocks of whole sentences of up to 64 pieces in place of 512, and
-# from eight times as many an update; they are less full, so that an update has fewer pieces. Longer
-# sentences are left out, of the validation set, too. --max-positions keeps the model's own table.
+# A row named NAME-short learns from blocks of whole sentences of up to 64 pieces instead of 512, and
+# from eight times as many blocks per update. They are less full, so an update has fewer pieces.
+# Longer sentences are left out, also from the validation set. --max-positions keeps the model's own
+# table.
 training() {
     local updates=${DURATION[1]} length=512 short=()
     if [[ $ROW == *-short ]]; then
@@ -26,7 +27,7 @@ training() {
     [ -n "$BASE" ] || TRAIN+=(--finetune-from-model "$MODEL/base/model.pt")
 }
 SAVE=(--no-epoch-checkpoints)
-# There is no mean of checkpoints: the last one is what goes on.
+# No checkpoints are averaged: the last one is used.
 average() {
     step average "$RUN/train.done" "$RUN/average.pt" cp "$RUN/checkpoint_last.pt" "$RUN/average.pt"
 }

@@ -2,7 +2,7 @@
 # ARCH, LR, DURATION, WARM_LR, WARM_DURATION, SAVE, AVERAGE, GENERATE, REMOVE_BPE, TESTS, SCORE, the
 # function corpus (sets DATA and PREPARE) and the function training (sets TRAIN).
 
-# By default fairseq drops the last batch, that of the longest sentences, if its size is no
+# By default fairseq drops the last batch, which has the longest sentences, if its size is not a
 # multiple of 8: in training, and in validation and generation too.
 ALL_SENTENCES=(--required-batch-size-multiple 1)
 
@@ -15,8 +15,8 @@ run_row() {
         mkdir -p "$RUN"
         exec {lock}>"$RUN/lock" # rows that run side by side may start from the same base
         flock --nonblock "$lock" || {
-            echo "$RUN is being worked on by another run, or by what one has left behind:" \
-                "waiting for its end" >&2
+            echo "$RUN is being worked on by another run, or by a process that one has left behind:" \
+                "waiting for it to end" >&2
             flock "$lock"
         }
     fi
@@ -27,12 +27,12 @@ run_row() {
     [ -n "$DRY_RUN" ] || exec {lock}>&-
 }
 
-# run_folder ROW: where a row of this protocol, pair and seed lies.
+# run_folder ROW: print the folder of a row of this protocol, pair and seed.
 run_folder() {
     echo "$RUNS/$PROTOCOL/$PAIR/$1/seed$SEED"
 }
 
-# show COMMAND...: print it as it could be typed in the repository's root, a line an option.
+# show COMMAND...: print it as it could be typed in the repository's root, one option per line.
 show() {
     local word line=""
     for word in "$@"; do
@@ -47,15 +47,15 @@ show() {
     printf '%s\n' "$line"
 }
 
-# placeless TEXT: a command without the places of the runs and of the repository, which may move.
+# placeless TEXT: print a command without the paths of the runs and the repository, which may move.
 placeless() {
     local text=${1//"$RUNS/"/RUNS/}
     printf '%s\n' "${text//"$ROOT/"/}"
 }
 
-# step NAME INPUT MADE COMMAND...: run a command, its output to RUN/NAME.log, unless the file MADE is
-# there, and RUN/NAME.done holds the command and is newer than the file INPUT. NEEDS may name what it
-# must have, which may have been removed since.
+# step NAME INPUT MADE COMMAND...: run a command and write its output to RUN/NAME.log, unless the
+# file MADE exists, and RUN/NAME.done holds the command and is newer than the file INPUT. NEEDS may
+# name a file that the command needs, which may have been removed since.
 step() {
     local name=$1 input=$2 made=$3 log=$RUN/$1.log marker=$RUN/$1.done
     shift 3
@@ -66,7 +66,7 @@ step() {
         echo "done already: $name"
     else
         [ -e "${NEEDS:-/}" ] || fail "$name needs $NEEDS, which was removed once the row was scored:" \
-            "delete $RUN to train it anew"
+            "delete $RUN to train it again"
         rm -f "$marker"
         if ! "$@" >"$log.part" 2>&1; then
             tail -n 3 "$log.part" >&2
@@ -77,7 +77,7 @@ step() {
     fi
 }
 
-# With a lock: rows that run side by side share a corpus.
+# With a lock, because rows that run side by side share a corpus.
 prepare() {
     if [ -n "$DRY_RUN" ]; then
         show "${PREPARE[@]}"
@@ -87,18 +87,19 @@ prepare() {
     fi
 }
 
-# What the corpus is, in a line: a training does not go on with another one.
+# Print an identifier of the corpus: a training is not continued with another one.
 corpus_id() {
     cat "$DATA"/bin/dict.*.txt "$DATA"/bin/train.*.idx | sha256sum | cut -c 1-16
 }
 
-# What the weights in a checkpoint are: the file also says when they were trained, so that those of
-# another training from the same start may be the same, and their file is not.
+# Print an identifier of the weights in a checkpoint. The file also says when they were trained, so
+# another training from the same start may give the same weights in a different file.
 weights_id() {
     python "$RECIPES/weights_id.py" "$1"
 }
 
-# What a row that is only decoded otherwise has in common with the row MODEL.
+# take_model ROW: train the row ROW, and link what this row, which is only decoded differently, has
+# in common with it.
 take_model() {
     (ROW=$1 FIRST=2 LAST=3 && run_row) || exit 1
     local link=(ln -f "$(run_folder "$1")"/{train.{command,log,done},average.{log,done,pt}} "$RUN/")
@@ -126,7 +127,7 @@ train() {
         show "${command[@]}"
         return
     fi
-    # All but how long: a training may go on for longer than was first wanted.
+    # All but the duration: a training may be continued for longer than was first wanted.
     wanted="${command[*]} # corpus $(corpus_id)"
     [ -z "$BASE" ] || wanted+=", base $(weights_id "$(run_folder "$BASE")/average.pt" | cut -c 1-16)"
     wanted=$(placeless "${wanted/" ${DURATION[*]}"/}")
@@ -136,10 +137,10 @@ train() {
         return
     fi
     longest=$({ cat "$RUN/train.done" 2>/dev/null || true; } | updates)
-    most=$(updates <<<"${DURATION[*]}") # nothing where epochs are what is wanted
+    most=$(updates <<<"${DURATION[*]}") # empty where the duration is in epochs
     [ "${longest:-0}" -le "${most:-${longest:-0}}" ] || fail "$RUN was trained for up to $longest" \
-        "updates, $most are wanted: choose another --runs folder, or delete it to train anew"
-    # Once: on a full disk nothing would be left of what it says.
+        "updates, $most are wanted: choose another --runs folder, or delete it to train again"
+    # Written only once: on a full disk, writing it again would leave it empty.
     if [ ! -s "$RUN/train.command" ]; then
         echo "$wanted" >"$RUN/train.command.part" && mv "$RUN/train.command"{.part,} ||
             fail "$RUN/train.command cannot be written: make room, then run again"
@@ -148,34 +149,34 @@ train() {
     "${command[@]}" 2>&1 | tee -a "$RUN/train.log" | progress || status=$?
     if [ $status -ne 0 ]; then
         tail -n 3 "$RUN/train.log" >&2
-        fail "training stopped: see $RUN/train.log, then run again to go on"
+        fail "training stopped: see $RUN/train.log, then run again to continue"
     fi
     echo "${DURATION[*]}" >"$RUN/train.done"
 }
 
-# The library that was preloaded; none if the variable is a space, see evidence.sh.
+# Print the library that was preloaded; none if the variable is a space, see evidence.sh.
 preloaded() {
     if [[ ${LD_PRELOAD:-} =~ [^[:space:]] ]]; then basename "$LD_PRELOAD"; else echo nothing; fi
 }
 
-# What the code is: a commit, and whether it was changed since.
+# Print the version of the code: a commit, and whether files were changed since.
 revision() {
     git -C "$ROOT" describe --always --dirty --abbrev=12 2>/dev/null || echo unknown
 }
 
-# require_same_training WANTED: what is in RUN, if anything is, goes on by this command only.
+# require_same_training WANTED: fail if RUN holds a training by another command.
 require_same_training() {
     [ ! -s "$RUN/train.command" ] || [ "$(placeless "$(<"$RUN/train.command")")" = "$1" ] ||
-        fail "$RUN was trained with another command, corpus or base model (its train.command):" \
-            "choose another --runs folder, or delete it to train anew"
+        fail "$RUN was trained with another command, corpus or base model (see its train.command):" \
+            "choose another --runs folder, or delete it to train again"
 }
 
-# The protocol's flags for trajectories of a learned function; the row's own come after.
+# Print the protocol's flags for trajectories of a learned function; the row's own flags follow.
 dynamics() {
     case " ${ROW_FLAGS[$ROW]} " in *" floater "* | *" rnn "* | *" fourier "*) echo "$DYNAMICS" ;; esac
 }
 
-# The number after --max-update in what is read.
+# Print the number after --max-update in standard input.
 updates() {
     sed -n 's/.*--max-update \([0-9]*\).*/\1/p'
 }
@@ -184,7 +185,7 @@ is_trained() {
     [ "$(cat "$RUN/train.done" 2>/dev/null)" = "${DURATION[*]}" ]
 }
 
-# program NAME: with a launcher, its path, since not every launcher searches PATH.
+# program NAME: print it, or with a launcher its path, since not every launcher searches PATH.
 program() {
     if [ -z "$LAUNCHER" ]; then
         echo "$1"
@@ -195,9 +196,9 @@ program() {
     fi
 }
 
-# Show a training log as a short line every 100 updates and every validation.
+# Show a training log as a short line for every 100 updates and for every validation.
 progress() {
-    sed -un -e "s/.*train_inner.* loss=\([0-9.]*\),.*wps=\([0-9.]*\),.*num_updates=\([0-9]*\),.*/  $ROW: update \3, loss \1, \2 words a second/p" \
+    sed -un -e "s/.*train_inner.* loss=\([0-9.]*\),.*wps=\([0-9.]*\),.*num_updates=\([0-9]*\),.*/  $ROW: update \3, loss \1, \2 words per second/p" \
         -e "s/.*valid on .* nll_loss \([0-9.]*\) | ppl \([0-9.]*\) .*num_updates \([0-9]*\).*/  $ROW: validation at update \3: perplexity \2/p"
 }
 
@@ -207,7 +208,7 @@ average() {
         floater average "$RUN" --last "$AVERAGE" --out "$RUN/average.pt"
 }
 
-# newest FILE...: the one that changed last of those that are there.
+# newest FILE...: print the one that changed last, of those that exist.
 newest() {
     local file found=""
     for file in "$@"; do
@@ -230,7 +231,7 @@ generate() {
     done
 }
 
-# The place of the row in its table.
+# Print the place of the row in its table.
 order() {
     local number
     for number in "${!ROWS[@]}"; do [ "${ROWS[number]}" != "$ROW" ] || echo "$number"; done
@@ -252,21 +253,21 @@ score() {
     done
 }
 
-# RECORDS is a folder of records other than that of the runs.
+# RECORDS may name a folder of records other than that of the runs.
 report() {
     local folder=${RECORDS:-$RUNS}/$EXPERIMENT
     local command=(floater report "$folder" --out "$folder/table" --title "$TITLE")
-    # One row may be wanted alone: then there is nothing to test it against.
+    # If a row was run alone, there is nothing to test it against.
     if [ -n "$DRY_RUN" ] || compgen -G "$folder/*.$BASELINE.seed*.json" >/dev/null; then
         command+=(--baseline "$BASELINE")
     else
-        echo "no results of the baseline $BASELINE yet: a table without significance"
+        echo "no results of the baseline $BASELINE yet: the table has no tests of significance"
     fi
     if [ -n "$DRY_RUN" ]; then show "${command[@]}"; else "${command[@]}"; fi
     [ -z "${HEATMAPS:-}" ] || for PAIR in ${PAIR:-"${PAIRS[@]}"}; do compare_heatmaps; done
 }
 
-# Figure 3: the encodings of all rows that are there, side by side.
+# Figure 3: the encodings of all rows that have been trained, side by side.
 compare_heatmaps() {
     local row stack command checkpoints=()
     SEED=${SEED:-${SEEDS[0]}}

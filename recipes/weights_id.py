@@ -1,4 +1,4 @@
-"""What the weights in a checkpoint are, in a line: the file says also when it was trained.
+"""Print a digest of the weights in a checkpoint, whose file also says when it was trained.
 
 python recipes/weights_id.py CHECKPOINT
 """
@@ -12,7 +12,7 @@ from fairseq_floater.models.baked import bytes_of
 
 
 def weights_id(path: Path) -> str:
-    """A digest of names, shapes, types and values of all weights."""
+    """Return a digest of the names, shapes, types and values of all weights."""
     digest = hashlib.sha256()
     for name, weight in sorted(read_existing(path)["model"].items()):
         digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}\n".encode())

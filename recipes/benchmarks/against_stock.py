@@ -1,8 +1,9 @@
-"""What training costs on a CPU in our recipes, against fairseq as it is installed.
+"""Compare the cost of training on a CPU in our recipes with that of fairseq as it is installed.
 
-fairseq's own Transformer with its label-smoothed loss, in a plain environment, against FLOATER with
-the one-pass loss and the allocator's settings of ``recipes/common.sh``, and what each step between
-them gives. Each is a process of its own, in turn, several times.
+The comparison goes from fairseq's own Transformer with its label-smoothed loss, in a plain
+environment, to FLOATER with the one-pass loss and the allocator's settings of
+``recipes/common.sh``, with a row for each step between them. Each row is run in turn, several
+times, each time in a process of its own.
 
     python recipes/benchmarks/against_stock.py > against_stock.md
 """
@@ -22,7 +23,7 @@ from training import ONE_PASS
 HERE = Path(__file__).resolve().parent
 COMMON = HERE.parent / "common.sh"
 
-#: what is trained, and whether with the allocator's settings
+#: by row: the variant to train, and True if with the allocator's settings
 STEPS = {
     "fairseq's Transformer, plain": (STOCK, False),
     "with the allocator's settings": (STOCK, True),
@@ -32,7 +33,7 @@ STEPS = {
 
 
 def seconds(variant: str, settings: bool, args: argparse.Namespace) -> float:
-    """Of processor time per update, in a process of its own."""
+    """Return the processor time per update, measured in a process of its own."""
     python = [sys.executable, str(HERE / "training.py"), "--json", "--builds", "1"]
     more = ["--sizes", args.size, "--words", str(args.words), "--variants", variant]
     environment = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}
@@ -57,8 +58,8 @@ def main() -> None:
         print(f"round {number + 1} of {args.rounds}", file=sys.stderr)
     print("# Training on a CPU, against fairseq as it is installed\n")
     print(
-        f"Size {args.size}, {args.words:,} words, one thread; {args.rounds} rounds, each of a "
-        "process for every row."
+        f"Size {args.size}, {args.words:,} words, one thread; {args.rounds} rounds, each with one "
+        "process per row."
     )
     print("\n| | seconds per update | speed |\n|---|---|---|")
     first = next(iter(found.values()))

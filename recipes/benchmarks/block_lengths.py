@@ -1,9 +1,9 @@
-"""What a model that tells masked words makes of blocks of several lengths.
+"""Compare masked language models on blocks of several lengths.
 
-Prints the loss on the validation set, in bits a token, of checkpoints of the first stage (see
-docs/understanding.md), by fairseq-validate. The set is cut anew into blocks of whole sentences of
-up to so many pieces. A longer sentence is left out, so that each column has its own pieces, and
-rows compare within a column.
+Prints the loss of fairseq-validate on the validation set, in bits per token, for checkpoints of the
+first stage (see docs/understanding.md). For each length, the set is cut again into blocks of whole
+sentences with at most that many pieces. Longer sentences are left out, so columns differ in their
+pieces: compare rows within a column only.
 
     python recipes/benchmarks/block_lengths.py runs/data/brown/bin \\
         head=runs/stage1_minilm/brown/head/seed1/average.pt ... > block_lengths.md
@@ -21,20 +21,25 @@ import fairseq_floater
 
 USER_DIR = str(Path(fairseq_floater.__file__).parent)
 
-#: pieces of an update of fairseq-validate
+#: most pieces in a batch of fairseq-validate
 PIECES = 8192
 
 
 def named(text: str) -> Tuple[str, Path]:
-    """NAME=CHECKPOINT."""
+    """Parse NAME=CHECKPOINT."""
     name, _, path = text.partition("=")
     if not name or not Path(path).is_file():
-        raise argparse.ArgumentTypeError(f"must be NAME=CHECKPOINT, and a file there, got {text}")
+        raise argparse.ArgumentTypeError(
+            f"must be NAME=CHECKPOINT, where CHECKPOINT is a file, got {text}"
+        )
     return name, Path(path)
 
 
 def loss(corpus: str, checkpoint: Path, length: int, limit: int) -> float:
-    """In bits a masked token, on blocks of up to ``length`` pieces; the model's limit is kept."""
+    """Return the loss in bits per masked token, on blocks of up to ``length`` pieces.
+
+    ``limit`` is the model's own maximum length.
+    """
     overrides = {"tokens_per_sample": length, "max_positions": limit}
     command = [str(Path(sysconfig.get_path("scripts")) / "fairseq-validate"), corpus]
     command += ["--user-dir", USER_DIR, "--path", str(checkpoint)]
@@ -52,16 +57,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("corpus", help="made by data-prep/wikitext.sh: the folder bin")
+    parser.add_argument("corpus", help="the folder bin that data-prep/wikitext.sh has made")
     parser.add_argument("checkpoints", nargs="+", type=named, metavar="NAME=CHECKPOINT")
     parser.add_argument("--lengths", nargs="+", type=int, default=[24, 64, 128, 512])
     parser.add_argument("--limit", type=int, default=512, help="the model's own maximum length")
     args = parser.parse_args()
     print("# Masked words, by the length of blocks\n")
-    print(
-        "Bits a masked token on the validation set, in blocks of whole sentences of up to so many"
-    )
-    print("pieces; longer sentences are left out.\n")
+    print("Bits per masked token on the validation set, in blocks of whole sentences. Columns give")
+    print("the most pieces of a block; longer sentences are left out.\n")
     print("| row | " + " | ".join(map(str, args.lengths)) + " |")
     print("|---" * (1 + len(args.lengths)) + "|", flush=True)
     for name, checkpoint in args.checkpoints:

@@ -1,8 +1,8 @@
-"""How trajectories grow, and how far apart they stay, with the position, before any training.
+"""Show how trajectories grow with the position, and how far apart they stay, before any training.
 
 Prints the mean norm of p at several positions, and the distance of tracks from their mean as a
-share of it, delta 0.1, from random initial values of norm 1; solved in float64 with two rk4 steps
-a position. "inf" is beyond float32.
+share of that norm. Delta is 0.1, and the random initial values have norm 1. The solve is in float64
+with two rk4 steps per position. "inf" is a value beyond float32.
 
     python recipes/benchmarks/dynamics.py > recipes/results/dynamics.md
 """
@@ -34,7 +34,7 @@ def trajectories(dim: int, tracks: int, **options) -> torch.Tensor:
 
 
 def show(states: torch.Tensor) -> str:
-    """Of (tracks, dim): the mean norm, and what share of it is not common to all tracks."""
+    """Show, for states (tracks, dim), the mean norm and the share not common to all tracks."""
     norm = float(states.norm(dim=1).mean())
     if not norm < FLOAT32_MAX:
         return "inf"
@@ -51,7 +51,7 @@ def main() -> int:
     args = parser.parse_args()
     print(f"# How trajectories grow and part before any training: d = {args.dim}, delta 0.1\n")
     print(f"Mean norm of p over {args.tracks} tracks at position 0, 16, ..., and in brackets their")
-    print("distance from their mean, as a share of it. They start at norm 1.\n")
+    print("distance from their mean, as a share of that norm. They start at norm 1.\n")
     print("| start | activation | scale | damping | " + " | ".join(map(str, POSITIONS)) + " |")
     print("|---" * (4 + len(POSITIONS)) + "|")
     for start in STARTS:

@@ -1,17 +1,20 @@
-"""One model, several programs: do they translate as fairseq with the plugin does, and how fast?
+"""Compare the programs that a model can be exported to: equality with fairseq, and speed.
 
-The first lines of a test set are translated by fairseq, and then by each program that the model can
-be exported to: stock fairseq, CTranslate2 in 32 and 8 bits, and Hugging Face's transformers. All
-search with the same beam for the same score; ONNX Runtime takes the likeliest word, by the example
-of docs/export.md, as does torch's program, and both are compared with fairseq that does. What is
-counted are lines that are those of fairseq; a line that is not has the difference of both
-translations' scores in fairseq, which is close to 0 where two are as good. (exported_kinds.py does
-this for every kind of positions.) Then tokens a second, on one thread and on two, one line at a
-time and in batches. A program that cannot take the model is listed with the reason.
+The first lines of a test set are translated by fairseq with the plugin, and then by each program
+that the model can be exported to: stock fairseq, CTranslate2 in 32 and 8 bits, and Hugging Face's
+transformers. All of these search with the same beam for the same score. ONNX Runtime, with the
+example of docs/export.md, and torch's program take the likeliest word instead, and both are
+compared with fairseq doing the same.
+
+The first table counts the lines that are the same as fairseq's. For the other lines it gives the
+difference between the scores that fairseq gives to both translations, which is close to 0 if they
+are equally good. (exported_kinds.py does this for every kind of positions.) The second table has
+tokens per second, on one thread and on two, one line at a time and in batches. A program that
+cannot take the model is listed with the reason.
 
     python recipes/benchmarks/exported.py CHECKPOINT DATA > recipes/results/exported.md
 
-DATA is what data-prep has made of the corpus. Needs the extra `test`.
+DATA is the folder of the corpus that data-prep has made. Needs the extra `test`.
 """
 
 import argparse
@@ -37,7 +40,7 @@ ctranslate2 {ctranslate2}, transformers {transformers}. Printed by `recipes/benc
 
 
 def scores(args: argparse.Namespace, pairs: Dict[str, List[str]]) -> Dict[str, List[float]]:
-    """fairseq's scores of translations, by (source, translations): natural logarithms, divided."""
+    """Return fairseq's scores of the translations of each source: length-divided natural logs."""
     from fairseq_floater.checkpoints.loading import load_translation_model
 
     model = load_translation_model(args.checkpoint).model
@@ -63,19 +66,19 @@ def scores(args: argparse.Namespace, pairs: Dict[str, List[str]]) -> Dict[str, L
 
 
 def joined(args: argparse.Namespace, line: str) -> str:
-    """A line of subwords as text."""
+    """Return a line of subwords as text."""
     if args.corpus["subword"] == "sentencepiece":
         return line.replace(" ", "").replace("\u2581", " ").strip()
     return f"{line} ".replace("@@ ", "").strip()
 
 
 class Compared(NamedTuple):
-    """How one program translates, beside fairseq.
+    """How one program translates, compared with fairseq.
 
     Attributes:
-        same, of: lines that are those of fairseq, and all lines.
-        apart: the largest difference of scores in fairseq of those that are not.
-        bleu: of all lines.
+        same, of: the number of lines that are the same as fairseq's, and of all lines.
+        apart: the largest difference between fairseq's scores of two translations that differ.
+        bleu: the score of all lines.
     """
 
     same: int
@@ -87,7 +90,7 @@ class Compared(NamedTuple):
 def compared(
     args: argparse.Namespace, programs: Programs
 ) -> Iterator[Tuple[str, Union[Compared, str]]]:
-    """Each program with what came of it, or why there is none."""
+    """Yield each program with its comparison, or with the reason why there is none."""
     references = (args.data / f"bpe/{args.subset}.{args.corpus['target']}").read_text("utf-8")
     texts = [joined(args, line) for line in references.split("\n")[: len(args.sources)]]
     wanted: List[str] = []
@@ -118,7 +121,7 @@ def compare(args: argparse.Namespace, programs: Programs) -> None:
 def speeds(args: argparse.Namespace, programs: Programs) -> None:
     settings = [(batch, threads) for batch in (1, args.batch) for threads in (1, 2)]
     names = " | ".join(f"batch {b}, {t} thread{'s' * (t > 1)}" for b, t in settings)
-    print(f"\nTokens a second, of {args.timed:,} lines, without loading:\n")
+    print(f"\nTokens per second, of {args.timed:,} lines, without loading:\n")
     print(f"| program | {names} |\n|---|{'---|' * len(settings)}")
     for name, made in programs.items():
         if isinstance(made, str):
@@ -132,22 +135,22 @@ def speeds(args: argparse.Namespace, programs: Programs) -> None:
 
 
 def parser_of(description: Optional[str]) -> argparse.ArgumentParser:
-    """With what says how models translate, and what."""
+    """Return a parser with the options for how models translate, and what."""
     parser = argparse.ArgumentParser(description=description)
     add = parser.add_argument
-    add("checkpoint", type=Path, help="of a floater_transformer")
+    add("checkpoint", type=Path, help="checkpoint of a floater_transformer")
     add("data", type=Path, help="folder that data-prep has made")
     add("--subset", default="test", help="default: %(default)s")
-    add("--lines", type=int, default=1000, help="to compare; default: %(default)s")
+    add("--lines", type=int, default=1000, help="lines to compare; default: %(default)s")
     add("--batch", type=int, default=64, help="default: %(default)s")
     add("--beam", type=int, default=4, help="default: %(default)s")
     add("--lenpen", type=float, default=0.6, help="default: %(default)s")
-    add("--longest", type=int, default=200, help="translation, in tokens; default: %(default)s")
+    add("--longest", type=int, default=200, help="most tokens per line; default: %(default)s")
     return parser
 
 
 def read_corpus(args: argparse.Namespace) -> None:
-    """Put the corpus, its dictionaries and its first lines beside the options."""
+    """Add the corpus, its dictionaries and its first lines to ``args``."""
     from fairseq.data import Dictionary
 
     from fairseq_floater.checkpoints.export.corpus import read_description

@@ -1,12 +1,12 @@
-"""Every kind of positions in every program: how many lines are as fairseq with the plugin has them?
+"""Count the lines that each program translates as fairseq with the plugin, by position kind.
 
-A trained model with sinusoids goes on with each kind for some updates, since what a model with
-random weights translates never ends; then each is compared as exported.py does.
+A trained model with sinusoids is trained further with each kind for some updates, because the
+translations of a model with random weights never end. Then each is compared as in exported.py.
 
     python recipes/benchmarks/exported_kinds.py CHECKPOINT DATA --runs FOLDER > exported_kinds.md
 
-CHECKPOINT is of a floater_transformer_tiny with shared embeddings. What FOLDER has is not done
-again. Needs the extra `test`.
+CHECKPOINT is of a floater_transformer_tiny with shared embeddings. Results that are already in
+FOLDER are not made again. Needs the extra `test`.
 """
 
 import json
@@ -49,11 +49,12 @@ HEAD = """\
 # Every kind of positions in every program
 
 Lines of `{subset}` that each program translates as fairseq with the plugin does, of {lines:,}: a
-tiny model goes on with each kind for {updates} updates. Beam {beam}, scores divided by
-length ** {lenpen}; ONNX Runtime and torch's program take the likeliest word, and so does what
-they are compared with.
-In brackets, where lines differ: by how much their scores in fairseq do at most. A `-` is refused.
-In 8 bits weights are rounded. Printed by `recipes/benchmarks/exported_kinds.py`.
+tiny model is trained further with each kind for {updates} updates. Beam {beam}, scores divided by
+length ** {lenpen}; ONNX Runtime and torch's program take the likeliest word, and so does fairseq
+where they are compared with it.
+In brackets, where lines differ: the largest difference between their scores in fairseq. A `-` means
+that the export is refused. In 8 bits, weights are rounded. Printed by
+`recipes/benchmarks/exported_kinds.py`.
 """
 
 TRAINING = """\
@@ -64,7 +65,7 @@ TRAINING = """\
 
 
 def train(base: Path, data: Path, flags: str, updates: int, folder: Path) -> Path:
-    """The checkpoint of a model that goes on from ``base`` with these positions."""
+    """Train a model from ``base`` with these positions, and return its checkpoint."""
     last, first = folder / "checkpoint_last.pt", folder / "first/checkpoint_last.pt"
     program = Path(sysconfig.get_path("scripts")) / "fairseq-train"
     command = [program, data / "bin", "--user-dir", PLUGIN, *TRAINING.split(), *flags.split()]
@@ -80,7 +81,7 @@ def train(base: Path, data: Path, flags: str, updates: int, folder: Path) -> Pat
     if "additive" not in flags:
         go_on(folder, updates, "--finetune-from-model", base)
         return last
-    # Other vectors at the input than those of training are refused there: all else is put in place.
+    # --finetune-from-model refuses to change the vectors at the input: copy all other weights here.
     first.unlink(missing_ok=True)
     go_on(first.parent, 1)
     state, trained = read_checkpoint(str(first)), read_checkpoint(str(base))["model"]
@@ -99,7 +100,7 @@ def cell(it: "Compared | str") -> str:
 def main() -> int:
     parser = parser_of(__doc__)
     parser.add_argument("--updates", type=int, default=20, help="default: %(default)s")
-    parser.add_argument("--runs", type=Path, required=True, help="folder for trainings")
+    parser.add_argument("--runs", type=Path, required=True, help="folder for the trainings")
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=list(KINDS))
     parser.set_defaults(timed=0)
     args = parser.parse_args()

@@ -1,10 +1,10 @@
-"""Generation speed with FLOATER against the sinusoidal baseline, in one run.
+"""Compare the generation speed of FLOATER with that of the sinusoidal baseline, in one run.
 
 Models that differ in their position encoder, and in the attention that it acts in, translate the
 same sentences in turn, with fairseq's own beam search, to a fixed length (the weights are random).
-Where weights happen to lie in memory tells by several per cent: so models read those that they have
-in common at one place, and are built anew several times. The encodings are there from the first
-round on, as they are in a checkpoint after `floater bake`.
+The place of weights in memory changes the speed by several per cent. Therefore models share the
+weights that they have in common, and are built again several times. The encodings are there from
+the first round on, as they are in a checkpoint after `floater bake`.
 
     source recipes/common.sh && python recipes/benchmarks/generate.py > generate.md
 
@@ -25,7 +25,7 @@ from models import add_device, build, clock, dictionary, of_time, ratio
 BASELINE = "sinusoidal, input"
 FLOATER = {"position_encoder": "floater"}
 LINEAR = {**FLOATER, "dynamics": "linear"}
-#: where neither blocks nor injection are given: biases at all blocks
+#: position options by name; without blocks and injection, these are biases at all blocks
 ENCODINGS = {
     BASELINE: {"position_encoder": "sinusoidal", "position_blocks": "input"},
     "floater, linear": LINEAR,
@@ -66,7 +66,7 @@ def seconds(generator: SequenceGenerator, sample: Dict, now: Callable[[], float]
 
 
 def measure(size: str, args: argparse.Namespace) -> Dict[str, List[float]]:
-    """Seconds with each build, the median of its rounds, by encoding; the order alternates."""
+    """Return by encoding the seconds of each build, the median of its rounds; order alternates."""
     words = dictionary(args.words)
     sample = batch(words, args.sentences, args.source_length)
     sample = apply_to_sample(lambda tensor: tensor.to(args.device), sample)
@@ -86,7 +86,7 @@ def measure(size: str, args: argparse.Namespace) -> Dict[str, List[float]]:
             name: SequenceGenerator([model], words, **options) for name, model in models.items()
         }
         taken: Dict[str, List[float]] = {name: [] for name in ENCODINGS}
-        for round_ in range(args.rounds + 1):  # the first warms up, and solves
+        for round_ in range(args.rounds + 1):  # the first one warms up and solves
             for name in names[:: 1 if round_ % 2 else -1]:
                 taken[name].append(seconds(generators[name], sample, now))
         for name, rounds in taken.items():
@@ -101,23 +101,23 @@ def main() -> int:
     )
     add = parser.add_argument
     add("--sizes", default="tiny,base", help="default: %(default)s")
-    add("--sentences", type=int, default=16, help="in the batch; default: %(default)s")
+    add("--sentences", type=int, default=16, help="sentences in the batch; default: %(default)s")
     add("--beam", type=int, default=4, help="default: %(default)s")
     add("--source-length", type=int, default=30, help="in tokens; default: %(default)s")
-    add("--length", type=int, default=30, help="of translations; default: %(default)s")
-    add("--words", type=int, default=10_000, help="in the vocabulary; default: %(default)s")
-    add("--builds", type=int, default=12, help="of every model; default: %(default)s")
-    add("--rounds", type=int, default=3, help="with every build; default: %(default)s")
+    add("--length", type=int, default=30, help="tokens of translations; default: %(default)s")
+    add("--words", type=int, default=10_000, help="vocabulary size; default: %(default)s")
+    add("--builds", type=int, default=12, help="builds of every model; default: %(default)s")
+    add("--rounds", type=int, default=3, help="rounds with every build; default: %(default)s")
     add_device(parser)
     args = parser.parse_args()
     torch.set_num_threads(1)
     print("# Generation speed with FLOATER against the sinusoidal baseline\n")
     print(
         f"{args.sentences} sentences of up to {args.source_length} tokens to {args.length} tokens, "
-        f"beam {args.beam}.\nMeasured: {of_time(args.device)}. Tokens a second are the median\n"
+        f"beam {args.beam}.\nMeasured: {of_time(args.device)}. Tokens per second are the median\n"
         f"over {args.builds} builds of every model, {args.rounds} rounds each. Against the "
-        "baseline: the mean over builds of\nthe baseline's time over its own, with two standard "
-        "errors.\n"
+        "baseline: the mean over builds of\nthe baseline's time divided by the model's, with two "
+        "standard errors.\n"
     )
     print("| model | position encoding | tokens/s | against the baseline |")
     print("|---|---|---|---|")

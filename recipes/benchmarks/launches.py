@@ -1,9 +1,10 @@
-"""What an update launches and waits for, with each position encoder: what a GPU's speed hangs on.
+"""Count the launches of an update, and its waits, with each position encoder.
 
-A small operation costs a GPU a launch of 5 to 10 microseconds, whatever it computes, and a value
-that the program reads back makes it wait until all that was launched is done. Both are counted here
-as they reach torch's kernels, forward and backward, without any GPU. Views launch nothing and are
-not counted, and neither is what only reads tensors that stay on the host, such as times.
+The speed of a GPU depends on both. A small operation costs a launch of 5 to 10 microseconds,
+whatever it computes, and a value that the program reads back makes it wait until everything
+launched so far is done. Launches and waits are counted here as operations reach torch's kernels,
+forward and backward, without any GPU. Views launch nothing and are not counted. Operations that
+only read tensors that stay on the host, such as times, are not counted either.
 
     python recipes/benchmarks/launches.py > launches.md
 """
@@ -49,14 +50,14 @@ VARIANTS: Dict[str, Optional[Dict[str, Any]]] = {
     "none": {"position_encoder": "none"},
 }
 
-#: operations whose result the program reads: it waits for them
+#: operations whose result the program reads, so that it waits for them
 READ_BACK = ("_local_scalar_dense", "equal", "is_nonzero", "nonzero", "masked_select", "_unique")
-#: operations that launch no kernel though they are no views
+#: operations that launch no kernel although they are not views
 FREE = ("empty", "detach", "alias", "_unsafe_view", "lift_fresh", "_reshape_alias")
 
 
 class Counts(NamedTuple):
-    """Of one update: launches forward and backward, and waits for the device."""
+    """The counts of one update: launches forward and backward, and waits for the device."""
 
     forward: int
     backward: int
@@ -71,8 +72,8 @@ class Counting(TorchDispatchMode):
     """Counts operations by name while it is entered.
 
     Args:
-        device: tensors that would be on the device; so would all that is computed from them. None
-            for all there are.
+        device: tensors that would be on the device, as would all that are computed from them. If
+            None, all tensors count as on the device.
     """
 
     def __init__(self, device: Optional[Iterable[Tensor]] = None) -> None:
@@ -99,17 +100,17 @@ class Counting(TorchDispatchMode):
 
 @contextmanager
 def as_on_a_device() -> Iterator[None]:
-    """Have the package take values for ones that it would wait for."""
+    """Make the package treat every value as one that it would have to wait for."""
     with patch.object(devices, "free_to_read", lambda tensor: False):
         yield
 
 
 def count(model: torch.nn.Module, words: int, positions: int, sentences: int = 2) -> Counts:
-    """Those of an update of ``model`` on sentences of so many positions, once tables are warm."""
+    """Count an update of ``model`` on sentences of so many positions, once its tables are made."""
     source, target = torch.randint(4, words, (2, sentences, positions))
     lengths = torch.full((sentences,), positions)
     there = [source, target, lengths, *model.parameters(), *model.buffers()]
-    for _ in range(2):  # the second time tables are there
+    for _ in range(2):  # the second time, the tables are there
         model.zero_grad()
         with as_on_a_device(), Counting(there) as forward:
             logits, _ = model(source, lengths, target)
@@ -121,7 +122,7 @@ def count(model: torch.nn.Module, words: int, positions: int, sentences: int = 2
 
 
 def table(size: str, lengths: List[int], variants: List[str]) -> Dict[str, Dict[int, Counts]]:
-    """Counts by variant and number of positions."""
+    """Return the counts by variant and number of positions."""
     words = dictionary(1000)
     progress = Progress(f"launches, {size}: model", len(variants))
     rows = {}
@@ -133,7 +134,7 @@ def table(size: str, lengths: List[int], variants: List[str]) -> Dict[str, Dict[
 
 
 def markdown(size: str, rows: Dict[str, Dict[int, Counts]]) -> str:
-    """The table, with the ratio to the first row."""
+    """Return the table, with the ratio to the first row."""
     first = next(iter(rows.values()))
     heads = " | ".join(f"{length} positions" for length in first)
     lines = [f"## {size}", "", f"| | {heads} | waits |", "|---" * (len(first) + 2) + "|"]

@@ -1,4 +1,4 @@
-"""What the benchmarks of whole models share: models with random weights, and how time is taken."""
+"""Shared code of the benchmarks of whole models: models with random weights, and timing."""
 
 import statistics
 import time
@@ -28,7 +28,7 @@ def dictionary(words: int) -> Dictionary:
 def build(
     size: str, options: Optional[Dict[str, Any]], words: Dictionary, **more: Any
 ) -> torch.nn.Module:
-    """A model with these position options; fairseq's own, of the same size, without any."""
+    """Build a model with these position options, or if None, fairseq's own of the same size."""
     args = Namespace(arch=SIZES[size], share_all_embeddings=True, **(options or {}), **more)
     ARCH_CONFIG_REGISTRY[args.arch](args)
     arch = "transformer" if options is None else args.arch
@@ -49,9 +49,10 @@ def add_device(parser: ArgumentParser) -> None:
 
 
 def clock(device: str) -> Callable[[], float]:
-    """On a CPU, seconds of processor time, which other programs do not prolong.
+    """Return a clock.
 
-    On a GPU, seconds that pass until all that was launched is done.
+    On a CPU it counts seconds of processor time, which other programs do not prolong. On a GPU it
+    counts the seconds that pass until everything launched so far is done.
     """
 
     def once_done() -> float:
@@ -62,7 +63,7 @@ def clock(device: str) -> Callable[[], float]:
 
 
 def of_time(device: str) -> str:
-    """What ``clock`` counts, and where, for the head of a table."""
+    """Say what ``clock`` counts, and where, for the head of a table."""
     if device == "cpu":
         return f"processor time of one thread, torch {torch.__version__}"
     return f"elapsed time on {torch.cuda.get_device_name()}, torch {torch.__version__}"

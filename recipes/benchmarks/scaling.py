@@ -1,12 +1,12 @@
 """How the encodings of a stack scale with the number of positions: time, memory, products, error.
 
-For each kind of encodings and number of positions, of an update (encodings forward, gradients
-backward, random parameters near the start):
+For each kind of encodings and number of positions, prints for an update (encodings forward,
+gradients backward, random parameters near the start):
 
-    seconds     the least of several, of one process, on --device
-    MiB         kept by the forward pass for the backward
-    products    matrix products one after another or beside, forward and backward
-    error       relative, against 20 steps per position in float64 (of equations)
+    seconds     the least of several runs, in one process, on --device
+    MiB         kept by the forward pass for the backward pass
+    products    matrix products, in sequence or in parallel, forward and backward
+    error       relative, against 20 steps per position in float64 (for equations only)
 
     python recipes/benchmarks/scaling.py --out recipes/results/scaling
 
@@ -50,7 +50,7 @@ def encoder_of(kind: str, tracks: int, dim: int) -> PositionEncoder:
 
 
 def kept_bytes(encoder: PositionEncoder, positions: int) -> int:
-    """Bytes of the tensors that a forward pass keeps, each storage once, without parameters."""
+    """Return the bytes that a forward pass keeps: each storage once, without parameters."""
     own = {parameter.untyped_storage().data_ptr() for parameter in encoder.parameters()}
     kept: Dict[int, int] = {}
 
@@ -67,7 +67,7 @@ def kept_bytes(encoder: PositionEncoder, positions: int) -> int:
 
 
 def seconds(kind: str, positions: int, args: argparse.Namespace) -> float:
-    """The least of several, after one that prepares what is kept."""
+    """Return the least of several runs, after one that prepares what is kept between runs."""
     encoder = encoder_of(kind, args.tracks, args.dim).to(args.device)
     now, taken = clock(args.device), []
     for _ in range(args.repeats + 1):
@@ -101,7 +101,7 @@ def markdown(found: List[Dict[str, Any]], args: argparse.Namespace) -> str:
         "# Encodings by the number of positions",
         "",
         f"{args.tracks} tracks of width {args.dim}, float32. Seconds are {of_time(args.device)};",
-        "all else is counted on a CPU.",
+        "everything else is counted on a CPU.",
         "",
         "| encodings | positions | seconds | MiB kept | products | launches | error |",
         "|---" * 7 + "|",
@@ -142,7 +142,7 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument(
-        "--exact-positions", type=int, default=1024, help="errors up to here, which take long"
+        "--exact-positions", type=int, default=1024, help="most positions for errors (slow)"
     )
     add_device(parser)
     args = parser.parse_args()

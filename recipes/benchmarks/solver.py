@@ -1,15 +1,15 @@
-"""Our solve against the authors' setting, in one run: seconds, and errors against float64.
+"""Compare our solve with the authors' setting, in one run: seconds, and errors against float64.
 
 The peer is ``torchdiffeq.odeint_adjoint`` with rk4 and step delta/5, as in the paper's code. Ours
-is rk4 with one step a position or another number of --steps. All share dynamics, initial values
-and loss (a fixed random projection of the states). The dynamics are oscillators, as they start by
-default, or random (Xavier), which move more slowly. The peer runs once, ours several times after a
-warm-up, of which the median is printed. Errors are relative, in the Euclidean norm over all
-states, and over the gradients of all weights and initial values together:
+is rk4 with one step per position, or with each number in --steps. All share dynamics, initial
+values and loss (a fixed random projection of the states). The dynamics are oscillators, as they
+start by default, or random (Xavier), which move more slowly. The peer runs once. Ours runs several
+times after a warm-up, and the median is printed. Errors are relative, in the Euclidean norm over
+all states, and over the gradients of all weights and initial values together:
 
     states     against torchdiffeq's dopri5 in float64 at tolerance 1e-10
-    gradients  against our rk4 in float64 with 8 steps a position, whose states' distance to that
-               dopri5 is printed in the last column
+    gradients  against our rk4 in float64 with 8 steps per position; the distance of its states
+               from that dopri5 is printed in the last column
 
     python recipes/benchmarks/solver.py --dims 512 --positions 64,256 > recipes/results/solver.md
     python recipes/benchmarks/solver.py --start random --steps 1,1/2,1/4 \\
@@ -53,7 +53,7 @@ def relative(a: list[Tensor], b: list[Tensor]) -> float:
 def measure(
     run: Callable[[], Tensor], parameters: list[Tensor], projection: Tensor, repeats: int
 ) -> tuple[float, float, Tensor, list[Tensor]]:
-    """Median seconds forward and backward, the states and the gradients; one warm-up run."""
+    """Return median seconds forward and backward, states and gradients, after a warm-up run."""
     forward, backward = [], []
     for attempt in range(repeats + (repeats > 1)):
         start = time.perf_counter()
@@ -113,7 +113,7 @@ def compare(dim: int, positions: int, args: argparse.Namespace) -> None:
             return solve(dynamics, initial, times, steps_per_position=steps)
 
         result = measure(ours, parameters, projection, args.repeats)
-        row(f"ours rk4, {steps} a position", result, base)
+        row(f"ours rk4, {steps} per position", result, base)
 
 
 def main() -> int:
@@ -127,7 +127,7 @@ def main() -> int:
         "--positions", type=numbers, default=[64, 256, 1024], help="default: %(default)s"
     )
     parser.add_argument("--tracks", type=int, default=18, help="default: %(default)s")
-    parser.add_argument("--repeats", type=int, default=5, help="of ours; default: %(default)s")
+    parser.add_argument("--repeats", type=int, default=5, help="runs of ours; default: %(default)s")
     parser.add_argument("--start", choices=STARTS, default=STARTS[0], help="default: %(default)s")
     parser.add_argument(
         "--steps",

@@ -1,14 +1,13 @@
-"""Training speed with FLOATER, and with each of its levers, against fairseq's own Transformer.
+"""Compare the training speed of FLOATER, with each of its levers, with fairseq's own Transformer.
 
-Models that differ in their positions only are trained on the same batch in turn, in one run. A
-round is as many updates as --position-encoder-update-interval needs to come round once. Models are
-built anew several times, since where their weights happen to lie in memory tells by several per
-cent.
+Models that differ only in their positions are trained on the same batch in turn, in one run. A
+round has as many updates as one cycle of --position-encoder-update-interval. Models are built again
+several times, since the place of their weights in memory changes the speed by several per cent.
 
     source recipes/common.sh && python recipes/benchmarks/training.py > training.md
 
-common.sh makes the allocator keep its pages, as in every recipe. ``against_stock.py`` says what
-that and the one-pass loss make of a training together.
+common.sh makes the allocator keep its pages, as in every recipe. ``against_stock.py`` measures the
+effect of these settings together with that of the one-pass loss.
 """
 
 import argparse
@@ -29,7 +28,7 @@ FLOATER = {"position_encoder": "floater", "dynamics": "mlp"}
 LINEAR = {**FLOATER, "dynamics": "linear"}
 STOCK_LOSS, OUR_LOSS = "label_smoothed_cross_entropy", "floater_cross_entropy"
 ONE_PASS = f"floater, linear, `{OUR_LOSS}`"
-#: options of each; fairseq's own model has none
+#: position options by name; fairseq's own model has none
 VARIANTS = {
     STOCK: None,
     "sinusoidal, input": {"position_encoder": "sinusoidal", "position_blocks": "input"},
@@ -77,7 +76,10 @@ def trainer(
     dropout: float = 0.3,
     bf16: bool = False,
 ) -> Callable[[int], float]:
-    """A function that makes so many updates where ``sample`` is, and says how long each took."""
+    """Return a function that makes so many updates and returns the mean seconds per update.
+
+    It runs on the device of ``sample``.
+    """
     device = sample["target"].device
     model = build(size, VARIANTS[variant], words, dropout=dropout).to(device)
     now = clock(device.type)
@@ -107,7 +109,7 @@ def trainer(
 
 
 def measure(size: str, args: argparse.Namespace) -> Dict[str, List[float]]:
-    """Seconds an update with each build, the median of its rounds, by variant."""
+    """Return by variant the seconds per update with each build, the median of its rounds."""
     words = dictionary(args.words)
     sample = batch(words, args.tokens, args.length)
     sample = apply_to_sample(lambda tensor: tensor.to(args.device), sample)
@@ -135,15 +137,15 @@ def main() -> int:
     )
     add = parser.add_argument
     add("--sizes", default="tiny,base", help="default: %(default)s")
-    add("--tokens", type=int, default=4096, help="of the batch, a side; default: %(default)s")
+    add("--tokens", type=int, default=4096, help="of the batch, per side; default: %(default)s")
     add("--length", type=int, default=32, help="of sentences, in tokens; default: %(default)s")
-    add("--words", type=int, default=10_000, help="in the vocabulary; default: %(default)s")
-    add("--builds", type=int, default=4, help="of every model; default: %(default)s")
-    add("--rounds", type=int, default=2, help="with every build; default: %(default)s")
+    add("--words", type=int, default=10_000, help="vocabulary size; default: %(default)s")
+    add("--builds", type=int, default=4, help="builds of every model; default: %(default)s")
+    add("--rounds", type=int, default=2, help="rounds with every build; default: %(default)s")
     add("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS), metavar="NAME")
     add_device(parser)
     add("--bf16", action="store_true", help="autocast to bfloat16")
-    add("--json", action="store_true", help="print the seconds of each build alone")
+    add("--json", action="store_true", help="print only the seconds of each build, as JSON")
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.json:
@@ -155,7 +157,7 @@ def main() -> int:
         f"Adam{', autocast to bfloat16' if args.bf16 else ''}.\nMeasured: "
         f"{of_time(args.device)}. Seconds are the median over {args.builds}\nbuilds of every "
         f"model, {args.rounds} rounds of {INTERVAL} updates each. Speed: the mean over builds of "
-        "the\nfirst model's time over its own, with two standard errors.\n"
+        "the\nfirst model's time divided by the model's, with two standard errors.\n"
     )
     print("| model | positions | seconds per update | speed relative to the first |")
     print("|---|---|---|---|")

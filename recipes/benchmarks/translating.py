@@ -1,4 +1,4 @@
-"""Programs that translate with one model: fairseq, and each that the model can be exported to."""
+"""Programs that translate with one model: fairseq, and all that the model can be exported to."""
 
 import argparse
 import os
@@ -14,16 +14,19 @@ import torch
 PLUGIN = Path(__file__).resolve().parents[2] / "fairseq_floater"
 FAIRSEQ = "fairseq, with the plugin"
 
-#: from lines of subwords, a batch's size and a number of threads to translations, in subwords, and
-#: the seconds they took without loading
+#: takes lines of subwords, a batch size and a number of threads; returns the translations, in
+#: subwords, and the seconds they took without loading
 Program = Callable[[List[str], int, int], Tuple[List[str], float]]
 
-#: by name: one, or why there is none
+#: by name: a program, or the reason why there is none
 Programs = Dict[str, Union[Program, str]]
 
 
 def program(name: str, *arguments: object) -> str:
-    """What a program of this environment prints; raises RuntimeError with its last line."""
+    """Return what a program of this environment prints; raise RuntimeError if it fails.
+
+    The message of the error is the last line that the program wrote to stderr.
+    """
     command = [Path(sysconfig.get_path("scripts")) / name, *arguments]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
     if done.returncode:
@@ -34,7 +37,7 @@ def program(name: str, *arguments: object) -> str:
 def fairseq(
     args: argparse.Namespace, checkpoint: Path, *flags: object, beam: Optional[int] = None
 ) -> Program:
-    """``fairseq-interactive``, timed less the time of its first line alone."""
+    """Return ``fairseq-interactive``, timed minus the time that its first line alone takes."""
     source, target = (args.corpus[side] for side in ("source", "target"))
 
     def run(lines: List[str], batch: int, threads: int) -> Tuple[List[str], float]:
@@ -93,7 +96,7 @@ def onnx(args: argparse.Namespace, folder: Path) -> Program:
 
 
 def whole_targets(args: argparse.Namespace, file: Path) -> Program:
-    """The program of ``--to torch``, which has no cache: the target so far, again for each word."""
+    """Return the program of ``--to torch``; without a cache, each step reads the whole target."""
     logits = torch.export.load(file).module()
     words, target = (args.dictionaries[side] for side in ("source", "target"))
 
@@ -129,7 +132,7 @@ def whole_targets(args: argparse.Namespace, file: Path) -> Program:
 def in_batches(
     translate: Callable[[List[str]], List[str]], lines: List[str], batch: int
 ) -> Tuple[List[str], float]:
-    """Translations of ``lines``, those of like length together, and the seconds they took."""
+    """Translate ``lines``, those of similar length together; return also the seconds it took."""
     found, started = [""] * len(lines), time.perf_counter()
     for part in by_length(lines, batch):
         for number, text in zip(part, translate([lines[n] for n in part])):
@@ -138,7 +141,7 @@ def in_batches(
 
 
 def by_length(lines: List[str], batch: int) -> Iterator[List[int]]:
-    """Numbers of lines of like length."""
+    """Yield batches of the numbers of lines of similar length."""
     order = sorted(range(len(lines)), key=lambda number: len(lines[number].split()))
     for first in range(0, len(order), batch):
         yield order[first : first + batch]
@@ -156,7 +159,7 @@ def ctranslate2(args: argparse.Namespace, folder: Path) -> Program:
             length_penalty=args.lenpen,
             max_decoding_length=args.longest,
             min_decoding_length=0,
-            max_input_length=0,  # no cut; by default it is after 1,024 tokens
+            max_input_length=0,  # do not truncate; the default is after 1,024 tokens
             max_batch_size=batch,
         )
         seconds = time.perf_counter() - started
@@ -193,7 +196,7 @@ def transformers(args: argparse.Namespace, folder: Path) -> Program:
 
 
 def exported(args: argparse.Namespace, folder: Path) -> Programs:
-    """By name: a ``Program``, or why there is none."""
+    """Return by name a ``Program``, or the reason why there is none."""
 
     def export(to: str, out: Path, *more: object) -> Path:
         data = () if to in ("fairseq", "torch") else ("--data", args.data)

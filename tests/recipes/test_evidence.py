@@ -86,7 +86,7 @@ def test_a_result_that_cannot_be_kept_is_none(tmp_path):
     path = f"{tmp_path}:{os.environ['PATH']}"
     done = bash(recipes / "evidence.sh", variables={"PATH": path})
     assert done.returncode == 1 and "done" not in done.stdout
-    assert "e/p/one, seed 1: failed: what it scored could not be kept, see above" in done.stderr
+    assert "e/p/one, seed 1: failed: its scores could not be kept, see above" in done.stderr
     assert bash(recipes / "evidence.sh", "--list").stdout == "e/p/one 1\n"
 
 
@@ -157,7 +157,7 @@ def test_mkl_uses_avx512_on_processors_of_amd(tmp_path):
     assert preload(tmp_path / "4", "AuthenticAMD", ":", LD_PRELOAD=" ").stdout == " \n"
     assert preload(tmp_path / "a space", "AuthenticAMD", ":").stdout == "\n"  # ld.so cuts there
     failed = preload(tmp_path / "5", "AuthenticAMD", "exit 1")
-    assert failed.stderr == "error: cc failed: see above, or do without, by LD_PRELOAD=' '\n"
+    assert failed.stderr == "error: cc failed: see above, or set LD_PRELOAD=' ' to do without\n"
 
 
 def test_mistakes(tmp_path):

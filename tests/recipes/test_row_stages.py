@@ -69,8 +69,8 @@ def test_a_full_disk_at_the_start_is_named_and_an_empty_command_is_none(shell):
 def test_a_row_says_that_it_waits(shell):
     done = shell('flock() { [ "$1" != --nonblock ]; }; run_row')
     assert done.returncode == 0 and done.stderr == (
-        f"{shell.row} is being worked on by another run, or by what one has left behind: waiting "
-        "for its end\n"
+        f"{shell.row} is being worked on by another run, or by a process that one has left behind: "
+        "waiting for it to end\n"
     )
 
 
@@ -79,7 +79,7 @@ def test_weights_that_were_removed_are_named(shell):
     done = shell(script)
     assert done.returncode == 1 and done.stderr == (
         f"error: p needs {shell.row}/checkpoint_last.pt, which was removed once the row was "
-        f"scored: delete {shell.row} to train it anew\n"
+        f"scored: delete {shell.row} to train it again\n"
     )
     removed = 'touch "$RUN/checkpoint_last.pt"; ' + script + '; rm "$NEEDS"; ' + script
     assert shell(removed).stdout == "done already: p\n"
