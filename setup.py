@@ -61,7 +61,7 @@ setup(
     extras_require={
         "ctranslate2": ["ctranslate2>=4.8"],
         "huggingface": ["transformers>=5.24"],
-        # transformers, of whose model the graphs are made
+        # transformers has the model from which the graphs are made.
         "onnx": ["onnx>=1.20", "onnxscript>=0.7", "transformers>=5.24"],
         "recipes": ["pysword>=0.2.8", "subword-nmt>=0.3.8"],
         "serve": ["fastapi>=0.120", "subword-nmt>=0.3.8", "transformers>=5.24", "uvicorn>=0.38"],

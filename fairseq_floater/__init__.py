@@ -1,19 +1,20 @@
 """FLOATER for fairseq: positions as a learned continuous dynamical system.
 
-Importing the package, by ``--user-dir`` or by name, registers the ``floater_transformer`` model.
+Importing the package, by ``--user-dir`` or by name, registers its models
+(``floater_transformer``, ``floater_roberta``), tasks and criterions.
 """
 
 import logging
 
 __version__ = "0.2.0"
 
-# One of fairseq's tasks asks for tensorboardX whenever fairseq is imported, which is next. All
-# other changes to fairseq are in ``hooks``.
+# One of fairseq's tasks asks for tensorboardX whenever fairseq is imported, as it is next; this
+# silences it. All other changes to fairseq are in ``hooks``.
 logging.getLogger("fairseq.tasks.text_to_speech").setLevel(logging.WARNING)
 
 
 def _require_fairseq() -> None:
-    """One line on what to install, in place of whatever a missing or broken fairseq raises."""
+    """Raise a one-line error that says what to install if fairseq is missing or broken."""
     fix = "install it with: pip install ve-fairseq==0.12.3"
     try:
         from fairseq.models.transformer import TransformerEncoderBase  # noqa: F401
@@ -30,5 +31,5 @@ from fairseq_floater import criterions, data, hooks, models, tasks  # noqa: E402
 
 hooks.install()
 
-# What each part offers is in the ``__all__`` of its folder.
+# The ``__all__`` of each folder lists what that part offers.
 __all__ = ["__version__", "criterions", "data", "hooks", "models", "tasks"]

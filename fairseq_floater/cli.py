@@ -11,7 +11,7 @@ from fairseq.utils import import_user_module
 
 from fairseq_floater.errors import UserError, nobody_reads, show, traceback_wanted
 
-#: each is a module of ``fairseq_floater.commands``
+#: each command is a module of ``fairseq_floater.commands``
 COMMANDS = (
     "user-dir",
     "convert",
@@ -40,7 +40,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
             _import_user_dir(folder)
         args = _parser().parse_args(rest)
         args.command(args)
-        if sys.stdout is not None:  # it was closed
+        if sys.stdout is not None:  # None if it was closed
             sys.stdout.flush()
     except (UserError, OSError) as error:
         if traceback_wanted():
@@ -51,13 +51,16 @@ def main(arguments: Optional[List[str]] = None) -> int:
     except KeyboardInterrupt:
         if traceback_wanted():
             raise
-        show("interrupted: what was being written is as it was before")
+        show("interrupted: any file that was being written is unchanged")
         return 130
     return 0
 
 
 def _user_dir(arguments: List[str]) -> Tuple[Optional[str], List[str]]:
-    """The value of ``--user-dir``, wherever it stands, as in fairseq's commands; and the rest."""
+    """Return the value of ``--user-dir`` and the other arguments.
+
+    As in fairseq's commands, the flag may stand anywhere.
+    """
     parser = argparse.ArgumentParser(prog="floater", add_help=False, allow_abbrev=False)
     _add_user_dir(parser)
     found, rest = parser.parse_known_args(arguments)
@@ -65,12 +68,12 @@ def _user_dir(arguments: List[str]) -> Tuple[Optional[str], List[str]]:
 
 
 def _add_user_dir(parser: argparse.ArgumentParser) -> None:
-    help = "of a module to import first, such as one with a position encoder of your own"
+    help = "folder of a module to import first, such as one with your own position encoder"
     parser.add_argument("--user-dir", metavar="FOLDER", help=help)
 
 
 def _import_user_dir(folder: str) -> None:
-    """Import a module before the commands are made: their flags have its kinds among choices.
+    """Import a module before the commands are created: their flags offer its kinds as choices.
 
     Raises:
         UserError: if there is no such module.
@@ -84,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="floater", description="Tools for FLOATER in fairseq.", allow_abbrev=False
     )
-    _add_user_dir(parser)  # for --help alone: it has been taken out of the arguments
+    _add_user_dir(parser)  # only for --help: it is no longer among the arguments
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name in COMMANDS:
         module = importlib.import_module(f"fairseq_floater.commands.{name.replace('-', '_')}")

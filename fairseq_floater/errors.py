@@ -15,17 +15,17 @@ from hydra.errors import CompactHydraException
 class UserError(ValueError, CompactHydraException):
     """Bad input: the message names the thing, its value and the fix.
 
-    By its second parent, hydra shows the message in place of a traceback.
+    Because of its second base class, hydra shows the message instead of a traceback.
     """
 
 
 class DamagedCheckpoint(UserError):
-    """A checkpoint that is not, or cannot be, what was written.
+    """A checkpoint whose contents are not, or cannot be, what was written.
 
     Args:
-        path: of the checkpoint.
+        path: the path of the checkpoint.
         reason: what is wrong.
-        what: the part of it in which it is wrong, such as a weight; empty for the whole file.
+        what: the part of the file that is wrong, such as a weight; empty for the whole file.
     """
 
     def __init__(self, path: Union[Path, str], reason: str, what: str = ""):
@@ -38,7 +38,7 @@ class DamagedCheckpoint(UserError):
 
 
 class NoCheckpoint(DamagedCheckpoint):
-    """A file that is not all of a checkpoint; ``said`` is what torch or zipfile say of it."""
+    """A file that is not a complete checkpoint; ``said`` is what torch or zipfile says about it."""
 
     def __init__(self, path: Union[Path, str], said: str):
         UserError.__init__(
@@ -46,12 +46,12 @@ class NoCheckpoint(DamagedCheckpoint):
             f"checkpoint {path} cannot be read, it is truncated or not a fairseq checkpoint "
             f"({said}): copy it again, or put an earlier one in its place",
         )
-        self.reason = "it is truncated or no checkpoint of a training"
+        self.reason = "it is truncated or not a training checkpoint"
 
 
 @contextlib.contextmanager
 def naming(checkpoint: Union[Path, str]) -> Iterator[None]:
-    """Within it, what is wrong with a model says first which checkpoint the model was read from."""
+    """Begin the errors raised within it with the checkpoint that the model was read from."""
     try:
         yield
     except UserError as error:
@@ -59,7 +59,7 @@ def naming(checkpoint: Union[Path, str]) -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """The kind of an error and what it says first."""
+    """Return the type of an error and the first line of its message, cut to 120 characters."""
     return f"{type(error).__name__}: {error}".splitlines()[0][:120]
 
 
@@ -67,7 +67,7 @@ Excepthook = Callable[[Type[BaseException], BaseException, Optional[TracebackTyp
 
 
 def showing_one_line(previous: Excepthook) -> Excepthook:
-    """An excepthook: a mistake of the user's is shown as one line, all else by ``previous``."""
+    """Return an excepthook that shows a user's mistake as one line, all else by ``previous``."""
 
     def hook(
         kind: Type[BaseException], error: BaseException, trace: Optional[TracebackType]
@@ -89,12 +89,12 @@ def showing_one_line(previous: Excepthook) -> Excepthook:
 
 
 def program_name() -> str:
-    """The command that is running, such as ``fairseq-train``."""
+    """Return the name of the command that is running, such as ``fairseq-train``."""
     return Path(sys.argv[0] if sys.argv else "").name
 
 
 def traceback_wanted() -> bool:
-    """Whether ``FLOATER_TRACEBACK=1`` in the environment asks for tracebacks in place of a line."""
+    """True if ``FLOATER_TRACEBACK=1`` in the environment asks for tracebacks, not one line."""
     return bool(os.environ.get("FLOATER_TRACEBACK"))
 
 
@@ -107,9 +107,9 @@ def show(error: Union[BaseException, str], hint: str = "") -> None:
 
 
 def nobody_reads(error: BaseException) -> bool:
-    """Whether ``error`` says that nobody reads what is printed, as after ``| head``.
+    """True if ``error`` says that nobody reads what is printed, as after ``| head``.
 
-    What is left to print then goes nowhere.
+    In that case, what is left to print is discarded.
     """
     if not isinstance(error, BrokenPipeError):
         return False
@@ -124,12 +124,12 @@ def nobody_reads(error: BaseException) -> bool:
 
 
 def flush_quietly() -> None:
-    """Print what is left to print, if anybody reads it."""
+    """Print what is left to print, if anybody still reads it."""
     try:
         sys.stdout.flush()
     except BrokenPipeError as error:
         nobody_reads(error)
-    except (AttributeError, ValueError):  # there is none, or it is closed
+    except (AttributeError, ValueError):  # standard output is missing or closed
         pass
 
 
@@ -141,15 +141,15 @@ OTHER_OPTIMIZER = (
 
 OTHER_PROCESS = (
     "another process of this training has ended: its own error says why; run all of them again "
-    "to go on from the last checkpoint"
+    "to resume from the last checkpoint"
 )
 
 SHARDED = (
     "--ddp-backend fully_sharded and slowmo are not supported: they flatten or average parameters "
-    "that the plugin tells apart: use pytorch_ddp or legacy_ddp"
+    "that the plugin treats separately: use pytorch_ddp or legacy_ddp"
 )
 
-#: what torch and fairseq say, and what to do
+#: parts of messages of torch and fairseq, and what to do about each
 _COMPLAINTS = {
     "doesn't match the size of optimizer's group": OTHER_OPTIMIZER,
     "Expected to have finished reduction in the prior iteration": (
@@ -166,10 +166,10 @@ _COMPLAINTS = {
 
 
 def _known_complaint(text: str) -> Optional[str]:
-    """What to do about what torch complains of, if that is known.
+    """Return what to do about a complaint of torch or fairseq, or None if that is not known.
 
-    fairseq starts a process for each GPU, and torch hands on their errors as the text of their
-    tracebacks.
+    fairseq starts a process for each GPU, and torch passes on the errors of these processes as the
+    text of their tracebacks. If that text holds an error of ours, return its message.
     """
     if found := re.search(r"^fairseq_floater\.errors\.\w+: (.*)", text, re.MULTILINE):
         return found[1]
@@ -177,7 +177,7 @@ def _known_complaint(text: str) -> Optional[str]:
 
 
 def behind(error: Optional[BaseException]) -> Iterator[BaseException]:
-    """``error``, and those that it was raised from or met on the way, each once."""
+    """Yield ``error`` and the errors that it was raised from or while handling, each once."""
     seen = set()
     while error is not None and id(error) not in seen:
         yield error
@@ -186,11 +186,14 @@ def behind(error: Optional[BaseException]) -> Iterator[BaseException]:
 
 
 def _user_error_behind(error: BaseException) -> Optional[UserError]:
-    """fairseq wraps errors in its own; the one that says what to correct may be further down."""
+    """Return the ``UserError`` behind ``error``, if any: fairseq wraps errors in its own."""
     return next((found for found in behind(error) if isinstance(found, UserError)), None)
 
 
 def _is_fairseqs_complaint(error: BaseException) -> bool:
-    """fairseq reports bad input by a bare ``Exception``, an assertion, or an open() that fails."""
+    """True if ``error`` is of a kind by which fairseq reports bad input.
+
+    These are a bare ``Exception``, an assertion, and an open() that fails.
+    """
     plain = type(error) is Exception or isinstance(error, AssertionError)
     return isinstance(error, OSError) or (plain and bool(str(error)))

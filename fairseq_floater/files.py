@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and never over what they are made from."""
+"""Files that are written completely or not at all, and never over their own inputs."""
 
 import errno
 import fcntl
@@ -18,33 +18,34 @@ from safetensors import SafetensorError
 
 from fairseq_floater.errors import UserError, first_line
 
-#: end of the names of files that are being written; they begin with a dot
+#: suffix of the names of files that are being written; the names begin with a dot
 PART = ".part"
 
-#: those names, with that of the file
+#: such a name, with the name of the file as its group
 _PARTS = re.compile(rf"\.(.+)\.[0-9a-f]{{16}}{re.escape(PART)}", re.DOTALL)
 
 
 @contextmanager
 def written_whole(path: Path, through_links: bool = True) -> Iterator[BinaryIO]:
-    """A file to write that takes the place of ``path`` once it is complete, or leaves no trace.
+    """Yield a file to write that replaces ``path`` once it is complete, or leaves no trace.
 
-    It is written beside ``path`` under a name that nobody can foresee, and is on the disk before
-    it is renamed. An existing file keeps its mode; of a symbolic link, the file that it names is
-    replaced, or the link itself. An error, and a signal that ends the program, remove what has been
-    written so far; where a kill left that, the next to write ``path`` removes it.
+    It is written beside ``path`` under an unpredictable name, and is on the disk before it is
+    renamed. An existing file keeps its mode. If ``path`` is a symbolic link, either the file that
+    it points to is replaced or the link itself. An error, or a signal that ends the program,
+    removes what has been written so far. What a killed program leaves behind is removed when
+    ``path`` is next written.
 
-    The file never refuses to be written to: torch's own code aborts the program where it does. A
-    full disk is remembered, and raised at the end.
+    Writing to the file never fails, because torch's own code aborts the program if it does. A full
+    disk is remembered, and raised at the end.
 
     Args:
-        through_links: replace the file that a symbolic link names, not the link.
+        through_links: replace the file that a symbolic link points to, not the link itself.
 
     Raises:
-        OSError: with the name ``path``, if it cannot be written.
+        OSError: naming ``path``, if it cannot be written.
     """
     target = Path(os.path.realpath(path)) if through_links else path
-    # The longest name that a folder takes has 255 bytes.
+    # The longest name that a file can have is 255 bytes.
     name = os.fsdecode(os.fsencode(target.name)[:200])
     part = target.with_name(f".{name}.{secrets.token_hex(8)}{PART}")
     try:
@@ -58,14 +59,14 @@ def written_whole(path: Path, through_links: bool = True) -> Iterator[BinaryIO]:
     except OSError as error:
         if error.filename not in (None, str(part)):
             raise
-        # A full disk does not say which file it had no place for.
+        # The error of a full disk does not say which file it was about.
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 def remove_leftovers(folder: Path, name: str = "") -> None:
-    """Delete what killed programs were writing to ``folder``, or to the file ``name`` in it.
+    """Delete unfinished files left in ``folder`` by killed programs, or only those of ``name``.
 
-    Whoever writes such a file holds a lock on it, which ends with the program.
+    A program that is writing such a file holds a lock on it, which ends with the program.
     """
     for part in folder.glob(f".*{PART}") if folder.is_dir() else ():
         found = _PARTS.fullmatch(part.name)
@@ -79,7 +80,7 @@ def remove_leftovers(folder: Path, name: str = "") -> None:
 
 
 def require_other_file(output: Path, *inputs: Path) -> None:
-    """Refuse to write a file over one that it is made from, under whatever name.
+    """Refuse to write a file over one that it is made from, even under another name.
 
     Raises:
         UserError: if ``output`` is one of ``inputs``.
@@ -89,24 +90,24 @@ def require_other_file(output: Path, *inputs: Path) -> None:
             same = "" if str(output) == str(read) else f", which is {read}"
             raise UserError(
                 f"{output}{same} would be overwritten by what is made from it: give another name "
-                "for the file to write"
+                "for the output file"
             )
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` in UTF-8, or nothing; raises as ``written_whole``."""
+    """Write ``text`` to ``path`` in UTF-8, or nothing; raises what ``written_whole`` does."""
     with written_whole(path) as file:
         file.write(text.encode("utf-8"))
 
 
 def save_picture(figure: Any, picture: Path, dpi: int) -> None:
-    """Write a figure of matplotlib's to ``picture``, whose ending chooses the format, or nothing.
+    """Write a matplotlib figure to ``picture``, or nothing; its suffix chooses the format.
 
     Raises:
-        OSError: with the name of the picture, if it cannot be written.
+        OSError: naming the picture, if it cannot be written.
     """
     drawn, kind = io.BytesIO(), picture.suffix[1:]
-    # By default a third of all time goes into making a picture a twentieth smaller.
+    # By default, a third of the time is spent on making the picture a twentieth smaller.
     more = {"pil_kwargs": {"compress_level": 4}} if kind.lower() == "png" else {}
     figure.savefig(drawn, dpi=dpi, format=kind, **more)
     with written_whole(picture) as file:
@@ -114,7 +115,7 @@ def save_picture(figure: Any, picture: Path, dpi: int) -> None:
 
 
 class _Patient(io.FileIO):
-    """A file that takes whatever it is given, and remembers why it could not keep it."""
+    """A file whose writes never fail; it remembers the first error instead."""
 
     failure: Optional[OSError] = None
 
@@ -136,7 +137,7 @@ def _written(part: Path, mode: Optional[int]) -> Iterator[BinaryIO]:
     with io.BufferedWriter(raw) as file:
         try:
             if mode is not None:
-                os.fchmod(number, mode)  # also what the process would mask
+                os.fchmod(number, mode)  # including bits that the umask would clear
             yield file
             file.flush()
         except Exception as error:
@@ -149,7 +150,7 @@ def _written(part: Path, mode: Optional[int]) -> Iterator[BinaryIO]:
 
 
 def _mode(target: Path) -> Optional[int]:
-    """The permissions of a file that is there; None if there is none."""
+    """Return the permissions of the file, or None if there is no file."""
     try:
         mode = target.stat().st_mode
     except FileNotFoundError:
@@ -157,12 +158,12 @@ def _mode(target: Path) -> Optional[int]:
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(mode):
-        raise OSError(errno.EINVAL, "Not a file to be replaced")
+        raise OSError(errno.EINVAL, "Not a regular file that can be replaced")
     return stat.S_IMODE(mode)
 
 
 def _sync_folder(folder: Path) -> None:
-    """Have the new name on the disk, too, where the folder may be opened; the file is there."""
+    """Bring the new name to the disk, if the folder can be opened; the file is there already."""
     with suppress(OSError):
         number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -177,12 +178,12 @@ _parts: Set[Tuple[int, Path]] = set()
 
 @contextmanager
 def _removed_in_the_end(part: Path) -> Iterator[None]:
-    """Remove ``part`` when this is left, or when the process is ended by a signal."""
+    """Remove ``part`` on leaving the block, or when a signal ends the process."""
     mine = (os.getpid(), part)
     _parts.add(mine)
     taken = []
-    if threading.current_thread() is threading.main_thread():  # others may not
-        # SIGINT raises an exception already, and other handlers than the system's stay.
+    if threading.current_thread() is threading.main_thread():  # others may not set handlers
+        # Only the system's handlers are replaced; Python's for SIGINT raises an exception already.
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             if signal.getsignal(number) is signal.SIG_DFL:
                 signal.signal(number, _remove_and_end)
@@ -205,7 +206,7 @@ def _remove(part: Path) -> None:
 
 def _remove_and_end(number: int, frame: Any) -> None:
     for process, part in list(_parts):
-        if process == os.getpid():  # not in a fork of the one that writes
+        if process == os.getpid():  # not in a fork of the process that writes
             _remove(part)
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
@@ -213,14 +214,14 @@ def _remove_and_end(number: int, frame: Any) -> None:
 
 @contextmanager
 def written_folder(path: Path) -> Iterator[Path]:
-    """An empty folder to fill, which is at ``path`` when all went well, and else nowhere.
+    """Yield an empty folder to fill, which is moved to ``path`` if all goes well, else removed.
 
     Raises:
         UserError: if there is something at ``path`` already.
-        OSError: with the name ``path``, if it cannot be written.
+        OSError: naming ``path``, if it cannot be written.
     """
     if os.path.lexists(path):
-        raise UserError(f"{path} is there already: choose another folder")
+        raise UserError(f"{path} already exists: choose another folder")
     above = next(folder for folder in path.absolute().parents if folder.exists())
     beside = above / f".{path.name[:40]}.{secrets.token_hex(8)}{PART}"
     try:
@@ -228,7 +229,7 @@ def written_folder(path: Path) -> Iterator[Path]:
             whole = beside / "whole"
             whole.mkdir(parents=True)
             yield whole
-            for written in whole.iterdir():  # some libraries make files for their owner alone
+            for written in whole.iterdir():  # some libraries make files private to their owner
                 written.chmod(written.stat().st_mode | (whole.stat().st_mode & 0o444))
             path.parent.mkdir(parents=True, exist_ok=True)
             whole.rename(path)

@@ -1,8 +1,8 @@
 """Everything the plugin changes in fairseq and torch while it is loaded, each with its reason.
 
 ``install`` is called once, when the package is imported. Nothing else in the package assigns to a
-name of another library. Models and architectures are not here: registering them is what fairseq
-offers plugins. Nor are the limits of a task, which a model lifts when it is built for it
+name of another library. Models and architectures are not here, since fairseq lets plugins register
+them. Nor are the limits of a task, which a model lifts when it is built for that task
 (``models.limits``).
 """
 
@@ -48,26 +48,26 @@ from fairseq_floater.training.settings import bf16_without_tpu, checking_setting
 def _read_namespaces() -> None:
     """Let ``torch.load(weights_only=True)`` read an argparse.Namespace.
 
-    Checkpoints of fairseq's legacy models hold their options as one, a class without code of its
-    own. All else stays refused.
+    Checkpoints of fairseq's legacy models hold their options in one. The class has no code of its
+    own. Everything else is still refused.
     """
     torch.serialization.add_safe_globals([argparse.Namespace])
 
 
 def _read_checkpoints() -> None:
-    """Read checkpoints with a reason where that fails, and weights that remember their options.
+    """Give a reason if a checkpoint cannot be read, and let weights remember their options.
 
-    A file that is no checkpoint gets one line. A model that weights do not fit can say in which
-    option it differs from theirs.
+    A file that is not a checkpoint gets one line. A model that the weights do not fit can then say
+    in which option it differs from theirs.
     """
     load = checkpoint_utils.load_checkpoint_to_cpu
     checkpoint_utils.load_checkpoint_to_cpu = remembering_options(load)
 
 
 def _write_checkpoints() -> None:
-    """Write each checkpoint beside its place, and put it there once it is whole.
+    """Write each checkpoint beside its final place, and move it there once it is complete.
 
-    A training that is killed while it saves would leave a part of one.
+    Otherwise, a training run that is killed while it saves would leave a partial checkpoint.
     """
     save = checkpoint_utils.torch_persistent_save
     checkpoint_utils.torch_persistent_save = saving_whole(save)
@@ -75,10 +75,9 @@ def _write_checkpoints() -> None:
 
 
 def _go_on() -> None:
-    """Let a training that was killed go on from the newest whole checkpoint of its folder.
+    """Let a training run that was killed resume from the newest whole checkpoint in its folder.
 
-    Also where checkpoint_last.pt is not that one. A flat optimizer state of another model is
-    refused.
+    This need not be checkpoint_last.pt. A flat optimizer state of another model is refused.
     """
     checkpoint_utils.load_checkpoint = from_newest_whole(checkpoint_utils.load_checkpoint)
 
@@ -86,8 +85,8 @@ def _go_on() -> None:
 def _send_checkpoints() -> None:
     """Send checkpoints from the first process with their options and what their weights remember.
 
-    In data-parallel training fairseq sends what the first one has read by torch.save and
-    torch.load, which refuses the options, and forgets what the weights remember.
+    In data-parallel training, fairseq sends what the first process has read by torch.save and
+    torch.load. This refuses the options and loses what the weights remember.
     """
     broadcast = distributed_utils.broadcast_object
     distributed_utils._broadcast_object_slow = broadcast_pickled
@@ -95,9 +94,9 @@ def _send_checkpoints() -> None:
 
 
 def _copy_shares() -> None:
-    """Give the float32 copies of half precision their parameters' shares of a step.
+    """Give the float32 copies of half-precision parameters the same shares of a step.
 
-    The optimizer steps on these copies, which must take the same share (--dynamics-lr-scale,
+    The optimizer updates these copies, so they must take the same share (--dynamics-lr-scale,
     --initial-lr-scale) and rest at the same updates.
     """
     build = _FP16OptimizerMixin.build_fp32_params.__func__
@@ -117,43 +116,46 @@ def _copy_shares() -> None:
 
 
 def _watch_steps() -> None:
-    """Drop the gradients of what rests before a step, and move back what takes a share of it."""
+    """Drop the gradients of resting parameters before a step, and scale steps back after it.
+
+    A parameter with a share other than 1 takes only that share of each step.
+    """
     register_optimizer_step_pre_hook(before_step)
     register_optimizer_step_post_hook(after_step)
 
 
 def _explain_divergence() -> None:
-    """End a training that diverges in one line.
+    """End a diverging training run with a one-line error.
 
-    It has the update, the loss, what to change and what to go on from. fairseq looks for the reason
-    and then fails in other ways.
+    It gives the update, the loss, what to change and what to resume from. fairseq itself looks for
+    the reason and then fails in other ways.
     """
     Trainer.train_step = explaining_divergence(Trainer.train_step)
 
 
 def _train_in_bfloat16() -> None:
-    """Let --bf16 train where there is no TPU: fairseq looks for one, and fails without."""
+    """Let --bf16 train without a TPU: fairseq looks for one, and fails if there is none."""
     options.parse_args_and_arch = bf16_without_tpu(options.parse_args_and_arch)
 
 
 def _check_settings() -> None:
-    """Refuse settings that cannot work before data are read, or mend them.
+    """Refuse or correct settings that cannot work, before any data are read.
 
-    fairseq divides by them, or shards parameters that the plugin tells apart.
+    fairseq would divide by them, or shard parameters that the plugin treats separately.
     """
     Trainer.__init__ = checking_settings(Trainer.__init__)
 
 
 def _refuse_useless_data() -> None:
-    """Name data without sentences, with a part missing, or with words that the dictionary lacks.
+    """Refuse data that lack sentences or a part, or have words that the dictionary lacks.
 
-    fairseq fails on them, or only once it reads the part.
+    fairseq itself fails on such data, or fails only once it reads that part.
     """
     data_utils.load_indexed_dataset = refusing_useless(data_utils.load_indexed_dataset)
 
 
 def _check_text() -> None:
-    """Name a byte that is not UTF-8 with its file and line, where fairseq-interactive runs."""
+    """Let fairseq-interactive name the file and the line of a byte that is not UTF-8."""
     interactive: Any = sys.modules.get("fairseq_cli.interactive")
     if interactive is not None:
         interactive.buffered_read = checking_text(interactive.buffered_read)
@@ -167,12 +169,12 @@ def _show_one_line() -> None:
 
 
 def _end_quietly() -> None:
-    """Let a program end without a word where nobody reads any more, as before a pipe to head."""
+    """Let a program end silently if nobody reads its output any more, as in a pipe to head."""
     atexit.register(flush_quietly)
 
 
 def _log_cost() -> None:
-    """Log the machine and the peak memory of a fairseq-train, which tables of results report."""
+    """Log the machine and the peak memory of a fairseq-train run, for the tables of results."""
     atexit.register(log_cost)
 
 
@@ -198,6 +200,6 @@ HOOKS = (
 
 @functools.cache
 def install() -> None:
-    """Make all changes; a second call makes none."""
+    """Make all changes; a second call does nothing."""
     for change in HOOKS:
         change()

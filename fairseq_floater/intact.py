@@ -1,4 +1,4 @@
-"""Whether a checkpoint is still what was written: torch takes a flipped bit for a weight."""
+"""Check that a checkpoint is still what was written: torch takes a flipped bit for a weight."""
 
 import errno
 import os
@@ -8,13 +8,13 @@ from typing import IO, Union
 
 from fairseq_floater.errors import DamagedCheckpoint, NoCheckpoint, UserError, first_line
 
-#: attribute of a folder in an archive; torch would read nothing, and take memory as it is
+#: attribute of a folder in an archive; torch would read nothing, and use memory as it finds it
 FOLDER = 0x10
 
-#: bytes that are read at a time
+#: how many bytes are read at a time
 BLOCK = 2**20
 
-#: errors of the machine and its disks, which say nothing of a file
+#: errors of the machine and its disks, which say nothing about a file
 _MACHINE = (errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ETIMEDOUT)
 
 #: how torch says that there is too little memory
@@ -24,7 +24,7 @@ _MEMORY = ("allocate memory", "unable to mmap")
 def require_intact(path: Path) -> None:
     """Compare all of a checkpoint with the check sums in it, once, before torch reads it.
 
-    A file of torch's before 1.6 has none, nor has one that torch was told to write without.
+    A file written by torch before 1.6 has none, nor has one that torch was told to write without.
 
     Raises:
         DamagedCheckpoint: naming the part of the file that is not as it was written.
@@ -35,23 +35,24 @@ def require_intact(path: Path) -> None:
         try:
             if file.read(4) == b"PK\3\4":
                 _require_intact_archive(path, file)
-            # else it is in torch's older format, or no checkpoint: torch says which
+            # else it is in torch's older format, or not a checkpoint: torch says which
         except UserError:
             raise
-        except Exception as error:  # zipfile's reasons for a bad archive are of every kind
+        except Exception as error:  # zipfile raises errors of every kind for a bad archive
             raise unreadable(path, error) from error
 
 
 def unreadable(path: Union[Path, str], error: Exception) -> UserError:
-    """What to tell of an ``error`` in reading a checkpoint: whether the file is damaged.
+    """Return the error to raise if reading a checkpoint fails with ``error``.
 
-    It is, unless the machine has too little memory, say, or its disk fails.
+    It says that the file is damaged, unless the cause lies in the machine, for example if that has
+    too little memory or a failing disk.
     """
     of_the_machine = isinstance(error, MemoryError) or getattr(error, "errno", None) in _MACHINE
     if of_the_machine or any(mark in str(error) for mark in _MEMORY):
         return UserError(
-            f"checkpoint {path} could not be read, which need not be its fault "
-            f"({first_line(error)}): free some memory, or see to the disk, and run again"
+            f"checkpoint {path} could not be read, but may be intact "
+            f"({first_line(error)}): free some memory, or check the disk, and run again"
         )
     return NoCheckpoint(path, first_line(error))
 
@@ -79,5 +80,5 @@ def _require_sum(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) 
                 pass
     except zipfile.BadZipFile as error:
         sums = "CRC" in str(error)
-        why = f"it is not what was written, by its {'check sum' if sums else 'header'}"
+        why = f"its {'check sum' if sums else 'header'} shows that it is not what was written"
         raise DamagedCheckpoint(path, why, member.filename) from error

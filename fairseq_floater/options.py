@@ -32,7 +32,7 @@ class PositionOptions(EncoderOptions, LeverOptions, FairseqDataclass):
         }
 
     def validate(self) -> "PositionOptions":
-        """Take over old names, then check every range and combination; returns self.
+        """Move values from old names, then check every range and combination; return self.
 
         Raises:
             UserError: naming the flag, its value and the fix.
@@ -46,7 +46,11 @@ class PositionOptions(EncoderOptions, LeverOptions, FairseqDataclass):
                 f"--position-encoder is {self.position_encoder}: leave it out"
             )
         for name, has, needs in (
-            ("dynamics_lr_scale", self.kind.shared_parameters, "what all trajectories share"),
+            (
+                "dynamics_lr_scale",
+                self.kind.shared_parameters,
+                "parameters that all trajectories share",
+            ),
             ("initial_lr_scale", self.has_dynamics, "dynamics"),
         ):
             if getattr(self, name) != 1.0 and not has:
@@ -58,10 +62,10 @@ class PositionOptions(EncoderOptions, LeverOptions, FairseqDataclass):
 
 
 def take_over_old_names(options: PositionOptions) -> None:
-    """Move what old names of options say to their new names.
+    """Move the values of old names of options to their new names.
 
     Raises:
-        UserError: if both names of an option are given, and say different things.
+        UserError: if both names of an option are given, with different values.
     """
     defaults = {declared.name: declared.default for declared in fields(options)}
     for declared in fields(options):
@@ -71,22 +75,22 @@ def take_over_old_names(options: PositionOptions) -> None:
         if getattr(options, new) not in (defaults[new], value):
             raise UserError(
                 f"{flag_name(declared.name)} {value} is the old name of {flag_name(new)}, which "
-                f"is {getattr(options, new)}: give one of them"
+                f"is {getattr(options, new)}: give only one of them"
             )
         _say_renamed(declared.name, new)
         setattr(options, new, value)
         setattr(options, declared.name, declared.default)
 
 
-@functools.cache  # says so once
+@functools.cache  # once for each name
 def _say_renamed(old: str, new: str) -> None:
     logger.warning(f"{flag_name(old)} is now called {flag_name(new)}; the old name still works")
 
 
 def add_flags(parser: argparse.ArgumentParser, options: FairseqDataclass) -> None:
-    """Add a flag for every field of ``options``, without defaults, with choices where it has some.
+    """Add a flag for every field of ``options``, without a default, and with its choices if any.
 
-    Without defaults, those of a named architecture can come in, or those of a trained model.
+    The defaults are left out so that those of a named architecture or a trained model can apply.
     """
     gen_parser_from_dataclass(parser, options, delete_default=True)
     choices = {f.name: f.metadata.get("choices") for f in fields(options)}

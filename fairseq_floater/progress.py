@@ -1,4 +1,4 @@
-"""How far long work is, on standard error."""
+"""Progress of long work, reported on standard error."""
 
 import sys
 import time
@@ -8,10 +8,10 @@ INTERVAL = 5.0
 
 
 class Progress:
-    """Says how much of ``what`` is done, every few seconds; nothing of what is soon done.
+    """Reports how much of ``what`` is done, every few seconds; short work is not reported.
 
     Args:
-        what: is done, such as ``encoder: position``.
+        what: the name of what is counted, such as ``encoder: position``.
         total: how many there are.
     """
 
@@ -20,7 +20,7 @@ class Progress:
         self._next = time.monotonic() + INTERVAL
 
     def reached(self, done: int) -> None:
-        """``done`` of them are done."""
+        """Report that ``done`` of them are done, if a report is due."""
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + INTERVAL
             print(f"{self.what} {done:,} of {self.total:,}", file=sys.stderr, flush=True)

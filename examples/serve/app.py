@@ -1,12 +1,12 @@
-"""A small HTTP service of an exported translation model, with a page to try it on.
+"""A small HTTP service for an exported translation model, with a page to try it on.
 
     pip install 'fairseq-floater[serve]'
     floater export --to huggingface checkpoint_best.pt translator --data runs/data/bible.en-es
     MODEL=translator uvicorn --app-dir examples/serve app:app
 
-POST /translate takes {"text": "..."} and gives the translation, the subwords of both sides, and how
-much each target subword attended to each source subword. Requests that come at the same time are
-translated in one batch. What is no text to translate gets a status of 4xx and one line that says
+POST /translate takes {"text": "..."} and returns the translation, the subwords of both sides, and
+how much each target subword attended to each source subword. Requests that come at the same time
+are translated in one batch. A request without a valid text gets a 4xx status and one line that says
 why.
 """
 
@@ -24,7 +24,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-#: the longest text, in characters, and its longest translation, in subwords
+#: the longest text, in characters, and the longest translation, in subwords
 MOST_CHARACTERS, MOST_SUBWORDS = 5000, 400
 #: how many texts a batch has at most, and how long the first of them waits for others, in seconds
 BATCH, PATIENCE = 16, 0.02
@@ -33,7 +33,7 @@ PAGE = (Path(__file__).parent / "page.html").read_text("utf-8")
 
 
 class Asked(BaseModel):
-    """What a request says."""
+    """The content of a request."""
 
     text: str
 
@@ -44,12 +44,12 @@ class Translator:
     def __init__(self, folder: str):
         self.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
         self.model = AutoModelForSeq2SeqLM.from_pretrained(folder, trust_remote_code=True).eval()
-        longest = self.model.config.max_position_embeddings  # where a table of positions ends
+        longest = self.model.config.max_position_embeddings  # the length of a table of positions
         self.most_subwords = min(MOST_SUBWORDS, longest or MOST_SUBWORDS)
         self.waiting: asyncio.Queue[Any] = asyncio.Queue()
 
     async def translate(self, text: str) -> Dict[str, Any]:
-        """The translation of one text, once the batch that it came into is done."""
+        """Return the translation of one text, once the batch that contains it is done."""
         done: asyncio.Future[Dict[str, Any]] = asyncio.get_running_loop().create_future()
         await self.waiting.put((text, done))
         return await done
@@ -71,7 +71,7 @@ class Translator:
                     done.set_result(answer)
 
     def each_or_why_not(self, texts: List[str]) -> List[Any]:
-        """Translations; an exception in place of one that is to blame, not of those beside it."""
+        """Return translations, with an exception in place of each text that fails by itself."""
         try:
             return list(self.batch(texts))
         except Exception as error:
@@ -81,7 +81,7 @@ class Translator:
 
     @torch.inference_mode()
     def batch(self, texts: List[str]) -> List[Dict[str, Any]]:
-        """Translations of texts, in one pass."""
+        """Return the translations of texts, made in one pass."""
         given = self.tokenizer(texts, return_tensors="pt", padding=True)
         written = self.model.generate(**given, num_beams=4, max_new_tokens=self.most_subwords)
         mask = written.ne(self.tokenizer.pad_token_id).long()
@@ -99,7 +99,7 @@ class Translator:
     def _answer(
         self, row: torch.Tensor, source: torch.Tensor, length: torch.Tensor, weights: torch.Tensor
     ) -> Dict[str, Any]:
-        """What is said of one text; its end and the start of its translation are not shown."""
+        """Return the answer for one text, without its end and the start of its translation."""
         special = set(self.tokenizer.all_special_ids) - {self.tokenizer.unk_token_id}
         kept = [place for place, token in enumerate(row.tolist()) if token not in special]
         words = self.tokenizer.words["source"]
@@ -108,7 +108,7 @@ class Translator:
             "translation": self.tokenizer.decode(row, skip_special_tokens=True),
             "source": [words[token] for token in source.tolist()[:shown]],
             "target": self.tokenizer.convert_ids_to_tokens([int(row[place]) for place in kept]),
-            # A word is chosen where the one before it is read.
+            # A word is chosen at the position where the one before it is read.
             "attention": [
                 [round(value, 4) for value in weights[place - 1, :shown].tolist()] for place in kept
             ],
@@ -132,7 +132,7 @@ def refused(status: int, line: str) -> JSONResponse:
 
 @app.exception_handler(RequestValidationError)
 async def wrong_request(request: Request, error: RequestValidationError) -> JSONResponse:
-    """One line in place of FastAPI's list."""
+    """Answer with one line instead of FastAPI's list."""
     return refused(422, 'send {"text": "..."} as JSON, where text is a string')
 
 
@@ -152,8 +152,8 @@ async def translate(asked: Asked, request: Request) -> Any:
     try:
         asked.text.encode("utf-8")
     except UnicodeEncodeError:
-        return refused(400, "text has half a character, which is no text: send whole ones")
+        return refused(400, "text has half a character (a lone surrogate): send whole ones")
     try:
         return await request.app.state.translator.translate(asked.text)
-    except ValueError as error:  # of positions that end
+    except ValueError as error:  # the text is longer than the positions reach
         return refused(413, str(error))

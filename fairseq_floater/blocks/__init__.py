@@ -1,4 +1,4 @@
-"""What brings positions into fairseq's Transformer blocks."""
+"""The code that brings positions into fairseq's Transformer blocks."""
 
 from fairseq_floater.blocks.attention import PositionedAttention
 from fairseq_floater.blocks.places import Places

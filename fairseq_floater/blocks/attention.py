@@ -12,23 +12,25 @@ from torch.nn import functional as F
 from fairseq_floater.blocks.places import autocasting
 from fairseq_floater.blocks.seam import NEUTRAL, AttentionPositions
 
-#: numbers of float32 in the longest vector of a processor
+#: float32 numbers in the longest vector register of a processor
 VECTOR = 16
 
-#: so many logits that filling up vectors takes less time than it saves
+#: from this many logits on, filling up vectors saves more time than it takes
 MANY = 512
 
 
 class PositionedAttention(MultiheadAttention):
-    """The same parameters, state keys, cache and results as fairseq's, and positions in between.
+    """fairseq's attention, with the same parameters, state keys, cache and results, plus positions.
 
-    fairseq computes attention in two ways, of which one has no place for anything between the
-    projections and the logits; this class has one of its own, over torch's fused attention, for
-    training and generation alike. Constructor arguments are fairseq's, and one more.
+    fairseq computes attention in two ways, and one of them has no place for anything between the
+    projections and the logits. This class has a single way of its own, over torch's fused
+    attention, for training and generation alike. It takes fairseq's constructor arguments and one
+    more.
 
     Args:
-        log_scale: N, for products of queries and keys times log n / log N, n being the number of
-            keys a query sees (Chiang and Cholak 2022, section 5); None leaves them as they are.
+        log_scale: N. Products of queries and keys are multiplied by log n / log N, where n is the
+            number of keys that a query sees (Chiang and Cholak 2022, section 5); None leaves them
+            as they are.
     """
 
     def __init__(self, *args: Any, log_scale: Optional[float] = None, **kwargs: Any):
@@ -37,11 +39,11 @@ class PositionedAttention(MultiheadAttention):
         self.positions: AttentionPositions = NEUTRAL
 
     def use(self, positions: AttentionPositions) -> None:
-        """Use ``positions`` until told otherwise: fairseq's blocks call with fixed arguments.
+        """Use ``positions`` until the next call, since fairseq's blocks call with fixed arguments.
 
-        Whoever calls this gives ``NEUTRAL`` back after the pass.
+        The caller must set ``NEUTRAL`` again after the pass.
         """
-        object.__setattr__(self, "positions", positions)  # a module's own way takes much longer
+        object.__setattr__(self, "positions", positions)  # nn.Module's own takes much longer
 
     def forward(
         self,
@@ -64,8 +66,8 @@ class PositionedAttention(MultiheadAttention):
             incremental_state: holds the keys and values of earlier steps.
             need_weights: return weights, the mean over heads, (batch, target, source).
             static_kv: keys and values do not change after the first step.
-            attn_mask: (target, source), added to the logits, or true at what is hidden.
-            before_softmax: return logits and values in place of all else.
+            attn_mask: (target, source), either added to the logits, or true where hidden.
+            before_softmax: return only logits and values.
             need_head_weights: return the weights of each head, (heads, batch, target, source).
 
         Returns:
@@ -112,7 +114,7 @@ class PositionedAttention(MultiheadAttention):
     def _inputs(
         self, query: Tensor, key: Optional[Tensor], value: Optional[Tensor], known: bool
     ) -> Tuple[Optional[Tensor], Optional[Tensor]]:
-        """What keys and values are projected from; nothing where they are known already."""
+        """Return what keys and values are projected from; None where they are known already."""
         if known:
             return None, None
         if self.self_attention:
@@ -120,14 +122,14 @@ class PositionedAttention(MultiheadAttention):
         return key, key if self.encoder_decoder_attention else value
 
     def _heads(self, x: Tensor) -> Tensor:
-        """(length, batch, dim) to (batch, heads, length, head dim)."""
+        """Reshape (length, batch, dim) to (batch, heads, length, head dim)."""
         length, batch = x.shape[:2]
-        if length == 1:  # as in every step of a decoding: in one view
+        if length == 1:  # as in every decoding step: one view is enough
             return x.view(batch, self.num_heads, 1, self.head_dim)
         return x.view(length, batch, self.num_heads, self.head_dim).permute(1, 2, 0, 3)
 
     def _joined(self, x: Tensor) -> Tensor:
-        """(batch, heads, length, head dim) to (length, batch, dim)."""
+        """Reshape (batch, heads, length, head dim) to (length, batch, dim)."""
         if x.size(2) == 1:
             return x.reshape(1, x.size(0), -1)
         return x.permute(2, 0, 1, 3).flatten(2)
@@ -140,7 +142,7 @@ class PositionedAttention(MultiheadAttention):
         key_padding_mask: Optional[Tensor],
         static_kv: bool,
     ) -> Optional[Tensor]:
-        """Put all keys and values so far into ``cache``, as in fairseq, with their pads.
+        """Put all keys and values so far into ``cache``, with their pads, as fairseq does.
 
         Returns the pads, (batch, length).
         """
@@ -155,12 +157,15 @@ class PositionedAttention(MultiheadAttention):
         return key_padding_mask
 
     def _logits(self, q: Tensor, k: Tensor, mask: Optional[Tensor]) -> Tensor:
-        """(batch, heads, target, source); in float32 for float16, whose range they can leave."""
+        """Return the logits, (batch, heads, target, source).
+
+        For float16 they are in float32, since they can exceed the range of float16.
+        """
         if q.dtype == torch.float16:
             q, k = q.float(), k.float()
-        # A product of three dimensions is launched sooner than one of four.
+        # A product of three-dimensional tensors is launched faster than one of four dimensions.
         target, source = q.flatten(0, 1), k.flatten(0, 1).transpose(1, 2)
-        with _without_autocast(q):  # which would turn it to float16 again
+        with _without_autocast(q):  # which would turn it back into float16
             logits = torch.baddbmm(q.new_empty(1), target, source, beta=0, alpha=self.scaling)
         logits = logits.view(*q.shape[:3], -1)
         if mask is None:
@@ -172,7 +177,10 @@ class PositionedAttention(MultiheadAttention):
     def _attend_openly(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Optional[Tensor]
     ) -> Tuple[Tensor, Tensor]:
-        """What fused attention computes, with the weights (batch, heads, target, source) to see."""
+        """Compute what fused attention does, and return the weights as well.
+
+        The weights are (batch, heads, target, source).
+        """
         logits = self._logits(q, k, mask)
         if logits.dtype in (torch.float16, torch.bfloat16):
             logits = logits.float()
@@ -189,19 +197,19 @@ class PositionedAttention(MultiheadAttention):
         return dropout.p if self.training or dropout.apply_during_inference else 0.0
 
     def set_beam_size(self, beam_size: int) -> None:
-        """Every hypothesis keeps keys of its own; fairseq's BART can share them."""
+        """Do nothing: here every hypothesis keeps its own keys, which fairseq's BART can share."""
 
 
 def _without_autocast(x: Tensor) -> AbstractContextManager[Any]:
-    """A context in which products with ``x`` keep its dtype."""
+    """Return a context in which products with ``x`` keep its dtype."""
     return torch.autocast(x.device.type, enabled=False) if autocasting(x) else nullcontext()
 
 
 def _softmax(logits: Tensor) -> Tensor:
-    """Over the last dimension of (batch, heads, target, source).
+    """Return the softmax over the last dimension of (batch, heads, target, source).
 
-    torch computes rows that do not fill a vector of the processor number by number, which was seen
-    to take five times as long. So the steps of a decoding fill them up.
+    torch computes rows that do not fill a vector register of the processor number by number, which
+    was seen to take five times as long. So decoding steps fill them up.
     """
     batch, heads, target, source = logits.shape
     short = target == 1 and source < VECTOR
@@ -213,7 +221,10 @@ def _softmax(logits: Tensor) -> Tensor:
 def _with_earlier(
     cache: Mapping[str, Any], k: Optional[Tensor], v: Optional[Tensor]
 ) -> Tuple[Tensor, Tensor]:
-    """All keys and values so far, (batch, heads, length, head dim): the kept ones, then k and v."""
+    """Return all keys and values so far: the kept ones, then k and v.
+
+    Each is (batch, heads, length, head dim).
+    """
     if k is None or v is None:
         return cache["prev_key"], cache["prev_value"]
     if cache.get("prev_key") is None:
@@ -224,7 +235,7 @@ def _with_earlier(
 def _log_seen(
     attn_mask: Optional[Tensor], key_padding_mask: Optional[Tensor], q: Tensor, k: Tensor
 ) -> Tensor:
-    """Logarithm of the number of keys that each query sees, (batch, 1, target, 1)."""
+    """Return the logarithm of the number of keys that each query sees, (batch, 1, target, 1)."""
     queries = q.new_ones(q.size(2), k.size(2), dtype=torch.float32)
     if attn_mask is not None:
         queries = queries.masked_fill(attn_mask < -1e3, 0.0)
@@ -238,7 +249,10 @@ def _log_seen(
 def _merged(
     attn_mask: Optional[Tensor], key_padding_mask: Optional[Tensor], scores: Optional[Tensor]
 ) -> Optional[Tensor]:
-    """One mask, that broadcasts to (batch, heads, target, source): true where hidden, or added."""
+    """Return one mask that broadcasts to (batch, heads, target, source).
+
+    It is either true where a key is hidden, or added to the logits.
+    """
     hidden = None
     if key_padding_mask is not None and key_padding_mask.dim() > 0:
         hidden = key_padding_mask.bool()[:, None, None]
@@ -246,6 +260,7 @@ def _merged(
     added = scores if added is None else added
     if hidden is None or added is None:
         return hidden if added is None else added
-    # Not -inf: where all else is, a pad still sees pads, and what a kernel makes of nothing to see
-    # is not NaN. A token sees itself, beside which pads come to nothing.
+    # Not -inf: where everything else is -inf, a pad then still sees pads, and a kernel does not
+    # return NaN because there is nothing to see. A token sees itself, and next to that the weights
+    # of pads vanish.
     return added.masked_fill(hidden, torch.finfo(added.dtype).min)

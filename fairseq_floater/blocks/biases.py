@@ -12,18 +12,18 @@ from fairseq_floater.blocks.seam import AttentionPositions
 
 
 class Track(NamedTuple):
-    """One trajectory as a stretch of tokens reads it.
+    """One trajectory, and which of its rows a stretch of tokens reads.
 
     Attributes:
         vectors: (rows, dim).
-        rows: (length, 1 or batch), which row each token reads, >= 0.
+        rows: (length, 1 or batch), the row that each token reads, >= 0.
     """
 
     vectors: Tensor
     rows: Tensor
 
 
-#: tracks for the stretches of tokens that are read one after another
+#: one track for each of the stretches of tokens that are read one after another
 Bias = Sequence[Track]
 
 
@@ -31,10 +31,10 @@ class ProjectionBiases(AttentionPositions):
     """Adds b_q(t), b_k(t), b_v(t) to what attention projects.
 
     Args:
-        query: of the queries.
-        key, value: of the keys and values. They have two stretches where self-attention reads
-            the source and the target together. None in the later steps of a decoding where those
-            of the source are kept.
+        query: biases of the queries.
+        key, value: biases of the keys and values. They have two stretches where self-attention
+            reads the source and the target together. They are None in later decoding steps where
+            the keys and values of the source are kept.
     """
 
     def __init__(self, query: Bias, key: Optional[Bias], value: Optional[Bias]):
@@ -56,15 +56,15 @@ class ProjectionBiases(AttentionPositions):
 
 
 def biased(projection: nn.Linear, x: Tensor, bias: Optional[Bias]) -> Tensor:
-    """``projection`` of x (length, batch, dim), with a bias that depends on the position."""
+    """Apply ``projection`` to x (length, batch, dim), with a bias that depends on the position."""
     if bias is None:
-        raise RuntimeError("tokens are projected whose positions nobody told")
+        raise RuntimeError("the positions of the projected tokens are not known")
     if not is_plain(projection):  # it computes its product itself
         y = projection(x)
         parts = [look_up(track.vectors, track.rows, y).expand(-1, y.size(1), -1) for track in bias]
         return y + (parts[0] if len(parts) == 1 else torch.cat(parts))
-    # The biases of positions take the place of the projection's own in its product, which is
-    # written on top of them: an addition afterwards would move as much memory once more.
+    # The product is added in place to the biases of the positions, which include the projection's
+    # own bias. A separate addition afterwards would move as much memory once more.
     stretches = [_at_tokens(track, x.dtype, x.size(1), projection.bias) for track in bias]
     tokens = stretches[0] if len(stretches) == 1 else torch.cat(stretches)
     product = tokens.addmm_(x.flatten(0, 1), projection.weight.t())
@@ -72,9 +72,9 @@ def biased(projection: nn.Linear, x: Tensor, bias: Optional[Bias]) -> Tensor:
 
 
 def is_plain(projection: nn.Linear) -> bool:
-    """Whether a projection is torch's own, and no hook of its own changes it or listens to it.
+    """True if a projection is torch's own, with a bias and no hooks, and autocast is off.
 
-    Noise of quantisation is a hook, an adapter or a quantised projection is a class of its own, and
+    Quantisation noise is a hook, adapters and quantised projections are classes of their own, and
     autocast chooses the dtype of a product by its own rules.
     """
     if type(projection) is not nn.Linear or projection.bias is None:
@@ -85,15 +85,15 @@ def is_plain(projection: nn.Linear) -> bool:
 
 
 def _at_tokens(track: Track, dtype: torch.dtype, batch: int, projection_bias: Tensor) -> Tensor:
-    """Biases of tokens, ``projection_bias`` among them: (length * batch, dim), a new tensor.
+    """Return the biases of tokens, including ``projection_bias``: (length * batch, dim).
 
-    The caller may write on it.
+    This is a new tensor, which the caller may overwrite.
     """
     vectors = in_dtype(track.vectors, dtype)
     length, sentences = track.rows.shape
     if length == 1 or sentences == batch:
         return F.embedding(track.rows.expand(-1, batch).flatten(), vectors + projection_bias)
-    # One row of positions for all sentences: the gradient is summed over them before it is
-    # scattered into the table.
+    # There is one row of positions for all sentences: the gradient is summed over the sentences
+    # before it is scattered into the table.
     found = F.embedding(track.rows, vectors) + projection_bias
     return found.expand(-1, batch, -1).reshape(length * batch, -1)

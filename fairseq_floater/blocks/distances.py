@@ -1,4 +1,4 @@
-"""Logits to which scores by distance are added: T5, ALiBi, FIRE, FLOATER over distance."""
+"""Scores by distance, which are added to the logits: T5, ALiBi, FIRE, FLOATER over distance."""
 
 from typing import Optional
 
@@ -9,14 +9,14 @@ from fairseq_floater.blocks.seam import AttentionPositions
 
 
 class DistanceScores(AttentionPositions):
-    """Adds to the logit of a query and a key what stands in a table at their distance.
+    """Adds to the logit of a query and a key the entry of a table for their distance.
 
-    Distances are those of columns, which within a sentence are those of its tokens, wherever the
-    padding is.
+    Distances are counted in columns. Within a sentence they equal the distances between its tokens,
+    wherever the padding is.
 
     Args:
-        before: (distances, heads), for keys before the query and itself, distance 0 first; of as
-            many distances as there are keys, or more.
+        before: (distances, heads), for the query's own key and those before it, distance 0 first;
+            it has at least as many distances as there are keys.
         after: likewise for keys after the query; None where it sees none.
     """
 
@@ -25,7 +25,7 @@ class DistanceScores(AttentionPositions):
         self.after = after
 
     def scores(self, q: Tensor, k: Tensor) -> Tensor:
-        """(1, heads, target, source)"""
+        """Return the scores, (1, heads, target, source)."""
         queries, keys = q.size(2), k.size(2)
         if torch.compiler.is_exporting():
             return self._by_index(queries, keys).to(q.dtype)
@@ -34,13 +34,14 @@ class DistanceScores(AttentionPositions):
             after = before.new_zeros(queries - 1, before.size(1))
         else:
             after = self.after[1:queries]
-        # By the distance of key to query, from -(keys - 1) to queries - 1. The last query stands
-        # at the last key, and reads the first stretch of it; each query before one further on.
+        # Scores by the distance from query to key, from -(keys - 1) to queries - 1. The last query
+        # stands at the last key and reads the first stretch of this line; each earlier query reads
+        # a stretch that starts one further on.
         line = torch.cat([before, after]).t().to(q.dtype)  # (heads, keys + queries - 1)
         return line.unfold(1, keys, 1).flip(1).unsqueeze(0)
 
     def _by_index(self, queries: int, keys: int) -> Tensor:
-        """The same, in a program for any number of keys, which ``unfold`` would fix."""
+        """Return the same scores, for export: ``unfold`` would fix the number of keys."""
         key = torch.arange(keys, device=self.before.device)
         distance = key[None, :] - (key[:queries] + (keys - queries))[:, None]
         scores = self.before[(-distance).clamp(min=0)]
@@ -51,7 +52,7 @@ class DistanceScores(AttentionPositions):
 
 
 class GivenScores(AttentionPositions):
-    """Adds scores that are known for every query and key.
+    """Adds scores that are given for every pair of query and key.
 
     Args:
         given: (1 or batch, heads, target, source).

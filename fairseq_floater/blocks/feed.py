@@ -3,18 +3,18 @@
 fairseq's stacks call their blocks with fixed arguments. A forward pre-hook on each block adds
 more, taken from the feed that the stack has opened for this pass:
 
-    position_tracks (tracks of the block, rows, dim): vectors, or what their form has made of them
-        (``forms``)
-    base_tracks, likewise, of base positions within attention
-    rows (length, 1 or batch), which row of them each token reads, for vectors at the input -1 at
-        pads; None if there is but one, that of all tokens
-    source_rows (source length, 1 or batch), for cross-attention
+    position_tracks (tracks of the block, rows, dim): vectors, or what their form has computed from
+        them (``forms``)
+    base_tracks: likewise, of base positions within attention
+    rows (length, 1 or batch): the row of them that each token reads; for vectors at the input, -1
+        at pads; None if there is only one row, which all tokens read
+    source_rows (source length, 1 or batch): likewise, for cross-attention
 
-In later steps of a decoding with biases ``steps`` takes the place of position_tracks.
+In later decoding steps with biases, ``steps`` takes the place of position_tracks.
 
 Tensors travel as arguments, not in a closure, so that activation checkpointing sees those that need
-a gradient and can run a block twice. What a pass is about is kept on the stack while it lasts: one
-model serves one thread at a time.
+a gradient and can run a block twice. The state of a pass is kept on the stack while it lasts, so
+one model serves one thread at a time.
 """
 
 from contextlib import contextmanager
@@ -32,10 +32,10 @@ class Pass(NamedTuple):
     """What is fed in one forward pass.
 
     Attributes:
-        blocks: the arguments of each block but the rows, see above.
-        rows: of the blocks' tokens, length first.
-        input: (rows, dim), vectors of the input; None without any.
-        input_rows: of the input's tokens, (1 or batch, length).
+        blocks: the arguments of each block except the rows; see above.
+        rows: the rows that the blocks' tokens read, length first.
+        input: (rows, dim), the vectors of the input; None if there are none.
+        input_rows: (1 or batch, length), the rows that the input's tokens read.
     """
 
     blocks: Sequence[Mapping[str, Any]]
@@ -45,14 +45,14 @@ class Pass(NamedTuple):
 
 
 class PositionFeed:
-    """Serves the blocks the vectors of the forward pass under way, if one is."""
+    """Serves the blocks the vectors of the current forward pass, if there is one."""
 
     def __init__(self) -> None:
         self.current: Optional[Pass] = None
 
     @contextmanager
     def opened(self, current: Pass) -> Iterator[None]:
-        """Serve ``current`` within."""
+        """Serve ``current`` within the context."""
         self.current = current
         try:
             yield
@@ -60,7 +60,7 @@ class PositionFeed:
             self.current = None
 
     def attach(self, layers: Iterable[nn.Module], first: int = 0) -> None:
-        """Feed ``layers``, from number ``first`` on."""
+        """Feed ``layers``, starting with number ``first``."""
         for block, layer in enumerate(layers):
             if block >= first:
                 layer.register_forward_pre_hook(partial(self._to_block, block), with_kwargs=True)
@@ -77,12 +77,12 @@ class PositionFeed:
 
 
 class InputPositions(nn.Module):
-    """Stands in for fairseq's ``embed_positions``: at token positions, and from the feed.
+    """Replaces fairseq's ``embed_positions``: looks up vectors of the feed at token positions.
 
     Args:
-        feed: what serves the vectors.
-        encoder: of the base encoding that the bias injection keeps; without one, the vectors are
-            the first block's.
+        feed: serves the vectors.
+        encoder: the encoder of the base encoding that the bias injection keeps; without one, the
+            vectors are the first block's.
     """
 
     anchor: Tensor
@@ -94,7 +94,7 @@ class InputPositions(nn.Module):
         self.register_buffer("anchor", torch.zeros(()), persistent=False)  # the model's precision
 
     def forward(self, tokens: Tensor, incremental_state: Optional[Dict[str, Any]] = None) -> Tensor:
-        """(batch, length, dim); one position, the last, in incremental decoding.
+        """Return (batch, length, dim); in incremental decoding, only the last position.
 
         Raises:
             RuntimeError: outside a pass.

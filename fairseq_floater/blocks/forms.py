@@ -1,7 +1,7 @@
-"""The forms in which tracks act within attention: one of these for each injection.
+"""The forms in which tracks act within attention: one for each injection.
 
-A form reads a table of an encoder for one pass, and makes of a block's tracks what each of its
-attentions gets (``AttentionPositions``).
+A form reads an encoder's table for one pass, and turns a block's tracks into what each of the
+block's attentions gets (``AttentionPositions``).
 """
 
 from typing import Dict, Optional, Type
@@ -28,7 +28,7 @@ class Form:
     """How tracks act in the attentions of a block.
 
     Args:
-        options: of the model.
+        options: the model's options.
         head_dim: width of a head.
     """
 
@@ -37,19 +37,19 @@ class Form:
         self.head_dim = head_dim
 
     def read(self, encoder: PositionEncoder, reading: Reading) -> Tensor:
-        """What serves a pass, (tracks, rows, ...), block by block."""
+        """Return the table for a pass, (tracks, rows, ...), block by block."""
         return reading.vectors(encoder)
 
     def in_attention(
         self, tracks: BlockTracks, rows: Optional[Tensor], source_rows: Optional[Tensor]
     ) -> Dict[str, AttentionPositions]:
-        """What each attention gets, from the block's tracks and from which rows tokens read.
+        """Return what each attention gets, given the block's tracks and the rows that tokens read.
 
         Args:
-            tracks: of the block.
+            tracks: the block's tracks.
             rows: (length, 1 or batch), >= 0; None where all tokens read the only row.
-            source_rows: (source length, 1 or batch), of the tokens that cross-attention reads; None
-                where these are known from an earlier step.
+            source_rows: (source length, 1 or batch), rows of the tokens that cross-attention reads;
+                None where their keys and values are known from an earlier step.
         """
         raise NotImplementedError
 
@@ -65,7 +65,7 @@ class Biases(Form):
         if SELF in tracks:
             q, k, v = ([Track(vectors, rows)] for vectors in tracks[SELF])
             if JOINT in tracks and source_rows is not None:
-                # Source tokens come first. Later steps of a decoding keep them.
+                # Source tokens come first. Later decoding steps keep them.
                 source_key, source_value = tracks[JOINT]
                 k = [Track(source_key, source_rows), *k]
                 v = [Track(source_value, source_rows), *v]
@@ -80,10 +80,10 @@ class Biases(Form):
 
 
 class Angles(Form):
-    """Angles by which queries and keys are turned: rotary, and FLOATER's that departs from it."""
+    """Angles by which queries and keys are turned: rotary, and FLOATER's, which start from it."""
 
     def read(self, encoder: PositionEncoder, reading: Reading) -> Tensor:
-        """Cosines and sines, (tracks, rows, 2, 1 or heads, pairs), of all blocks at once."""
+        """Return cosines and sines of all blocks, (tracks, rows, 2, 1 or heads, pairs)."""
         pairs = rotated_pairs(self.options, self.head_dim)
         return cosines_and_sines(super().read(encoder, reading), pairs)
 
@@ -118,7 +118,7 @@ class PairScores(Form):
     """Scores of pairs of tokens: FIRE."""
 
     def read(self, encoder: PositionEncoder, reading: Reading) -> Tensor:
-        """(blocks, 1 or batch, queries, keys, heads): both directions in one."""
+        """Return scores of both directions in one, (blocks, 1 or batch, queries, keys, heads)."""
         assert isinstance(encoder, DistanceEncoder)
         places = reading.queries_and_keys()
         scores = torch.stack([encoder.pairs(*places, block) for block in range(encoder.sets)])
@@ -134,7 +134,7 @@ class Relative(Form):
     """Vectors by clipped distance: Shaw et al."""
 
     def read(self, encoder: PositionEncoder, reading: Reading) -> Tensor:
-        return encoder(1)  # all there are
+        return encoder(1)  # all vectors that there are
 
     def in_attention(
         self, tracks: BlockTracks, rows: Optional[Tensor], source_rows: Optional[Tensor]
@@ -152,7 +152,7 @@ FORMS: Dict[str, Type[Form]] = {
 
 
 def form_of(options: EncoderOptions, use: Use, head_dim: int) -> Optional[Form]:
-    """The form of a use of positions; None where it does not act within attention."""
+    """Return the form of a use of positions; None if it does not act within attention."""
     if use.injection not in FORMS:
         return None
     return (PairScores if use.encoder.by_pair else FORMS[use.injection])(options, head_dim)

@@ -23,7 +23,7 @@ class BlockForm(NamedTuple):
     """How one encoder's tracks act in a block.
 
     Attributes:
-        form: in which they act.
+        form: the form in which they act.
         slices: where in the block's tracks those of each attention are.
     """
 
@@ -34,7 +34,7 @@ class BlockForm(NamedTuple):
 def block_forms(
     options: EncoderOptions, attentions: Tuple[str, ...], causal: bool, head_dim: int
 ) -> Dict[str, BlockForm]:
-    """The forms of a block's positions, by the part of the stack that they come from."""
+    """Return the forms of a block's positions, by the part of the stack that they come from."""
     forms = {}
     for part, use in options.uses.items():
         form = form_of(options, use, head_dim)
@@ -44,16 +44,16 @@ def block_forms(
 
 
 class PositionedLayer:
-    """What the blocks of both stacks share; mixed into fairseq's classes.
+    """What the blocks of both stacks share: a mixin for fairseq's classes.
 
-    A block has its own kind of attention, ``PositionedAttention``, where positions act in it, and
-    fairseq's elsewhere.
+    A block uses ``PositionedAttention`` where positions act in an attention, and fairseq's own
+    attention elsewhere.
     """
 
     #: the attentions of this block
     attentions: Tuple[str, ...] = (SELF,)
 
-    #: how positions act in them, by the part of the stack that they come from: position_encoder, or
+    #: how positions act in them, by the part of the stack that they come from: position_encoder or
     #: base_encoder
     forms: Dict[str, BlockForm] = {}
 
@@ -61,12 +61,12 @@ class PositionedLayer:
     self_attn: PositionedAttention
     encoder_attn: PositionedAttention
 
-    # What fairseq's classes bring.
+    # Provided by fairseq's classes.
     quant_noise: float
     quant_noise_block_size: int
 
     def _choose_forms(self, cfg: Any, side: Any, causal: bool) -> None:
-        """From the configuration of the model, and of this block's stack."""
+        """Choose the forms by the configuration of the model and of this block's stack."""
         self._used: List[PositionedAttention] = []  # those that have positions in this pass
         head_dim = side.embed_dim // side.attention_heads
         self.forms = block_forms(cfg.position_options, self.attentions, causal, head_dim)
@@ -78,7 +78,7 @@ class PositionedLayer:
     def _positioned_attention(
         self, embed_dim: int, heads: int, cfg: Any, **kind: Any
     ) -> PositionedAttention:
-        """Built as fairseq builds its own; ``kind`` says which of its attentions this is."""
+        """Build attention as fairseq does; ``kind`` says which of its attentions this is."""
         return PositionedAttention(
             embed_dim,
             heads,
@@ -90,7 +90,10 @@ class PositionedLayer:
         )
 
     def biased_attentions(self) -> List[BiasedAttention]:
-        """By set of tracks, in their order; keys and values of the source are of the first step."""
+        """Return the attentions that have biases, in the order of their tracks.
+
+        Keys and values of the source are computed in the first step only.
+        """
         known = {SELF: ("qkv", 3), JOINT: ("kv", 0), CROSS: ("qkv", 1)}
         found = []
         for name in self.forms["position_encoder"].slices:
@@ -108,9 +111,9 @@ class PositionedLayer:
     ) -> Tensor:
         """Have attention use the positions, or add the vectors to ``x`` (length, batch, dim).
 
-        Arguments are those of ``feed``, the tracks by the part of the stack that they come from.
-        Positions that attention has already, the biases of a step, are kept beside. ``_release``
-        must follow.
+        The arguments are those of ``feed``, with the tracks by the part of the stack that they come
+        from. Positions that an attention already has, namely the biases of a decoding step, stay
+        in use beside the new ones. ``_release`` must follow.
         """
         vectors = tracks["position_encoder"]
         if vectors is not None and "position_encoder" not in self.forms:
@@ -128,13 +131,13 @@ class PositionedLayer:
         return x
 
     def _release(self) -> None:
-        """Attention is without positions again, whatever happened in the pass."""
+        """Leave attention without positions again, even if the pass has failed."""
         while self._used:
             self._used.pop().use(NEUTRAL)
 
 
 class PositionedEncoderLayer(PositionedLayer, TransformerEncoderLayerBase):
-    """Encoder block; tracks: one vector (additive), or those of its self-attention."""
+    """Encoder block. Its tracks are one vector (additive), or those of its self-attention."""
 
     def build_self_attention(self, embed_dim: int, cfg: Any) -> MultiheadAttention:
         self._choose_forms(cfg, cfg.encoder, causal=False)
@@ -161,7 +164,7 @@ class PositionedEncoderLayer(PositionedLayer, TransformerEncoderLayerBase):
 
 
 class PositionedDecoderLayer(PositionedLayer, TransformerDecoderLayerBase):
-    """Decoder block; tracks: one vector (additive), or those of its attentions."""
+    """Decoder block. Its tracks are one vector (additive), or those of its attentions."""
 
     def __init__(self, cfg: Any, no_encoder_attn: bool = False):
         self.attentions = decoder_attentions(cfg, no_encoder_attn)
@@ -203,15 +206,15 @@ class PositionedDecoderLayer(PositionedLayer, TransformerDecoderLayerBase):
             self._release()
         pads = kwargs.get("self_attn_padding_mask")
         if pads is not None and pads.size(1) == x.size(0) == 1:
-            # In incremental decoding a leading pad sees nothing, which makes its output NaN;
-            # later tokens would read that from the cache, if only at weight zero. (Where a whole
-            # target is one token long, nothing reads a pad, and zeros do no harm.)
+            # In incremental decoding a leading pad sees nothing, which makes its output NaN.
+            # Later tokens would read that from the cache, even if only at weight zero. (Where a
+            # whole target is one token long, nothing reads a pad, and zeros do no harm.)
             x = x.masked_fill(pads.t().unsqueeze(-1), 0.0)
         return (x, *rest)
 
 
 def projections(attention: MultiheadAttention, letters: str) -> List[nn.Linear]:
-    """Some of an attention's projections, by the first letters of their names."""
+    """Return some of an attention's projections, by the first letters of their names."""
     return [getattr(attention, f"{x}_proj") for x in letters]
 
 
@@ -222,7 +225,7 @@ def decoder_attentions(cfg: Any, no_encoder_attn: bool) -> Tuple[str, ...]:
 
 
 def wrap_layer(layer: nn.Module, cfg: Any) -> nn.Module:
-    """Activation checkpointing, as fairseq wraps its own blocks; FSDP is refused elsewhere."""
+    """Wrap for activation checkpointing, as fairseq does; FSDP is refused elsewhere."""
     if cfg.checkpoint_activations:
         return checkpoint_wrapper(layer, offload_to_cpu=cfg.offload_activations)
     return layer

@@ -9,22 +9,22 @@ from torch.nn import functional as F
 from fairseq_floater import devices
 from fairseq_floater.encoders import PositionEncoder
 
-#: the largest feature of a vector in float16, which ends at 65,504. Trajectories of a trained model
-#: can grow with the position; that of position 4,096 was seen at 649.
+#: the largest feature of a vector in float16, whose range ends at 65,504. Trajectories of a trained
+#: model can grow with the position; at position 4,096 a value of 649 was seen.
 HALF_LIMIT = 2048.0
 
 
 class Places(NamedTuple):
     """Where the tokens of one pass through a stack stand, in positions; -1 at pads.
 
-    Where all tokens of a step stand at one position, its number takes the place of these.
+    If all tokens of a decoding step stand at one position, its number is used instead of this.
 
     Attributes:
         numbers: (1 or batch, length) int64, the number of each token in its sentence, from 0; in
-            incremental decoding of all tokens so far.
+            incremental decoding, those of all tokens so far.
         tokens: (1 or batch, length), where each token stands: its number, or a float64 time.
-        source: (1 or batch, source length) likewise of the tokens that cross-attention reads, in a
-            decoder that needs them.
+        source: (1 or batch, source length), likewise for the tokens that cross-attention reads, in
+            a decoder that needs them.
     """
 
     numbers: Tensor
@@ -33,18 +33,18 @@ class Places(NamedTuple):
 
     @classmethod
     def shifted(cls, numbers: Tensor, tokens: Tensor, shift: Union[int, Tensor]) -> "Places":
-        """Tokens ``shift`` positions later than at ``tokens``; (batch, 1), or for all."""
+        """Return places that are ``shift`` positions later: (batch, 1), or one number for all."""
         if isinstance(shift, int) and shift == 0:
             return cls(numbers, tokens)
         moved = (numbers >= 0) * shift
         return cls(numbers + moved, tokens + moved)
 
     def at_numbers(self) -> "Places":
-        """Every token at its number, and without a source."""
+        """Return places with every token at its number, and without a source."""
         return self._replace(tokens=self.numbers, source=None)
 
     def last(self) -> "Places":
-        """Those of the last token of every row, which incremental decoding is about."""
+        """Return places of only the last token of every row, as incremental decoding needs them."""
         return self._replace(numbers=self.numbers[:, -1:], tokens=self.tokens[:, -1:])
 
 
@@ -60,18 +60,18 @@ class Rows(NamedTuple):
     source: Optional[Tensor] = None
 
     def length_first(self) -> "Rows":
-        """(length, 1 or batch) each, in one piece: every projection flattens them."""
+        """Return (length, 1 or batch) each, contiguous, since every projection flattens them."""
         return Rows(*(None if rows is None else rows.t().contiguous() for rows in self))
 
     def without_pads(self) -> "Rows":
-        """With row 0 at pads, which attention masks."""
+        """Return rows with row 0 at pads, since attention masks pads."""
         return Rows(*(None if rows is None else rows.clamp(min=0) for rows in self))
 
 
 def one_if_alike(padding_mask: Tensor) -> Tensor:
-    """``padding_mask`` (batch, length), or its first row, (1, length), where no token is a pad.
+    """Return ``padding_mask`` (batch, length), or its first row (1, length) if none is a pad.
 
-    All rows have the same positions then, and tables are looked up once for all.
+    If no token is a pad, all rows have the same positions, and tables are looked up once for all.
     """
     if not devices.free_to_read(padding_mask) or bool(padding_mask.any()):
         return padding_mask
@@ -79,7 +79,7 @@ def one_if_alike(padding_mask: Tensor) -> Tensor:
 
 
 def token_numbers(padding_mask: Tensor) -> Tensor:
-    """How many non-pad tokens precede each token, wherever the padding stands; -1 at pads.
+    """Count the non-pad tokens before each token, wherever the padding is; -1 at pads.
 
     Args:
         padding_mask: (batch, length), true at pads.
@@ -92,15 +92,16 @@ def token_numbers(padding_mask: Tensor) -> Tensor:
 
 
 def sentence_times(tokens: Tensor, padding: int, separator: int, gap: float) -> Tensor:
-    """One step per token, and after a sentence of n tokens a pause of ``gap`` * n steps.
+    """Return times: one step per token, and a pause of ``gap`` * n steps after each sentence.
 
-    So the step from one sentence to the next is proportional to the sentence's length (paper,
-    appendix C). A time depends on what is before it only: a decoder can tell it while it generates.
+    n is the number of the sentence's tokens, so the pause between two sentences is proportional to
+    the length of the first (paper, appendix C). A time depends only on what is before
+    it, so a decoder knows it while it generates.
 
     Args:
         tokens: (batch, length), one document per row.
         padding, separator: symbols; a sentence ends with the separator.
-        gap: >= 0; with 0 times are token numbers.
+        gap: >= 0; with 0, times are token numbers.
 
     Returns:
         (batch, length) float64, in positions, rising along a row; -1 at pads.
@@ -114,15 +115,15 @@ def sentence_times(tokens: Tensor, padding: int, separator: int, gap: float) -> 
 
 
 class Reading(NamedTuple):
-    """What one pass reads of tables, and which of their rows each token reads.
+    """What one pass reads from tables, and which of their rows each token reads.
 
     Attributes:
-        places: of all tokens so far; or the one position of a step.
-        columns: how many tokens each sentence has so far, pads among them.
-        length: of the tables that serve whole positions.
+        places: the places of all tokens so far, or the one position of a decoding step.
+        columns: how many tokens each sentence has so far, including pads.
+        length: the length of the tables that serve whole positions.
         rows: see ``Rows``.
         times: (rows,) rising positions that are not whole; None where they are.
-        last_only: only the last token of every row is computed.
+        last_only: whether only the last token of every row is computed.
     """
 
     places: Union[Places, int]
@@ -136,12 +137,12 @@ class Reading(NamedTuple):
     def of(
         cls, places: Union[Places, int], limit: Optional[int], last_only: bool, shift: int = 0
     ) -> "Reading":
-        """Of tokens at ``places``.
+        """Return the reading of tokens at ``places``.
 
         Args:
             places, last_only: see the class.
-            limit: the longest table there is, None without a limit.
-            shift: what was added to positions: in steps exactly, in training at most.
+            limit: the greatest length that a table can have; None without a limit.
+            shift: what was added to positions: exactly this in steps, at most this in training.
         """
         if isinstance(places, int):
             columns = places + 1 - shift
@@ -157,16 +158,17 @@ class Reading(NamedTuple):
         return cls(places, columns, length, rows, None, last_only)
 
     def vectors(self, encoder: PositionEncoder) -> Tensor:
-        """Of the encoder's tracks, (tracks, rows, dim)."""
+        """Return the vectors of the encoder's tracks, (tracks, rows, dim)."""
         if self.times is not None:
             return encoder.at(self.times)
         table = encoder(self.length)
         return table[:, self.length - 1 :] if self.rows.tokens is None else table
 
     def queries_and_keys(self) -> Tuple[Tensor, Tensor]:
-        """Where the tokens of self-attention stand: (1 or batch, queries), (1 or batch, keys).
+        """Return where the queries and the keys of self-attention stand.
 
-        In one row for all where every sentence starts in the first column: pads are masked.
+        They are (1 or batch, queries) and (1 or batch, keys). One row serves all sentences if each
+        starts in the first column, since pads are masked.
         """
         if isinstance(self.places, int):
             keys = torch.arange(self.columns)[None]
@@ -180,10 +182,10 @@ class Reading(NamedTuple):
 
 
 def length_needed(limit: Optional[int], shift: int, *streams: Optional[Tensor]) -> int:
-    """Length of a table that serves all of the given token numbers (batch, length).
+    """Return the length of a table that serves all of the given token numbers (batch, length).
 
-    Their width does, and what sentences are shifted by at most, unless it is beyond ``limit``: then
-    the farthest token decides, pads aside. (Looking at the values means waiting for the device.)
+    It is their width plus the most that sentences are shifted by. If that is beyond ``limit``, the
+    farthest token decides, pads aside. (Looking at the values means waiting for the device.)
     """
     given = [stream for stream in streams if stream is not None]
     width = max(stream.size(1) for stream in given) + shift
@@ -193,7 +195,7 @@ def length_needed(limit: Optional[int], shift: int, *streams: Optional[Tensor]) 
 
 
 def as_rows(times: Sequence[Tensor]) -> Tuple[Tensor, List[Tensor]]:
-    """Different times as the rows of one table, and which row each token has.
+    """Return the distinct times as the rows of one table, and which row each token has.
 
     Args:
         times: (batch, length) each, -1 at pads.
@@ -210,9 +212,10 @@ def as_rows(times: Sequence[Tensor]) -> Tuple[Tensor, List[Tensor]]:
 
 
 def look_up(track: Tensor, rows: Optional[Tensor], like: Tensor) -> Tensor:
-    """Vectors of one track (rows, dim) at ``rows`` >= 0, of any shape: (*shape, dim).
+    """Return vectors of one track (rows, dim) at ``rows`` >= 0, of any shape: (*shape, dim).
 
-    Without rows the track has one, that of all tokens: (1, 1, dim). ``like`` gives the dtype.
+    If ``rows`` is None, the track has a single row, which all tokens read: (1, 1, dim). ``like``
+    gives the dtype.
     """
     if rows is None:
         return in_dtype(track.unsqueeze(0), like.dtype)
@@ -220,23 +223,23 @@ def look_up(track: Tensor, rows: Optional[Tensor], like: Tensor) -> Tensor:
 
 
 def in_dtype(vectors: Tensor, dtype: torch.dtype) -> Tensor:
-    """``vectors`` in ``dtype``; in float16 within ``HALF_LIMIT``, so that sums stay finite."""
+    """Return ``vectors`` in ``dtype``; in float16 within ``HALF_LIMIT``, to keep sums finite."""
     if dtype == torch.float16:
         vectors = vectors.clamp(-HALF_LIMIT, HALF_LIMIT)
     return vectors.to(dtype)
 
 
 def autocasting(x: Tensor) -> bool:
-    """Whether autocast would choose the dtype of a product with ``x``.
+    """True if autocast would choose the dtype of a product with ``x``.
 
-    To ask takes a tenth of the time of turning it off, which counts in a step of a decoding.
+    Asking takes a tenth of the time of turning it off, which matters in a decoding step.
     """
     device = x.device.type
     return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
 
 
 def look_up_masked(track: Tensor, rows: Optional[Tensor], like: Tensor) -> Tensor:
-    """``look_up`` with zeros at pads, whose row is -1."""
+    """Look up as ``look_up`` does, with zeros at pads, whose row is -1."""
     if rows is None:
         return look_up(track, None, like)
     vectors = look_up(track, rows.clamp(min=0), like)

@@ -1,4 +1,4 @@
-"""What all stacks share: tables are read once per pass and fed to the blocks."""
+"""What all stacks share: they read tables once per pass and feed them to the blocks."""
 
 import zlib
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -30,18 +30,18 @@ from fairseq_floater.encoders import (
 )
 from fairseq_floater.errors import UserError
 
-#: the argument of a block that brings the tracks of an encoder, see ``feed``
+#: the argument of a block that takes the tracks of an encoder; see ``feed``
 ARGUMENTS = {"position_encoder": "position_tracks", "base_encoder": "base_tracks"}
 
 #: what a stack without a limit reports as its ``max_positions``
 UNLIMITED = 10**9
 
-#: the largest limit of the length that can be given, in positions
+#: the largest length limit that can be given, in positions
 MOST_POSITIONS = 1_000_000
 
 
 def require_bounded(name: str, limit: int) -> None:
-    """Refuse a limit of the length for which fairseq could not make its sinusoids.
+    """Refuse a length limit for which fairseq could not make its sinusoids.
 
     Raises:
         UserError: naming the option, its value and the bound.
@@ -49,32 +49,35 @@ def require_bounded(name: str, limit: int) -> None:
     if limit > MOST_POSITIONS:
         raise UserError(
             f"--{name.replace('_', '-')} must be at most {MOST_POSITIONS:,}, got {limit}: leave it "
-            "out, and there is no limit where positions have none"
+            "out, and there is no limit unless the positions have one"
         )
 
 
 def shortest(*encoders: Optional[PositionEncoder]) -> Optional[int]:
-    """The length of the shortest table there is, in positions; None where none ends."""
+    """Return the length of the shortest table, in positions; None if no table has an end."""
     limits = [encoder.max_positions for encoder in encoders if encoder is not None]
     return min((limit for limit in limits if limit is not None), default=None)
 
 
 class PositionedStack:
-    """Mixed into fairseq's stacks.
+    """A mixin for fairseq's stacks.
 
     Attributes:
-        options: on positions.
-        position_encoder: of the blocks' tracks; None where no block has positions of its own.
-        base_encoder: of base positions within attention, which biases stand beside; None without.
-        input_encoder: of the positions that the base model adds to its input, where they stay.
+        options: the position options.
+        position_encoder: the encoder of the blocks' tracks; None if no block has positions of its
+            own.
+        base_encoder: the encoder of base positions within attention, beside which biases act; None
+            if there are none.
+        input_encoder: the encoder of the positions that the base model adds to its input, if these
+            are kept.
         tracks: names of one block's tracks, in order.
         blocks: numbers of the blocks that have tracks, from 0.
-        kept_layers: numbers of the blocks that stay of a larger model; empty where all do.
-        name: for error messages.
+        kept_layers: numbers of the blocks that are kept of a larger model; empty if all are.
+        name: the stack's name in error messages.
         limit_name: the task's option that limits the length of the stack's input, and the stack's
             attribute in which fairseq keeps it.
         causal: whether a token sees only those before it.
-        follows_source: whether tracks follow the source positions, too.
+        follows_source: whether tracks follow the source positions as well.
     """
 
     options: EncoderOptions
@@ -88,12 +91,12 @@ class PositionedStack:
     causal: bool
     follows_source: bool = False
 
-    # What fairseq's classes bring.
+    # Provided by fairseq's classes.
     dictionary: Any
     padding_idx: int
     training: bool
     layers: nn.ModuleList
-    embed_positions: Any  # at first theirs, then what _install_positions puts in its place
+    embed_positions: Any  # at first fairseq's, then what _install_positions replaces it by
     modules: Callable[[], Iterator[nn.Module]]
 
     def _install_positions(
@@ -102,7 +105,7 @@ class PositionedStack:
         """Replace fairseq's input encoding and hook the blocks up to the tables.
 
         Args:
-            cfg: fairseq's configuration with ``position_options`` on top.
+            cfg: fairseq's configuration, plus ``position_options``.
             side: the part of it that is about this stack.
             name: see the class.
             attentions: the attentions of each block.
@@ -114,7 +117,7 @@ class PositionedStack:
         self._attentions = attentions
         chosen = self.options.chosen
         self.tracks = () if chosen is None else self.track_names(chosen)
-        # Blocks that stay when others are taken out keep their numbers, and so their trajectories.
+        # Blocks that stay when others are removed keep their numbers, and so their trajectories.
         self._all_blocks = self.kept_layers or tuple(range(side.layers))
         self.blocks = self._all_blocks if chosen is None else self.blocks_of(chosen)
         for part in ARGUMENTS:
@@ -125,16 +128,16 @@ class PositionedStack:
         self.feed.attach(layers, first=1 if self.additive else 0)
         self.embed_positions = self._input_positions(side)
         self._positioned_layers = layers  # in a list: they are submodules already
-        self._steps: Optional[DecodingSteps] = None  # of the decoding under way
+        self._steps: Optional[DecodingSteps] = None  # of the current decoding
 
     @property
     def additive(self) -> bool:
-        """Whether vectors are added to the inputs of blocks, in place of the base encoding."""
+        """True if vectors are added to the inputs of blocks, in place of the base encoding."""
         return self.options.injection == "additive"
 
     @property
     def biased(self) -> bool:
-        """Whether biases are added to the projections of attention, beside the base encoding."""
+        """True if biases are added to the projections of attention, beside the base encoding."""
         return self.options.injection == "bias"
 
     @property
@@ -142,24 +145,27 @@ class PositionedStack:
         return getattr(self.embed_positions, "encoder", None)
 
     def encoders(self) -> List[PositionEncoder]:
-        """All that the stack reads."""
+        """Return all encoders that the stack reads."""
         found = (self.position_encoder, self.base_encoder, self.input_encoder)
         return [encoder for encoder in found if encoder is not None]
 
     def track_names(self, use: Use) -> Tuple[str, ...]:
-        """Names of one block's tracks of one use, in order."""
+        """Return the names of one block's tracks of one use, in order."""
         return block_tracks(self.options, use, self._attentions, self.causal)
 
     def blocks_of(self, use: Use) -> Tuple[int, ...]:
-        """Numbers of the blocks that have tracks of one use; of vectors at the input, the first."""
+        """Return the numbers of the blocks that have tracks of one use.
+
+        Vectors at the input belong to the first.
+        """
         at_input = use.injection == "additive" and not self._all_blocks
         return (0,) if use.blocks == "input" or at_input else self._all_blocks
 
     def _build(self, use: Use, side: Any, max_positions: int) -> Optional[PositionEncoder]:
-        """The encoder of the tracks of one use, block by block; None where there are none.
+        """Build the encoder of the tracks of one use, block by block; None if there are none.
 
         Its initial values come from a generator of their own, seeded by the global seed, so that
-        the rest of the model starts from the same weights whatever the position encoder.
+        the rest of the model starts from the same weights with any position encoder.
         """
         tracks, blocks = self.track_names(use), self.blocks_of(use)
         if not tracks:
@@ -180,7 +186,7 @@ class PositionedStack:
         )
 
     def _input_positions(self, side: Any) -> Optional[nn.Module]:
-        """What takes the place of ``embed_positions``."""
+        """Build what replaces ``embed_positions``."""
         if self.additive:
             return InputPositions(self.feed)
         if self.embed_positions is None or not self.options.keeps_input:
@@ -192,7 +198,7 @@ class PositionedStack:
             if self.options.position_shift >= table.size(1):
                 raise UserError(
                     f"--position-shift {self.options.position_shift} leaves no room in a table of "
-                    f"{table.size(1)} positions at the input: use a smaller one, or a longer table"
+                    f"{table.size(1)} positions at the input: use a smaller shift or a longer table"
                 )
             base = LearnedEncoder.from_table(table, name=self.name)
         else:
@@ -200,9 +206,10 @@ class PositionedStack:
         return InputPositions(self.feed, base)
 
     def places(self, tokens: Tensor, pads: Optional[Tensor] = None, vary: bool = True) -> Places:
-        """Where ``tokens`` (batch, length) stand; ``pads`` of the same shape are true at pads.
+        """Return where ``tokens`` (batch, length) stand.
 
-        ``vary``: in training, and with --position-shift, draw where each sentence starts.
+        ``pads``, of the same shape, is true at pads. With ``vary``, training with --position-shift
+        draws where each sentence starts.
         """
         pads = tokens.eq(self.padding_idx) if pads is None else pads
         shift = self._shift(tokens.size(0), tokens.device, vary)
@@ -222,7 +229,7 @@ class PositionedStack:
         return Places.shifted(numbers, times, shift)
 
     def _shift(self, batch: int, device: torch.device, vary: bool) -> Union[int, Tensor]:
-        """Where each sentence starts: (batch, 1) in training, else one number for all."""
+        """Return where each sentence starts: (batch, 1) in training, else one number for all."""
         most = self.options.position_shift
         if most and vary and self.training:
             return torch.randint(0, most + 1, (batch, 1), device=device)
@@ -234,8 +241,8 @@ class PositionedStack:
     ) -> Iterator[None]:
         """Open the feed for one pass over tokens at ``places``, or for a step at one position.
 
-        In incremental decoding only the last token of every row is fed, as fairseq cuts the
-        tokens. From its second step on parameters stay as they are, and keys and values of the
+        In incremental decoding only the last token of every row is fed, since fairseq cuts the
+        tokens to it. From the second step on, parameters do not change, and keys and values of the
         source are kept.
         """
         decoding, later = incremental_state is not None, self._is_later(incremental_state)
@@ -250,7 +257,7 @@ class PositionedStack:
 
     @contextmanager
     def _trusting(self) -> Iterator[None]:
-        """Within, parameters are those of the step before, and are not compared."""
+        """Within the context, take parameters to be those of the last step, without comparing."""
         encoders = self.encoders()
         try:
             for encoder in encoders:
@@ -263,11 +270,11 @@ class PositionedStack:
     def _read(
         self, places: Union[Places, int], decoding: bool
     ) -> Tuple[Pass, AbstractContextManager[None]]:
-        """What is fed in a pass; and, to be entered, what else acts in it: biases of a step."""
+        """Return what is fed in a pass, and a context for what else acts in it: a step's biases."""
         read = partial(Reading.of, last_only=decoding, shift=self.options.position_shift)
         reading = at_input = read(places, shortest(self.position_encoder, self.base_encoder))
         if isinstance(places, Places) and self.input_encoder is not None:
-            # Its table may be shorter than the source, which blocks read.
+            # Its table may be shorter than the source, which the blocks read.
             at_input = read(places.at_numbers(), shortest(self.input_encoder))
         step: AbstractContextManager[None] = nullcontext()
         parts = list(ARGUMENTS)
@@ -279,7 +286,7 @@ class PositionedStack:
         return self._pass(reading, at_input, blocks), step
 
     def _new_steps(self) -> Optional[DecodingSteps]:
-        """Of a decoding that begins; None where biases act in its steps as in other passes."""
+        """Return the state of a new decoding; None if biases act in it as in other passes."""
         if torch.is_grad_enabled() or not self.biased or not self.tracks or self.options.timed:
             return None
         layers = self._positioned_layers[: len(self.blocks)]
@@ -288,7 +295,7 @@ class PositionedStack:
         return DecodingSteps(attentions) if attentions and all(map(is_plain, projections)) else None
 
     def _pass(self, reading: Reading, at_input: Reading, blocks: List[Dict[str, Any]]) -> Pass:
-        """What the feed serves: the ``blocks`` their arguments, and the input its vectors."""
+        """Return what the feed serves: arguments for the ``blocks``, and vectors for the input."""
         rows = reading.rows.length_first()
         if self.additive:
             assert self.position_encoder is not None
@@ -302,7 +309,7 @@ class PositionedStack:
         return Pass(blocks, rows.without_pads(), input, input_rows)
 
     def _block_arguments(self, parts: Sequence[str], reading: Reading) -> List[Dict[str, Any]]:
-        """What each block is given for a pass, see ``feed``, of the encoders named ``parts``."""
+        """Return each block's arguments for a pass (see ``feed``), of the encoders in ``parts``."""
         arguments: List[Dict[str, Any]] = [{} for _ in self._all_blocks]
         for part in parts:
             encoder = getattr(self, part)
@@ -319,27 +326,27 @@ class PositionedStack:
         return arguments
 
     def _is_later(self, incremental_state: Optional[Dict[str, Any]]) -> bool:
-        """Whether this stack has made a step of the decoding already, and kept its keys."""
+        """True if this stack has already made a step of the decoding, and kept its keys."""
         if not incremental_state or not self._positioned_layers:
             return False
         attention = self._positioned_layers[0].self_attn
         return bool(attention._get_input_buffer(incremental_state))
 
     def source_limit(self) -> int:
-        """How many source tokens it has vectors for, in attentions that read these."""
+        """Return how many source tokens it has vectors for, in attentions that read these."""
         encoders = (self.position_encoder, self.base_encoder) if self.follows_source else ()
         limit = shortest(*encoders)
         return UNLIMITED if limit is None else limit - self.options.position_shift
 
     def max_positions(self) -> int:
-        """Only a learned table limits the length; fairseq's default of 1024 does not."""
+        """Return the limit: only a learned table sets one, fairseq's default of 1024 does not."""
         limit = shortest(*self.encoders())
         if limit is None:
             return UNLIMITED
         return min(limit - self.options.position_shift, getattr(self, self.limit_name))
 
     def upgrade_state_dict_named(self, state_dict: Dict[str, Tensor], name: str) -> Any:
-        """Read also what fairseq's own Transformer wrote: its table has rows up to the pad."""
+        """Also read what fairseq's own Transformer wrote, whose table has rows up to the pad."""
         for buffer in ("_float_tensor", "weights"):  # of older stock sinusoids
             state_dict.pop(f"{name}.embed_positions.{buffer}", None)
         stock = f"{name}.embed_positions.weight"
@@ -351,9 +358,9 @@ class PositionedStack:
 
 
 def kept_layers(given: Union[None, str, List[int]]) -> Tuple[int, ...]:
-    """Numbers of the blocks in ``--encoder-layers-to-keep``, from 0; none where all stay.
+    """Return the numbers of the blocks in ``--encoder-layers-to-keep``, from 0; none if all stay.
 
-    The command line gives a list, the rest of fairseq text.
+    The command line gives a list, the rest of fairseq a string.
     """
     numbers = given.split(",") if isinstance(given, str) else given
     return tuple(sorted(int(number) for number in numbers or () if number != ""))

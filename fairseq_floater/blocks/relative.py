@@ -9,7 +9,7 @@ from fairseq_floater.blocks.seam import AttentionPositions
 
 
 class RelativeVectors(AttentionPositions):
-    """Each query sees a key plus the vector of their distance, and likewise each value.
+    """Adds the vector of their distance to each key that a query sees, and likewise to each value.
 
     Products with the vectors are taken once for each distance, never for each pair of tokens (the
     paper's section 3.3).
@@ -17,8 +17,8 @@ class RelativeVectors(AttentionPositions):
     Args:
         max_distance: k, beyond which distances are clipped.
         head_dim: width of a head.
-        key: (distances, dim), from distance -k on, to k or, where queries see no later key, to 0;
-            dim is that of a head, or of all heads together.
+        key: (distances, dim), from distance -k to k, or to 0 where queries see no later key; dim is
+            that of one head, or of all heads together.
         value: likewise; None where values stay as they are.
     """
 
@@ -32,7 +32,7 @@ class RelativeVectors(AttentionPositions):
         self.needs_weights = value is not None
 
     def scores(self, q: Tensor, k: Tensor) -> Tensor:
-        """(batch, heads, target, source), scaled."""
+        """Return the scaled scores, (batch, heads, target, source)."""
         scaled = q * q.size(3) ** -0.5
         by_distance = scaled @ _of_heads(self.key, self.head_dim, q).transpose(1, 2)
         rows = self._rows(q.size(2), k.size(2), q.device)
@@ -48,7 +48,7 @@ class RelativeVectors(AttentionPositions):
         return by_distance @ _of_heads(self.value, self.head_dim, weights)
 
     def _rows(self, queries: int, keys: int, device: torch.device) -> Tensor:
-        """Which vector each pair has, (queries, keys); the last query stands at the last key."""
+        """Return which vector each pair has, (queries, keys); the last query is at the last key."""
         key = torch.arange(keys, device=device)
         query = torch.arange(keys - queries, keys, device=device)
         distance = (key[None, :] - query[:, None]).clamp(-self.max_distance, self.max_distance)
@@ -56,5 +56,5 @@ class RelativeVectors(AttentionPositions):
 
 
 def _of_heads(table: Tensor, head_dim: int, like: Tensor) -> Tensor:
-    """(distances, dim) to (1 or heads, distances, head dim), in the dtype of ``like``."""
+    """Reshape (distances, dim) to (1 or heads, distances, head dim), in the dtype of ``like``."""
     return table.unflatten(1, (-1, head_dim)).transpose(0, 1).to(like.dtype)

@@ -15,7 +15,8 @@ class Turn(NamedTuple):
     Attributes:
         table: (rows, 2, 1 or heads, pairs), cosines and sines.
         rows: (length, 1 or batch), the row each token reads, >= 0; None where it is the only one.
-        interleaved: pairs are neighbours; else one of each half of the features that are turned.
+        interleaved: whether a pair is two neighbouring features; otherwise it has one feature from
+            each half of those that are turned.
     """
 
     table: Tensor
@@ -23,7 +24,7 @@ class Turn(NamedTuple):
     interleaved: bool
 
     def apply(self, x: Tensor) -> Tensor:
-        """x (batch, heads, length, head dim), turned; the product is taken in float32."""
+        """Return x (batch, heads, length, head dim) turned; the product is taken in float32."""
         cos, sin = self._looked_up().unbind(0)  # (1 or batch, 1 or heads, 1 or length, pairs)
         pairs = cos.size(-1)
         turned, rest = x[..., : 2 * pairs].to(cos.dtype), x[..., 2 * pairs :]
@@ -37,7 +38,10 @@ class Turn(NamedTuple):
         return torch.cat([turned, rest], dim=-1) if rest.size(-1) else turned
 
     def _looked_up(self) -> Tensor:
-        """Cosines and sines of the tokens, (2, batch, heads, length, pairs), or what broadcasts."""
+        """Return the tokens' cosines and sines.
+
+        They broadcast to (2, batch, heads, length, pairs).
+        """
         if self.rows is None:
             return self.table.permute(1, 0, 2, 3).unsqueeze(3)
         table = F.embedding(self.rows, self.table.flatten(1))  # (length, batch, ...)
@@ -46,7 +50,10 @@ class Turn(NamedTuple):
 
 
 def cosines_and_sines(angles: Tensor, pairs: int) -> Tensor:
-    """Angles (..., pairs) in radians, or (..., heads x pairs), to (..., 2, 1 or heads, pairs)."""
+    """Return the cosines and sines of angles in radians, (..., pairs) or (..., heads x pairs).
+
+    The result is (..., 2, 1 or heads, pairs).
+    """
     angles = angles.unflatten(-1, (-1, pairs))
     return torch.stack([angles.cos(), angles.sin()], dim=-3)
 
@@ -55,8 +62,8 @@ class Rotation(AttentionPositions):
     """Turns queries and keys.
 
     Args:
-        query: of the queries.
-        key: of the keys; None in the later steps of a decoding where those of the source are kept.
+        query: the turn of the queries.
+        key: the turn of the keys; None in later decoding steps where the source's keys are kept.
     """
 
     def __init__(self, query: Turn, key: Optional[Turn]):

@@ -9,12 +9,12 @@ if TYPE_CHECKING:
 
 
 class AttentionPositions:
-    """What one attention gets of positions for one pass. This one changes nothing.
+    """The positions that one attention gets for one pass. This base class changes nothing.
 
-    A form of positions overrides what it acts on: projections (FLOATER's biases), projected
-    queries and keys (rotations), logits (biases by distance), or values (terms by distance). Most
-    are made for one pass and one attention, and told then where queries and keys stand
-    (``forms``); the methods see only what attention computes.
+    A form of positions overrides the methods that it acts on: projections (FLOATER's biases),
+    projected queries and keys (rotations), logits (biases by distance), or values (terms by
+    distance). Most are made for one pass and one attention, and are told then where queries and
+    keys stand (``forms``). The methods see only what attention computes.
     """
 
     #: whether ``values`` is overridden, which needs the weights of attention themselves
@@ -27,7 +27,7 @@ class AttentionPositions:
         key: Optional[Tensor],
         value: Optional[Tensor],
     ) -> Tuple[Tensor, Optional[Tensor], Optional[Tensor]]:
-        """Queries, keys and values, (length, batch, dim) each, from inputs of that layout.
+        """Return queries, keys and values, (length, batch, dim) each, from inputs of that layout.
 
         Key and value are None where those of an earlier step are kept, and then stay None.
         """
@@ -37,23 +37,23 @@ class AttentionPositions:
         return q, k, v
 
     def rotate(self, q: Tensor, k: Optional[Tensor]) -> Tuple[Tensor, Optional[Tensor]]:
-        """Queries and keys turned by their positions, (batch, heads, length, head dim) each.
+        """Return queries and keys turned by their positions, (batch, heads, length, head dim) each.
 
-        Keys are kept rotated: an angle depends on a token's own position only.
+        Keys are kept rotated, since an angle depends only on a token's own position.
         """
         return q, k
 
     def scores(self, q: Tensor, k: Tensor) -> Optional[Tensor]:
-        """What is added to the scaled logits, (1 or batch, heads, target, source); or nothing.
+        """Return what is added to the scaled logits, (1 or batch, heads, target, source), or None.
 
-        In the dtype of q. A term that is a product with q or k brings its own scaling, since q
-        (batch, heads, target, head dim) is unscaled; k has all keys so far, so that in
-        incremental decoding the last row of targets is that of the last key.
+        It has the dtype of q. A term that is a product with q or k brings its own scaling, since q
+        (batch, heads, target, head dim) is unscaled. k has all keys so far, so in incremental
+        decoding the last row of targets belongs to the last key.
         """
         return None
 
     def values(self, weights: Tensor) -> Optional[Tensor]:
-        """What is added to the attended values, (batch, heads, target, head dim); or nothing.
+        """Return what is added to the attended values, (batch, heads, target, head dim), or None.
 
         Args:
             weights: (batch, heads, target, source), after softmax and dropout.
@@ -62,11 +62,11 @@ class AttentionPositions:
 
 
 class Together(AttentionPositions):
-    """Two forms of positions in one attention: biases of the projections, and another.
+    """Two forms of positions in one attention: biases of the projections, and one other form.
 
     Args:
         biases: acts on projections only.
-        other: acts on what is projected only.
+        other: acts only on what has been projected.
     """
 
     def __init__(self, biases: AttentionPositions, other: AttentionPositions):
@@ -78,7 +78,7 @@ class Together(AttentionPositions):
 
 
 class Neutral(AttentionPositions):
-    """No positions. There is but one, which the copies of a model share."""
+    """No positions. There is only one instance, which all copies of a model share."""
 
     def __reduce__(self) -> str:
         return "NEUTRAL"

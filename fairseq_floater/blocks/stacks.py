@@ -37,7 +37,7 @@ class FloaterEncoderStack(PositionedStack, TransformerEncoderBase):
         places = self.places(src_tokens)
         with self.opened(places):
             encoded = super().forward(src_tokens, *args, **kwargs)
-        # For cross-attention, where token numbers do not say it all.
+        # Cross-attention needs them where token numbers alone are not enough.
         moved = self.options.timed or self.options.position_shift
         places_of_tokens = places.tokens.expand(len(src_tokens), -1)
         return {**encoded, "places": [places_of_tokens]} if moved else encoded
@@ -57,7 +57,7 @@ class FloaterDecoderStack(PositionedStack, TransformerDecoderBase):
     limit_name = "max_target_positions"
     causal = True
 
-    #: whether pads precede the tokens of targets, where the task says so
+    #: whether pads precede the tokens of targets; None if the task does not say
     left_pad_target: Optional[bool] = None
 
     def __init__(
@@ -102,10 +102,10 @@ class FloaterDecoderStack(PositionedStack, TransformerDecoderBase):
             return super().extract_features(*arguments, **kwargs)
 
     def _left_padded(self, pads: Tensor) -> bool:
-        """Whether a pad precedes a token in ``pads`` (batch, length).
+        """True if a pad precedes a token in ``pads`` (batch, length).
 
-        To read them a GPU must wait, so in training, where it would at every update, batches are
-        taken to be as the task says.
+        Reading them would make a GPU wait at every update, so in training, batches are assumed to
+        be padded as the task says.
         """
         if self.training and self.left_pad_target is False and not devices.free_to_read(pads):
             return False
@@ -118,7 +118,7 @@ class FloaterDecoderStack(PositionedStack, TransformerDecoderBase):
         encoder_out: Optional[Dict[str, List[Tensor]]],
         incremental_state: Optional[Dict[str, Any]],
     ) -> Union[Places, int]:
-        """Where the tokens (batch, length) stand, and the source's where tracks follow them."""
+        """Return where the tokens (batch, length) stand, and the source's if tracks follow them."""
         if (
             not self.options.timed
             and not torch.is_grad_enabled()  # the sum of table and biases is for inference
@@ -126,7 +126,7 @@ class FloaterDecoderStack(PositionedStack, TransformerDecoderBase):
             and self._is_later(incremental_state)
             and not bool(pads.any())
         ):
-            # Every row decodes the same position, and one vector is for all of them.
+            # Every row decodes the same position, and one vector serves all of them.
             return tokens.size(1) - 1 + self.options.position_shift
         places = self.places(tokens, pads, vary=incremental_state is None)
         if self.follows_source and encoder_out is not None:
@@ -134,7 +134,10 @@ class FloaterDecoderStack(PositionedStack, TransformerDecoderBase):
         return places
 
     def source_places(self, encoder_out: Dict[str, List[Tensor]]) -> Tensor:
-        """Where source tokens stand, (batch, source length): as our encoder says, or by number."""
+        """Return where source tokens stand, as our encoder says, or else by number.
+
+        Their shape is (batch, source length).
+        """
         if encoder_out.get("places"):
             return encoder_out["places"][0]
         numbers = token_numbers(one_if_alike(encoder_out["encoder_padding_mask"][0]))

@@ -1,7 +1,7 @@
-"""Later steps of a decoding: all tokens stand at one position, and the weights do not change.
+"""Later decoding steps, in which all tokens stand at one position and the weights do not change.
 
-Biases of the position and those of the projections are then one vector, and queries, keys and
-values one product: a step takes no more products than without positions.
+Biases of the position and those of the projections are then added up to one vector, and queries,
+keys and values are computed in one product: a step takes no more products than without positions.
 """
 
 from contextlib import contextmanager
@@ -15,8 +15,8 @@ from fairseq_floater.blocks.attention import PositionedAttention
 from fairseq_floater.blocks.places import in_dtype
 from fairseq_floater.blocks.seam import NEUTRAL, AttentionPositions
 
-#: an attention that has biases, with the projections that its tracks are for, in their order, and
-#: how many of these, the first ones, a step computes: not keys and values of the source, say
+#: an attention that has biases, the projections that its tracks are for, in their order, and how
+#: many of these, from the first on, a step computes (not those of the source's keys and values)
 BiasedAttention = Tuple[PositionedAttention, List[nn.Linear], int]
 
 
@@ -24,12 +24,13 @@ class StepBiases(AttentionPositions):
     """Computes queries, keys and values in one product, or queries alone.
 
     Args:
-        projections: of all three; or of the queries, where keys and values are those of an earlier
-            step.
+        projections: all three, or only that of the queries where keys and values are those of an
+            earlier step.
 
     Attributes:
         weight: (projections, dim, dim).
-        bias: (projections, 1, dim), of the current step: those of its position and their own.
+        bias: (projections, 1, dim), the biases of the current step's position plus the
+            projections' own.
     """
 
     bias: Tensor
@@ -55,15 +56,15 @@ class StepBiases(AttentionPositions):
 
 
 class DecodingSteps:
-    """What the steps of one decoding share.
+    """The state that the steps of one decoding share.
 
     Args:
-        attentions: in the order of the tracks.
+        attentions: the attentions that have biases, in the order of the tracks.
     """
 
     def __init__(self, attentions: Sequence[BiasedAttention]):
         biases: List[Tensor] = []
-        #: those of which steps compute something, with where their biases are
+        #: the attentions for which steps compute something, and where their biases are
         self._using: List[Tuple[PositionedAttention, StepBiases, slice]] = []
         for attention, projections, computed in attentions:
             if computed:
@@ -74,7 +75,7 @@ class DecodingSteps:
 
     @contextmanager
     def at(self, vectors: Tensor) -> Iterator[None]:
-        """Within, attentions use the biases of one position, whose vectors are (tracks, 1, dim)."""
+        """Within the context, use the biases of one position, with ``vectors`` (tracks, 1, dim)."""
         biases = self.biases + in_dtype(vectors, self.biases.dtype)
         try:
             for attention, positions, where in self._using:

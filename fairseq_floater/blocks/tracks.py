@@ -7,7 +7,7 @@ from fairseq_floater.encoders import EncoderOptions, Use
 #: the attentions of a block
 SELF, JOINT, CROSS = "self", "joint", "cross"
 
-#: names of the tracks that act in each attention, by injection; what is not here cannot act there
+#: names of the tracks that act in each attention, by injection, which can act in no others
 TRACKS: Dict[str, Dict[str, Tuple[str, ...]]] = {
     "bias": {
         SELF: ("self query", "self key", "self value"),
@@ -20,16 +20,16 @@ TRACKS: Dict[str, Dict[str, Tuple[str, ...]]] = {
     "relative": {SELF: ("relative key", "relative value")},
 }
 
-#: which of them ``--position-attention`` chooses
+#: the attentions that each value of ``--position-attention`` chooses
 CHOSEN = {"both": (SELF, JOINT, CROSS), "self": (SELF, JOINT), "cross": (CROSS,)}
 
 
 def tracks_by_attention(
     options: EncoderOptions, use: Use, attentions: Tuple[str, ...], causal: bool
 ) -> Dict[str, Tuple[str, ...]]:
-    """Names of one block's tracks for each of its ``attentions`` that has some, in order.
+    """Return the names of one block's tracks for each of its ``attentions`` that has any, in order.
 
-    ``causal``: self-attention sees no later tokens, and has no scores for them.
+    If ``causal``, self-attention sees no later tokens, and has no scores for them.
     """
     names = {
         attention: TRACKS[use.injection][attention]
@@ -44,7 +44,7 @@ def tracks_by_attention(
 def block_tracks(
     options: EncoderOptions, use: Use, attentions: Tuple[str, ...], causal: bool
 ) -> Tuple[str, ...]:
-    """Names of one block's tracks, in order; empty where it has none."""
+    """Return the names of one block's tracks, in order; empty if it has none."""
     if use.injection == "additive":
         return ("input",)
     named = tracks_by_attention(options, use, attentions, causal)
@@ -54,7 +54,7 @@ def block_tracks(
 def track_slices(
     options: EncoderOptions, use: Use, attentions: Tuple[str, ...], causal: bool
 ) -> Dict[str, slice]:
-    """Where in a block's tracks those of each attention are; empty where none act in attention."""
+    """Return where in a block's tracks each attention's are; empty if none act in attention."""
     slices, start = {}, 0
     for attention, names in tracks_by_attention(options, use, attentions, causal).items():
         slices[attention] = slice(start, start + len(names))

@@ -1,4 +1,4 @@
-"""Checkpoint files: read safely, written whole, converted, averaged, exported."""
+"""Checkpoint files: safe reading, all-or-nothing writing, conversion, averaging and export."""
 
 from fairseq_floater.checkpoints.files import read_checkpoint, write_checkpoint
 from fairseq_floater.checkpoints.loading import Loaded, load_model, load_options

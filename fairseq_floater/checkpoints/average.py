@@ -1,4 +1,4 @@
-"""The average of several checkpoints' weights, as a checkpoint (Vaswani et al. 2017)."""
+"""Average the weights of several checkpoints into one checkpoint (Vaswani et al. 2017)."""
 
 import re
 from pathlib import Path
@@ -23,12 +23,12 @@ from fairseq_floater.models.warm_start import different_weights, first_named
 def average_checkpoints(checkpoints: Sequence[Path], output: Path) -> None:
     """Write the average of ``checkpoints`` to ``output``, without the optimizer's state.
 
-    All else is the last one's. Sums are in float64, whatever the weights are stored in. Baked
-    tables are left out: ``floater bake`` makes new ones.
+    Everything else is taken from the last checkpoint. Sums are computed in float64, whatever the
+    type of the weights. Baked tables are left out: ``floater bake`` makes new ones.
 
     Raises:
-        UserError: if a checkpoint cannot be read, holds other weights than the first, or is of a
-            model that computes something else; naming the weight or the option.
+        UserError: if a checkpoint cannot be read, or differs from the first in its weights or in
+            what its model computes; the message names the weight or the option.
     """
     require_other_file(output, *checkpoints)
     first: Optional[_Averaged] = None
@@ -54,7 +54,7 @@ def average_checkpoints(checkpoints: Sequence[Path], output: Path) -> None:
 
 
 class _Averaged(NamedTuple):
-    """One of the checkpoints that are averaged; ``options`` of a model that we know."""
+    """One of the checkpoints to average; ``options`` is None if its model is not a known one."""
 
     path: Path
     weights: Mapping[str, Tensor]
@@ -62,9 +62,9 @@ class _Averaged(NamedTuple):
 
 
 def _require_same(first: _Averaged, other: _Averaged) -> None:
-    """Raise a ``UserError`` if the mean of both is of no model of the two."""
+    """Raise a ``UserError`` if the two models differ, so that their mean is of neither."""
     different = different_weights(other.weights, first.weights) or [
-        f"{name} is of whole numbers, which are others here"
+        f"{name} holds whole numbers, which differ here"
         for name, weight in first.weights.items()
         if not weight.is_floating_point() and not torch.equal(weight, other.weights[name])
     ]
@@ -78,10 +78,11 @@ def _require_same(first: _Averaged, other: _Averaged) -> None:
 
 
 def last_checkpoints(folder: Path, count: int) -> List[Path]:
-    """The last ``count`` checkpoints of a training, by update, or by epoch if those are too few.
+    """Return the last ``count`` checkpoints of a training by update or, if too few, by epoch.
 
     Raises:
-        UserError: if there is no such folder, fewer of either kind, or two of one update.
+        UserError: if there is no such folder, if there are too few checkpoints of either kind, or
+            if two are of the same update.
     """
     if not folder.is_dir():
         raise UserError(f"no folder {folder}: give a --save-dir with --last, or files without it")
@@ -92,7 +93,7 @@ def last_checkpoints(folder: Path, count: int) -> List[Path]:
             first = (by_update if found[1] else by_epoch).setdefault(int(found[2]), path)
             if first != path:
                 raise UserError(
-                    f"{first} and {path.name} are of one update, so one of them is of another "
+                    f"{first} and {path.name} are of the same update, so one of them is of another "
                     "training: move it elsewhere"
                 )
     for available in (by_update, by_epoch):
@@ -100,6 +101,6 @@ def last_checkpoints(folder: Path, count: int) -> List[Path]:
             return [available[number] for number in sorted(available)[-count:]]
     raise UserError(
         f"{folder} has {len(by_update)} checkpoints by update and {len(by_epoch)} by epoch to "
-        f"average, {count} are wanted: train longer, keep more (--keep-last-epochs {count}), or "
-        "average fewer"
+        f"average, but {count} are wanted: train longer, keep more (--keep-last-epochs {count}), "
+        "or average fewer"
     )

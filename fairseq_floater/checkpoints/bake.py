@@ -1,4 +1,4 @@
-"""Baking tables of trajectories into a checkpoint."""
+"""Bake tables of trajectories into a checkpoint."""
 
 from collections import OrderedDict
 from pathlib import Path
@@ -12,12 +12,16 @@ from fairseq_floater.models.renamed import with_new_names
 
 
 def bake(checkpoint: Path, output: Path, positions: int) -> Dict[str, int]:
-    """Write ``checkpoint`` with at least ``positions`` baked in; returns how many, by stack.
+    """Write ``checkpoint`` with at least ``positions`` positions baked in.
 
-    All else stays, the optimizer's state included. Tables that were baked in before give way.
+    Everything else stays, including the optimizer's state. Tables that were baked in before are
+    replaced.
+
+    Returns:
+        The number of positions that are baked in, by stack.
 
     Raises:
-        UserError: if it is of no model of the plugin, or has nothing to bake.
+        UserError: if it does not hold a model of the plugin, or there is nothing to bake.
     """
     state, config, model = load_model(checkpoint)
     with naming(checkpoint):

@@ -1,4 +1,4 @@
-"""A trained base model as a ``floater_transformer`` checkpoint that computes the same."""
+"""Turn a trained base model into a checkpoint of one of our models that computes the same."""
 
 from argparse import Namespace
 from collections import OrderedDict
@@ -25,7 +25,7 @@ from fairseq_floater.options import PositionOptions
 BASE_ENCODING = ("encoder_learned_pos", "decoder_learned_pos", "no_token_positional_embeddings")
 
 
-#: options of a model of ours that no new position encoder replaces
+#: options of our own models that a new position encoder does not replace
 KEPT = (
     *("position_shift", "attention_log_scale"),
     *("position_times", "sentence_separator", "sentence_gap"),
@@ -35,18 +35,20 @@ KEPT = (
 def convert(
     base: Path, output: Path, positions: Dict[str, Any], arch: Optional[str] = None, seed: int = 1
 ) -> None:
-    """Write ``base`` with learned positions that start at nothing, without an optimizer's state.
+    """Write ``base`` with learned positions that have no effect at first.
+
+    The optimizer's state is left out.
 
     Args:
-        base: checkpoint of fairseq's ``transformer`` or ``roberta``, or of ours without learned
-            positions.
-        output: checkpoint to write.
-        positions: fields of ``PositionOptions`` that are not at their defaults.
-        arch: an architecture whose shape the base model must have; any shape when not given.
-        seed: of those new weights that do not start at 0.
+        base: a checkpoint of fairseq's ``transformer`` or ``roberta``, or of a model of ours
+            without learned positions.
+        output: the checkpoint to write.
+        positions: the fields of ``PositionOptions`` that are not at their defaults.
+        arch: an architecture whose shape the base model must have; by default, any shape will do.
+        seed: the seed of those new weights that do not start at 0.
 
     Raises:
-        UserError: if ``base`` is no such checkpoint, something does not fit, or ``output`` is
+        UserError: if ``base`` is not such a checkpoint, something does not fit, or ``output`` is
             ``base``.
     """
     require_other_file(output, base)
@@ -61,23 +63,25 @@ def convert_huggingface(
     arch: Optional[str] = None,
     seed: int = 1,
 ) -> Converted:
-    """``convert`` of a BERT or RoBERTa of Hugging Face's, with what fairseq reads beside it.
+    """Convert a BERT or RoBERTa from Hugging Face's format; see ``convert``.
 
-    Those are its dictionary, ``dict.txt``, and its ``tokenizer.json``, which go where ``output``
-    goes.
+    The two files that fairseq reads beside the checkpoint, the dictionary ``dict.txt`` and
+    ``tokenizer.json``, are written to the same folder as ``output``.
 
     Args:
-        folder: with ``config.json``, ``model.safetensors`` and ``tokenizer.json``.
+        folder: a folder with ``config.json``, ``model.safetensors`` and ``tokenizer.json``.
         output, positions, arch, seed: as for ``convert``.
 
     Raises:
-        UserError: as ``convert`` and ``read_huggingface``, or if a dictionary or a tokenizer of
-            another model is there, or ``output`` is one of the files read or to be written.
+        UserError: as for ``convert`` and ``read_huggingface``; also if the dictionary or tokenizer
+            of another model is there, or ``output`` is one of the files to be read or written.
     """
     names = ("config.json", "model.safetensors", "tokenizer.json")
     require_other_file(output, *(folder / name for name in names))
     if output.name in ("dict.txt", "tokenizer.json"):
-        raise UserError(f"{output} is where its {output.name} goes: give another name, as model.pt")
+        raise UserError(
+            f"{output} is where its {output.name} is written: give another name, such as model.pt"
+        )
     converted = read_huggingface(folder, seed)
     texts = {
         "dict.txt": "".join(f"{piece} 1\n" for piece in converted.dictionary),
@@ -87,8 +91,8 @@ def convert_huggingface(
         beside = output.parent / name
         if beside.exists() and beside.read_text("utf-8", errors="replace") != text:
             raise UserError(
-                f"{beside} is there, of another model, and {output.name} would need its own: write "
-                "to another folder"
+                f"{beside} is there already, of another model, but {output.name} needs its own: "
+                "write to another folder"
             )
     state = with_positions(folder, converted.state, positions, arch, seed)
     for name, text in texts.items():
@@ -104,19 +108,19 @@ def with_positions(
     arch: Optional[str] = None,
     seed: int = 1,
 ) -> Dict[str, Any]:
-    """``convert`` of a state that was read, which is used up; ``base`` is the name of its file."""
+    """As ``convert``, for a state that was read from the file ``base``; the state is used up."""
     there = model_options(state)
     if not there:
-        raise UserError(f"{base} does not say what model it is of: train it with fairseq-train")
+        raise UserError(f"{base} does not say which model it holds: train it with fairseq-train")
     with_new_names(state["model"])
     if any(".position_encoder." in name for name in state["model"]):
         raise UserError(
             f"{base} has learned positions already, of --position-encoder "
-            f"{there.get('position_encoder')}: train it on with --finetune-from-model {base}"
+            f"{there.get('position_encoder')}: go on training it with --finetune-from-model {base}"
         )
     options_of(base, state)
     kind = kind_of(there)
-    assert kind is not None  # or options_of had said so
+    assert kind is not None  # otherwise options_of would have raised
     if arch is not None:
         _check_shape(base, there, kind, arch)
     kept = {name: there[name] for name in KEPT if name in there}
@@ -125,7 +129,7 @@ def with_positions(
         raise UserError(f"{base}: {change}; give it to fairseq-train --finetune-from-model {base}")
     options = PositionOptions(**chosen)
     if not options.keeps_input or options.base_positions in ("sinusoidal", "learned", "none"):
-        chosen |= dict.fromkeys(BASE_ENCODING, False)  # it is replaced, or said otherwise
+        chosen |= dict.fromkeys(BASE_ENCODING, False)  # it is replaced, or set by base_positions
     config = kind.model.Config.of({**there, **chosen})
     torch.manual_seed(seed)
     model = build_model(base, config, state)
@@ -150,4 +154,4 @@ def _check_shape(base: Path, there: Dict[str, Any], kind: ModelKind, arch: str) 
     args = Namespace(arch=arch)
     ARCH_CONFIG_REGISTRY[arch](args)
     if different := different_options(there, vars(args)):
-        raise UserError(f"{base} is no {arch}: {'; '.join(different)} (or leave out --arch)")
+        raise UserError(f"{base} is not a {arch}: {'; '.join(different)} (or leave out --arch)")

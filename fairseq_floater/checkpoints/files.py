@@ -25,9 +25,10 @@ from fairseq_floater.models.warm_start import Weights
 
 
 def remembering_options(load: Callable[..., Dict[str, Any]]) -> Callable[..., Dict[str, Any]]:
-    """fairseq's loader, whose weights remember their model's options, for a model to compare.
+    """Make the weights that fairseq's loader reads remember the options of their model.
 
-    It says in one line why a file is no checkpoint, or another than was written, and what to do.
+    A model compares them with its own. If a file is not a checkpoint, or not what was written, the
+    loader says in one line why, and what to do.
     """
     load = _explaining_reads(load)
 
@@ -35,7 +36,7 @@ def remembering_options(load: Callable[..., Dict[str, Any]]) -> Callable[..., Di
     def remembering(path: str, *args: Any, **kwargs: Any) -> Dict[str, Any]:
         state = load(path, *args, **kwargs)
         if not state.get("args") and not state.get("cfg"):
-            raise DamagedCheckpoint(path, "it says nothing of the options of its model")
+            raise DamagedCheckpoint(path, "it says nothing about the options of its model")
         options = model_options(state)
         require_heads_divide_width(path, options)
         if "position_encoder" in options:
@@ -46,8 +47,8 @@ def remembering_options(load: Callable[..., Dict[str, Any]]) -> Callable[..., Di
             take_lists(state)
         state["model"] = Weights.of(state["model"], path, options)
         if isinstance(state.get("extra_state"), dict):
-            # With --store-ema fairseq would look for a model that it has dropped. From nothing the
-            # averages stay as they begin, as the model that was loaded.
+            # With --store-ema fairseq would look for a model that it has dropped. Without stored
+            # averages, they start from the model that was loaded.
             state["extra_state"].setdefault("ema", {})
         return state
 
@@ -55,14 +56,14 @@ def remembering_options(load: Callable[..., Dict[str, Any]]) -> Callable[..., Di
 
 
 def broadcast_pickled(obj: Any, src_rank: int, group: Any, dist_device: torch.device) -> Any:
-    """Send what one process read to all, by a pickle, which is safe between our own processes."""
+    """Send what one process has read to all, as a pickle: safe between our own processes."""
     box = [obj]
     torch.distributed.broadcast_object_list(box, src=src_rank, group=group, device=dist_device)
     return box[0]
 
 
 def remembering_across_processes(broadcast: Callable[..., Any]) -> Callable[..., Any]:
-    """fairseq's broadcast takes all tensors out, and rebuilds dictionaries as plain ones."""
+    """Keep ``Weights`` in fairseq's broadcast, which rebuilds dictionaries as plain ones."""
 
     @functools.wraps(broadcast)
     def remembering(obj: Any, *args: Any, **kwargs: Any) -> Any:
@@ -88,7 +89,7 @@ def _explaining_reads(load: Callable[..., Dict[str, Any]]) -> Callable[..., Dict
             return state
         except (UserError, FileNotFoundError, IsADirectoryError, PermissionError):
             raise
-        except Exception as error:  # torch's reasons for a bad file are of every kind
+        except Exception as error:  # for a bad file, torch raises errors of every kind
             if any(mark in str(error) for mark in _REFUSALS):
                 raise UserError(
                     f"checkpoint {path} holds more than plain data and is refused: load only "
@@ -100,25 +101,26 @@ def _explaining_reads(load: Callable[..., Dict[str, Any]]) -> Callable[..., Dict
 
 
 def _require_parts(state: Any) -> None:
-    """Raise a ``ValueError`` where parts of a checkpoint are not what fairseq takes them for."""
+    """Raise a ``ValueError`` if parts of a checkpoint are not what fairseq takes them for."""
     if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
         raise ValueError("it holds no model")
     for part, kind in (("task_state", dict), ("extra_state", dict), ("optimizer_history", list)):
         if not isinstance(state.get(part), (kind, type(None))):
-            raise ValueError(f"its {part} is no {kind.__name__}, but {type(state[part]).__name__}")
+            raise ValueError(f"its {part} is a {type(state[part]).__name__}, not a {kind.__name__}")
     if cfg := state.get("cfg"):
         if not isinstance(cfg, Mapping) or "model" not in cfg:
-            raise ValueError("its cfg says nothing of the model")
+            raise ValueError("its cfg says nothing about the model")
     if not all(isinstance(entry, dict) for entry in state.get("optimizer_history") or ()):
-        raise ValueError("its optimizer_history is not of dictionaries")
+        raise ValueError("its optimizer_history is not a list of dictionaries")
 
 
 @_explaining_reads
 def read_checkpoint(path: str) -> Dict[str, Any]:
-    """A checkpoint as it was written, on the CPU; fairseq's own reader brings it up to date.
+    """Return a checkpoint as it was written, on the CPU; fairseq's own reader brings it up to date.
 
     Raises:
-        UserError: if it is not one, is not what was written, or holds more than plain data.
+        UserError: if it is not a checkpoint, is not what was written, or holds more than plain
+            data.
     """
     return torch.load(path, map_location="cpu", weights_only=True)
 
@@ -128,7 +130,7 @@ _REFUSALS = ("GLOBAL", "unrecognized function", "allowlisted via")
 
 
 def forget_averages(state: Dict[str, Any]) -> None:
-    """Take out the moving averages (EMA) of another model than the state now has."""
+    """Remove the moving averages (EMA), which are of another model than the state now has."""
     for name in ("ema", "ema_fp32_params"):
         (state.get("extra_state") or {}).pop(name, None)
 

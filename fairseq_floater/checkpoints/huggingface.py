@@ -1,9 +1,9 @@
-"""A BERT or RoBERTa of Hugging Face's, in its folder, as a checkpoint of fairseq's ``roberta``.
+"""Read the folder of a Hugging Face BERT or RoBERTa as a checkpoint of fairseq's ``roberta``.
 
-The two compute the same but for four things. fairseq's dictionary begins with its special pieces
-and ends with the mask, so the rows of the table of words change places. Its table of positions has
-two rows more, before the first position. It knows no types of tokens: that of a first sentence is
-added to every position. And what layer normalisation adds to a variance is an option of ours alone.
+The two compute the same except in four respects. fairseq's dictionary begins with its special
+pieces and ends with the mask, so the rows of the word table change places. Its position table has
+two more rows, before the first position. It has no token types: that of a first sentence is added
+to every position. And what layer normalisation adds to a variance is an option of our models only.
 """
 
 import json
@@ -25,12 +25,12 @@ from fairseq_floater.data.tokenizer_json import SPECIAL
 from fairseq_floater.errors import DamagedCheckpoint, UserError, first_line
 from fairseq_floater.models.soundness import require_sound
 
-#: by type of model, how many rows its table of positions has before the first position
+#: how many rows the position table of each type of model has before the first position
 UNUSED_ROWS = {"bert": 0, "roberta": 2, "xlm-roberta": 2, "camembert": 2}
-#: their activations, by fairseq's names
+#: their activations, and fairseq's names for them
 ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_accurate", "relu": "relu"}
 
-#: names of weights in a folder, and in the stack or the masked-LM head of fairseq's
+#: names of weights in a folder, and in fairseq's stack or masked-LM head
 _STACK = {
     r"embeddings\.word_embeddings": "embed_tokens",
     r"embeddings\.position_embeddings": "embed_positions",
@@ -47,11 +47,11 @@ _STACK = {
 _HEAD = {
     r"cls\.predictions\.transform\.dense|lm_head\.dense": "dense",
     r"cls\.predictions\.transform\.LayerNorm|lm_head\.layer_norm": "layer_norm",
-    r"(?:cls\.predictions|lm_head)\.decoder": "",  # its bias is another name of the head's
+    r"(?:cls\.predictions|lm_head)\.decoder": "",  # its bias is another name for the head's
     r"cls\.predictions|lm_head": "",
 }
 _TYPES = "embeddings.token_type_embeddings.weight"
-#: what fairseq reads of a training, of a model that has not been trained by it
+#: what fairseq reads about the training, for a model that it has not trained
 _UNTRAINED: Dict[str, Any] = {
     "optimizer_history": [
         {
@@ -74,10 +74,10 @@ class Converted(NamedTuple):
     """A model that was read.
 
     Attributes:
-        state: of a checkpoint of ``roberta``, with ``layer_norm_eps`` beside its options.
-        dictionary: the pieces between fairseq's special ones, in its order.
+        state: that of a ``roberta`` checkpoint, with ``layer_norm_eps`` beside its options.
+        dictionary: the pieces between fairseq's special ones, in fairseq's order.
         left_out: names of weights that ``roberta`` has no place for.
-        has_head: whether there is a masked-LM head; otherwise a new one is in its place.
+        has_head: whether there was a masked-LM head; if not, a new one is in its place.
     """
 
     state: Dict[str, Any]
@@ -90,11 +90,11 @@ def read_huggingface(folder: Path, seed: int = 1) -> Converted:
     """Read ``config.json``, ``model.safetensors`` and ``tokenizer.json``.
 
     Args:
-        folder: of the model.
-        seed: of a new masked-LM head.
+        folder: the folder of the model.
+        seed: the seed of a new masked-LM head.
 
     Raises:
-        UserError: if one of them is missing or damaged, or describes another kind of model.
+        UserError: if one of the files is missing or damaged, or describes another kind of model.
     """
     config = read_config(folder)
     tokenizer = PieceTokenizer(folder / "tokenizer.json")
@@ -102,8 +102,8 @@ def read_huggingface(folder: Path, seed: int = 1) -> Converted:
     size = config["vocab_size"]
     if len(names) > size:
         raise UserError(
-            f"{folder / 'tokenizer.json'} has {len(names):,} pieces, and the vocab_size of "
-            f"{folder / 'config.json'} is {size:,}: they are of two models"
+            f"{folder / 'tokenizer.json'} has {len(names):,} pieces, but the vocab_size of "
+            f"{folder / 'config.json'} is {size:,}: get both files of one model again"
         )
     fillers = (f"madeupword{number:04d}" for number in count())
     names += islice((name for name in fillers if name not in set(names)), size - len(names))
@@ -114,7 +114,7 @@ def read_huggingface(folder: Path, seed: int = 1) -> Converted:
     found = _read_weights(path)
     weights, left_out = _renamed(found)
     if config["model_type"] != "bert" and config["hidden_act"] != "gelu":
-        # Its head has gelu whatever the blocks have, and fairseq's has what they have.
+        # Its head always has gelu, and fairseq's has the activation of the blocks.
         left_out += [name for name in found if (fairseqs_name(name) or "").startswith(HEAD)]
         weights = {name: w for name, w in weights.items() if not name.startswith(HEAD)}
     _require_all(path, weights, config["num_hidden_layers"])
@@ -131,14 +131,14 @@ def read_huggingface(folder: Path, seed: int = 1) -> Converted:
 
 
 def read_config(folder: Path) -> Dict[str, Any]:
-    """The options in ``config.json``, with defaults for those that may be left out.
+    """Return the options in ``config.json``, with defaults for those that may be left out.
 
     Raises:
-        UserError: naming the file, and an option that fairseq's ``roberta`` does not have.
+        UserError: naming the file, and any option that fairseq's ``roberta`` cannot have.
     """
     path = folder / "config.json"
     if not path.is_file():
-        raise UserError(f"no {path}: give the folder of a model of Hugging Face's")
+        raise UserError(f"no {path}: give the folder of a Hugging Face model")
     try:
         config = json.loads(path.read_text("utf-8"))
         if not isinstance(config, dict):
@@ -162,12 +162,15 @@ def read_config(folder: Path) -> Dict[str, Any]:
     sizes = ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads")
     for name in (*sizes, "max_position_embeddings", "vocab_size"):
         if not isinstance(config.get(name), int) or config[name] < 1:
-            raise UserError(f"{path} has {name} {config.get(name)!r}, not a whole number >= 1")
+            raise UserError(
+                f"{path} has {name} {config.get(name)!r}, not a whole number >= 1: get the "
+                "file again"
+            )
     return config
 
 
 def _options(config: Mapping[str, Any]) -> Namespace:
-    """Those of ``roberta``, by fairseq's names."""
+    """Return the options of ``roberta``, by fairseq's names."""
     options = Namespace(
         arch="roberta",
         task="masked_lm",
@@ -197,14 +200,14 @@ def _read_weights(path: Path) -> Dict[str, Tensor]:
     try:
         with safe_open(path, framework="pt") as file:
             weights = {name: file.get_tensor(name) for name in file.keys()}
-    except Exception as error:  # SafetensorError, and those of the system
+    except Exception as error:  # SafetensorError, or an error of the system
         raise DamagedCheckpoint(path, first_line(error)) from None
     require_sound(path, weights)
     return weights
 
 
 def _renamed(found: Dict[str, Tensor]) -> Tuple[Dict[str, Tensor], List[str]]:
-    """The weights under fairseq's names, and the names of those that have no place there."""
+    """Return the weights under fairseq's names, and the names of those that have no place there."""
     weights, left_out = {}, []
     for name, weight in found.items():
         ours = fairseqs_name(name)
@@ -216,8 +219,8 @@ def _renamed(found: Dict[str, Tensor]) -> Tuple[Dict[str, Tensor], List[str]]:
 
 
 def fairseqs_name(name: str) -> Optional[str]:
-    """What a weight is called in fairseq's ``roberta``; None if there is none like it."""
-    name = re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", name)  # of the first BERTs
+    """Return the name of a weight in fairseq's ``roberta``, or None if it has no counterpart."""
+    name = re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", name)  # in the first BERTs
     name = re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", name)
     name = re.sub(r"^(bert|roberta)\.", "", name)
     part, _, end = name.rpartition(".")
@@ -230,20 +233,20 @@ def fairseqs_name(name: str) -> Optional[str]:
 
 
 def _require_all(path: Path, weights: Mapping[str, Tensor], layers: int) -> None:
-    """Raise a ``DamagedCheckpoint`` for a block, or a table, that is not there."""
+    """Raise a ``DamagedCheckpoint`` if a block or a table is missing."""
     wanted = {STACK + part.format(number) for part in _STACK.values() for number in range(layers)}
     there = {name.rpartition(".")[0] for name in weights}
     if missing := sorted(wanted - there):
-        raise DamagedCheckpoint(path, f"nothing in it is {missing[0]} of fairseq's")
+        raise DamagedCheckpoint(path, f"nothing in it corresponds to fairseq's {missing[0]}")
 
 
 def _reorder(path: Path, weights: Dict[str, Tensor], order: Tensor) -> None:
-    """Bring what has a row for each piece into the order of fairseq's dictionary."""
+    """Put the weights with a row for each piece into the order of fairseq's dictionary."""
     for name in (WORDS, f"{HEAD}weight", f"{HEAD}bias"):
         if name in weights:
             if len(weights[name]) != len(order):
                 raise DamagedCheckpoint(
-                    path, f"it is of {len(weights[name]):,} pieces, not {len(order):,}", name
+                    path, f"it has {len(weights[name]):,} pieces, not {len(order):,}", name
                 )
             weights[name] = weights[name][order]
 
@@ -251,7 +254,7 @@ def _reorder(path: Path, weights: Dict[str, Tensor], order: Tensor) -> None:
 def _fold_types(
     path: Path, weights: Dict[str, Tensor], found: Mapping[str, Tensor], config: Mapping[str, Any]
 ) -> None:
-    """Positions with two rows before the first, and the type of a first sentence added to each."""
+    """Put two rows before the first position, and add the type of a first sentence to each."""
     unused = UNUSED_ROWS[config["model_type"]]
     rows = weights[POSITIONS]  # (unused + positions, dim)
     if len(rows) != config["max_position_embeddings"]:
@@ -264,7 +267,7 @@ def _fold_types(
 
 
 def _new_head(words: Tensor, activation: str, seed: int) -> Dict[str, Tensor]:
-    """The weights of a masked-LM head that is as BERT's begin, by name."""
+    """Return the weights, by name, of a new masked-LM head, initialised as BERT's is."""
     torch.manual_seed(seed)
     head = RobertaLMHead(words.size(1), len(words), activation, words)
     head.apply(init_bert_params)

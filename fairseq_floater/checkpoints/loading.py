@@ -1,4 +1,4 @@
-"""Models from checkpoints, without the corpus they were trained on."""
+"""Load models from checkpoints, without the corpus that they were trained on."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +25,7 @@ from fairseq_floater.models.warm_start import Weights
 
 
 class Loaded(NamedTuple):
-    """A checkpoint as it was written, its options, and its model, in evaluation mode."""
+    """A checkpoint as it was written, its options, and its model in evaluation mode."""
 
     state: Dict[str, Any]
     config: ModelConfig
@@ -33,7 +33,7 @@ class Loaded(NamedTuple):
 
 
 class LoadedTranslation(NamedTuple):
-    """``Loaded``, of a ``floater_transformer``."""
+    """As ``Loaded``, for a ``floater_transformer``."""
 
     state: Dict[str, Any]
     config: FloaterTransformerConfig
@@ -44,14 +44,14 @@ def load_model(checkpoint: Path) -> Loaded:
     """Read a checkpoint of a model of the plugin. Its vocabulary has the right size, but no words.
 
     Raises:
-        UserError: if there is no such file, or it is of no model of the plugin.
+        UserError: if there is no such file, or it does not hold a model of the plugin.
     """
     state, config = load_options(checkpoint)
     return Loaded(state, config, _with_weights(checkpoint, state, config))
 
 
 def load_translation_model(checkpoint: Path) -> LoadedTranslation:
-    """As ``load_model``, of a ``floater_transformer`` alone; raises as it does."""
+    """As ``load_model``, but only for a ``floater_transformer``; raises as it does."""
     state, config = load_options(checkpoint)
     require_translation(checkpoint, config)
     model = _with_weights(checkpoint, state, config)
@@ -70,10 +70,10 @@ def _with_weights(
 
 
 def load_weights(model: PositionedModel, weights: Weights) -> None:
-    """Load all but the heads that a task added: only that task can build them.
+    """Load all weights except those of the heads that a task added: only that task can build them.
 
     Raises:
-        UserError: if the weights are of another model.
+        UserError: if the weights are those of another model.
     """
     heads = [name for name in weights if name.startswith(HEADS)]
     for name in heads if model.gets_heads else ():
@@ -87,12 +87,12 @@ def require_translation(checkpoint: Path, config: ModelConfig) -> None:
     if kind is not TRANSFORMER:
         name, wanted = (k.name.removeprefix("floater_") for k in (kind, TRANSFORMER))
         raise UserError(
-            f"{checkpoint} holds a {name}, and this is for a {wanted}: give a checkpoint of one"
+            f"{checkpoint} holds a {name}, but this is for a {wanted}: give a checkpoint of one"
         )
 
 
 def load_options(checkpoint: Path) -> Tuple[Dict[str, Any], ModelConfig]:
-    """State and options of a checkpoint of ours; raises as ``load_model``."""
+    """Return the state and options of a checkpoint of ours; raises as ``load_model`` does."""
     state = read_existing(checkpoint)
     if "position_encoder" not in model_options(state):
         raise UserError(
@@ -102,10 +102,10 @@ def load_options(checkpoint: Path) -> Tuple[Dict[str, Any], ModelConfig]:
 
 
 def read_existing(checkpoint: Path) -> Dict[str, Any]:
-    """``read_checkpoint``, of a file that must be there and of weights that can be weights.
+    """As ``read_checkpoint``, for a file that must be there, with weights that must be sound.
 
     Raises:
-        UserError: saying which of the two it is, and naming the weight.
+        UserError: as ``read_checkpoint``; also if there is no such file, or naming the weight.
     """
     if not checkpoint.is_file():
         raise UserError(f"no checkpoint at {checkpoint}: give the path of a checkpoint*.pt")
@@ -115,10 +115,10 @@ def read_existing(checkpoint: Path) -> Dict[str, Any]:
 
 
 def build_model(checkpoint: Path, config: ModelConfig, state: Mapping[str, Any]) -> PositionedModel:
-    """A model with fresh weights, for a vocabulary as large as that of the weights in ``state``.
+    """Build a model with fresh weights and a vocabulary as large as that of those in ``state``.
 
     Raises:
-        UserError: if there is no model of these options, which are those in ``checkpoint``.
+        UserError: if there is no model with these options, which are those in ``checkpoint``.
     """
     kind, weights = kind_with(config), state["model"]
     task = SimpleNamespace(cfg=SimpleNamespace(**task_options(state)))
@@ -131,7 +131,7 @@ def build_model(checkpoint: Path, config: ModelConfig, state: Mapping[str, Any])
             return kind.model.build_model(config, task)  # type: ignore[attr-defined]  # a mixin
     except UserError:
         raise
-    except Exception as error:  # fairseq's and torch's reasons for options are of every kind
+    except Exception as error:  # fairseq and torch raise errors of every kind here
         raise options_error(checkpoint, f"there is no such model ({first_line(error)})") from error
 
 
@@ -143,7 +143,7 @@ def _dictionary(checkpoint: Path, weights: Mapping[str, Tensor], name: str) -> D
     if weights[name].dim() != 2 or not weights[name].numel():
         raise UserError(
             f"checkpoint {checkpoint} has {name} of shape {tuple(weights[name].shape)}, which is "
-            "no table of words: copy it again, or put an earlier one in its place"
+            "not a table of words: copy it again, or put an earlier one in its place"
         )
     dictionary = Dictionary()
     for number in range(len(dictionary), len(weights[name])):

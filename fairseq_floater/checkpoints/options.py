@@ -1,4 +1,4 @@
-"""The options of the model in a checkpoint, of whatever age, and whether they can be right."""
+"""Read the options of the model in a checkpoint of any age, and check that they can be right."""
 
 import argparse
 import ast
@@ -20,37 +20,41 @@ from fairseq_floater.models.size import require_size_of
 
 
 def require_heads_divide_width(checkpoint: Union[Path, str], options: Mapping[str, Any]) -> None:
-    """Refuse a Transformer whose heads do not share out its width, as fairseq does without a name.
+    """Refuse a Transformer whose width cannot be divided among its heads.
+
+    fairseq refuses it, too, but does not name the checkpoint.
 
     Raises:
-        UserError: naming the options.
+        UserError: naming the checkpoint and the options.
     """
     for stack in ("encoder", "decoder"):
         width = options.get(f"{stack}_embed_dim")
         heads = options.get(f"{stack}_attention_heads")
         if isinstance(width, int) and isinstance(heads, int) and heads > 0 and width % heads:
             raise UserError(
-                f"checkpoint {checkpoint} is of no model: its --{stack}-embed-dim {width} cannot "
-                f"be shared out over --{stack}-attention-heads {heads}; copy it again, or put an "
-                "earlier one in its place"
+                f"checkpoint {checkpoint} describes no model: its --{stack}-embed-dim {width} "
+                f"cannot be divided among --{stack}-attention-heads {heads}; copy it again, or put "
+                "an earlier one in its place"
             )
 
 
 def require_known(checkpoint: Union[Path, str], options: Mapping[str, Any]) -> None:
-    """Refuse options that name no model of fairseq's or ours, which fairseq cannot tell of.
+    """Refuse options that name a model that neither fairseq nor the plugin has.
+
+    fairseq does not report it.
 
     Raises:
-        UserError: naming it.
+        UserError: naming the model.
     """
     name = options.get("_name") or options.get("arch")
     if str(name) not in {*ARCH_MODEL_REGISTRY, *MODEL_DATACLASS_REGISTRY}:
-        raise options_error(checkpoint, f"its model is {repr(name)[:60]}, which there is not")
+        raise options_error(checkpoint, f"its model is {repr(name)[:60]}, which does not exist")
 
 
 def say_what_was_meant(state: Mapping[str, Any]) -> None:
-    """Add options that a checkpoint is older than, with what its model did without them.
+    """Add options that are newer than a checkpoint, with the values that keep its model as it was.
 
-    fairseq makes ``cfg`` of the ``args`` of a very old one, with the defaults of today.
+    fairseq makes ``cfg`` from the ``args`` of a very old checkpoint, with today's defaults.
     """
     written = _options_in(state)
     if not written or "position_encoder" not in written[0]:
@@ -62,7 +66,7 @@ def say_what_was_meant(state: Mapping[str, Any]) -> None:
 
 
 def _options_in(state: Mapping[str, Any]) -> List[MutableMapping[str, Any]]:
-    """The options of the model in a checkpoint, to be read and changed there, in either place."""
+    """Return the options of the model, from both places in a checkpoint, to be changed there."""
     cfg = state.get("cfg")
     found = [state.get("args"), cfg.get("model") if isinstance(cfg, Mapping) else None]
     found = [vars(model) if isinstance(model, argparse.Namespace) else model for model in found]
@@ -75,7 +79,7 @@ EMBEDDING_FILES = ("encoder_embed_path", "decoder_embed_path")
 
 @contextmanager
 def without_embedding_files(config: ModelConfig) -> Iterator[None]:
-    """Within, ``config`` names none, as after ``forget_embedding_files``."""
+    """Within, ``config`` names no embedding files, as after ``forget_embedding_files``."""
     files = {name: getattr(config, name) for name in EMBEDDING_FILES if hasattr(config, name)}
     config.__dict__.update(dict.fromkeys(files))
     try:
@@ -85,7 +89,7 @@ def without_embedding_files(config: ModelConfig) -> Iterator[None]:
 
 
 def forget_embedding_files(state: Mapping[str, Any]) -> None:
-    """Take the files of pre-trained embeddings out of the model's options.
+    """Remove the files of pre-trained embeddings from the model's options.
 
     fairseq would read them when it builds the model, on a machine that may not have them, and then
     load the checkpoint's own embeddings over them.
@@ -97,7 +101,7 @@ def forget_embedding_files(state: Mapping[str, Any]) -> None:
 
 
 def take_lists(state: Mapping[str, Any]) -> None:
-    """Turn a text of blocks to keep such as 0,2, which --model-overrides may have, into a list."""
+    """Turn blocks to keep that are text, such as 0,2 from --model-overrides, into a list."""
     for options in _options_in(state):
         for name in ("encoder_layers_to_keep", "decoder_layers_to_keep"):
             if isinstance(options.get(name), str):
@@ -105,12 +109,12 @@ def take_lists(state: Mapping[str, Any]) -> None:
 
 
 #: ends of the names of options whose text fairseq evaluates as Python when it builds a Transformer,
-#: and what the text must be of
+#: and the types that its value may have
 EVALUATED = {"xformers_att_config": (dict,), "adaptive_softmax_cutoff": (tuple, list, int)}
 
 
 def require_literals(checkpoint: Union[Path, str], options: Mapping[str, Any]) -> None:
-    """Refuse options, of any model of fairseq's, that would run code when the model is built.
+    """Refuse options of any fairseq model that would run code when the model is built.
 
     Raises:
         UserError: naming the option.
@@ -122,11 +126,11 @@ def require_literals(checkpoint: Union[Path, str], options: Mapping[str, Any]) -
             require_literals(checkpoint, value)
         for end, kinds in EVALUATED.items() if isinstance(value, str) else ():
             if str(name).endswith(end) and not isinstance(_literal(value), kinds):
-                raise options_error(checkpoint, f"{name} is {repr(value)[:60]}, which is no value")
+                raise options_error(checkpoint, f"{name} is {repr(value)[:60]}, not a plain value")
 
 
 def _literal(text: str) -> object:
-    """The plain value that a text is of in Python; None if it is of none."""
+    """Return the plain Python value that a text stands for, or None if it stands for none."""
     try:
         return ast.literal_eval(text)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
@@ -138,16 +142,16 @@ def options_of(
     state: Mapping[str, Any],
     overrides: Optional[Mapping[str, Any]] = None,
 ) -> ModelConfig:
-    """The options in a checkpoint, of our model or of fairseq's, with defaults for the others.
+    """Return the options in a checkpoint of our model or fairseq's, with defaults for the others.
 
     Args:
         checkpoint: the name of its file.
         state: what is in it.
-        overrides: options that were put in the place of those in the file.
+        overrides: options that replace those in the file.
 
     Raises:
-        UserError: if they are of the wrong type, of no model or another than a Transformer or a
-            RoBERTa, or of a far larger model than the weights.
+        UserError: if they are of the wrong type, do not describe a Transformer or a RoBERTa, or
+            describe a far larger model than the weights are of.
     """
     options = model_options(state)
     kind = kind_of(options)
@@ -164,27 +168,27 @@ def options_of(
         for name in config.limits.values():
             require_bounded(name, getattr(config, name) or 0)
     except UserError as error:
-        # fairseq hands over options of other commands here, too.
+        # Here fairseq also passes options of other commands.
         given = {n: v for n, v in (overrides or {}).items() if flag_name(n) in str(error).split()}
         if given:
             raise UserError(f"{checkpoint} with --model-overrides {given}: {error}") from None
         if _has_other_kinds(options):
             raise UserError(
-                f"checkpoint {checkpoint}: {error}; for a kind from elsewhere, give the folder of "
-                "its module as --user-dir"
+                f"checkpoint {checkpoint}: {error}; if the kind is not one of ours, give the "
+                "folder of its module as --user-dir"
             ) from None
         raise options_error(checkpoint, error) from None
     return config
 
 
 def _has_other_kinds(options: Mapping[str, Any]) -> bool:
-    """Whether they name a kind of position encoder that is not known here."""
+    """Return True if the options name a kind of position encoder that is not known here."""
     named = ((options.get("position_encoder"), KINDS), (options.get("base_positions"), BASES))
     return any(isinstance(kind, str) and kind not in known for kind, known in named)
 
 
 def options_error(checkpoint: Union[Path, str], reason: object) -> UserError:
-    """What to raise for options that no model was trained with."""
+    """Return the error to raise for options that no model was trained with."""
     return UserError(
         f"checkpoint {checkpoint} has options that cannot be right: {reason}; copy it again, or "
         "put an earlier one in its place"

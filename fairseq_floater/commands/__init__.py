@@ -1,1 +1,1 @@
-"""The commands of ``floater``, a module each: SUMMARY, ``add_arguments`` and ``run``."""
+"""The commands of ``floater``, one module each: SUMMARY, ``add_arguments`` and ``run``."""

@@ -11,7 +11,11 @@ SUMMARY = "average checkpoints into one"
 def add_arguments(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("checkpoints", type=Path, nargs="+", help="checkpoint files, or a --save-dir with --last")
-    add("--last", type=at_least_one, help="average the last so many of the --save-dir")
+    add(
+        "--last",
+        type=at_least_one,
+        help="average this many of the last checkpoints in the --save-dir",
+    )
     add("--out", type=Path, required=True, help="checkpoint to write")
 
 

@@ -5,13 +5,18 @@ from pathlib import Path
 
 from fairseq_floater.commands.arguments import at_least_one
 
-SUMMARY = "bake a checkpoint's position encodings into it, so that a loaded model does not solve"
+SUMMARY = "bake a checkpoint's position encodings into it, so that a loaded model need not solve"
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    add("checkpoint", type=Path, help="of a model of the plugin")
-    add("--positions", type=at_least_one, default=1024, help="at least; default: %(default)s")
+    add("checkpoint", type=Path, help="checkpoint of a model of the plugin")
+    add(
+        "--positions",
+        type=at_least_one,
+        default=1024,
+        help="bake at least this many positions; default: %(default)s",
+    )
     add("--out", type=Path, help="checkpoint to write; default: the checkpoint itself")
 
 

@@ -13,7 +13,7 @@ DESCRIPTION = """
 --from huggingface: BASE is the folder of a BERT or a RoBERTa, with config.json, model.safetensors
 and tokenizer.json. The dictionary that fairseq reads, dict.txt, and the tokenizer, tokenizer.json,
 are written beside OUT; --bpe tokenizer_json --tokenizer-json FILE cuts up text with it. With
---position-encoder learned --position-blocks input the model is as it was.
+--position-encoder learned --position-blocks input the model stays as it was.
 """
 
 
@@ -33,10 +33,10 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         dest="source",
         choices=("fairseq", "huggingface"),
         default="fairseq",
-        help="whose model it is, see above; default: %(default)s",
+        help="where BASE is from, see above; default: %(default)s",
     )
-    add("--arch", help="refuse a base model that has not the shape of this architecture")
-    add("--seed", type=int, default=1, help="of the new weights; default: %(default)s")
+    add("--arch", help="refuse a base model that does not have the shape of this architecture")
+    add("--seed", type=int, default=1, help="seed of the new weights; default: %(default)s")
     add_flags(command, PositionOptions())
 
 
@@ -57,4 +57,4 @@ def run(args: argparse.Namespace) -> None:
     if converted.left_out:
         print(f"left out, as fairseq has no place for them: {', '.join(converted.left_out)}")
     if not converted.has_head:
-        print("it has no masked-LM head: the one in it is new")
+        print("the base model has no masked-LM head, so a new one was added")

@@ -1,4 +1,4 @@
-"""``floater export``: a trained model for use without this plugin."""
+"""``floater export``: export a trained model for use without this plugin."""
 
 import argparse
 from collections.abc import Iterator
@@ -11,37 +11,37 @@ from fairseq_floater.commands.arguments import at_least_one
 if TYPE_CHECKING:
     from fairseq_floater.checkpoints.export import Lengths
 
-#: what is written, and whether it is a file or a folder
+#: the values of --to that write a file, and those that write a folder
 FILES, FOLDERS = ("fairseq", "torch"), ("huggingface", "ctranslate2", "onnx")
 
 SUMMARY = "write a trained model for stock fairseq, plain torch or an engine"
 
 DESCRIPTION = """
 --to fairseq: a checkpoint of fairseq's own transformer, which fairseq-generate loads without
---user-dir, and CTranslate2 converts. For models with positions at the input only: floater, rnn or
-learned ones, additive, become a learned table; sinusoids, or no positions, stay. fairseq has no
-place for biases of queries, keys and values, nor for vectors at all blocks.
+--user-dir, and CTranslate2 converts. It is for models with positions at the input only: additive
+floater, rnn or learned ones become a learned table; sinusoids, or no positions, stay. fairseq has
+no place for biases of queries, keys and values, nor for vectors at all blocks.
 
---to torch: one program, loaded by torch.export.load(OUT).module(), from (src_tokens, src_lengths,
-prev_output_tokens) to logits (batch, target length, vocabulary). For all positions; not for models
-with an adaptive softmax, which give no logits, or attention by xFormers. It has no incremental
-decoding, and the dictionaries are not in it.
+--to torch: one program, loaded by torch.export.load(OUT).module(), which maps (src_tokens,
+src_lengths, prev_output_tokens) to logits (batch, target length, vocabulary). It is for all
+positions, but not for models with an adaptive softmax, which give no logits, or attention by
+xFormers. It has no incremental decoding, and the dictionaries are not in it.
 
 --to huggingface: a folder that transformers loads with trust_remote_code=True, with the tokenizer
-and a cache of keys and values. For all positions; they go on beyond the tables by what was learned.
-Not for models with an adaptive softmax, xFormers or --cross-self-attention. Needs transformers (pip
-install 'fairseq-floater[huggingface]').
+and a cache of keys and values. It is for all positions, which are continued beyond the tables by
+what was learned, but not for models with an adaptive softmax, xFormers or --cross-self-attention.
+It needs transformers (pip install 'fairseq-floater[huggingface]').
 
---to ctranslate2: a folder for ctranslate2.Translator, in 32 bits or fewer (--quantization). For
-positions at the input only, as --to fairseq, and for rotary, relative-bias and shaw. Needs
+--to ctranslate2: a folder for ctranslate2.Translator, in 32 bits or fewer (--quantization). It is
+for positions at the input only, like --to fairseq, and for rotary, relative-bias and shaw. It needs
 ctranslate2 (pip install 'fairseq-floater[ctranslate2]').
 
 --to onnx: a folder with two graphs for ONNX Runtime, the encoder and a step of the decoder with its
-cache, and the words. For all positions, as --to huggingface, up to --positions. Needs onnx and
-onnxscript (pip install 'fairseq-floater[onnx]').
+cache, and the words. It is for all positions, like --to huggingface, up to --positions. It needs
+onnx and onnxscript (pip install 'fairseq-floater[onnx]').
 
-None takes tokens that do not stand at whole positions (--position-times), since tables have rows
-for these only.
+None of them takes tokens that do not stand at whole positions (--position-times), since tables have
+rows for whole positions only.
 """
 
 
@@ -52,33 +52,33 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add(
         "checkpoint",
         type=Path,
-        help="of a floater_transformer; with --to huggingface also of a floater_roberta",
+        help="checkpoint of a floater_transformer or, with --to huggingface, a floater_roberta",
     )
-    add("out", type=Path, help="file to write; of the last three a folder")
+    add("out", type=Path, help="file to write, or folder for the last three")
     add("--to", choices=(*FILES, *FOLDERS), required=True, help="what to write, see above")
     add(
         "--data",
         type=Path,
-        help="what data-prep has made of the corpus of the training, with --to huggingface, "
-        "ctranslate2 and onnx: its dictionaries go along, and to huggingface its subwords; of a "
-        "floater_roberta the folder of its base model, with dict.txt and tokenizer.json",
+        help="with --to huggingface, ctranslate2 and onnx, the folder that data-prep has made of "
+        "the training corpus: its dictionaries are exported, too, and to huggingface its subwords; "
+        "for a floater_roberta, the folder of its base model, with dict.txt and tokenizer.json",
     )
     add(
         "--labels",
         type=Path,
-        help="dictionary of the classes, such as bin/label/dict.txt, with --to huggingface: their "
-        "names; default: numbers",
+        help="with --to huggingface, dictionary with the names of the classes, such as "
+        "bin/label/dict.txt; default: numbers",
     )
     add(
         "--quantization",
         choices=("int8", "int8_float32", "int8_float16", "int16", "float16", "bfloat16"),
-        help="of weights, with --to ctranslate2; default: 32 bits",
+        help="type of the weights with --to ctranslate2; default: 32 bits",
     )
     add(
         "--positions",
         type=at_least_one,
-        help="longest input, in tokens, and rows of the tables; with --to huggingface tables go on "
-        "beyond them; default: those of a learned table, 1024 otherwise",
+        help="longest input, in tokens, and rows of the tables; with --to huggingface, tables are "
+        "continued beyond them; default: those of a learned table, 1024 otherwise",
     )
 
 
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> None:
     if args.to in FILES and args.data is not None:
         raise UserError(f"--data is for --to {' and '.join(FOLDERS)}, not {args.to}: leave it out")
     if args.to in FOLDERS and args.data is None:
-        raise UserError(f"--to {args.to} takes dictionaries along: give --data")
+        raise UserError(f"--to {args.to} needs dictionaries: give --data")
     lengths = _EXPORTS[args.to](args)
     print(f"{args.out}: up to {lengths.source:,} source and {lengths.target:,} target tokens")
 
@@ -152,7 +152,7 @@ _EXPORTS = {
 
 @contextmanager
 def needing(library: str, extra: str) -> Iterator[None]:
-    """Imports within are of a library that not everybody has."""
+    """Imports within need a library that not everybody has."""
     from fairseq_floater.errors import UserError, first_line
 
     try:

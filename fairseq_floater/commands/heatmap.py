@@ -1,4 +1,4 @@
-"""``floater heatmap``: pictures of position encodings."""
+"""``floater heatmap``: draw pictures of position encodings."""
 
 import argparse
 from pathlib import Path
@@ -15,15 +15,21 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         metavar="checkpoint",
-        help="of models of the plugin: one to see all its tracks, several to compare the first",
+        help="checkpoints of models of the plugin: one to see all its tracks, several to compare "
+        "the first",
     )
     add("picture", type=Path, help="file to write, such as encodings.png")
     add(
         "--stack",
-        help="such as encoder, or encoder-base for what its biases stand beside (--base-positions);"
-        " default: the first with positions",
+        help="stack to draw, such as encoder, or encoder-base for what its biases stand beside "
+        "(--base-positions); default: the first with positions",
     )
-    add("--positions", type=at_least_one, default=252, help="how many; default: %(default)s")
+    add(
+        "--positions",
+        type=at_least_one,
+        default=252,
+        help="number of positions; default: %(default)s",
+    )
 
 
 def run(args: argparse.Namespace) -> None:

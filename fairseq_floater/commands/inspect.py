@@ -1,4 +1,4 @@
-"""``floater inspect``: what is in a checkpoint."""
+"""``floater inspect``: show what is in a checkpoint."""
 
 import argparse
 import json
@@ -8,15 +8,15 @@ from pathlib import Path
 
 from fairseq_floater.errors import UserError
 
-SUMMARY = "tell what a checkpoint has learned of positions"
+SUMMARY = "show what a checkpoint has learned about positions"
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    add("checkpoint", type=Path, help="of a model of the plugin")
+    add("checkpoint", type=Path, help="checkpoint of a model of the plugin")
     add("--length", type=int, default=64, help="training length, in positions; default: 64")
-    add("--out", type=Path, metavar="FOLDER", help="for pictures; default: none are drawn")
-    add("--json", action="store_true", help="print JSON in place of text")
+    add("--out", type=Path, metavar="FOLDER", help="folder for pictures; default: none are drawn")
+    add("--json", action="store_true", help="print JSON instead of text")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _make_folder(folder: Path) -> None:
-    """Fail before the work is done.
+    """Make the folder, to fail before the work is done.
 
     Raises:
         UserError: if ``folder`` cannot be written to.
@@ -45,6 +45,8 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"--out {folder} cannot be made: {error.strerror}") from None
+        raise UserError(
+            f"--out {folder} cannot be made: {error.strerror}: choose another folder"
+        ) from None
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UserError(f"--out {folder} cannot be written to: choose another folder")

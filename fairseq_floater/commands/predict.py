@@ -1,4 +1,4 @@
-"""``floater predict``: the classes or scores that a fine-tuned model gives."""
+"""``floater predict``: write the classes or scores that a fine-tuned model predicts."""
 
 import argparse
 from pathlib import Path
@@ -13,13 +13,24 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add(
         "checkpoint",
         type=Path,
-        help="of a training of --task floater_sentence_prediction or floater_multiple_choice",
+        help="checkpoint of a training with --task floater_sentence_prediction or "
+        "floater_multiple_choice",
     )
-    add("data", type=Path, help="folder of data as it was trained on")
-    add("--subset", default="valid", help="of the data; default: %(default)s")
-    add("--out", type=Path, required=True, help="table to write: index, prediction, label")
-    add("--factor", type=float, default=1.0, help="of scores: 5 for STS-B; default: %(default)s")
-    add("--max-tokens", type=at_least_one, default=4096, help="of a batch; default: %(default)s")
+    add("data", type=Path, help="folder of data in the form that it was trained on")
+    add("--subset", default="valid", help="subset of the data; default: %(default)s")
+    add("--out", type=Path, required=True, help="table to write, with index, prediction and label")
+    add(
+        "--factor",
+        type=float,
+        default=1.0,
+        help="multiplies scores: 5 for STS-B; default: %(default)s",
+    )
+    add(
+        "--max-tokens",
+        type=at_least_one,
+        default=4096,
+        help="largest batch, in tokens; default: %(default)s",
+    )
 
 
 def run(args: argparse.Namespace) -> None:

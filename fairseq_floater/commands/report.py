@@ -1,4 +1,4 @@
-"""``floater report``: results side by side."""
+"""``floater report``: show results side by side."""
 
 import argparse
 from pathlib import Path
@@ -8,25 +8,25 @@ SUMMARY = "make a table and a picture of a folder of results"
 
 
 def seeds(text: str) -> List[int]:
-    """``2,3`` to numbers."""
+    """Return the numbers in a text such as ``2,3``."""
     return [int(part) for part in text.split(",")]
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    help = "of results, as floater score or score-labels leaves it; several: methods by corpora"
+    help = "folder of results from floater score or score-labels; several: methods by corpora"
     add("folders", type=Path, nargs="+", metavar="folder", help=help)
-    add("--out", type=Path, required=True, help="file to write without ending: .md, and .png")
+    add("--out", type=Path, required=True, help="file to write, without its ending: .md, and .png")
     add("--baseline", help="row to test significance against")
     add(
         "--seeds",
         type=seeds,
         default=(),
-        help="these alone, such as 2,3,4; default: all",
+        help="use these seeds only, such as 2,3,4; default: all",
     )
-    help = "file of hypotheses: a table of what they came to over seeds, and nothing else"
+    help = "file of hypotheses: write only a table of how they turned out over seeds"
     add("--hypotheses", type=Path, metavar="FILE", help=help)
-    add("--title", default="", help="of the page; default: the experiment's name")
+    add("--title", default="", help="title of the page; default: the experiment's name")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""``floater score``: what a run's translations are worth."""
+"""``floater score``: score a run's translations."""
 
 import argparse
 from pathlib import Path
@@ -11,17 +11,21 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add("run", type=Path, help="folder with train.log and generate.TEST.log")
     add("--data", type=Path, required=True, help="the corpus, as data-prep leaves it")
     add("--name", required=True, help="EXPERIMENT/PAIR/ROW")
-    add("--checkpoint", type=Path, required=True, help="what was generated with")
+    add("--checkpoint", type=Path, required=True, help="checkpoint that generated the translations")
     add("--tests", required=True, help="test sets, such as test2016,test2017")
-    add("--bins", default="", help="score by source words too: upper ends, such as 12,16,20")
+    add("--bins", default="", help="also score by source words: upper ends, such as 12,16,20")
     help = (
-        "score by source subwords too: upper ends, such as 1,1.33, relative to training sentences"
+        "also score by source subwords: upper ends, such as 1,1.33, relative to training sentences"
     )
     add("--subword-bins", default="", help=help)
-    add("--compound-split", action="store_true", help="tokenised BLEU with compounds split, too")
-    add("--order", type=int, default=0, help="of the row in its table; default: %(default)s")
-    add("--seed", type=int, default=1, help="of the training; default: %(default)s")
-    add("--out", type=Path, required=True, help="folder of results; one JSON file a run")
+    add(
+        "--compound-split",
+        action="store_true",
+        help="also give tokenised BLEU with compounds split",
+    )
+    add("--order", type=int, default=0, help="place of the row in its table; default: %(default)s")
+    add("--seed", type=int, default=1, help="seed of the training; default: %(default)s")
+    add("--out", type=Path, required=True, help="folder of results; one JSON file per run")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -1,28 +1,32 @@
-"""``floater score-answers``: what answers are worth."""
+"""``floater score-answers``: score the answers of a fine-tuned model."""
 
 import argparse
 import json
 from pathlib import Path
 
-SUMMARY = "score what floater answer wrote as SQuAD's own scripts do, and a run into a JSON file"
+SUMMARY = "score what floater answer wrote as SQuAD's own scripts do, and record a run as JSON"
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    add("run", type=Path, help="folder with, for each test, what floater answer wrote, answer.TEST")
+    add("run", type=Path, help="folder with answer.TEST, which floater answer wrote, for each test")
     add("--data", type=Path, required=True, help="folder with TEST.json")
     add("--tests", required=True, help="such as valid or valid,test")
     add(
         "--null-threshold",
         type=float,
-        help="count answers as none where that is better by more than this; the best threshold is "
-        "looked for without it; default: count all",
+        help="count answers as none where that is better by more than this; without it, the best "
+        "threshold is looked for; default: count all",
     )
-    add("--out", type=Path, help="folder of results; one JSON file a run")
+    add("--out", type=Path, help="folder of results; one JSON file per run")
     add("--name", default="", help="EXPERIMENT/TASK/ROW, with --out")
-    add("--checkpoint", type=Path, help="what answered, with --out; RUN then has a train.log")
-    add("--order", type=int, default=0, help="of the row in its table; default: %(default)s")
-    add("--seed", type=int, default=1, help="of the training; default: %(default)s")
+    add(
+        "--checkpoint",
+        type=Path,
+        help="checkpoint that answered, with --out; RUN must then have a train.log",
+    )
+    add("--order", type=int, default=0, help="place of the row in its table; default: %(default)s")
+    add("--seed", type=int, default=1, help="seed of the training; default: %(default)s")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -39,5 +43,5 @@ def run(args: argparse.Namespace) -> None:
     if args.out is None:
         return
     if args.checkpoint is None:
-        raise UserError("--out needs to know what answered: give --checkpoint")
+        raise UserError("--out needs to know which checkpoint answered: give --checkpoint")
     record_tests(args.run, args.out, args.name, args.checkpoint, tests, args.order, args.seed)

@@ -1,22 +1,22 @@
-"""``floater score-labels``: what a fine-tuned model's predictions are worth."""
+"""``floater score-labels``: score the predictions of a fine-tuned model."""
 
 import argparse
 from pathlib import Path
 
-SUMMARY = "score what floater predict wrote, and a run of it into one JSON file"
+SUMMARY = "score what floater predict wrote, and record the run in one JSON file"
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("run", type=Path, help="folder with train.log and predict.TEST.tsv")
     add("--name", required=True, help="EXPERIMENT/TASK/ROW")
-    add("--checkpoint", type=Path, required=True, help="what was predicted with")
-    help = "data sets, such as valid,valid1; none: only what the training cost, and its losses"
+    add("--checkpoint", type=Path, required=True, help="checkpoint that made the predictions")
+    help = "data sets, such as valid,valid1; if none, record only the training's cost and losses"
     add("--tests", default="", help=help)
     add("--metrics", default="", help="such as accuracy,f1; also matthews, pearson, spearman")
-    add("--order", type=int, default=0, help="of the row in its table; default: %(default)s")
-    add("--seed", type=int, default=1, help="of the training; default: %(default)s")
-    add("--out", type=Path, required=True, help="folder of results; one JSON file a run")
+    add("--order", type=int, default=0, help="place of the row in its table; default: %(default)s")
+    add("--seed", type=int, default=1, help="seed of the training; default: %(default)s")
+    add("--out", type=Path, required=True, help="folder of results; one JSON file per run")
 
 
 def run(args: argparse.Namespace) -> None:

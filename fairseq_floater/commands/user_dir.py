@@ -1,4 +1,4 @@
-"""``floater user-dir``: where fairseq finds the plugin."""
+"""``floater user-dir``: print where fairseq finds the plugin."""
 
 import argparse
 from pathlib import Path

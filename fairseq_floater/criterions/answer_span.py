@@ -10,15 +10,15 @@ from torch.nn import functional as F
 
 from fairseq_floater.criterions.one_right import OneRight
 
-#: the head of a model that says so
+#: the head of a model that predicts this
 SPAN_HEAD = "span"
 
 
 def span_logits(model: nn.Module, sample: Dict[str, Any]) -> Tensor:
-    """Of a batch of windows, that the answer begins, and that it ends, at each place.
+    """Return logits, for a batch of windows, that the answer begins and ends at each place.
 
     Returns:
-        (batch, 2, length) float32; -inf where none can.
+        (batch, 2, length) float32, the beginning first; -inf where no answer can be.
     """
     logits, _ = model(
         **sample["net_input"], features_only=True, classification_head_name=SPAN_HEAD
@@ -31,13 +31,13 @@ def span_logits(model: nn.Module, sample: Dict[str, Any]) -> Tensor:
 class AnswerSpan(OneRight):
     """Cross-entropy of both ends over the passage and ``<s>`` (Devlin et al. 2019, section 4.2).
 
-    A window is right where both ends are.
+    A window is right if both ends are.
     """
 
     def forward(
         self, model: nn.Module, sample: Dict[str, Any], reduce: bool = True
     ) -> Tuple[Tensor, int, Dict[str, Any]]:
-        """The mean of both ends' losses, summed over the batch; the number of windows; the log."""
+        """Return the ends' mean loss, summed over the batch; the number of windows; the log."""
         logits, answer = span_logits(model, sample), sample["answer"]  # (batch, 2)
         loss = F.cross_entropy(logits.flatten(0, 1), answer.flatten(), reduction="sum") / 2
         right = (logits.argmax(dim=2) == answer).all(dim=1)

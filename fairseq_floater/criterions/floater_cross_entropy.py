@@ -15,10 +15,11 @@ from fairseq_floater.criterions.smoothed import smoothed_cross_entropy
 
 @register_criterion("floater_cross_entropy", dataclass=LabelSmoothedCrossEntropyCriterionConfig)
 class FloaterCrossEntropy(LabelSmoothedCrossEntropyCriterion):
-    """In the place of ``label_smoothed_cross_entropy``: same options, value and gradient.
+    """Replaces ``label_smoothed_cross_entropy``, with the same options, value and gradient.
 
-    Less memory: of the size (tokens, words) only the logits and their gradient are written. It is
-    as fast where the allocator keeps its pages, as in ``recipes``, and faster where it does not.
+    It needs less memory: only the logits and their gradient are written at the size (tokens,
+    words). It is as fast if the allocator keeps its pages, as in ``recipes``, and faster if it does
+    not.
 
     Models whose log-probabilities are not the log-softmax of what they return, as with
     ``--adaptive-softmax-cutoff``, are left to fairseq's own computation.
@@ -27,7 +28,7 @@ class FloaterCrossEntropy(LabelSmoothedCrossEntropyCriterion):
     def compute_loss(
         self, model: nn.Module, net_output: Any, sample: Dict[str, Any], reduce: bool = True
     ) -> Tuple[Tensor, Tensor]:
-        """Loss and negative log-likelihood: sums over the target's tokens, scalars."""
+        """Return loss and negative log-likelihood: sums over the target's tokens, scalars."""
         logits = _logits(model, net_output) if reduce else None
         if logits is None:
             return super().compute_loss(model, net_output, sample, reduce)
@@ -41,7 +42,7 @@ class FloaterCrossEntropy(LabelSmoothedCrossEntropyCriterion):
 
 
 def _logits(model: nn.Module, net_output: Any) -> Optional[Tensor]:
-    """``(batch, length, words)``, if the model takes the log-softmax of these."""
+    """Return the logits, (batch, length, words), if the model takes their log-softmax."""
     decoder = getattr(model, "decoder", None)
     usual = FairseqDecoder.get_normalized_probs_scriptable
     if getattr(type(decoder), "get_normalized_probs_scriptable", None) is not usual:

@@ -10,14 +10,14 @@ from torch.nn import functional as F
 from fairseq_floater.criterions.one_right import OneRight
 from fairseq_floater.errors import UserError
 
-#: the head of a model that scores an option; fairseq's sentence_ranking calls it so
+#: the head of a model that scores an option, with its name in fairseq's sentence_ranking
 OPTION_HEAD = "sentence_classification_head"
 
 
 def option_logits(model: nn.Module, sample: Dict[str, Any]) -> Tensor:
-    """Of a batch whose rows are the options of questions: (questions, options) float32.
+    """Return (questions, options) float32 for a batch whose rows are the options of questions.
 
-    One pass for all options, so that trajectories are solved once.
+    All options take one pass, so that trajectories are solved once.
     """
     logits, _ = model(
         **sample["net_input"], features_only=True, classification_head_name=OPTION_HEAD
@@ -32,7 +32,7 @@ class MultipleChoice(OneRight):
     def forward(
         self, model: nn.Module, sample: Dict[str, Any], reduce: bool = True
     ) -> Tuple[Tensor, int, Dict[str, Any]]:
-        """The loss, summed over the batch; the number of questions; the log.
+        """Return the loss, summed over the batch; the number of questions; the log.
 
         Raises:
             UserError: if the questions have no answers.

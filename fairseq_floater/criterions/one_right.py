@@ -1,4 +1,4 @@
-"""What criterions share whose rows have one right answer each."""
+"""Shared parts of criterions whose rows have one right answer each."""
 
 import math
 from typing import Any, Dict, Sequence
@@ -12,7 +12,7 @@ class OneRight(FairseqCriterion):
     """Logs the loss and how many rows are right."""
 
     def log(self, loss: Tensor, right: Tensor, sample: Dict[str, Any]) -> Dict[str, Any]:
-        """What is logged of a batch: its loss, a sum over rows, and which rows are right."""
+        """Return what is logged of a batch: its loss, a sum over rows, and which rows are right."""
         return {
             "loss": loss.detach(),
             "nright": right.sum(),
@@ -23,7 +23,7 @@ class OneRight(FairseqCriterion):
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: Sequence[Dict[str, Any]]) -> None:
-        """The loss of a row in bits, and how many of 100 rows are right."""
+        """Log the loss per row in bits, and the percentage of rows that are right."""
         rows = sum(log.get("sample_size", 0) for log in logging_outputs)
         loss = sum(log.get("loss", 0) for log in logging_outputs)
         right = sum(log.get("nright", 0) for log in logging_outputs)

@@ -6,27 +6,27 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-#: how many logits are worked on at once: on a CPU those of a few rows, which its cache holds; on
-#: other devices more, since each operation costs a launch there
+#: how many logits are processed at once: on a CPU, a few rows that fit into its cache; on other
+#: devices more, since each operation costs a launch there
 AT_ONCE_ON_CPU, AT_ONCE = 2**18, 2**27
 
 
 def smoothed_cross_entropy(
     logits: Tensor, target: Tensor, smoothing: float, padding: int
 ) -> Tuple[Tensor, Tensor]:
-    """Sums over all rows but padding, as of fairseq's ``label_smoothed_nll_loss``.
+    """Return sums over all rows except padding, as fairseq's ``label_smoothed_nll_loss`` does.
 
-    Of the size of the logits only their gradient is written, no log-probabilities.
+    Only the gradient is written at the size of the logits, no log-probabilities.
 
     Args:
-        logits: ``(rows, words)``, of any precision. All is computed in float32 at least.
+        logits: ``(rows, words)``, of any precision. Everything is computed in at least float32.
         target: ``(rows,)``, the numbers of the words.
-        smoothing: the probability that is shared out over the other words.
+        smoothing: the probability that is spread over the other words.
         padding: rows with this target do not count.
 
     Returns:
         The loss, with gradient, and the negative log-likelihood, without; scalars in float32 (in
-        float64 for such logits).
+        float64 if the logits are).
     """
     loss, nll = _SmoothedCrossEntropy.apply(logits, target, smoothing, padding)
     return loss, nll
@@ -75,7 +75,7 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
 
 
 def _parts(logits: Tensor) -> Iterator[slice]:
-    """Rows to work on at once."""
+    """Yield the rows to process at once."""
     at_once = AT_ONCE_ON_CPU if logits.device.type == "cpu" else AT_ONCE
     size = max(at_once // logits.size(1), 1)
     for start in range(0, len(logits), size):

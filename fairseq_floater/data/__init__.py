@@ -1,4 +1,4 @@
-"""How text becomes pieces of a dictionary, what fairseq calls a BPE, and questions inputs."""
+"""Turn text into pieces of a dictionary, which fairseq calls a BPE, and questions into inputs."""
 
 from fairseq_floater.data.choices import LETTERS, ChoiceRows, parse_passage, read_choices
 from fairseq_floater.data.pairs import Layout

@@ -15,7 +15,7 @@ from fairseq_floater.errors import UserError
 
 LETTERS = "ABCDEFGHIJ"
 
-#: where in a question RACE has the option
+#: a blank, where RACE has the option in a question
 _BLANK = re.compile("_+")
 
 
@@ -25,7 +25,7 @@ class Choice(NamedTuple):
     Attributes:
         passage: the number of the passage.
         options: with the question before each, or around it.
-        label: the number of the right one, from 0; None where it is not known.
+        label: the number of the right one, from 0; None if it is unknown.
     """
 
     passage: int
@@ -34,33 +34,33 @@ class Choice(NamedTuple):
 
 
 class Choices(NamedTuple):
-    """The content of a file; every question has as many options."""
+    """The content of a file; every question has the same number of options."""
 
     passages: List[str]
     questions: List[Choice]
 
 
 def read_choices(path: Path) -> Choices:
-    """Read a file whose every line is a passage with its questions, as a file of RACE is.
+    """Read a file in which every line is a passage with its questions, as in a file of RACE.
 
     Raises:
-        UserError: naming the line, if one is not laid out so, or has a fault.
+        UserError: naming the line, if one has another layout or a fault.
     """
     if not path.is_file():
         raise UserError(f"no questions at {path}: prepare them with data-prep/race.sh")
     found = Choices([], [])
     if not path.stat().st_size:
-        raise UserError(f"{path} has no questions: prepare it anew")
-    # Not by splitlines, which ends lines at characters that texts may have.
+        raise UserError(f"{path} has no questions: prepare it again")
+    # Not with splitlines, which also ends lines at characters that texts may have.
     for number, line in enumerate(path.read_bytes().removesuffix(b"\n").split(b"\n"), 1):
         try:
             passage, questions = parse_passage(json.loads(line), len(found.passages))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{path}, line {number}: {error}: prepare it anew") from None
+            raise UserError(f"{path}, line {number}: {error}: prepare it again") from None
         found.passages.append(passage)
         found.questions.extend(questions)
     if not found.questions:
-        raise UserError(f"{path} has no questions: prepare it anew")
+        raise UserError(f"{path} has no questions: prepare it again")
     widths = {len(question.options) for question in found.questions}
     if len(widths) > 1:
         raise UserError(f"{path} has questions of {min(widths)} and of {max(widths)} options")
@@ -68,17 +68,18 @@ def read_choices(path: Path) -> Choices:
     if 0 < unknown < len(found.questions):
         raise UserError(
             f"{path} has {unknown:,} questions without an answer among {len(found.questions):,}: "
-            "have them in a file of their own"
+            "put them into a file of their own"
         )
     return found
 
 
 def parse_passage(published: Any, number: int) -> Tuple[str, List[Choice]]:
-    """A passage and its questions, from what a file of RACE says.
+    """Return a passage and its questions, from their entry in a file of RACE.
 
     Args:
-        published: ``article``, ``questions``, ``options`` of each, and ``answers``, letters.
-        number: of the passage.
+        published: the entry: ``article``, ``questions``, ``options`` of each, and ``answers`` as
+            letters.
+        number: the number of the passage.
 
     Raises:
         ValueError: saying what is wrong with it; or KeyError, TypeError, AttributeError.
@@ -107,24 +108,24 @@ def parse_passage(published: Any, number: int) -> Tuple[str, List[Choice]]:
 
 
 def with_option(question: str, option: str) -> str:
-    """As fairseq's RACE has them: the option in the question's blanks, or after it."""
+    """Put the option into the question's blanks, or after it, as fairseq does for RACE."""
     filled = _BLANK.sub(lambda _: option, question)
     return " ".join((filled if filled != question else f"{question} {option}").split())
 
 
 class ChoiceRows(ByLength):
-    """Items: for each option ``<s> question and option </s> passage </s>``, one batch for all.
+    """Items: a row ``<s> question and option </s> passage </s>`` per option, all in one batch.
 
     Args:
-        choices: what is asked.
-        tokenizer: of the model.
-        layout: of the items.
-        max_positions: the longest input; the end of a passage that would make a longer one is cut.
-        max_option: pieces of a question with its option that are kept.
+        choices: the questions.
+        tokenizer: the tokenizer of the model.
+        layout: the layout of the rows.
+        max_positions: the longest row; a passage that would make a longer one is cut at its end.
+        max_option: how many pieces of a question with its option are kept.
 
     Attributes:
-        cut: how many questions' passages lose something.
-        cut_options: how many questions with their options do.
+        cut: how many questions have a passage that is cut.
+        cut_options: how many questions with an option are cut.
     """
 
     def __init__(
@@ -154,7 +155,7 @@ class ChoiceRows(ByLength):
         self.cut = int((np.array(whole) > max_positions).sum())
 
     def num_tokens(self, index: int) -> int:
-        """Of all options together, which a batch has as rows."""
+        """Return the number of tokens of all options, which are the rows of a batch."""
         return int(self.sizes[index]) * len(self.options[index])
 
     def __getitem__(self, index: int) -> Dict[str, Any]:
@@ -166,9 +167,9 @@ class ChoiceRows(ByLength):
         return {"id": index, "rows": rows, "label": self.choices.questions[index].label}
 
     def collater(self, samples: Sequence[Dict[str, Any]]) -> Dict[str, Any]:
-        """A batch whose rows are the options, (questions * options, length), in order.
+        """Return a batch whose rows are the options, (questions * options, length), in order.
 
-        ``target`` is (questions,), and not there where a label is unknown.
+        ``target`` is (questions,), and missing if a label is unknown.
         """
         if not samples:
             return {}

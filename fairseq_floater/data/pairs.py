@@ -1,4 +1,4 @@
-"""What data sets of two texts in one input share."""
+"""Shared parts of data sets with two texts in one input."""
 
 from typing import Any, Dict, NamedTuple, Sequence
 
@@ -11,11 +11,11 @@ from fairseq_floater.data.tokenizer_json import PieceTokenizer
 
 
 class Layout(NamedTuple):
-    """How two texts are one input: ``<s> first </s> second </s>``.
+    """How two texts form one input: ``<s> first </s> second </s>``.
 
     Attributes:
-        dictionary: of the model.
-        separators: ``</s>`` between the two: one as BERT has it, or two as RoBERTa has them.
+        dictionary: the dictionary of the model.
+        separators: number of ``</s>`` between the two: one as in BERT, or two as in RoBERTa.
     """
 
     dictionary: Dictionary
@@ -23,28 +23,28 @@ class Layout(NamedTuple):
 
     @property
     def special(self) -> int:
-        """How many pieces there are beside those of the texts."""
+        """The number of pieces besides those of the texts."""
         return 2 + self.separators
 
     def joined(self, first: Tensor, second: Tensor) -> Tensor:
-        """The input, (pieces,) int64."""
+        """Return the input, (pieces,) int64."""
         begin, end = torch.tensor([self.dictionary.bos()]), torch.tensor([self.dictionary.eos()])
         return torch.cat([begin, first, end.expand(self.separators), second, end])
 
     def second_begins(self, first: Tensor) -> int:
-        """The place of the second text's first piece."""
+        """Return the place of the second text's first piece."""
         return 1 + len(first) + self.separators
 
 
 def symbols(text: str, tokenizer: PieceTokenizer, dictionary: Dictionary) -> Tensor:
-    """The pieces of a text, (pieces,) int64."""
+    """Return the pieces of a text, (pieces,) int64."""
     return torch.tensor([dictionary.index(p.name) for p in tokenizer.pieces(text)]).long()
 
 
 def batch_of(
     samples: Sequence[Dict[str, Any]], rows: Sequence[Tensor], dictionary: Dictionary
 ) -> Dict[str, Any]:
-    """What fairseq asks of a batch, whose inputs are ``rows`` of different lengths."""
+    """Return a batch as fairseq expects it, with ``rows`` of different lengths as inputs."""
     lengths = torch.tensor([len(row) for row in rows])
     tokens = data_utils.collate_tokens(list(rows), dictionary.pad())  # (rows, length)
     return {
@@ -56,10 +56,10 @@ def batch_of(
 
 
 class ByLength(FairseqDataset):
-    """Items of like length come together, shuffled where it is equal.
+    """A data set ordered by the length of its items, and shuffled where lengths are equal.
 
     Attributes:
-        sizes: (items,) of the inputs, in pieces.
+        sizes: (items,), the lengths of the inputs in pieces.
     """
 
     sizes: np.ndarray

@@ -6,7 +6,7 @@ from typing import Any, Iterator, List, NamedTuple, Tuple
 
 from fairseq_floater.errors import UserError, first_line
 
-#: what an unexpected layout raises; of a number like 1e999, and of halves of characters, too
+#: what an unexpected layout raises, including numbers like 1e999 and halves of characters
 _NOT_SO = (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError)
 
 
@@ -26,10 +26,10 @@ class Question(NamedTuple):
     """A question about a passage.
 
     Attributes:
-        id: unlike that of any other.
-        text: of the question.
+        id: an identifier that no other question has.
+        text: the text of the question.
         passage: the number of the passage.
-        answers: as several people gave them; none where the passage does not say.
+        answers: as several people gave them; none if the passage does not say.
     """
 
     id: str
@@ -46,10 +46,10 @@ class Squad(NamedTuple):
 
 
 def read_squad(path: Path) -> Squad:
-    """Read a file in the layout of SQuAD's.
+    """Read a file in the layout of SQuAD.
 
     Raises:
-        UserError: if there is no such file, it is of another layout or has no questions, or one
+        UserError: if there is no such file, it has another layout or no questions, or a question
             has a fault (see ``faults``).
     """
     if not path.is_file():
@@ -67,10 +67,10 @@ def read_squad(path: Path) -> Squad:
 
 
 def parse_squad(content: bytes, name: str) -> Squad:
-    """What a file of this content says, whatever faults its questions have.
+    """Return what a file with this content says, even if its questions have faults.
 
     Raises:
-        UserError: with the file's name, if it is of another layout.
+        UserError: with the file's name, if it has another layout.
     """
     found = Squad([], [])
     try:
@@ -87,9 +87,9 @@ def parse_squad(content: bytes, name: str) -> Squad:
 
 
 def _text(given: Any) -> str:
-    """A text, which can be written again."""
+    """Return a text, which must be one that can be written again."""
     if not isinstance(given, str):
-        raise TypeError(f"{given!r:.40} is no text")
+        raise TypeError(f"{given!r:.40} is not a text")
     given.encode("utf-8")
     return given
 
@@ -104,14 +104,14 @@ def _questions(paragraph: Any, passage: int) -> Iterator[Question]:
 
 
 class Fault(NamedTuple):
-    """What is wrong with a question: its number in the file, and a sentence about it."""
+    """A fault of a question: the question's number in the file, and a sentence about the fault."""
 
     number: int
     text: str
 
 
 def faults(squad: Squad) -> Iterator[Fault]:
-    """The first fault of every question that has one."""
+    """Yield the first fault of every question that has one."""
     seen = set()
     for number, question in enumerate(squad.questions):
         passage = squad.passages[question.passage]

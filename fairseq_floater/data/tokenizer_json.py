@@ -1,7 +1,7 @@
-"""The tokenizer of a Hugging Face model, in one file ``tokenizer.json``, as a BPE of fairseq's.
+"""The tokenizer of a Hugging Face model, in one file ``tokenizer.json``, as a BPE for fairseq.
 
-WordPiece of BERT's kin, byte-level BPE of RoBERTa's and SentencePiece's unigrams alike: the file
-says all of it, and the library ``tokenizers`` runs it.
+It may be WordPiece as in BERT, byte-level BPE as in RoBERTa, or SentencePiece's unigrams: the file
+describes all of it, and the library ``tokenizers`` runs it.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from tokenizers.models import WordPiece
 from fairseq_floater.encoders.flags import flag
 from fairseq_floater.errors import UserError, first_line
 
-#: fairseq's name of each special piece, in the order of its dictionary, and what others call it
+#: fairseq's name of each special piece, in the order of its dictionary, and its names elsewhere
 SPECIAL = {
     "<s>": ("[CLS]", "<s>"),
     "<pad>": ("[PAD]", "<pad>"),
@@ -25,12 +25,12 @@ SPECIAL = {
     "<mask>": ("[MASK]", "<mask>"),
 }
 
-#: how WordPiece marks pieces that go on with a word, and others those that begin one
+#: how WordPiece marks pieces that continue a word, and how others mark pieces that begin one
 _GOES_ON, _BEGINS = "##", ("\u0120", "\u2581")
 
 
 class Piece(NamedTuple):
-    """A piece of a text: its name in fairseq's dictionary, and its first and last+1 character."""
+    """A piece of a text: its name in fairseq's dictionary, its first and its last+1 character."""
 
     name: str
     begin: int
@@ -38,16 +38,16 @@ class Piece(NamedTuple):
 
 
 class PieceTokenizer:
-    """Texts to pieces as a ``tokenizer.json`` says, without special pieces around them.
+    """Splits texts into pieces as a ``tokenizer.json`` says, without special pieces around them.
 
     Args:
-        path: of the file.
+        path: the path of the file.
 
     Attributes:
-        special: fairseq's names of special pieces by those in the file.
+        special: fairseq's names of special pieces, by their names in the file.
 
     Raises:
-        UserError: if there is no such file, it is none, or it lacks a special piece.
+        UserError: if there is no such file, it is not a tokenizer, or it lacks a special piece.
     """
 
     def __init__(self, path: Union[Path, str]):
@@ -56,13 +56,13 @@ class PieceTokenizer:
             raise UserError(f"no tokenizer at {path}: give the path of a tokenizer.json")
         try:
             self._tokenizer: Tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises nothing more exact
+        except Exception as error:  # the library raises nothing more specific
             raise UserError(
                 f"tokenizer {path} cannot be read ({first_line(error)}): copy it again"
             ) from None
-        self._tokenizer.no_truncation()  # sentence encoders come with both
+        self._tokenizer.no_truncation()  # sentence encoders come with both set
         self._tokenizer.no_padding()
-        self._tokenizer.encode_special_tokens = True  # a text that says [SEP] has no end there
+        self._tokenizer.encode_special_tokens = True  # [SEP] within a text does not end it
         there = self._tokenizer.get_vocab(with_added_tokens=True)
         self.special: Dict[str, str] = {}
         for ours, names in SPECIAL.items():
@@ -70,12 +70,12 @@ class PieceTokenizer:
             if name is None:
                 raise UserError(
                     f"tokenizer {path} has no {' or '.join(dict.fromkeys(names))}, which fairseq "
-                    f"needs as its {ours}: take that of a BERT or a RoBERTa"
+                    f"needs as its {ours}: use that of a BERT or a RoBERTa"
                 )
             self.special[name] = ours
 
     def vocabulary(self) -> List[str]:
-        """The names of all pieces in the order of the file's numbers, special ones by fairseq's.
+        """Return the names of all pieces, ordered by number; special ones have fairseq's names.
 
         Raises:
             UserError: if a number is missing, or two pieces would have one name.
@@ -90,18 +90,18 @@ class PieceTokenizer:
         return names
 
     def pieces(self, text: str) -> List[Piece]:
-        """All pieces of a text with their characters in it, whatever its length."""
+        """Return all pieces of a text of any length, with their characters in it."""
         found = self._tokenizer.encode(text, add_special_tokens=False)
         return [Piece(self._name(p), *ends) for p, ends in zip(found.tokens, found.offsets)]
 
     def text(self, names: List[str]) -> str:
-        """A text of these pieces; exact where the tokenizer keeps case and spaces."""
+        """Return the text of these pieces; exact if the tokenizer keeps case and spaces."""
         back = {ours: name for name, ours in self.special.items()}
         pieces = [back.get(name, name) for name in names]
         return str(self._tokenizer.decoder.decode(pieces))
 
     def begins_word(self, name: str) -> bool:
-        """Whether a piece begins a word, as special pieces do."""
+        """True if a piece begins a word, as special pieces do."""
         if isinstance(self._tokenizer.model, WordPiece):
             return not name.startswith(_GOES_ON)
         return name.startswith(_BEGINS) or name in SPECIAL
@@ -115,13 +115,13 @@ class TokenizerJsonOptions(FairseqDataclass):
     """Options of ``--bpe tokenizer_json``."""
 
     tokenizer_json: Optional[str] = flag(
-        None, "the tokenizer.json that stands beside a converted model (--bpe tokenizer_json)"
+        None, "the tokenizer.json beside a converted model (--bpe tokenizer_json)"
     )
 
 
 @register_bpe("tokenizer_json", dataclass=TokenizerJsonOptions)
 class TokenizerJson:
-    """``--bpe tokenizer_json --tokenizer-json FILE``: text to pieces with spaces between them."""
+    """``--bpe tokenizer_json --tokenizer-json FILE``: splits text into pieces, between spaces."""
 
     def __init__(self, cfg: TokenizerJsonOptions):
         if not cfg.tokenizer_json:

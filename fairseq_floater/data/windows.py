@@ -1,4 +1,4 @@
-"""Passages cut into windows that overlap, each behind the question that is asked about it."""
+"""Cut passages into overlapping windows, each placed behind the question about the passage."""
 
 import unicodedata
 from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
@@ -18,7 +18,7 @@ class Cut(NamedTuple):
 
     Attributes:
         symbols: (pieces,) int64, of the dictionary.
-        begins, ends: (pieces,) int64, the first character of each in the text, and that after
+        begins, ends: (pieces,) int64, the first character of each in the text, and the one after
             its last.
     """
 
@@ -36,7 +36,7 @@ class Cut(NamedTuple):
         )
 
     def span(self, begin: int, end: int) -> Tuple[int, int]:
-        """The first and the last piece with a character of ``begin`` to ``end`` - 1."""
+        """Return the first and the last piece with a character from ``begin`` to ``end`` - 1."""
         first = int(np.searchsorted(self.ends, begin, side="right"))
         last = int(np.searchsorted(self.begins, end, side="left")) - 1
         return min(first, last), last
@@ -53,19 +53,19 @@ class Window(NamedTuple):
 class QuestionWindows(ByLength):
     """Items: ``<s> question </s> pieces of the passage </s>`` and where in them the answer is.
 
-    An answer that is not wholly in a window, and one that there is not, is at 0, where ``<s>`` is
+    If there is no answer, or it is not wholly in a window, its place is 0, where ``<s>`` is
     (Devlin et al. 2019, section 4.3).
 
     Args:
-        squad: what is asked.
-        tokenizer: of the model.
-        layout: of the items.
+        squad: the questions and their passages.
+        tokenizer: the tokenizer of the model.
+        layout: the layout of the items.
         max_positions: the longest item, in pieces.
         step: from the beginning of a window to that of the next, in pieces of the passage.
-        max_question: pieces of a question that are kept.
+        max_question: how many pieces of a question are kept.
 
     Attributes:
-        cut: how many questions lose something.
+        cut: how many questions are cut.
     """
 
     def __init__(
@@ -98,26 +98,26 @@ class QuestionWindows(ByLength):
         )
 
     def question(self, index: int) -> Question:
-        """That of an item."""
+        """Return the question of an item."""
         return self.squad.questions[self.windows[index].question]
 
     def characters(self, index: int, first: int, last: int) -> Tuple[int, int]:
-        """Where in the passage the places ``first`` to ``last`` of an item begin and end."""
+        """Return where in the passage the places ``first`` to ``last`` of an item begin and end."""
         cut = self.passages[self.question(index).passage]
         shift = self.windows[index].first - self.passage_begin(index)
         begin, end = int(cut.begins[first + shift]), int(cut.ends[last + shift])
-        # A tokenizer that strips accents ends a word before one that is a mark of its own.
+        # A tokenizer that strips accents ends a word before an accent that is its own character.
         text = self.squad.passages[self.question(index).passage]
         while end < len(text) and unicodedata.combining(text[end]):
             end += 1
         return begin, end
 
     def passage_begin(self, index: int) -> int:
-        """The place of the first piece of the passage in an item."""
+        """Return the place of the first piece of the passage in an item."""
         return self.layout.second_begins(self.asked[self.windows[index].question])
 
     def answer(self, index: int) -> Tuple[int, int]:
-        """The places of the first and the last piece of the first answer, or 0 and 0."""
+        """Return the places of the first and the last piece of the first answer, or 0 and 0."""
         window, question = self.windows[index], self.question(index)
         if not question.answers:
             return 0, 0
@@ -139,9 +139,9 @@ class QuestionWindows(ByLength):
         }
 
     def collater(self, samples: Sequence[Dict[str, Any]]) -> Dict[str, Any]:
-        """A batch: beside fairseq's, ``answer`` (batch, 2), and ``in_passage``.
+        """Return a batch as fairseq expects it, with ``answer`` (batch, 2) and ``in_passage``.
 
-        ``in_passage`` (batch, length) is true where an answer can begin and end, 0 included.
+        ``in_passage`` (batch, length) is true where an answer can begin and end, including 0.
         """
         if not samples:
             return {}
@@ -156,9 +156,10 @@ class QuestionWindows(ByLength):
 
 
 def windows(length: int, room: int, step: int) -> List[Tuple[int, int]]:
-    """The first piece, and that after the last, of windows over ``length`` pieces.
+    """Return the first piece, and the one after the last, of windows over ``length`` pieces.
 
-    Each has ``room`` for as many; the next begins ``step`` pieces later, until the end is reached.
+    Each window has ``room`` pieces at most; the next begins ``step`` pieces later, until the end is
+    reached.
     """
     found = [(0, min(room, length))]
     while found[-1][1] < length:

@@ -1,6 +1,6 @@
 """Position encoders: positions in, trajectories (tracks, positions, dim) out.
 
-One file per kind, with its flags. None imports fairseq or knows what its vectors are used for.
+Each kind has its own file, with its flags. None imports fairseq or knows what its vectors are for.
 """
 
 from fairseq_floater.encoders.alibi import AlibiEncoder

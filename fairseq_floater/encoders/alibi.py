@@ -16,21 +16,22 @@ ALIBI_FORMS = ("nonsymmetric", "symmetric", "learned")
 
 @dataclass
 class AlibiOptions(NoOptions):
-    """What becomes of ALiBi where tokens see those after them, which the paper leaves open."""
+    """The form of ALiBi where tokens also see those after them, which the paper leaves open."""
 
     alibi_form: str = flag(
         "nonsymmetric",
-        "in an encoder: nonsymmetric, half the heads see what is before, half what is after; "
-        "symmetric, by distance alone, blind to the direction; or learned slopes, which start "
-        "symmetric, one per head and direction, also in a decoder (alibi)",
+        "in an encoder, nonsymmetric lets half of the heads see what is before, and half what is "
+        "after; symmetric penalises by distance alone, regardless of the direction; learned has "
+        "one slope per head and direction, starting symmetric, also in a decoder (alibi)",
         choices=ALIBI_FORMS,
     )
 
 
 def alibi_slopes(heads: int) -> Tensor:
-    """(heads,) slopes, float64: s, s^2, ... with s = 2^(-8 / heads), for a power of two.
+    """Return the slopes (heads,), float64: s, s^2, ... with s = 2^(-8 / heads) for a power of two.
 
-    Else those of the next lower power P, then every second one of 2 P, as the authors' code.
+    Otherwise they are those of the next lower power P, then every second one of those of 2 P, as
+    in the authors' code.
     """
     power = 2 ** int(math.log2(heads))
     slopes = 2.0 ** (-8 / power * torch.arange(1, power + 1, dtype=torch.float64))
@@ -40,7 +41,7 @@ def alibi_slopes(heads: int) -> Tensor:
 
 
 class AlibiEncoder(DistanceEncoder):
-    """-slope x distance for each head.
+    """Scores of -slope x distance for each head.
 
     Args:
         tracks, heads, directions, name: see ``DistanceEncoder``.
@@ -65,12 +66,12 @@ class AlibiEncoder(DistanceEncoder):
         both = directions == 2 and form == "nonsymmetric"
         if both and heads < 2:
             raise UserError(
-                f"--alibi-form nonsymmetric needs two heads to share out, {name} has {heads}: "
+                f"--alibi-form nonsymmetric needs two heads or more, but {name} has {heads}: "
                 "use symmetric or learned"
             )
-        #: how many heads, the first ones, see what is before; the others what is after
+        #: this many heads, the first ones, see what is before; the others see what is after
         self.looking_back = (heads + 1) // 2 if both else heads
-        if form == "learned":  # exp keeps a penalty one
+        if form == "learned":  # exp keeps slopes positive
             start = alibi_slopes(heads).log().float().repeat(directions, 1)
             self.log_slopes = nn.Parameter(start)
 
@@ -85,7 +86,7 @@ class AlibiEncoder(DistanceEncoder):
         )
 
     def slopes(self) -> Tensor:
-        """(directions, heads)"""
+        """Return the slopes (directions, heads)."""
         if self.form == "learned":
             return self.log_slopes.double().exp()
         back = alibi_slopes(self.looking_back)

@@ -31,13 +31,13 @@ class Wanted(NamedTuple):
         tracks: number of trajectories, block by block.
         dim: width of the blocks.
         injection: what the tracks are for, see ``PositionEncoder.injections``.
-        heads: of the attention that the tracks act in.
-        causal: whether a token sees only those before it, so that distances have one direction.
+        heads: number of heads of the attention that the tracks act in.
+        causal: whether a token sees only itself and those before it: distances have one direction.
         beside_input: whether the blocks' input has positions of its own beside the tracks.
         name: what the encoder belongs to, for error messages.
         offset: the sinusoidal number of the first position.
-        max_positions: length of a table that ends.
-        blocks: numbers of the blocks that have tracks, from 0; None where only the first has.
+        max_positions: length of a table, for encoders that have a maximum length.
+        blocks: numbers of the blocks that have tracks, from 0; None if only the first has any.
     """
 
     tracks: int
@@ -53,7 +53,7 @@ class Wanted(NamedTuple):
 
     @property
     def directions(self) -> int:
-        """In how many directions tokens see each other: to those before, and to those after."""
+        """Number of directions in which tokens see: to those before and, unless causal, after."""
         return 1 if self.causal else 2
 
     @property
@@ -63,22 +63,26 @@ class Wanted(NamedTuple):
 
     @property
     def initial_std(self) -> float:
-        """Biases start at the base model; vectors that are a block's only positions must not."""
+        """Standard deviation of the initial values.
+
+        Biases start at 0, so that a model starts as its base model. Vectors that are a block's only
+        positions must not start at 0.
+        """
         return 0.0 if self.injection == "bias" else float(self.dim**-0.5)
 
 
 @dataclass
 class NoOptions:
-    """The flags that a position encoder reads: here none.
+    """The flags that a position encoder reads: none here.
 
-    The methods are called on options that have the fields of this class among others.
+    The methods are called on options that have other fields besides those of this class.
     """
 
     def check(self) -> None:
-        """Check what no single range can: combinations. Raises ``UserError``."""
+        """Check combinations, which no single range can. Raises ``UserError``."""
 
     def unread(self) -> Set[str]:
-        """Fields that, other fields being as they are, are not read."""
+        """Return the fields that are not read, given the values of the other fields."""
         return set()
 
 
@@ -86,19 +90,19 @@ class PositionEncoder(nn.Module):
     """Maps positions to trajectories of shape (tracks, positions, dim).
 
     A track is one trajectory: the vector added at one block, the bias of one projection, the angles
-    of one rotation, or each head's scores in one direction. For ``scores`` and ``relative`` what
-    stands for a position is the distance of two tokens. An encoder knows neither what model it
+    of one rotation, or each head's scores in one direction. For ``scores`` and ``relative``, the
+    distance of two tokens takes the place of a position. An encoder knows neither which model it
     serves nor what is done with its tracks.
 
     A subclass is a kind of position encoder. Its class attributes say all that the rest of the
-    project needs to know of a kind, and ``from_options`` builds one.
+    project needs to know about the kind, and ``from_options`` builds an encoder.
 
-    While gradients are needed, every call computes the trajectories anew, for just as many
-    positions as asked, so that all parameters get their gradient at every update. Otherwise the
-    table is kept until a parameter changes, and grows by continuing from its last state. Of the
-    methods, ``trajectories`` is what a subclass writes, ``computed`` calls it in full precision,
-    ``kept`` is the table without gradients, ``first`` chooses between the two for the positions
-    from 0 on, and ``at`` is for positions of any kind; calling the encoder is ``first`` or ``at``.
+    While gradients are needed, every call computes the trajectories again, for exactly the
+    positions asked for, so that all parameters get their gradient at every update. Otherwise the
+    table is kept until a parameter changes, and grows by continuing from its last state. A subclass
+    implements ``trajectories``. ``computed`` calls it in full precision, ``kept`` returns the table
+    without gradients, ``first`` chooses between these two for the positions from 0 on, and ``at``
+    is for positions of any kind. Calling the encoder calls ``first`` or ``at``.
 
     Args:
         tracks: number of trajectories.
@@ -109,50 +113,50 @@ class PositionEncoder(nn.Module):
     #: value of ``--position-encoder``
     kind: ClassVar[str]
 
-    #: dataclass of the flags it reads, beside those on where positions go
+    #: dataclass of the flags it reads, besides those that say where positions go
     Options: ClassVar[Type[Any]] = NoOptions
 
-    #: what its tracks can be used for, its default first: ``additive`` adds one vector to a block's
+    #: what its tracks can be used for, the default first: ``additive`` adds one vector to a block's
     #: input, ``bias`` adds to the queries, keys and values of attention, ``rotation`` turns queries
     #: and keys by angles, ``scores`` adds to each head's logits by distance, ``relative`` adds
     #: vectors by distance to keys and values as a query sees them
     injections: ClassVar[Tuple[str, ...]] = ("additive",)
 
-    #: whether a score depends on where both tokens stand, not on their distance alone: such an
+    #: whether a score depends on the positions of both tokens, not on their distance alone; such an
     #: encoder is a ``DistanceEncoder`` with a method ``pairs``
     by_pair: ClassVar[bool] = False
 
-    #: whether as ``rotation`` it turns by the same angle from any position to the next, so that in
-    #: self-attention distances alone count
+    #: whether, as ``rotation``, it turns by the same angle from each position to the next, so that
+    #: only distances count in self-attention
     even_rotation: ClassVar[bool] = False
 
-    #: beginnings of the names of parameters that all tracks share, whose rate of learning is of
-    #: ``--dynamics-lr-scale``
+    #: beginnings of the names of the parameters that all tracks share, whose learning rate
+    #: ``--dynamics-lr-scale`` scales
     shared_parameters: ClassVar[Tuple[str, ...]] = ()
 
     #: whether it can have parameters
     learns: ClassVar[bool] = True
 
-    #: options beside the weights without which a trained model's trajectories would be others
+    #: options that, besides the weights, determine the trajectories of a trained model
     defined_by: ClassVar[Tuple[str, ...]] = ()
 
-    #: the longest input, in positions; None where there is no limit
+    #: the longest input, in positions; None if there is no limit
     max_positions: Optional[int] = None
 
     #: whether a vector follows from the one before it, so that a table takes time to compute and
     #: is worth storing in a checkpoint
     sequential: ClassVar[bool] = False
 
-    #: gradients are taken at every so many updates, and the kept table serves in between
+    #: gradients are taken once in this many updates, and the kept table serves in between
     update_interval = 1
     resting = False
 
-    #: the kept table is of the present parameters for sure; otherwise they are compared
+    #: the kept table is known to be of the present parameters; otherwise they are compared
     trusted = False
 
     #: a kept table grows by this many positions at a time, so that it does not depend on the
-    #: order in which lengths were asked for; few, since most sentences are short, and
-    #: ``--position-encoder-update-interval`` recomputes it after every update of the dynamics
+    #: order in which lengths were asked for; the number is small because most sentences are short,
+    #: and ``--position-encoder-update-interval`` recomputes it after every update of the dynamics
     growth = 64
 
     anchor: Tensor
@@ -162,33 +166,33 @@ class PositionEncoder(nn.Module):
         self.tracks = tracks
         self.dim = dim
         self.name = name
-        # Tells device and precision also where there are no parameters.
+        # Tells the device and the precision even if there are no parameters.
         self.register_buffer("anchor", torch.zeros(()), persistent=False)
         self._cache = TableCache()
 
     @classmethod
     def from_options(cls, options: Any, wanted: Wanted) -> "PositionEncoder":
-        """The encoder that validated ``options`` describe."""
+        """Build the encoder that validated ``options`` describe."""
         raise NotImplementedError
 
     def trajectories(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
-        """Compute (tracks, positions, dim) at ``positions`` (positions,), increasing.
+        """Compute (tracks, positions, dim) at increasing ``positions`` (positions,).
 
-        ``start`` (tracks, dim) are the states at ``positions[0]``, when these are known; else
-        the encoder starts from its own initial values, which stand at position 0.
+        ``start`` (tracks, dim) are the states at ``positions[0]``, if these are known; otherwise
+        the encoder starts from its own initial values, which are those of position 0.
         """
         raise NotImplementedError
 
     def forward(self, positions: Union[int, Tensor]) -> Tensor:
-        """Trajectories (tracks, positions, dim), in float32, or float64 in a double model.
+        """Return trajectories (tracks, positions, dim), in float32, or float64 in a double model.
 
         Args:
-            positions: how many positions, counted from 0; or explicit increasing ones
+            positions: how many positions, counted from 0; or explicit increasing positions
                 (positions,) >= 0, measured in positions, with any gaps between them.
 
         Raises:
-            UserError: for no positions, ones beyond ``max_positions``, or ones between whole
-                positions where the encoder has none there.
+            UserError: for no positions, for positions beyond ``max_positions``, or for positions
+                that are not whole if the encoder has whole positions only.
         """
         if isinstance(positions, Tensor):
             return self.at(self._validated(positions))
@@ -197,12 +201,12 @@ class PositionEncoder(nn.Module):
         return self.first(positions)
 
     def at(self, positions: Tensor) -> Tensor:
-        """Trajectories (tracks, positions, dim) at any ``positions`` (positions,), rising, >= 0.
+        """Return trajectories (tracks, positions, dim) at any increasing (positions,) >= 0.
 
-        From the same table as ``first``, so that training and generation agree.
+        They come from the same table as those of ``first``, so that training and generation agree.
 
         Raises:
-            UserError: for ones that are not whole, if the encoder has whole positions only.
+            UserError: for positions that are not whole, if the encoder has whole positions only.
         """
         whole = positions.round().long()
         if not bool((positions == whole).all()):
@@ -211,7 +215,7 @@ class PositionEncoder(nn.Module):
         return table[:, whole.to(table.device)]
 
     def first(self, length: int) -> Tensor:
-        """Trajectories at the positions 0 .. length - 1."""
+        """Return the trajectories at the positions 0 .. length - 1."""
         if self.learning and any(p.requires_grad for p in self.parameters()):
             self.trusted = False
             return self.computed(self._range(0, length))
@@ -224,38 +228,38 @@ class PositionEncoder(nn.Module):
 
     @contextmanager
     def computing(self) -> Iterator[None]:
-        """Within, what is computed has gradients if they are taken now, and full precision."""
+        """Compute in full precision within it, with gradients if they are taken now."""
         device = self.anchor.device.type
         with torch.set_grad_enabled(self.learning), torch.autocast(device, enabled=False):
             yield
 
     def computed(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
-        """``trajectories``, whatever the caller's precision."""
+        """Call ``trajectories`` in full precision, regardless of the caller's."""
         with self.computing():
             return self.trajectories(positions, start)
 
     def set_num_updates(self, num_updates: int) -> None:
-        """fairseq reports the number of updates made so far."""
+        """Take the number of updates made so far, which fairseq reports."""
         self.resting = num_updates % self.update_interval != 0
 
     def kept(self, length: int) -> Tensor:
-        """The table kept where no gradients are taken, of at least ``length`` positions."""
+        """Return the table kept while no gradients are taken, of at least ``length`` positions."""
         if not self.trusted:
             self._cache.drop_unless_of(list(self.parameters()), self.anchor.device, self.dtype)
-        # In training nothing changes what rests: to look at it would wait for the device.
+        # In training nothing changes resting parameters, and comparing them waits for the device.
         self.trusted = self.training and torch.is_grad_enabled()
         table = self._cache.table
         if table is None or table.size(1) < length:
             with torch.inference_mode(False), torch.no_grad():
                 try:
                     table = self._grown(table, length)
-                except UserError:  # not finite in the end, and yet perhaps as far as asked
+                except UserError:  # not finite at the end, but perhaps as far as asked
                     return self.computed(self._range(0, length))
             self.keep(table)
         return table
 
     def keep(self, table: Tensor) -> None:
-        """Take over a table (tracks, positions, dim) that ``kept`` of an equal encoder made."""
+        """Adopt a table (tracks, positions, dim) that ``kept`` of an equal encoder returned."""
         self._cache.keep(table, list(self.parameters()))
 
     def train(self, mode: bool = True) -> "PositionEncoder":
@@ -284,7 +288,7 @@ class PositionEncoder(nn.Module):
 
     @property
     def row_size(self) -> int:
-        """Numbers of a row of its tables, at one position of one track."""
+        """How many numbers a row of its tables has, for one position of one track."""
         return self.dim
 
     @property
@@ -293,9 +297,9 @@ class PositionEncoder(nn.Module):
         return torch.float64 if self.anchor.dtype == torch.float64 else torch.float32
 
     def starting_at(self, first: Optional[Tensor] = None) -> Optional[Dict[str, Tensor]]:
-        """A state dict with which a trained model computes what it did without this encoder.
+        """Return a state dict with which a trained model computes what it did without this encoder.
 
-        The first track is ``first`` (positions, dim), or 0 when not given, all others are 0, and
+        The first track is ``first`` (positions, dim), or 0 if that is not given. All others are 0,
         yet every parameter can learn (paper, section 3.3). None if there is no such state.
         """
         return self._vanishing_state() if first is None else None
@@ -309,26 +313,26 @@ class PositionEncoder(nn.Module):
 
     @classmethod
     def defining(cls, options: Any) -> Tuple[str, ...]:
-        """The options of ``defined_by`` that count, other options being as they are."""
+        """Return the options of ``defined_by`` that count, given the values of the others."""
         return cls.defined_by
 
     @classmethod
     def departs_from(cls, options: Any) -> Optional[Dict[str, Any]]:
-        """Options of the peer whose logits a new model computes and then bends; None without."""
+        """Return options of the peer whose logits a new model starts from and bends, or None."""
         return None
 
     def track_parameters(self) -> List[str]:
-        """Names of those parameters whose first dimension is the tracks."""
+        """Return the names of the parameters whose first dimension is the tracks."""
         return []
 
     def output_parameters(self) -> List[str]:
-        """Beginnings of the names of those parameters without which all trajectories are 0."""
+        """Return beginnings of the names of parameters that, when 0, make all trajectories 0."""
         return []
 
     def extra_repr(self) -> str:
-        """Its settings, as printed; a table in a checkpoint counts only if these are the same.
+        """Return the settings as printed; a table in a checkpoint counts only if they are the same.
 
-        All plain values that a kind sets on itself, unless it says more itself.
+        These are all plain values that a kind sets on itself, unless it overrides this method.
         """
         plain = (bool, int, float, str, tuple)
         return ", ".join(

@@ -1,4 +1,4 @@
-"""From options to a position encoder."""
+"""Build a position encoder from options."""
 
 from typing import Any, Dict, Optional, Tuple, Type
 
@@ -8,7 +8,7 @@ from fairseq_floater.encoders.base import PositionEncoder, Wanted
 from fairseq_floater.encoders.departure import FloaterRotation, FloaterScores
 from fairseq_floater.encoders.options import EncoderOptions, Use
 
-#: by kind and injection, the class of a kind that has others for some of its injections
+#: by kind and injection, the class of a kind that has another one for that injection
 BY_INJECTION: Dict[Tuple[str, str], Type[PositionEncoder]] = {
     ("floater", "rotation"): FloaterRotation,
     ("floater", "scores"): FloaterScores,
@@ -24,17 +24,17 @@ def build_position_encoder(
     seed: Optional[int] = None,
     **wanted: Any,
 ) -> Optional[PositionEncoder]:
-    """The encoder that ``options`` describe; None where these are no positions.
+    """Build the encoder that ``options`` describe; return None if they ask for no positions.
 
     Args:
         options: validated options.
         tracks, dim, wanted: see ``Wanted``.
-        use: another than the options' own use of positions, such as their base positions.
-        seed: draw the initial values from a generator of their own, so that the rest of a model
-            starts from the same weights whatever its position encoder.
+        use: a use of positions other than the options' own, such as that of their base positions.
+        seed: draws the initial values from a separate generator, so that the rest of a model starts
+            from the same weights regardless of its position encoder.
 
     Raises:
-        UserError: for options that do not go with what is wanted.
+        UserError: for options that do not fit what is wanted.
     """
     use = use or options.chosen
     if use is None:
@@ -42,6 +42,6 @@ def build_position_encoder(
     asked = Wanted(tracks=tracks, dim=dim, injection=use.injection, **wanted)
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
-            torch.default_generator.manual_seed(seed)  # that of the CPU alone, which is restored
+            torch.default_generator.manual_seed(seed)  # the CPU's only, which is restored
         kind = BY_INJECTION.get((use.encoder.kind, use.injection), use.encoder)
         return kind.from_options(options, asked)

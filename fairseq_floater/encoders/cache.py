@@ -1,4 +1,4 @@
-"""Trajectories that are kept for as long as the parameters they were computed from stay."""
+"""Trajectories that are kept until the parameters they were computed from change."""
 
 from typing import List, Optional, Sequence
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class TableCache:
-    """A table (tracks, positions, dim) and the parameters it is of; empty at first."""
+    """A table (tracks, positions, dim) and the parameters it is computed from; empty at first."""
 
     def __init__(self) -> None:
         self.table: Optional[Tensor] = None
@@ -21,10 +21,10 @@ class TableCache:
     def drop_unless_of(
         self, parameters: Sequence[Tensor], device: torch.device, dtype: torch.dtype
     ) -> None:
-        """Empty it if the parameters or the precision have changed; bring it to ``device``.
+        """Empty it if the parameters or the precision have changed; move it to ``device``.
 
         Values are compared: optimizers write through ``.data``, which no version counter sees. A
-        model that was turned to half precision keeps the table of its finer parameters.
+        model that was converted to half precision keeps the table of its more precise parameters.
         """
         if self.table is None:
             return

@@ -1,10 +1,10 @@
-"""FLOATER in the forms of its peers: a small trajectory by which they are bent.
+"""FLOATER in the forms of its peers: a small trajectory bends them.
 
     table(t) = peer(t) + R p(t),   dp/dt = h(t, p),   p(0) = 0 at the start
 
-So a new model is its peer, to rounding. R is random at the start, and learned, so that gradients
-reach what p departs from 0 by at the first update: its initial values, and the biases of h where it
-has some. p is narrow: this takes few parameters.
+So a new model equals its peer, to rounding. R is learned and starts at random, so that at the first
+update gradients reach what makes p depart from 0: its initial values, and the biases of h if it has
+any. p is narrow, so this takes few parameters.
 """
 
 from typing import Any
@@ -22,8 +22,8 @@ from fairseq_floater.encoders.rotary import rotary_angles, rotated_pairs
 class Departure(FloaterEncoder):
     """Tables (tracks, positions, outputs) that depart from a start by a trajectory.
 
-    Of the inherited parts all are about p: ``dim`` is its width, and what ``kept`` keeps, and a
-    checkpoint stores, are its states.
+    All inherited parts are about p: ``dim`` is its width, and what ``kept`` keeps and a checkpoint
+    stores are its states.
 
     Args:
         tracks, dim, dynamics: of p, see ``FloaterEncoder``.
@@ -36,14 +36,14 @@ class Departure(FloaterEncoder):
     ):
         super().__init__(tracks, dim, dynamics, **settings)
         self.readout = nn.Parameter(torch.randn(outputs, dim) / dim**0.5)
-        self.load_state_dict(self._vanishing_state())  # where h(t, 0) is not 0, it starts at 0
+        self.load_state_dict(self._vanishing_state())  # h starts at 0 if h(t, 0) is not 0
 
     @property
     def row_size(self) -> int:
         return self.readout.size(0)
 
     def peer(self, positions: Tensor) -> Tensor:
-        """What it departs from, (positions, outputs), or what broadcasts to it, float64."""
+        """Return the table that it departs from, float64; it broadcasts to (positions, outputs)."""
         raise NotImplementedError
 
     def first(self, length: int) -> Tensor:
@@ -62,7 +62,7 @@ class Departure(FloaterEncoder):
 
 
 class FloaterRotation(Departure):
-    """Angles of queries and keys: rotary's at the start, each block and head then bends time.
+    """Angles of queries and keys: rotary's at the start; each block and head then bends time.
 
     Tables are (tracks, positions, heads x pairs), in radians.
 
@@ -106,7 +106,7 @@ class FloaterScores(Departure):
     Tables are (blocks x directions, distances, heads); time runs outward from distance 0.
 
     Args:
-        heads: of attention.
+        heads: number of attention heads.
         slopes: whether it starts as symmetric ALiBi.
     """
 

@@ -1,4 +1,4 @@
-"""What encoders share whose tables are over the distance of two tokens, not over positions."""
+"""The base of encoders whose tables are over the distance of two tokens, not over positions."""
 
 from typing import Optional
 
@@ -10,13 +10,13 @@ from fairseq_floater.encoders.base import PositionEncoder
 class DistanceEncoder(PositionEncoder):
     """Each head's scores by distance: (tracks, distances, heads), distance 0 first.
 
-    The tracks of a block are the directions: from a query to keys before it (and itself), and,
-    where it sees any, to keys after it. Blocks of a stack have the same scores where the encoder
-    has no others.
+    The tracks of a block are the directions: from a query to keys before it (and itself) and, if
+    it sees any, to keys after it. The blocks of a stack have the same scores unless the encoder has
+    scores for each block.
 
     Args:
         tracks: blocks x directions.
-        heads: of attention.
+        heads: number of attention heads.
         directions: 1 (to what is before) or 2 (also to what is after).
         name: for error messages.
     """
@@ -28,21 +28,21 @@ class DistanceEncoder(PositionEncoder):
         self.directions = directions
 
     def by_distance(self, distances: Tensor) -> Tensor:
-        """Scores (directions, distances, heads) at ``distances`` (distances,) >= 0, float64.
+        """Return scores (directions, distances, heads) at ``distances`` (distances,) >= 0, float64.
 
-        Or (tracks, distances, heads), where blocks have scores of their own.
+        They are (tracks, distances, heads) if blocks have scores of their own.
         """
         raise NotImplementedError
 
     @property
     def sets(self) -> int:
-        """How many blocks have scores of pairs of their own; 1 where all have the same."""
+        """How many blocks have scores of pairs of their own; 1 if all have the same."""
         return 1
 
     def pairs(self, queries: Tensor, keys: Tensor, block: int = 0) -> Tensor:
-        """Scores (..., queries, keys, heads) of tokens at positions (..., queries), (..., keys).
+        """Return scores (..., queries, keys, heads) at positions (..., queries) and (..., keys).
 
-        Of an encoder whose class says ``by_pair``; ``block`` is one of ``sets``.
+        Only encoders whose class sets ``by_pair`` have them; ``block`` is one of ``sets``.
         """
         raise NotImplementedError
 
@@ -51,7 +51,7 @@ class DistanceEncoder(PositionEncoder):
         return scores.repeat(self.tracks // len(scores), 1, 1)
 
     def first(self, length: int) -> Tensor:
-        """At the distances 0 .. length - 1; computed anew at every call, which is cheap."""
+        """Return scores at distances 0 .. length - 1, computed again each time, which is cheap."""
         return self.computed(self._range(0, length))
 
     def extra_repr(self) -> str:

@@ -26,8 +26,8 @@ class Kind(NamedTuple):
     """A kind of dynamics.
 
     Attributes:
-        build: it, from ``DynamicsOptions`` and the size of the state.
-        reads: the fields of ``DynamicsOptions`` that it reads, beside ``position_delta``.
+        build: builds it from ``DynamicsOptions`` and the size of the state.
+        reads: the fields of ``DynamicsOptions`` that it reads, besides ``position_delta``.
     """
 
     build: Callable[["DynamicsOptions", int], nn.Module]
@@ -54,7 +54,7 @@ def _driven(options: "DynamicsOptions", dim: int) -> DrivenDynamics:
 
 
 def _frequencies(options: "DynamicsOptions", dim: int) -> Tensor:
-    """(dim // 2,) in radians per unit of time."""
+    """Return frequencies (dim // 2,) in radians per unit of time."""
     periods = spread_periods(dim // 2, SHORTEST_PERIOD, options.dynamics_longest_period)
     return 2 * math.pi / (periods * options.position_delta)
 
@@ -84,29 +84,29 @@ class DynamicsOptions(NoOptions):
 
     position_delta: float = flag(
         0.1,
-        "time between two positions (floater); beyond its range, times and rates leave that of "
-        "float32",
+        "time between two positions; beyond its range, times and rates leave that of float32 "
+        "(floater)",
         range=Range("between 1e-6 and 1e6", lambda delta: 1e-6 <= delta <= 1e6),
     )
     dynamics: str = flag(
         "linear",
         "h in dp/dt = h(t, p): linear, a learned rotation; driven, a rotation whose speeds follow "
         "the state; mlp, the paper's perceptron, solved step by step. The first two keep the norm "
-        "of p for ever, and are solved at all positions at once (floater)",
+        "of p constant, and are solved at all positions at once (floater)",
         choices=tuple(DYNAMICS),
         formerly="mlp",
     )
     initial_scale: float = flag(
         16.0,
-        "p at position 0 is a learned vector times this: where its norm stays as it is, it learns "
-        "so much faster (floater as bias, linear and driven)",
+        "p at position 0 is a learned vector times this factor, by which p learns faster where its "
+        "norm stays constant (floater as bias, linear and driven)",
         range=POSITIVE,
         formerly=1.0,
     )
     dynamics_activation: str = flag(
         "tanh",
-        "nonlinearity of the dynamics; with unbounded ones such as relu, weights that are random "
-        "or trained can make p grow exponentially with the position (floater, mlp)",
+        "nonlinearity of the dynamics; with an unbounded one such as relu, random or trained "
+        "weights can make p grow exponentially with the position (floater, mlp)",
         choices=tuple(sorted(ACTIVATIONS)),
     )
     dynamics_hidden_dim: Optional[int] = flag(
@@ -116,15 +116,16 @@ class DynamicsOptions(NoOptions):
     )
     dynamics_init: str = flag(
         "oscillators",
-        "what h starts as: oscillators, each pair of features going round with a period of its "
-        "own, as sinusoids do, so that trajectories neither grow nor merge; or random (floater, "
-        "mlp; the others always start as oscillators)",
+        "what h starts as: oscillators, where each pair of features goes round with a period of "
+        "its own, as sinusoids do, so that trajectories neither grow nor merge; or random "
+        "(floater, mlp; the others always start as oscillators)",
         choices=("oscillators", "random"),
     )
     dynamics_init_scale: float = flag(
         0.3,
-        "oscillators: scale of their nonlinearity, > 0, the smaller the closer to linear; random: "
-        "factor on Xavier weights, with 0 for constant trajectories (floater, mlp)",
+        "for oscillators, the scale of their nonlinearity, > 0: the smaller it is, the closer they "
+        "are to linear; for random, a factor on Xavier weights, where 0 gives constant "
+        "trajectories (floater, mlp)",
         range=NON_NEGATIVE,
     )
     dynamics_longest_period: float = flag(
@@ -135,13 +136,13 @@ class DynamicsOptions(NoOptions):
     )
     dynamics_damping: float = flag(
         0.0,
-        "lambda in dp/dt = h(t, p) - lambda p, which forgets; 0 is the paper's model (floater, "
-        "mlp)",
+        "lambda in dp/dt = h(t, p) - lambda p, which makes p forget its past; 0 is the paper's "
+        "model (floater, mlp)",
         range=NON_NEGATIVE,
     )
     ode_solver: str = flag(
         "rk4",
-        "native: euler, midpoint, rk4; torchdiffeq: any of the list (floater, mlp)",
+        "native has euler, midpoint and rk4; torchdiffeq has the whole list (floater, mlp)",
         choices=SOLVERS,
     )
     ode_steps_per_position: str = flag(
@@ -150,16 +151,16 @@ class DynamicsOptions(NoOptions):
         "positions; the paper uses 5 (floater, mlp)",
     )
     ode_backend: str = flag(
-        "native", "our solver, or the reference (floater, mlp)", choices=BACKENDS
+        "native", "our own solver, or the reference (floater, mlp)", choices=BACKENDS
     )
     ode_adjoint: bool = flag(
         False,
-        "torchdiffeq's continuous adjoint, as in the paper, in place of exact gradients; slow "
+        "use torchdiffeq's continuous adjoint, as in the paper, instead of exact gradients; slow "
         "(floater, mlp, torchdiffeq)",
     )
 
     def check(self) -> None:
-        """Raises ``UserError`` for combinations that have no meaning."""
+        """Raise ``UserError`` for combinations that have no meaning."""
         try:
             steps = float(parse_steps_per_position(self.ode_steps_per_position))
         except UserError as error:
@@ -178,7 +179,7 @@ class DynamicsOptions(NoOptions):
             raise UserError(
                 "--ode-adjoint needs --ode-backend torchdiffeq; the native gradient is exact"
             )
-        # A step must shrink what is damped, or the solver blows up what the equation forgets.
+        # A step must shrink what is damped, or the solver amplifies what the equation forgets.
         step = self.position_delta / steps
         largest = LARGEST_DAMPED_STEP.get(self.ode_solver, float("inf"))
         if self.dynamics_damping * step > largest:
@@ -189,7 +190,7 @@ class DynamicsOptions(NoOptions):
             )
 
     def unread(self) -> Set[str]:
-        """What another kind of dynamics reads; and only oscillators have a longest period."""
+        """Return what only other kinds of dynamics read; only oscillators have a longest period."""
         kind = DYNAMICS[self.dynamics]
         every = {declared.name for declared in fields(DynamicsOptions)}
         unread = every - kind.reads - {"position_delta", "dynamics"}
@@ -199,5 +200,5 @@ class DynamicsOptions(NoOptions):
 
 
 def build_dynamics(options: DynamicsOptions, dim: int) -> nn.Module:
-    """h of FLOATER, from options alone, for states of size ``dim``."""
+    """Build h of FLOATER from options alone, for states of size ``dim``."""
     return DYNAMICS[options.dynamics].build(options, dim)

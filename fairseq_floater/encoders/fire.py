@@ -1,8 +1,8 @@
 """FIRE: a small network of the distance relative to the position (Li et al. 2024).
 
 The paper's score of query i and key j <= i is f(psi(i - j) / psi(max(L, i))) with psi(x) =
-log(c x + 1). For encoders, where keys come after queries, too, it has no form. Ours has one f for
-each direction, and the later of the two tokens in place of i, which before a query is the same.
+log(c x + 1). It has no form for encoders, where keys also come after queries. Ours has one f for
+each direction, and the later of the two tokens in place of i, which is the same for earlier keys.
 """
 
 from dataclasses import dataclass
@@ -24,25 +24,25 @@ class FireOptions(NoOptions):
     fire_hidden_dim: int = flag(32, "hidden size of the network (fire)", range=AT_LEAST_ONE)
     fire_length: float = flag(
         512.0,
-        "L at the start, in positions: up to there scores depend on the distance alone (fire)",
+        "L at the start, in positions, up to which scores depend on the distance alone (fire)",
         range=POSITIVE,
     )
     fire_per_block: bool = flag(
-        False, "a network, c and L of its own for each block, not one for all (fire)"
+        False, "give each block a network, c and L of its own, not one for all blocks (fire)"
     )
 
 
 class FireEncoder(DistanceEncoder):
     """Scores of pairs of tokens, by a network for each direction.
 
-    All blocks have the same, or each block has its own: networks are those of the first block's
-    directions, then the next block's.
+    All blocks have the same networks, or each block has its own. ``networks`` then lists those of
+    the first block's directions, followed by the next block's.
 
     Args:
         tracks, heads, directions, name: see ``DistanceEncoder``.
-        hidden_dim: of the network.
+        hidden_dim: hidden size of a network.
         length: L at the start.
-        per_block: whether each block has its own.
+        per_block: whether each block has networks, c and L of its own.
         vanishing: start with scores of 0.
     """
 
@@ -107,7 +107,7 @@ class FireEncoder(DistanceEncoder):
         return scores
 
     def by_distance(self, distances: Tensor) -> Tensor:
-        """Of tokens no later than L, (directions or sets x directions, distances, heads)."""
+        """Return scores of tokens no later than L, (sets x directions, distances, heads)."""
         origin, found = torch.zeros(1), []
         for block in range(self.sets):
             found.append(self.pairs(distances, origin, block)[:, 0])

@@ -1,6 +1,6 @@
 """How a flag is declared, in one place: its default, its help, its choices and its range.
 
-The options of a position encoder are a dataclass beside it whose fields are made by ``flag``. The
+The options of a position encoder are a dataclass beside it whose fields ``flag`` makes. The
 command line, hydra, checkpoints and the documentation all read these fields.
 """
 
@@ -33,16 +33,16 @@ def flag(
     renamed_to: Optional[str] = None,
     formerly: Any = None,
 ) -> Any:
-    """A field of an options dataclass; ``--a-b`` on the command line for the field ``a_b``.
+    """Return a field of an options dataclass; field ``a_b`` is ``--a-b`` on the command line.
 
     Args:
-        default: its value where it is not given; None stands for "not given".
+        default: its value if it is not given; None stands for "not given".
         help: what it does, without choices and range.
         choices: the only texts allowed.
         range: the only numbers allowed.
         renamed_to: the field that this old name now stands for.
-        formerly: what models did before there was this option, where that is another value: what
-            it is in checkpoints that lack it.
+        formerly: the value that describes models from before the option existed, if that is not
+            the default; checkpoints that lack the option have this value.
     """
     metadata: Dict[str, Any] = {"help": help, "choices": choices}
     if renamed_to is not None:
@@ -55,7 +55,7 @@ def flag(
 
 
 def flag_name(field_name: str) -> str:
-    """``--a-b`` for ``a_b``."""
+    """Return ``--a-b`` for ``a_b``."""
     return "--" + field_name.replace("_", "-")
 
 
@@ -81,34 +81,34 @@ def _check_value(declared: "Field[Any]", value: Any) -> None:
 
 @dataclass
 class TimesOptions(NoOptions):
-    """When a token stands, for encoders that have values between whole positions."""
+    """Where tokens stand in time, for encoders that have values between whole positions."""
 
     position_times: str = flag(
         "tokens",
-        "when a token stands: at its number, or, for documents, in sentences with pauses between "
-        "them, each proportional to the length of the sentence before it (floater, fourier, "
-        "rotary, sinusoidal)",
+        "where a token stands in time: at its number or, for documents, in sentences with pauses "
+        "between them, each proportional to the length of the sentence before it (floater, "
+        "fourier, rotary, sinusoidal)",
         choices=("tokens", "sentences"),
     )
     sentence_separator: str = flag(
-        "<s/>", "symbol of the dictionary that ends a sentence in a document"
+        "<s/>", "the symbol of the dictionary that ends a sentence in a document"
     )
     sentence_gap: float = flag(
         1.0, "pause after a sentence, in positions per token of the sentence", range=NON_NEGATIVE
     )
 
     def unread(self) -> Set[str]:
-        """Only sentences have separators."""
+        """Return the fields on separators, unless tokens stand in sentences."""
         apart = {"sentence_separator", "sentence_gap"}
         return set() if self.position_times == "sentences" else apart
 
 
 @dataclass
 class SharingOptions(NoOptions):
-    """Which stacks have one dynamics, for encoders whose tracks follow dynamics."""
+    """Which stacks share their dynamics, for encoders whose tracks follow dynamics."""
 
     share_dynamics: str = flag(
         "stack",
-        "one h for each of encoder and decoder, or one for the whole model (floater, rnn)",
+        "one h each for the encoder and the decoder, or one for the whole model (floater, rnn)",
         choices=("stack", "all"),
     )

@@ -20,7 +20,7 @@ from fairseq_floater.ode.linear import LinearDynamics
 
 @dataclass
 class FloaterOptions(DynamicsOptions, RotaryOptions, SharingOptions):
-    """The equation, its start and its solver; rotary's where angles depart from it."""
+    """The equation, its start and its solver, and rotary's options where angles depart from it."""
 
     position_state_dim: int = flag(
         32,
@@ -29,12 +29,12 @@ class FloaterOptions(DynamicsOptions, RotaryOptions, SharingOptions):
     )
     scores_start: str = flag(
         "alibi",
-        "scores by distance start as symmetric ALiBi, or as zero (floater as scores)",
+        "scores by distance start as symmetric ALiBi, or at zero (floater as scores)",
         choices=("alibi", "zero"),
     )
 
     def unread(self) -> Set[str]:
-        """Angles and scores have a width of their own, and each a start."""
+        """Only angles and scores read a width of their own, and each of them a start."""
         injection = getattr(self, "injection", None)
         unread = DynamicsOptions.unread(self) | TimesOptions.unread(self)
         if injection != "bias":
@@ -57,7 +57,7 @@ class FloaterEncoder(PositionEncoder):
         dynamics: the right-hand side, see ``dynamics``; may be shared between encoders.
         delta: time between two positions, > 0.
         initial_std: standard deviation of the initial values; 0 starts all of them at 0.
-        initial_scale: of the initial values, as a multiple of the parameter that is learned.
+        initial_scale: the initial values are the learned parameter times this.
         solver, steps_per_position, backend, adjoint: see ``fairseq_floater.ode.solver.solve``; not
             read with ``LinearDynamics``.
     """
@@ -140,7 +140,7 @@ class FloaterEncoder(PositionEncoder):
 
     @staticmethod
     def settings(options: FloaterOptions, name: str) -> Dict[str, Any]:
-        """Arguments that follow from options alone, and the name."""
+        """Return the arguments that follow from options alone, and the name."""
         return {
             "delta": options.position_delta,
             "solver": options.ode_solver,
@@ -151,7 +151,7 @@ class FloaterEncoder(PositionEncoder):
         }
 
     def states(self, length: int) -> Tensor:
-        """p at the positions 0 .. length - 1, (tracks, length, dim), kept where it can be."""
+        """Return p at positions 0 .. length - 1, (tracks, length, dim), kept if it can be."""
         return PositionEncoder.first(self, length)
 
     def trajectories(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
@@ -159,18 +159,21 @@ class FloaterEncoder(PositionEncoder):
         table = equation.flow(initial, positions * self.delta, start)
         if equation.bounded:
             return table
-        # In training elsewhere than on a CPU the loss, which fairseq reads, tells as much.
+        # In training on another device than the CPU, the loss, which fairseq reads, shows the same.
         read = devices.free_to_read(table) or not table.requires_grad
         if read and not bool(torch.isfinite(table[:, -1]).all()):
             self._raise_diverged(table, positions)
         return table
 
     def exact(self, positions: Tensor, start: Tensor) -> Tensor:
-        """As ``trajectories``, from the states ``start`` at the first of them, by finer steps."""
+        """Like ``trajectories``, by finer steps, from the states ``start`` at ``positions[0]``."""
         return self.equation.exact(self.starts, positions * self.delta, start)
 
     def at(self, positions: Tensor) -> Tensor:
-        """In closed form; or the cubic that has the states and slopes of both whole positions."""
+        """Return the closed form, or interpolate between the two whole positions around each.
+
+        The cubic between them has the states and the slopes of both.
+        """
         if self.equation.closed:
             return self.computed(positions)
         before = positions.floor().long()
@@ -188,7 +191,7 @@ class FloaterEncoder(PositionEncoder):
 
     def output_parameters(self) -> List[str]:
         zero = torch.zeros_like(self.initial, dtype=self.dtype)  # a model may be in half precision
-        h_at_0 = self.equation.slopes(zero, zero.new_ones(()), zero)  # it sees the time, too
+        h_at_0 = self.equation.slopes(zero, zero.new_ones(()), zero)  # h also sees the time
         return ["initial", "dynamics.fc2."] if bool(h_at_0.any()) else ["initial"]
 
     def _raise_diverged(self, table: Tensor, positions: Tensor) -> None:

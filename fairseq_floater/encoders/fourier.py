@@ -1,7 +1,7 @@
 """Learned Fourier features of the position, and a network over them (Li et al. 2021).
 
-The same tracks as FLOATER's, injected alike, without a differential equation: what FLOATER solves
-for step by step, this computes for each position by itself.
+Its tracks are the same as FLOATER's and are injected alike, but without a differential equation:
+what FLOATER solves for step by step, this computes for each position by itself.
 """
 
 import math
@@ -16,8 +16,8 @@ from fairseq_floater.encoders.flags import AT_LEAST_ONE, Range, TimesOptions, fl
 from fairseq_floater.encoders.oscillators import SHORTEST_PERIOD, spread_periods
 from fairseq_floater.ode.layers import Linear
 
-#: mean square of a hidden unit at the start: gelu of what torch's weights make of the features,
-#: whose squares add up to their number, and which has variance 1/6
+#: mean square of a hidden unit at the start: gelu of a value of variance 1/6, since torch's weights
+#: make that of features whose squares add up to the number of frequencies
 HIDDEN_POWER = 0.055
 
 
@@ -34,19 +34,19 @@ class FourierOptions(TimesOptions):
     fourier_longest_period: float = flag(
         1000.0,
         "period of the slowest frequency at the start, in positions; that of the fastest is 4 pi, "
-        "as of floater's oscillators (fourier)",
+        "as with floater's oscillators (fourier)",
         range=Range("> 4 pi", lambda period: SHORTEST_PERIOD < period < float("inf")),
     )
 
 
 class FourierEncoder(PositionEncoder):
-    """p_n(i) = A_n gelu(W [cos(f i); sin(f i)] + b), of learned frequencies f, for track n.
+    """p_n(i) = A_n gelu(W [cos(f i); sin(f i)] + b), with learned frequencies f, for track n.
 
     Args:
         tracks, dim, name: see ``PositionEncoder``.
-        frequencies: number of f.
+        frequencies: number of frequencies f.
         hidden_dim: rows of W.
-        longest_period: of the slowest f at the start, in positions.
+        longest_period: period of the slowest f at the start, in positions.
         initial_std: standard deviation of the vectors at the start.
     """
 
@@ -87,7 +87,7 @@ class FourierEncoder(PositionEncoder):
 
     def trajectories(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
         output = self.output.to(self.dtype)
-        # Angles in float64: far positions have many turns.
+        # Angles are in float64, since far positions have made many turns.
         column = positions.to(output.device, non_blocking=True).unsqueeze(1)
         angles = column * self.frequencies.double()
         features = torch.cat([angles.cos(), angles.sin()], dim=1).to(output)

@@ -74,7 +74,7 @@ class LearnedEncoder(PositionEncoder):
             raise UserError(
                 f"{self.name}: input of {length} positions, but the learned position encoder "
                 f"holds {self.max_positions}: train with a larger --max-source-positions and "
-                "--max-target-positions (of a RoBERTa --max-positions), or choose other positions"
+                "--max-target-positions (for RoBERTa, --max-positions), or choose other positions"
             )
 
     def extra_repr(self) -> str:

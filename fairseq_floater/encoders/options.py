@@ -48,7 +48,7 @@ WITHIN_ATTENTION = ("rotation", "scores", "relative")
 
 
 class Names(Collection[str]):
-    """Names of kinds, told anew each time: ``KINDS`` has those from outside the package too."""
+    """Names of kinds, looked up each time: ``KINDS`` also gets kinds from outside the package."""
 
     def __init__(self, tell: Callable[[], Tuple[str, ...]]):
         self.tell = tell
@@ -69,20 +69,20 @@ def _within_attention() -> Tuple[str, ...]:
     )
 
 
-#: kinds whose first injection is one of these: FLOATER's biases can stand on any of them
+#: kinds whose first injection is within attention: FLOATER's biases can stand on any of them
 PEERS = Names(_within_attention)
 
-#: what biases can stand beside
+#: the positions that biases can stand beside
 BASES = Names(lambda: ("sinusoidal", "learned", *PEERS, "none"))
 
 
 class Use(NamedTuple):
-    """One use that a model makes of a kind of position encoder.
+    """One use of a kind of position encoder in a model.
 
     Attributes:
         encoder: the kind.
         injection: how its tracks act, see ``PositionEncoder.injections``.
-        blocks: ``all``, or ``input`` for the first alone.
+        blocks: ``all``, or ``input`` for the first only.
         attention: the attentions they act in, ``self``, ``cross`` or ``both``.
     """
 
@@ -93,7 +93,7 @@ class Use(NamedTuple):
 
     @property
     def absolute(self) -> bool:
-        """Whether anything changes where all positions are moved alike."""
+        """Whether anything changes if all positions are moved by the same amount."""
         if self.injection == "rotation":
             return not self.encoder.even_rotation or self.attention != "self"
         return self.injection in ("bias", "additive")
@@ -110,7 +110,7 @@ class EncoderOptions(
     FireOptions,
     FourierOptions,
 ):
-    """All of them, in one typed dataclass. A kind reads those that its ``Options`` declares."""
+    """All options, in one typed dataclass. A kind reads those that its ``Options`` declares."""
 
     position_encoder: str = flag(
         "floater",
@@ -135,8 +135,8 @@ class EncoderOptions(
     )
     position_attention: Optional[str] = flag(
         None,
-        "which attentions get positions of their own: self-attention (default of rotation, scores "
-        "and relative), cross-attention of the decoder, or both (default of bias)",
+        "which attentions get positions of their own: self-attention (default for rotation, scores "
+        "and relative), cross-attention of the decoder, or both (default for bias)",
         choices=("both", "self", "cross"),
     )
     base_positions: Optional[str] = flag(
@@ -153,20 +153,20 @@ class EncoderOptions(
     )
     extend_base_positions: bool = flag(
         False,
-        "where a trained model has a learned table of positions at the input that is shorter than "
-        "this model's, go on with its last row: what is beyond is told apart by biases",
+        "if a trained model's learned table of positions at the input is shorter than this "
+        "model's, continue it with its last row; biases tell the positions beyond it apart",
     )
     position_shift: int = flag(
         0,
-        "K of SHAPE: in training each sentence's positions start at a random one of 0..K, source "
-        "and target apart; otherwise at K. FIRE's count from the sentence's first token all the "
-        "same",
+        "K of SHAPE: in training, each sentence's positions start at a random one of 0..K, drawn "
+        "separately for source and target; otherwise they start at K. FIRE's still count from the "
+        "sentence's first token",
         range=NON_NEGATIVE,
     )
     attention_log_scale: Optional[float] = flag(
         None,
-        "multiply each product of a query and a key by log n / log N, n being the number of keys "
-        "that the query sees and N this value, such as the length of training sentences",
+        "multiply each product of a query and a key by log n / log N, where n is the number of "
+        "keys that the query sees and N is this value, such as the length of training sentences",
         range=Range("> 1", lambda length: 1 < length < float("inf")),
     )
 
@@ -209,7 +209,7 @@ class EncoderOptions(
 
     @property
     def keeps_input(self) -> bool:
-        """Whether the base model's positions stay at the input, where it has some."""
+        """Whether the base model's positions stay at the input, if it has any."""
         if self.injection == "bias":
             return self.keep_input_positions or self.beneath is None
         return self.injection in WITHIN_ATTENTION and self.keep_input_positions
@@ -221,16 +221,16 @@ class EncoderOptions(
 
     @property
     def shares_dynamics(self) -> bool:
-        """Whether all stacks have one dynamics."""
+        """Whether all stacks share one dynamics."""
         return self.has_dynamics and self.share_dynamics == "all"
 
     @property
     def timed(self) -> bool:
-        """Whether tokens stand elsewhere than at their numbers."""
+        """Whether tokens stand at other times than their numbers."""
         return self.position_times != "tokens"
 
     def where(self) -> Dict[str, Any]:
-        """The options in force on where positions go."""
+        """Return the options in force that say where positions go."""
         if self.injection is None:
             return self._given("position_shift", "attention_log_scale")
         where = {"position_blocks": self.position_blocks, "position_injection": self.injection}
@@ -240,11 +240,11 @@ class EncoderOptions(
         return {**where, **self._given(*more)}
 
     def _given(self, *names: str) -> Dict[str, Any]:
-        """Those of the options that are not at their defaults."""
+        """Return those of the named options that are not at their defaults."""
         return {name: getattr(self, name) for name in names if getattr(self, name)}
 
     def read_by_kind(self) -> Dict[str, Any]:
-        """The options that the kinds in use read, as they are set."""
+        """Return the options that the kinds in use read, with their values."""
         kinds = {use.encoder.kind: use.encoder for use in self.uses.values()} or {"": self.kind}
         read: Dict[str, Any] = {}
         for kind in kinds.values():
@@ -265,14 +265,14 @@ class EncoderOptions(
         check_combinations(self)
 
 
-#: options without which models did something else than their defaults say, and what they did
+#: what models did before an option existed, where that is not the default of the option
 FORMERLY: Dict[str, Any] = {
     f.name: f.metadata["formerly"] for f in fields(EncoderOptions) if "formerly" in f.metadata
 }
 
 
 def check_combinations(options: EncoderOptions) -> None:
-    """Check what goes where. Raises ``UserError``, naming the flags, their values and the fix."""
+    """Check combinations. Raises ``UserError``, naming the flags, their values and the fix."""
     _check_injection(options)
     _check_base(options)
     _check_times(options)
@@ -280,12 +280,12 @@ def check_combinations(options: EncoderOptions) -> None:
     absolute = options.keeps_input or any(use.absolute for use in options.uses.values())
     if options.position_shift and not absolute:
         raise UserError(
-            f"--position-shift {options.position_shift} moves sentences as wholes, which "
+            f"--position-shift {options.position_shift} moves sentences as a whole, which "
             f"--position-encoder {options.position_encoder} does not see: leave it out"
         )
 
 
-#: what each injection needs of an encoder
+#: what each injection needs from an encoder
 _INJECTED = {
     "bias": "learned biases",
     "additive": "vectors to add",
@@ -305,8 +305,8 @@ def _check_injection(options: EncoderOptions) -> None:
         able = [name for name, kind in KINDS.items() if options.injection in kind.injections]
         raise UserError(
             f"--position-encoder {encoder} has no {_INJECTED[options.injection]} for "
-            f"--position-injection {options.injection}: use {known[0]}, or one of "
-            f"{', '.join(able)}"
+            f"--position-injection {options.injection}: use {known[0]}, or choose "
+            f"--position-encoder from {', '.join(able)}"
         )
     if options.position_attention is None:
         return
@@ -321,7 +321,7 @@ def _check_injection(options: EncoderOptions) -> None:
 def _check_base(options: EncoderOptions) -> None:
     if options.base_positions is not None and options.injection != "bias":
         raise UserError(
-            f"--base-positions {options.base_positions} is what biases stand beside, but "
+            f"--base-positions {options.base_positions} needs biases to stand beside, but "
             f"--position-encoder {options.position_encoder} has none: leave it out, or use "
             "--position-injection bias with floater, fourier, rnn or learned"
         )
@@ -334,7 +334,7 @@ def _check_base(options: EncoderOptions) -> None:
 
 
 def _check_log_scale(options: EncoderOptions) -> None:
-    """A query sees so many keys with one head and so many with another: n would be of no head."""
+    """If heads see different numbers of keys, there is no n that holds for all of them."""
     alibi = any(issubclass(use.encoder, AlibiEncoder) for use in options.uses.values())
     if options.attention_log_scale is not None and alibi and options.alibi_form == "nonsymmetric":
         raise UserError(
@@ -351,7 +351,7 @@ def _check_times(options: EncoderOptions) -> None:
     name = options.position_encoder
     if not issubclass(options.kind.Options, TimesOptions):
         raise UserError(
-            f"--position-encoder {name} has whole positions only, without "
+            f"--position-encoder {name} has whole positions only, and cannot be combined with "
             f"--position-times {options.position_times}: use floater, fourier, rotary or sinusoidal"
         )
     distances = {"scores", "relative"} & {use.injection for use in options.uses.values()}

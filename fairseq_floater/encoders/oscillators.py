@@ -6,16 +6,16 @@ import torch
 from torch import Tensor
 
 #: in positions: twice the period of the fastest sinusoid of Vaswani et al. (2017), so that a
-#: solver of one step per position follows it: over 64 positions within 1.6 % (all frequencies
-#: together within 0.2 %)
+#: solver with one step per position follows it within 1.6 % over 64 positions (within 0.2 % for all
+#: frequencies together)
 SHORTEST_PERIOD = 4 * math.pi
 
 
 def spread_periods(count: int, shortest: float, longest: float) -> Tensor:
-    """(count,) periods, evenly spaced in the logarithm, in an order that mixes long and short.
+    """Return (count,) periods, evenly spaced in the logarithm, with long and short ones mixed.
 
-    Attention heads share out neighbouring features, and each should have periods of all lengths:
-    so the order is van der Corput's, whose every stretch is spread over the whole range.
+    Each attention head gets a stretch of neighbouring features, and should have periods of all
+    lengths. The order is therefore van der Corput's, in which every stretch covers the whole range.
     """
     places = torch.tensor([int(f"{k:b}"[::-1], 2) / 2 ** len(f"{k:b}") for k in range(count)])
     return shortest * (longest / shortest) ** places

@@ -19,27 +19,29 @@ class RelativeBiasOptions(NoOptions):
 
     relative_buckets: int = flag(
         32,
-        "buckets of distances, even; in an encoder half of them are for each direction; the nearer "
-        "half of a direction holds one distance each, the other ever more (relative-bias)",
+        "number of buckets of distances, even; in an encoder, half of them are for each direction; "
+        "in the nearer half of a direction, each bucket holds one distance, and in the other half "
+        "more and more (relative-bias)",
         range=Range("even and >= 4", lambda buckets: buckets >= 4 and buckets % 2 == 0),
     )
     relative_max_distance: int = flag(
         128,
-        "distance that the formula of the buckets ends at; the last of them begins a little before "
+        "distance at which the formula of the buckets ends; the last bucket begins a little before "
         "it (relative-bias)",
         range=AT_LEAST_ONE,
     )
 
 
 def distance_buckets(distances: Tensor, buckets: int, max_distance: int) -> Tensor:
-    """Bucket (distances,) int64 of each distance >= 0 in one direction.
+    """Return the bucket, (distances,) int64, of each distance >= 0 in one direction.
 
-    The first half of the buckets holds a distance each, the rest grow with its logarithm.
+    The first half of the buckets hold one distance each; in the rest, the bucket grows with the
+    logarithm of the distance.
     """
     exact = buckets // 2
     far = distances.double().clamp(min=exact)
     growing = (far / exact).log() / math.log(max_distance / exact) * (buckets - exact)
-    # The rounding of the logarithm must not move what is on the border of two buckets.
+    # Rounding of the logarithm must not move a distance on the border of two buckets.
     bucket = torch.where(distances < exact, distances.double(), exact + (growing + 1e-9).floor())
     return bucket.long().clamp(max=buckets - 1)
 
@@ -49,7 +51,7 @@ class RelativeBiasEncoder(DistanceEncoder):
 
     Args:
         tracks, heads, directions, name: see ``DistanceEncoder``.
-        buckets: of all directions together.
+        buckets: number of buckets of all directions together.
         max_distance: see ``distance_buckets``.
     """
 
@@ -72,7 +74,7 @@ class RelativeBiasEncoder(DistanceEncoder):
         self.max_distance = max_distance
         if max_distance <= self.buckets // 2:
             raise UserError(
-                f"--relative-max-distance {max_distance} leaves nothing to the farther half of "
+                f"--relative-max-distance {max_distance} leaves nothing for the farther half of "
                 f"--relative-buckets {buckets}: use more than {self.buckets // 2}"
             )
         self.weight = nn.Parameter(torch.zeros(directions, self.buckets, heads))

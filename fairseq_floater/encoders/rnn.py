@@ -26,15 +26,15 @@ class RNNOptions(SharingOptions):
     )
     rnn_input: str = flag(
         "scalar",
-        "what the recurrent cell is fed: the position, or its sinusoids (rnn)",
+        "input of the recurrent cell: the position, or its sinusoids (rnn)",
         choices=INPUTS,
     )
 
 
 class RecurrentCell(nn.Module):
-    """p_{i+1} = RNN(z_i, p_i): linear layers, each fed the state and z_i, each through tanh.
+    """p_{i+1} = RNN(z_i, p_i): linear layers, each fed the state and z_i and followed by tanh.
 
-    At dim 512, 263,168 parameters per layer for a scalar z_i, 524,800 for a vector.
+    At dim 512, a layer has 263,168 parameters for a scalar z_i, and 524,800 for a vector.
 
     Args:
         dim: size of the state.
@@ -42,7 +42,7 @@ class RecurrentCell(nn.Module):
         input: ``scalar``, the position i itself, or ``vector``, its sinusoids.
     """
 
-    layers: Any  # nn.ModuleList of Linear: it does not tell the type of what it holds
+    layers: Any  # an nn.ModuleList of Linear: its type does not say what it holds
 
     def __init__(self, dim: int, layers: int = 1, input: str = "scalar"):
         super().__init__()
@@ -59,12 +59,12 @@ class RecurrentCell(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, start: Tensor, positions: Tensor) -> Tensor:
-        """States (tracks, positions, dim) from ``start`` (tracks, dim), at ``positions[0]``."""
+        """Return (tracks, positions, dim), from ``start`` (tracks, dim) at ``positions[0]`` on."""
         inputs = (
             positions.unsqueeze(1) if self.input == "scalar" else sinusoids(positions, self.dim)
         )
         inputs = inputs.to(start, non_blocking=True)
-        # The part of each layer that z_i drives does not depend on the state: one product.
+        # The part of each layer that z_i drives does not depend on the state, so it is one product.
         weights = [layer.weight.to(start) for layer in self.layers]
         driven = [
             inputs @ weight[:, self.dim :].t() + layer.bias.to(start)

@@ -1,11 +1,11 @@
-"""How long a table of positions may be: told before the time and the memory for it are taken."""
+"""How long a table of positions may be, checked before it takes any time and memory."""
 
 from fairseq_floater.encoders.base import PositionEncoder
 from fairseq_floater.errors import UserError
 
-#: numbers of a table, 1 GB in float32
+#: most numbers of a table, 1 GB in float32
 NUMBERS = 2**28
-#: positions of a table, a million of which take minutes
+#: most positions of a table; a million of them take minutes
 POSITIONS = 10**6
 
 
@@ -13,7 +13,7 @@ def require_room(encoder: PositionEncoder, positions: int, asked: str) -> None:
     """Refuse a table of ``positions`` that takes too much memory or time.
 
     Args:
-        encoder: whose table it is.
+        encoder: the encoder that the table belongs to.
         positions: rows for each track.
         asked: what asks for them, such as ``--positions 1000``, for the message.
 

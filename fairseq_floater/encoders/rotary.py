@@ -1,6 +1,6 @@
 """Rotary positions: queries and keys turned by angles that grow with the position (Su et al. 2021).
 
-A product of a query and a key then depends on the distance of the two alone.
+The product of a query and a key then depends only on the distance of the two.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from fairseq_floater.errors import UserError
 
 @dataclass
 class RotaryOptions(TimesOptions):
-    """How far which features of a head are turned."""
+    """Which features of a head are turned, and how far."""
 
     rotary_base: float = flag(
         10000.0,
@@ -31,14 +31,14 @@ class RotaryOptions(TimesOptions):
     )
     rotary_layout: str = flag(
         "interleaved",
-        "which features are a pair: neighbours, as in the paper, or one of each half (rotary, "
+        "which features form a pair: neighbours, as in the paper, or one of each half (rotary, "
         "floater as rotation)",
         choices=("interleaved", "halves"),
     )
 
 
 def rotated_pairs(options: RotaryOptions, head_dim: int) -> int:
-    """How many pairs of a head's features are turned.
+    """Return how many pairs of a head's features are turned.
 
     Raises:
         UserError: if there is none.
@@ -53,9 +53,9 @@ def rotated_pairs(options: RotaryOptions, head_dim: int) -> int:
 
 
 def rotary_angles(positions: Tensor, pairs: int, base: float) -> Tensor:
-    """(positions,) to angles (positions, pairs) in radians, float64, from -pi to pi.
+    """Return the angles (positions, pairs) of (positions,) in radians, float64, from -pi to pi.
 
-    Whole turns are taken off before anything is rounded to float32.
+    Whole turns are removed before anything is rounded to float32.
     """
     speeds = base ** (-torch.arange(pairs, dtype=torch.float64) / pairs)
     angles = positions.to("cpu", torch.float64).unsqueeze(1) * speeds
@@ -67,7 +67,7 @@ class RotaryEncoder(PositionEncoder):
 
     Args:
         tracks, name: see ``PositionEncoder``.
-        pairs: of features that are turned, in each head.
+        pairs: number of pairs of features that are turned in each head.
         base: see ``rotary_angles``.
     """
 

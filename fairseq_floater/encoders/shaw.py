@@ -1,4 +1,4 @@
-"""Relative position representations: vectors by distance beside keys, values (Shaw et al. 2018)."""
+"""Relative position representations: keys and values get vectors by distance (Shaw et al. 2018)."""
 
 from dataclasses import dataclass
 from typing import List
@@ -12,31 +12,31 @@ from fairseq_floater.encoders.flags import AT_LEAST_ONE, flag
 
 @dataclass
 class ShawOptions(NoOptions):
-    """Which distances have vectors, and what of attention they are added to."""
+    """Which distances have vectors, and which parts of attention they are added to."""
 
     shaw_max_distance: int = flag(
         16,
-        "k: distances are told apart up to k, and all beyond share its vector (shaw)",
+        "k: distances are told apart up to k, and all beyond share the vector of k (shaw)",
         range=AT_LEAST_ONE,
     )
     shaw_values: bool = flag(
         False,
-        "add vectors to the values, too, as in the paper, which finds no gain over keys alone; "
-        "keeps attention from its fused form (shaw)",
+        "add vectors to the values as well, as in the paper, which finds no gain over keys alone; "
+        "attention then cannot use its fused form (shaw)",
     )
     shaw_per_head: bool = flag(
-        False, "vectors of its own for each head, in place of shared ones (shaw)"
+        False, "give each head vectors of its own, in place of shared ones (shaw)"
     )
 
 
 class ShawEncoder(PositionEncoder):
-    """Vectors (tracks, distances, dim) of the distances -k..k, or -k..0 where tokens see no later.
+    """Vectors (tracks, distances, dim) of distances -k..k, or -k..0 if tokens see no later ones.
 
     A block has one track, for its keys, or two, for keys and values.
 
     Args:
         tracks, name: see ``PositionEncoder``.
-        dim: width of a head, or of all heads together where each has vectors of its own.
+        dim: width of a head, or of all heads together if each has vectors of its own.
         max_distance: k.
         causal: whether there are distances up to 0 only.
         initial_std: standard deviation of the vectors.
@@ -69,13 +69,13 @@ class ShawEncoder(PositionEncoder):
             wanted.dim if options.shaw_per_head else wanted.head_dim,
             options.shaw_max_distance,
             causal=wanted.causal,
-            # Beside positions at the input a new model starts as its base model.
+            # With positions at the input, a new model starts as its base model.
             initial_std=0.0 if wanted.beside_input else wanted.head_dim**-0.5,
             name=wanted.name,
         )
 
     def first(self, length: int) -> Tensor:
-        """All vectors there are, from the most negative distance on, whatever the ``length``."""
+        """Return all vectors, from the most negative distance on, regardless of ``length``."""
         return (self.table.detach() if self.resting else self.table).to(self.dtype)
 
     def track_parameters(self) -> List[str]:

@@ -12,7 +12,7 @@ from fairseq_floater.encoders.flags import TimesOptions
 
 
 def sinusoids(positions: Tensor, dim: int) -> Tensor:
-    """(positions,) to (positions, dim): sines in the first half, cosines in the second.
+    """Return (positions, dim) for (positions,): sines in the first half, cosines in the second.
 
     The frequencies run geometrically from 1 to 1/10000 over each half, as in tensor2tensor and
     fairseq; Vaswani et al. (2017) interleave the two, a permutation of the features.
@@ -28,7 +28,7 @@ def sinusoids(positions: Tensor, dim: int) -> Tensor:
 
 @dataclass
 class SinusoidalOptions(TimesOptions):
-    """Sinusoids have values between whole positions, too."""
+    """Sinusoids also have values between whole positions."""
 
 
 class SinusoidalEncoder(PositionEncoder):
@@ -37,8 +37,8 @@ class SinusoidalEncoder(PositionEncoder):
     Args:
         tracks, dim, name: see ``PositionEncoder``.
         offset: the number of the first position; fairseq counts from ``padding_idx + 1``.
-        blocks: numbers of the blocks whose sinusoids are added, one per track, from 0; none of
-            them when not given.
+        blocks: numbers of the blocks whose sinusoids are added, one per track, from 0; if not
+            given, none are added.
     """
 
     kind = "sinusoidal"

@@ -1,4 +1,4 @@
-"""What a trained model has learned of positions, as figures, text and pictures."""
+"""Show what a trained model has learned about positions, as figures, text and pictures."""
 
 from fairseq_floater.inspection.encoders import (
     count_parameters,

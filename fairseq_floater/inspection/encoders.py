@@ -13,25 +13,25 @@ from fairseq_floater.models.config import ModelConfig
 from fairseq_floater.models.positioned import PositionedModel
 from fairseq_floater.progress import Progress
 
-#: positions that are solved at a time
+#: number of positions that are solved at a time
 PIECE = 64
 
 
 def load_part(checkpoint: Path, name: Optional[str] = None) -> Tuple[Part, ModelConfig]:
-    """The positions of one stack of a checkpoint, and its options.
+    """Return the positions of one stack of a checkpoint, and its options.
 
     Args:
-        checkpoint: to read.
+        checkpoint: the checkpoint to read.
         name: see ``Part``; by default the first.
 
     Raises:
-        UserError: if the checkpoint has no such positions, or is no checkpoint.
+        UserError: if the file has no such positions, or is not a checkpoint.
     """
     _, config, model = load_model(checkpoint)
     parts = parts_of(model)
     if not parts:
         raise UserError(
-            f"{checkpoint} has --position-encoder {config.position_encoder} and no vectors of it: "
+            f"{checkpoint} has --position-encoder {config.position_encoder} but no vectors of it: "
             "there is nothing to show"
         )
     name = name or next(iter(parts))
@@ -43,17 +43,17 @@ def load_part(checkpoint: Path, name: Optional[str] = None) -> Tuple[Part, Model
 def load_position_encoder(
     checkpoint: Path, name: Optional[str] = None
 ) -> Tuple[PositionEncoder, ModelConfig]:
-    """The encoder of ``load_part``, and the options; raises as it does."""
+    """Return the encoder of ``load_part`` and the options; raises as it does."""
     part, config = load_part(checkpoint, name)
     return part.encoder, config
 
 
 def count_parameters(model: PositionedModel) -> Dict[str, int]:
-    """Parameters that the position encoding adds, by kind, all stacks together.
+    """Count the parameters that the position encoding adds, by kind, over all stacks.
 
     ``dynamics`` are those of h (or the recurrent cell, or a learned table), ``initial values`` the
-    vectors at position 0, ``base`` a learned base encoding kept by the bias injection. What stacks
-    share counts once.
+    vectors at position 0, and ``base`` a learned base encoding kept by the bias injection. What
+    stacks share counts once.
     """
     counts = {"dynamics": 0, "initial values": 0, "base": 0}
     counted: Set[int] = set()
@@ -68,12 +68,13 @@ def count_parameters(model: PositionedModel) -> Dict[str, int]:
 
 
 def solver_errors(model: PositionedModel, length: int = 64) -> Dict[str, float]:
-    """How far the encodings are from the exact solution of their equation, by stack.
+    """Return how far the encodings are from the exact solution of their equation, by stack.
 
-    Root mean square of the difference to 20 steps per position in float64, relative to
-    that of the solution, over the first ``length`` positions. Training with large learning rates
-    makes the dynamics steep, and then a coarse grid of steps, though learned with exact gradients
-    and the same in training and use, no longer follows the equation. Empty without an equation.
+    This is the root mean square of the difference from a solution with 20 steps per position in
+    float64, relative to that of the solution, over the first ``length`` positions. Training with
+    large learning rates makes the dynamics steep. A coarse grid of steps then no longer follows the
+    equation, although it was learned with exact gradients and is the same in training and use.
+    Empty without an equation.
     """
     encoders = {name: stack.position_encoder for name, stack in model.stacks().items()}
     return {
@@ -84,7 +85,7 @@ def solver_errors(model: PositionedModel, length: int = 64) -> Dict[str, float]:
 
 
 def solver_error(encoder: FloaterEncoder, length: int) -> float:
-    """``solver_errors`` of one encoder, in float32; piece by piece, which bounds its memory."""
+    """Return ``solver_errors`` of one encoder, in float32, piece by piece to bound its memory."""
     positions = torch.arange(length, dtype=torch.float64)
     progress = Progress(f"{encoder.name}: exact position", length)
     with torch.no_grad():
@@ -92,7 +93,7 @@ def solver_error(encoder: FloaterEncoder, length: int) -> float:
         wrong, size = torch.zeros(()).double(), torch.zeros(()).double()
         for first in range(0, max(1, length - 1), PIECE):
             progress.reached(first)
-            # With the last position of the piece before, at which this one starts.
+            # Include the last position of the previous piece, at which this one starts.
             piece = slice(first, first + PIECE + 1)
             exact = encoder.exact(positions[piece], state)
             counted = slice(int(first > 0), None)

@@ -1,4 +1,4 @@
-"""What ``floater inspect`` finds in a checkpoint: the encodings it holds, measured."""
+"""Measure the encodings in a checkpoint, for ``floater inspect``."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,10 +33,10 @@ class Equation:
         state_norm: of ``MLPDynamics``, spectral norm of W1 without its column for the time.
         hidden_norm: of ``MLPDynamics``, spectral norm of W2 without its column for the time.
         stiffness: delta x both norms, which bounds the rate of the fastest motion, per position
-            (where the activation's slope is at most 1). Times the positions of a solver's step
-            far above 1, that solver need not follow the equation.
-        shortest_period, longest_period: of rotations, in positions; of those that the state
-            drives, without it.
+            (where the activation's slope is at most 1). If this times the positions of a solver's
+            step is far above 1, the solver need not follow the equation.
+        shortest_period, longest_period: of rotations, in positions; for rotations that the state
+            drives, without this drive.
     """
 
     hidden_dim: Optional[int]
@@ -55,7 +55,7 @@ class Equation:
             hidden = dynamics.hidden.out_features if isinstance(dynamics, DrivenDynamics) else None
             shortest, longest = float(periods.min()), float(periods.max())
             return cls(hidden, error, shortest_period=shortest, longest_period=longest)
-        assert isinstance(dynamics, MLPDynamics)  # there is no other
+        assert isinstance(dynamics, MLPDynamics)  # there is no other kind
         state_norm, hidden_norm = (
             float(torch.linalg.matrix_norm(weight.detach().double(), 2))
             for weight in (
@@ -69,20 +69,20 @@ class Equation:
 
 @dataclass
 class StackFindings:
-    """The encodings of one ``Part``: of a stack, or of what its biases stand beside.
+    """The encodings of one ``Part``: of a stack, or of the base positions beside its biases.
 
     Attributes:
-        blocks: how many have encodings of their own.
+        blocks: number of blocks that have encodings of their own.
         tracks: names of the tracks of one block.
-        rows: what a table is over: positions, or distances.
+        rows: what the rows of a table are: positions, or distances.
         dim: size of a vector.
-        positions: how many were looked at.
-        limit: why they are fewer than they should be, if they are.
+        positions: number of positions that were looked at.
+        limit: why there are fewer positions than there should be, if so.
         norms: Euclidean norm of a vector, mean over tracks, by position.
         spreads: ``spectrum.spread`` by position; empty for a single track.
-        spectra: the spectrum of the first so many positions.
-        baked_positions: for how many positions the checkpoint has a table baked in, if it has.
-        equation: of FLOATER.
+        spectra: spectrum of the first positions, by their number.
+        baked_positions: number of positions in the table baked into the checkpoint, if any.
+        equation: the equation of FLOATER.
     """
 
     blocks: int
@@ -100,11 +100,12 @@ class StackFindings:
 
 @dataclass
 class Findings:
-    """What a checkpoint holds of positions.
+    """What a checkpoint holds about positions.
 
-    ``updates`` are those of its training, where known; ``settings`` the options that its position
-    encoder reads; ``position_parameters`` those of ``inspection.encoders.count_parameters``;
-    ``length`` is the training length, in positions; ``stacks`` is empty without positions.
+    ``updates`` is the number of updates of its training, if known; ``settings`` are the options
+    that its position encoder reads; ``position_parameters`` are those of
+    ``inspection.encoders.count_parameters``; ``length`` is the training length, in positions;
+    ``stacks`` is empty without positions.
     """
 
     checkpoint: str
@@ -123,11 +124,11 @@ def inspect_checkpoint(checkpoint: Path, length: int = 64) -> Findings:
     """Measure the encodings of a checkpoint.
 
     Args:
-        checkpoint: of a model of ours.
-        length: of the longest training sentences, in positions, >= 2.
+        checkpoint: a checkpoint of one of our models.
+        length: length of the longest training sentences, in positions, >= 2.
 
     Raises:
-        UserError: if the checkpoint is none, or ``length`` too small or too large.
+        UserError: if the file is not such a checkpoint, or ``length`` is too small or too large.
     """
     if length < 2:
         raise UserError(f"--length must be >= 2 positions, got {length}")
@@ -155,7 +156,7 @@ def inspect_checkpoint(checkpoint: Path, length: int = 64) -> Findings:
 
 
 def _settings(config: ModelConfig, stacks: Dict[str, PositionedStack]) -> Dict[str, Any]:
-    """The options that say what the encodings are, beside those that findings name."""
+    """Return the options that define the encodings, except those that findings name."""
     named = ("position_encoder", "position_blocks", "position_injection", *LEVERS)
     settings = {n: v for n, v in config.in_force().items() if n not in named and v is not None}
     for stack in stacks.values():
@@ -187,5 +188,5 @@ def _of_part(part: Part, length: int, baked: Optional[int]) -> StackFindings:
 
 
 def ranges(table: Tensor, length: int) -> Tuple[int, ...]:
-    """How many first positions to take a spectrum of: ``length`` and 16 times as many, if there."""
+    """Return how many first positions to take spectra of: ``length`` and 16 times it, if there."""
     return tuple(sorted({min(n * length, table.size(1)) for n in (1, REACHES[-1])}))

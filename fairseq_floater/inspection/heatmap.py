@@ -18,17 +18,17 @@ from fairseq_floater.inspection.tables import TableAxes, axes_of, shown_table
 def draw_heatmap(
     checkpoint: Path, picture: Path, stack: Optional[str] = None, positions: int = 252
 ) -> None:
-    """Draw every track of one stack: a row of panels for each projection, a column for each block.
+    """Draw every track of one stack: a row of panels per projection, a column per block.
 
     Args:
-        checkpoint: of a model of ours.
+        checkpoint: a checkpoint of one of our models.
         picture: the file to write; its ending chooses the format.
-        stack: such as ``encoder``, or ``encoder-base`` for what its biases stand beside; by default
-            the first that has positions.
-        positions: how many; the default is that of the authors' article.
+        stack: such as ``encoder``, or ``encoder-base`` for the base positions beside its biases; by
+            default the first that has positions.
+        positions: number of positions; the default is that of the authors' article.
 
     Raises:
-        UserError: if the checkpoint has no encodings, or the picture an unknown ending.
+        UserError: if the checkpoint has no encodings, or the picture has an unknown ending.
     """
     check_ending(picture)
     require_other_file(picture, checkpoint)
@@ -64,11 +64,11 @@ class Shown(NamedTuple):
     """What is drawn of a stack.
 
     Attributes:
-        kind: of position encoder.
+        kind: kind of the position encoder.
         table: (blocks * tracks, rows, columns).
         tracks: names of a block's tracks.
         axes: what rows and columns are.
-        title: what it is of.
+        title: title of the picture.
     """
 
     kind: str
@@ -97,17 +97,17 @@ def _style(table: Tensor) -> Dict[str, Any]:
 
 
 def check_ending(picture: Path) -> None:
-    """Refuse a file name whose ending is that of no kind of picture, before any work."""
+    """Refuse a file whose ending is not that of a picture, before any work is done."""
     kinds = FigureCanvasAgg.get_supported_filetypes()
     if picture.suffix[1:].lower() not in kinds:
         raise UserError(
-            f"picture {picture} has no ending of a picture: choose from "
+            f"picture {picture} has an unknown ending: choose from "
             f"{', '.join('.' + kind for kind in sorted(kinds))}"
         )
 
 
 def draw(shown: Shown, picture: Path) -> None:
-    """Draw all panels on one colour scale."""
+    """Draw all panels with one colour scale."""
     rows = shown.tracks
     blocks = len(shown.table) // len(rows)
     size = (1.2 + 2.2 * blocks, 1.0 + 2.4 * len(rows))
@@ -126,7 +126,7 @@ def track_axes(
 ) -> List[Axes]:
     """Axes for the tracks, in order: a row of panels per projection, a column per block.
 
-    All have one scale, so only those at the left and at the bottom draw it.
+    All share their scales, so only those at the left and at the bottom draw them.
     """
     axes = figure.subplots(len(rows), blocks, squeeze=False, sharex=True, sharey=True)
     for axis in axes[:-1].flat:

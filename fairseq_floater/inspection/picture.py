@@ -19,22 +19,22 @@ from fairseq_floater.inspection.heatmap import draw_heatmap, track_axes
 from fairseq_floater.inspection.spectrum import similarity, variance_shares
 from fairseq_floater.inspection.tables import axes_of, encoding_table, several
 
-#: singular directions with less of the variance, and norms below so much of the largest, are
-#: noise of rounding and solver, and are not drawn
+#: singular directions with a smaller share of the variance, and norms below this share of the
+#: largest, are noise from rounding and the solver, and are not drawn
 LEAST = 1e-6
 
 
 def draw_inspection(checkpoint: Path, folder: Path, stack: str, length: int = 64) -> List[Path]:
-    """Draw ``STACK.heatmap.png`` and ``STACK.png`` into ``folder``; returns both.
+    """Draw ``STACK.heatmap.png`` and ``STACK.png`` into ``folder``, and return both.
 
     The second has the similarity of the positions of every track, the norm of the encodings far
     beyond the training length, and the spectrum within and beyond it.
 
     Args:
-        checkpoint: of a model of ours with positions.
-        folder: made if need be.
+        checkpoint: a checkpoint of one of our models with positions.
+        folder: created if needed.
         stack: such as ``encoder`` or ``encoder-base``, see ``tables.Part``.
-        length: of the longest training sentences, in positions, >= 2.
+        length: length of the longest training sentences, in positions, >= 2.
     """
     pictures = [folder / f"{stack}.heatmap.png", folder / f"{stack}.png"]
     require_other_file(pictures[1], checkpoint)
@@ -48,7 +48,7 @@ def draw_inspection(checkpoint: Path, folder: Path, stack: str, length: int = 64
 
 
 def _require_room(encoder: PositionEncoder, length: int) -> None:
-    """Cosines of all pairs of positions are drawn. Raises ``UserError`` where they are too many."""
+    """Raise ``UserError`` if there are too many pairs of positions to draw their cosines."""
     most = int((NUMBERS / max(1, encoder.tracks)) ** 0.5)
     if length > most:
         raise UserError(
@@ -66,7 +66,7 @@ def draw(
     title: str,
     rows: str = "position",
 ) -> None:
-    """Draw ``table`` (blocks * tracks, rows, dim), float64; ``length`` is that of training."""
+    """Draw ``table`` (blocks * tracks, rows, dim), float64; ``length`` is the training length."""
     blocks = len(table) // len(tracks)
     if len(table) == 1:
         figure = Figure(figsize=(13.0, 4.2), layout="constrained")
@@ -86,7 +86,7 @@ def draw(
 
 
 def _draw_similarities(figure: FigureBase, table: Tensor, tracks: Sequence[str], rows: str) -> None:
-    """One panel per track: a row of panels for each projection, a column for each block."""
+    """Draw one panel per track: a row of panels per projection, a column per block."""
     axes = track_axes(figure, tracks, len(table) // len(tracks), rows, rows)
     for axis, cosines in zip(axes, similarity(table)):
         panel = axis.imshow(cosines, cmap="RdBu_r", vmin=-1, vmax=1)
@@ -107,7 +107,7 @@ def _draw_norms(axis: Axes, table: Tensor, tracks: Sequence[str], length: int, r
         axis.plot(norms[:, row].mean(dim=0), color=f"C{row}", linewidth=1.6, label=name)
     if length < table.size(1):
         axis.axvline(length, color="black", linestyle=":", label="training length")
-    axis.set_xscale("symlog", linthresh=1)  # with position 0
+    axis.set_xscale("symlog", linthresh=1)  # so that position 0 is shown
     axis.set_xlim(0, table.size(1) - 1)
     axis.xaxis.set_major_formatter("{x:,.0f}")
     if (largest := float(norms.max())) > 0:
@@ -131,7 +131,7 @@ def _draw_spectra(axis: Axes, table: Tensor, length: int, rows: str) -> None:
         )
         last = max(last, int((shares.amax(dim=0) > LEAST).sum()))
     axis.set_xlim(1, last)
-    axis.set_ylim(LEAST, 1.0)  # before the scale, which looks for a limit where nothing varies
+    axis.set_ylim(LEAST, 1.0)  # before the scale, which looks for a limit if nothing varies
     axis.set_yscale("log")
     means = " (thick: mean of tracks)" if len(table) > 1 else ""
     _finish(axis, f"singular values, squared{means}", "singular direction", "share of the variance")

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-#: what is left of float32 encodings below this share of their norm is rounding
+#: a remainder of float32 encodings below this share of their norm is rounding
 ROUNDING = 1e-6
-#: a highest peak of a Fourier spectrum below so many times the mean power is no peak
+#: the highest peak of a Fourier spectrum counts only if above this many times the mean power
 FLAT = 4.0
-#: the variance is told of so many first singular directions
+#: numbers of first singular directions whose variance is reported
 DIRECTIONS = (1, 2, 4, 8)
 
 
@@ -31,41 +31,42 @@ class Spectrum:
 
     @classmethod
     def of(cls, table: Tensor) -> "Spectrum":
-        """Of all positions of a float64 ``table``; all but the period are means over tracks."""
+        """Measure all positions of a float64 ``table``; all but the period average over tracks."""
         shares = variance_shares(table)
         held = {count: float(shares[:, :count].sum(dim=1).mean()) for count in DIRECTIONS}
         return cls(float(effective_rank(shares).mean()), held, dominant_period(table))
 
 
 def variance_shares(table: Tensor) -> Tensor:
-    """Share of each singular direction in the variance of a track, falling; (tracks, directions).
+    """Return singular directions' shares of a track's variance, falling; (tracks, directions).
 
     They are the squared singular values of the table (positions, dim) centred over positions,
-    over their sum; all 0 for a track that does not vary.
+    divided by their sum; all are 0 for a track that does not vary.
     """
     centred = _centred(table)
     if table.size(1) > table.size(2):
         centred = centred.transpose(1, 2)
-    # Eigenvalues of the smaller Gram matrix: far cheaper than singular values, and squared.
+    # Eigenvalues of the smaller Gram matrix: far cheaper than singular values, and already squared.
     squares = torch.linalg.eigvalsh(centred @ centred.transpose(1, 2)).flip(1).clamp(min=0.0)
     total = squares.sum(dim=1, keepdim=True)
     return squares / total.where(total > 0, 1.0)
 
 
 def effective_rank(shares: Tensor) -> Tensor:
-    """Participation ratio 1 / sum of squared shares, (tracks,): k for k directions of equal size.
+    """Return the participation ratio, 1 / sum of squared shares, (tracks,).
 
-    ``shares`` (tracks, directions) are those of ``variance_shares``; 0 without variance.
+    It is k for k directions of equal size, and 0 without variance. ``shares`` (tracks, directions)
+    are those of ``variance_shares``.
     """
     squares = shares.square().sum(dim=1)
     return squares.where(squares == 0, 1 / squares)
 
 
 def dominant_period(table: Tensor) -> Optional[float]:
-    """The period with most Fourier power, in positions; None if no period stands out.
+    """Return the period with the most Fourier power, in positions; None if none stands out.
 
-    The power is the mean over tracks and features, after each has lost its mean and linear trend.
-    A period as long as the table is a slow drift that has not come round once.
+    The power is the mean over tracks and features, after removing the mean and linear trend of
+    each. A period as long as the table is a slow drift that has not come round once.
     """
     if table.size(1) <= 2 * FLAT:
         return None  # too few frequencies for one to stand out
@@ -81,9 +82,9 @@ def dominant_period(table: Tensor) -> Optional[float]:
 
 
 def similarity(table: Tensor) -> Tensor:
-    """Cosines between the encodings of two positions, (tracks, positions, positions).
+    """Return cosines between the encodings of two positions, (tracks, positions, positions).
 
-    Of the encodings centred over positions: what a track has in common at all of them would
+    The encodings are centred over positions: what a track has in common at all of them would
     otherwise hide how they differ.
     """
     directions = F.normalize(_centred(table), dim=2)
@@ -91,9 +92,10 @@ def similarity(table: Tensor) -> Tensor:
 
 
 def spread(table: Tensor) -> Tensor:
-    """How far tracks are from each other, (positions,): 0 where all coincide, 1 around 0.
+    """Return how far tracks are apart, (positions,): 0 if all coincide, 1 if their mean is 0.
 
-    Root mean square distance from the mean of the tracks, relative to that of their norms.
+    This is the root mean square distance from the mean of the tracks, relative to the root mean
+    square of their norms.
     """
     distances = (table - table.mean(dim=0)).square().sum(dim=2).mean(dim=0)
     squares = table.square().sum(dim=2).mean(dim=0)
@@ -105,6 +107,6 @@ def _centred(table: Tensor) -> Tensor:
 
 
 def _without_rounding(rest: Tensor, table: Tensor) -> Tensor:
-    """``rest`` (tracks, positions, dim), 0 for tracks where it is but rounding of ``table``."""
+    """Return ``rest`` (tracks, positions, dim), 0 where a track is only rounding of ``table``."""
     rounding = rest.flatten(1).norm(dim=1) <= ROUNDING * table.flatten(1).norm(dim=1)
     return rest.masked_fill(rounding[:, None, None], 0.0)

@@ -20,7 +20,7 @@ class Part(NamedTuple):
     Attributes:
         name: that of the stack, with ``-base`` for the base positions within its attention.
         encoder: of the positions.
-        use: what the model makes of it.
+        use: how the model uses them.
         tracks: names of the tracks of one block.
     """
 
@@ -31,26 +31,26 @@ class Part(NamedTuple):
 
 
 def parts_of(model: PositionedModel) -> Dict[str, Part]:
-    """All positions of a model that can be shown, by name."""
+    """Return all positions of a model that can be shown, by name."""
     found = {}
     for stack in model.stacks().values():
         for part, use in stack.options.uses.items():
             encoder = getattr(stack, part)
-            if encoder is not None and encoder.tracks:  # none of a stack without blocks
+            if encoder is not None and encoder.tracks:  # a stack without blocks has none
                 name = stack.name if part == "position_encoder" else f"{stack.name}-base"
                 found[name] = Part(name, encoder, use, stack.track_names(use))
     return found
 
 
 class TableAxes(NamedTuple):
-    """What a table is over."""
+    """What the rows and columns of a table are."""
 
     rows: str
     columns: str
 
 
 def several(rows: str) -> str:
-    """``rows`` of ``TableAxes``, more than one."""
+    """Return the plural of ``rows`` of ``TableAxes``."""
     first, *of = rows.split(" ", 1)
     return " ".join([f"{first}s", *of])
 
@@ -63,15 +63,15 @@ AXES = {
 
 
 def axes_of(part: Part) -> TableAxes:
-    """What the rows and columns of its tables are."""
+    """Return what the rows and columns of its tables are."""
     return AXES.get(part.use.injection, TableAxes("position", "feature"))
 
 
 def shown_table(part: Part, count: int) -> Tensor:
-    """The first ``count`` rows (tracks, rows, columns), float32, as a picture has them.
+    """Return the first ``count`` rows (tracks, rows, columns), float32, as a picture has them.
 
-    Of angles the cosines; of scores NaN where a head sees nothing; of vectors by clipped distance
-    all there are.
+    Angles are given as their cosines. Scores are NaN where a head sees nothing. Of vectors by
+    clipped distance, all rows are given.
     """
     with torch.no_grad():
         table = part.encoder(count).detach()
@@ -81,14 +81,14 @@ def shown_table(part: Part, count: int) -> Tensor:
 
 
 def encoding_table(part: Part, length: int) -> Tuple[Tensor, Optional[str]]:
-    """What to measure (tracks, rows, columns), float64, at 0 .. 16 x ``length``, if it goes so far.
+    """Return what to measure (tracks, rows, columns), float64, at 0 .. 16 x ``length`` if possible.
 
-    Of angles these are cosines and sines; scores of what a head cannot see are left at 0. With them
-    comes what ended them early, if anything: a learned table ends, and a trajectory may outgrow all
-    numbers; then they go up to a smaller multiple of ``length``.
+    Angles are given as cosines and sines; scores of what a head cannot see are 0. The second value
+    says what ended the table early, if anything: a learned table ends, and a trajectory may outgrow
+    all numbers. The table then goes up to a smaller multiple of ``length``.
 
     Raises:
-        UserError: if they are not finite up to ``length``.
+        UserError: if the encodings are not finite up to ``length``.
     """
     most = part.encoder.max_positions
     if most is not None and most <= REACHES[-1] * length:

@@ -1,4 +1,4 @@
-"""What ``floater inspect`` prints."""
+"""The text that ``floater inspect`` prints."""
 
 from pathlib import Path
 from typing import List, Optional, Tuple
@@ -11,7 +11,7 @@ Row = Tuple[str, str]
 
 
 def as_text(findings: Findings) -> str:
-    """What is true of the model, then a table with a column per stack, aligned for a terminal."""
+    """Format what is true of the model, then a table with a column per stack, for a terminal."""
     lines = _aligned([[label, value] for label, value in _of_model(findings)])
     columns = {name: dict(_of_stack(stack)) for name, stack in findings.stacks.items()}
     if columns:

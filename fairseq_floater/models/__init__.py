@@ -1,4 +1,4 @@
-"""One file per fairseq model, and what the weights of a model with positions mean."""
+"""The fairseq models, one file each, and the handling of their options and weights."""
 
 from fairseq_floater.models import architectures  # noqa: F401  registers the names
 from fairseq_floater.models.config import FloaterTransformerConfig

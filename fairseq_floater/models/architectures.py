@@ -1,4 +1,4 @@
-"""Named architectures: fairseq's but for the positions; ``_tiny`` and ``_minilm`` are ours."""
+"""Named architectures: fairseq's except for the positions; ``_tiny`` and ``_minilm`` are ours."""
 
 from typing import Any, Callable, Dict, Tuple, Type
 
@@ -25,7 +25,7 @@ def tiny_architecture(args: Any) -> None:
 
 
 def minilm_architecture(args: Any) -> None:
-    """The sizes of MiniLM and its kin: 6 blocks, width 384."""
+    """The sizes of MiniLM and similar models: 6 blocks, width 384."""
     args.encoder_layers = getattr(args, "encoder_layers", 6)
     args.encoder_embed_dim = getattr(args, "encoder_embed_dim", 384)
     args.encoder_ffn_embed_dim = getattr(args, "encoder_ffn_embed_dim", 1536)
@@ -34,7 +34,8 @@ def minilm_architecture(args: Any) -> None:
     roberta.base_architecture(args)
 
 
-#: by model: what checks its options, and what fills in each architecture, the model's own first
+#: by model: the class that checks its options, and the function that fills in each architecture,
+#: starting with the model's own
 _ARCHITECTURES: Dict[str, Tuple[Type[ModelConfig], Dict[str, Callable[[Any], None]]]] = {
     "floater_transformer": (
         FloaterTransformerConfig,
@@ -63,7 +64,7 @@ _ARCHITECTURES: Dict[str, Tuple[Type[ModelConfig], Dict[str, Callable[[Any], Non
 def _checked(
     architecture: Callable[[Any], None], config: Type[ModelConfig]
 ) -> Callable[[Any], None]:
-    """Fill in the architecture, then refuse bad options before any work is done."""
+    """Return a function that fills in the architecture and then refuses bad options."""
 
     def fill(args: Any) -> None:
         settle_unsaid(args)

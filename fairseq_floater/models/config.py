@@ -1,9 +1,9 @@
 """A model's configuration: fairseq's Transformer options and the position options, flat.
 
 fairseq's own ``transformer`` still takes its options from a bare argparse namespace, since its
-nested dataclass does not survive the way from command line to configuration. The same options,
-flat (``encoder_embed_dim`` for ``encoder.embed_dim``), make one dataclass that does: the command
-line, hydra and checkpoints all read it.
+nested dataclass does not survive the way from the command line to a configuration. The same
+options, flat (``encoder_embed_dim`` for ``encoder.embed_dim``), make one dataclass that does: the
+command line, hydra and checkpoints all read it.
 """
 
 from argparse import Namespace
@@ -37,7 +37,7 @@ def _flat_fields(config: Any, prefix: str = "") -> List[Tuple[str, Any, Any]]:
             continue
         default = f.default if f.default_factory is MISSING else f.default_factory()
         if isinstance(default, str):
-            # An interpolation such as ${model.decoder.embed_dim}, to its flat name.
+            # Change an interpolation such as ${model.decoder.embed_dim} to its flat name.
             default = default.replace("model.decoder.", "model.decoder_")
         flat.append((prefix + f.name, f.type, field(default=default, metadata=dict(f.metadata))))
     return flat
@@ -50,10 +50,10 @@ Config = TypeVar("Config", bound="ModelConfig")
 
 
 class ModelConfig(PositionOptions):
-    """Options of a model, whatever stacks it has.
+    """Options of a model, with any stacks.
 
     Attributes:
-        limits: what the options of each stack begin with, and the option that limits its length.
+        limits: for each stack, the prefix of its options and the option that limits its length.
     """
 
     limits: ClassVar[Dict[str, str]] = {
@@ -63,15 +63,15 @@ class ModelConfig(PositionOptions):
 
     @property
     def sides(self) -> Tuple[str, ...]:
-        """What the options of each stack begin with."""
+        """The prefixes of the options of each stack."""
         return tuple(self.limits)
 
     @classmethod
     def of(cls: Type[Config], cfg: Any) -> Config:
-        """From any form fairseq hands over (hydra's, a namespace, a dict); gaps get defaults.
+        """Build from any form fairseq hands over (hydra's, a namespace, a dict); gaps get defaults.
 
         Raises:
-            UserError: naming options that are of another type than they are declared with.
+            UserError: naming options whose types are not the declared ones.
         """
         if isinstance(cfg, cls):
             return cfg
@@ -89,19 +89,19 @@ class ModelConfig(PositionOptions):
         return config
 
     def input_options(self) -> Dict[str, bool]:
-        """fairseq's options for what ``--base-positions`` has at the input; none if it has not."""
+        """Return fairseq's options for the input, as ``--base-positions`` sets them; else none."""
         if self.base_positions is None or self.beneath is not None:
             return {}
         learned = {f"{side}_learned_pos": self.base_positions == "learned" for side in self.sides}
         return {**learned, "no_token_positional_embeddings": self.base_positions == "none"}
 
     def by_name(self) -> Dict[str, Any]:
-        """All options of the model, those included that have no flag."""
+        """Return all options of the model, including those without a flag."""
         return dict(vars(self))
 
 
 def kept_as_text(kept: Union[None, str, List[int]]) -> Optional[str]:
-    """``--encoder-layers-to-keep`` as fairseq takes it; from the command line it is a list."""
+    """Return ``--encoder-layers-to-keep``, a list on the command line, as fairseq takes it."""
     return ",".join(map(str, kept_layers(kept))) or None
 
 
@@ -110,7 +110,7 @@ class FloaterTransformerConfig(ModelConfig, _Flat):
     """All options of ``floater_transformer``."""
 
     def nested(self) -> TransformerConfig:
-        """fairseq's own nested form, with ``position_options`` on top."""
+        """Return fairseq's own nested form, plus ``position_options``."""
         flat = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "_name"}
         for side in self.sides:
             kept = f"{side}_layers_to_keep"
@@ -144,7 +144,7 @@ def validate(config: ModelConfig) -> None:
         )
 
 
-#: options that say how a model is trained, and not what it computes
+#: options that say how a model is trained, not what it computes
 TRAINING = {
     *("dropout", "attention_dropout", "activation_dropout", "relu_dropout"),
     *("encoder_layerdrop", "decoder_layerdrop", "adaptive_softmax_dropout"),
@@ -159,10 +159,10 @@ TRAINING = {
 
 
 def different_computation(there: ModelConfig, here: ModelConfig) -> List[str]:
-    """The options by which equal weights compute something else there than here, a sentence each.
+    """Return the options that make equal weights compute something else, a sentence each.
 
-    A limit of the length is no computation: where it is that of a table, the weights differ. So
-    they do where the dynamics have another size.
+    Limits of the length are left out, since they change no computation: where one is the length of
+    a table, the weights differ. They also differ where the dynamics have another size.
     """
     if type(there) is not type(here):
         return [f"it is a {type(there).__name__} there, a {type(here).__name__} here"]
@@ -180,7 +180,7 @@ def different_computation(there: ModelConfig, here: ModelConfig) -> List[str]:
 
 
 def _validate_sizes(config: ModelConfig) -> None:
-    """fairseq divides by some of its sizes, and takes others as they are."""
+    """Check the sizes: fairseq divides by some of them, and takes others without a check."""
     for side in config.sides:
         at_least = {"embed_dim": 1, "ffn_embed_dim": 1, "attention_heads": 1, "layers": 0}
         for name, least in at_least.items():
@@ -201,13 +201,13 @@ def _validate_sizes(config: ModelConfig) -> None:
 
 
 def _validate_kept_layers(config: ModelConfig, stack: str) -> None:
-    """Only layers that are there can be kept, and where only one has biases it must be kept."""
+    """Check that the kept layers exist and, if only one layer has biases, that it is kept."""
     given, layers = getattr(config, f"{stack}_layers_to_keep"), getattr(config, f"{stack}_layers")
     kept = kept_layers(given)
     if any(not 0 <= number < layers for number in kept):
         raise UserError(
             f"--{stack}-layers-to-keep is {given}, but the {stack} has layers 0 to {layers - 1}: "
-            "name some of these"
+            "choose from these"
         )
     within = config.injection not in (None, "additive")
     first_only = within and config.position_blocks == "input"
@@ -219,18 +219,19 @@ def _validate_kept_layers(config: ModelConfig, stack: str) -> None:
 
 
 def _validate_base(config: ModelConfig) -> None:
-    """fairseq's own options on positions must not contradict ours."""
+    """Check that fairseq's own options on positions do not contradict ours."""
     encoder, base = config.position_encoder, config.base_positions
     learned = any(getattr(config, f"{side}_learned_pos", False) for side in config.sides)
     bare = getattr(config, "no_token_positional_embeddings", False)
     if base is not None and not config.beneath and (learned or bare):
         raise UserError(
-            f"--base-positions {base} says what is at the input: leave out --encoder-learned-pos, "
-            "--decoder-learned-pos and --no-token-positional-embeddings"
+            f"--base-positions {base} already chooses the positions at the input: leave out "
+            "--encoder-learned-pos, --decoder-learned-pos and --no-token-positional-embeddings"
         )
     if config.keep_input_positions and bare:
         raise UserError(
-            "--keep-input-positions contradicts --no-token-positional-embeddings: give one of them"
+            "--keep-input-positions contradicts --no-token-positional-embeddings: give only one of "
+            "them"
         )
     if learned and not config.keeps_input:
         replacing = (
@@ -249,10 +250,10 @@ def _validate_base(config: ModelConfig) -> None:
 
 
 def _validate_attention(config: ModelConfig) -> None:
-    """Positions within attention need an attention that takes them."""
+    """Check that the attention can take positions within it."""
     if any(getattr(config, f"{side}_xformers_att_config", None) for side in config.sides):
         raise UserError(
-            "positions within attention work on torch's own: leave out "
+            "positions within attention need torch's own attention: leave out "
             "--encoder-xformers-att-config and --decoder-xformers-att-config"
         )
     if config.attention == "cross" and "decoder" not in config.sides:

@@ -1,4 +1,4 @@
-"""What positions a model has, by the options in its checkpoint, whatever wrote them."""
+"""The positions of a model, by the options in its checkpoint, whichever program wrote them."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Dict, Mapping, Optional
@@ -16,7 +16,7 @@ class Positions:
     Attributes:
         at_input: what is added to the input; None for nothing.
         within: the form within attention, apart from biases; None for none.
-        biases: the kind that biases of the projections are of; None for none.
+        biases: the kind of the biases of the projections; None for none.
     """
 
     at_input: Optional[str]
@@ -25,24 +25,24 @@ class Positions:
 
 
 def model_options(state: Mapping[str, Any]) -> Dict[str, Any]:
-    """The model's options in a checkpoint of fairseq's, of any age; empty where there are none."""
+    """Return the model's options in a fairseq checkpoint of any age; empty if there are none."""
     return options_in(state, "model")
 
 
 def task_options(state: Mapping[str, Any]) -> Dict[str, Any]:
-    """The task's options in a checkpoint of fairseq's, of any age; empty where there are none."""
+    """Return the task's options in a fairseq checkpoint of any age; empty if there are none."""
     return options_in(state, "task")
 
 
 def position_options(options: Mapping[str, Any]) -> Optional[EncoderOptions]:
-    """Those of ``options`` that are about positions; None where it is a stock model."""
+    """Return the position options among ``options``; None for a stock model."""
     if options.get("position_encoder") not in KINDS:
         return None
     return EncoderOptions(**as_declared(options, EncoderOptions))
 
 
 def positions_of(options: Mapping[str, Any], stack: str) -> Positions:
-    """What a model with these options has in the stack of this name."""
+    """Return the positions of a model with these options, in the stack of this name."""
     positions = position_options(options)
     if positions is None:
         return Positions(_stock_input(options, stack), None, None)
@@ -62,21 +62,21 @@ def positions_of(options: Mapping[str, Any], stack: str) -> Positions:
 
 
 def _stock_input(options: Mapping[str, Any], stack: str) -> Optional[str]:
-    """What fairseq's own options add to the input of a stack."""
+    """Return the positions that fairseq's own options add to the input of a stack."""
     if options.get("no_token_positional_embeddings"):
         return None
-    # fairseq fills it in for a RoBERTa, when it builds one.
+    # fairseq fills this in when it builds a RoBERTa.
     learned = options.get(f"{stack}_learned_pos", names_roberta(options))
     return "learned" if learned else "sinusoidal"
 
 
 def names_roberta(options: Mapping[str, Any]) -> bool:
-    """Whether the architecture in ``options`` is one of RoBERTa's, fairseq's or ours."""
+    """True if the architecture in ``options`` is one of RoBERTa's, fairseq's or ours."""
     return any("roberta" in str(options.get(name)) for name in ("_name", "arch"))
 
 
 def described(use: Use, options: EncoderOptions) -> str:
-    """A use within attention, with all that says what its parameters and angles are for."""
+    """Describe a use within attention, with all options that define its parameters and angles."""
     parts = [use.encoder.kind if use.injection == use.encoder.injections[0] else ""]
     parts[0] = parts[0] or f"{use.encoder.kind} {use.injection}"
     defined = [
@@ -88,7 +88,7 @@ def described(use: Use, options: EncoderOptions) -> str:
 
 
 def departed_from(options: EncoderOptions) -> Optional[str]:
-    """The peer that a new model departs from, described as ``within``; None if from none."""
+    """Return the peer that a new model starts from, described as ``within``; None without one."""
     peer = options.kind.departs_from(options)
     if peer is None:
         return None

@@ -20,7 +20,7 @@ from fairseq_floater.models.positioned import PositionedModel
 from fairseq_floater.models.roberta_config import FloaterRobertaConfig
 from fairseq_floater.models.span_head import BERT_STD, build_span_head, without_span_head
 
-#: beginning of the names of the weights of all heads but that of masked words
+#: prefix of the names of the weights of all heads except the one for masked words
 HEADS = "classification_heads."
 
 
@@ -39,7 +39,7 @@ class FloaterRobertaEncoder(RobertaEncoder):
         return stack
 
     def max_positions(self) -> int:
-        """As its stack: without a table there is no limit, and a shift takes room in one."""
+        """Return the limit of the stack: none without a table; a shift takes up room in one."""
         return int(self.sentence_encoder.max_positions())
 
 
@@ -55,17 +55,17 @@ class FloaterRobertaModel(PositionedModel, RobertaModel):
         return {"encoder.sentence_encoder": self.encoder.sentence_encoder}
 
     def apply(self, fn: Callable[[nn.Module], None]) -> "FloaterRobertaModel":
-        """As torch's; fairseq's initialisation, which comes by here, is not for positions."""
+        """Apply as torch does, but do not let fairseq's initialisation reach positions."""
         if fn is init_bert_params:
             fn = sparing_positions(self.encoder.sentence_encoder, fn)
         return super().apply(fn)
 
     def register_span_head(self) -> None:
-        """Have a head of answers, by which ``forward`` gives (batch, length, 2)."""
+        """Add a head for answers, with which ``forward`` returns (batch, length, 2)."""
         self.classification_heads[SPAN_HEAD] = build_span_head(self.args.encoder_embed_dim)
 
     def upgrade_state_dict_named(self, state_dict: Dict[str, Tensor], name: str) -> None:
-        """As fairseq's, which fills in heads that are new, and also with a head of answers."""
+        """Upgrade as fairseq does, which fills in new heads, and allow for a head for answers."""
         prefix = f"{name}." if name else ""
         spans = without_span_head(state_dict, f"{prefix}{HEADS}{SPAN_HEAD}.")
         super().upgrade_state_dict_named(state_dict, name)
@@ -88,7 +88,7 @@ class FloaterRobertaModel(PositionedModel, RobertaModel):
         """
         config = FloaterRobertaConfig.of(cfg)
         validate(config)
-        if config.max_positions is None:  # in a checkpoint, too, unless it was given
+        if config.max_positions is None:  # also in a checkpoint, unless it was given
             config.max_positions = _positions_of(task)
         require_bounded("max_positions", config.max_positions)
         args = config.as_fairseqs()
@@ -101,7 +101,7 @@ class FloaterRobertaModel(PositionedModel, RobertaModel):
 
 
 def _positions_of(task: Any) -> int:
-    """The longest input that a task has, in positions."""
+    """Return the longest input that a task has, in positions."""
     cfg = options_of_task(task)
     length = getattr(cfg, "tokens_per_sample", None) or getattr(cfg, "max_positions", None)
     return int(length or 512)
@@ -110,9 +110,9 @@ def _positions_of(task: Any) -> int:
 def sparing_positions(
     stack: PositionedStack, initialise: Callable[[nn.Module], None]
 ) -> Callable[[nn.Module], None]:
-    """``initialise`` for all modules but those of position encoders, which start by themselves.
+    """Return ``initialise`` for all modules except position encoders, which do it themselves.
 
-    It draws nothing for these, so that all else starts alike whatever the position encoder.
+    It draws no random numbers for these, so everything else starts alike with any position encoder.
     """
     spared = {module for encoder in stack.encoders() for module in encoder.modules()}
     return lambda module: None if module in spared else initialise(module)

@@ -27,7 +27,7 @@ class FloaterTransformerModel(PositionedModel, TransformerModelBase):
         return {"encoder": self.encoder, "decoder": self.decoder}
 
     def max_positions(self) -> Tuple[int, int]:
-        """Of source and target; of a source also as far as the decoder has vectors for it."""
+        """Return the limits of source and target; the decoder's vectors also limit the source."""
         return min(self.encoder.max_positions(), self.decoder.source_limit()), (
             self.decoder.max_positions()
         )

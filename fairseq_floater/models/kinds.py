@@ -13,12 +13,12 @@ from fairseq_floater.models.positioned import PositionedModel
 
 
 class ModelKind(NamedTuple):
-    """A model of the plugin, which stands for fairseq's own of the same make, too.
+    """A model of the plugin, which also stands for fairseq's own model of the same kind.
 
     Attributes:
-        name: by which fairseq knows it.
+        name: the name by which fairseq knows it.
         model: its class.
-        words: the names of its tables of words, by what the task calls their dictionaries.
+        words: the names of its word embedding tables, by the task's names for their dictionaries.
     """
 
     name: str
@@ -42,7 +42,7 @@ ROBERTA = ModelKind(
 
 
 def kind_of(options: Mapping[str, Any]) -> Optional[ModelKind]:
-    """The kind of a model with these options, of the plugin or of fairseq; None for another."""
+    """Return the kind of a model with these options, ours or fairseq's; None for any other."""
     if names_roberta(options):
         return ROBERTA
     name = str(options.get("arch") or options.get("_name"))
@@ -51,5 +51,5 @@ def kind_of(options: Mapping[str, Any]) -> Optional[ModelKind]:
 
 
 def kind_with(config: ModelConfig) -> ModelKind:
-    """The kind of model that ``config`` is of."""
+    """Return the kind of model that ``config`` describes."""
     return ROBERTA if isinstance(config, ROBERTA.model.Config) else TRANSFORMER

@@ -1,4 +1,4 @@
-"""What a task limits: fairseq's default of 1,024 tokens does not bind a model without a limit."""
+"""A task's limits: fairseq's default of 1,024 tokens does not bind a model without a limit."""
 
 from typing import Any, Iterable
 
@@ -8,7 +8,7 @@ from fairseq_floater.blocks.positioned import UNLIMITED, PositionedStack
 
 
 def options_of_task(task: Any) -> Any:
-    """Of a legacy task, too; None where it has none."""
+    """Return a task's options, also those of a legacy task; None if it has none."""
     return getattr(task, "cfg", None) or getattr(task, "args", None)
 
 
@@ -16,8 +16,8 @@ def lift_task_limits(task: Any, stacks: Iterable[PositionedStack]) -> None:
     """Lift the task's own limits on the input of ``stacks`` that have none.
 
     The task filters and refuses data by its own copy of the limits, which generation takes from
-    the command line, not from the checkpoint. A limit other than the default is somebody's wish
-    and stays, and so does one that sentences are cut at; 1,024 itself cannot be told from the
+    the command line, not from the checkpoint. A limit other than the default was set on purpose and
+    stays, and so does one at which sentences are cut. A given 1,024 cannot be told from the
     default, and is lifted.
     """
     cfg = options_of_task(task)

@@ -1,4 +1,4 @@
-"""What every model with positioned stacks can do, whatever stacks it has."""
+"""What every model with positioned stacks can do."""
 
 import argparse
 import copy
@@ -31,10 +31,10 @@ from fairseq_floater.training.levers import apply_levers
 
 
 class PositionedModel:
-    """Mixed into a fairseq model; all that knows of positions reaches its stacks by ``stacks``.
+    """A mixin for a fairseq model; code that deals with positions gets its stacks by ``stacks``.
 
     Attributes:
-        options: of the model, by name, as a checkpoint holds them.
+        options: the model's options by name, as a checkpoint holds them.
     """
 
     options: Mapping[str, Any]
@@ -42,10 +42,10 @@ class PositionedModel:
     #: the class of its options
     Config: ClassVar[Type[ModelConfig]]
 
-    #: whether tasks give it heads of theirs after it is built
+    #: whether tasks give it heads of their own after it is built
     gets_heads: ClassVar[bool] = False
 
-    # What fairseq's classes bring.
+    # Provided by fairseq's classes.
     parameters: Callable[[], Iterator[nn.Parameter]]
     named_buffers: Callable[[], Iterator[Tuple[str, Tensor]]]
     eval: Callable[[], Any]
@@ -53,26 +53,26 @@ class PositionedModel:
 
     @classmethod
     def add_args(cls, parser: argparse.ArgumentParser) -> None:
-        """Flags without defaults, so that those of the architecture can come in."""
+        """Add flags without defaults, so that those of the architecture apply."""
         add_flags(parser, cls.Config())
 
     def stacks(self) -> Dict[str, PositionedStack]:
-        """Every stack of blocks by the beginning of its weights' names, in order."""
+        """Return every stack of blocks by the prefix of its weights' names, in order."""
         raise NotImplementedError
 
     def position_encoders(self) -> List[PositionEncoder]:
-        """Those of the stacks that have one."""
+        """Return the position encoders of the stacks that have one."""
         encoders = [stack.position_encoder for stack in self.stacks().values()]
         return [encoder for encoder in encoders if encoder is not None]
 
     def tie_dynamics(self) -> None:
-        """Have all stacks use the dynamics of the first."""
+        """Make all stacks use the dynamics of the first."""
         first, *others = self.position_encoders()
         for encoder in others:
             encoder.dynamics = first.dynamics
 
     def prepare(self, options: ModelConfig, task: Any) -> None:
-        """What follows once a model is built: its options, what of it learns, limits of the task.
+        """Finish a built model: keep its options, choose what it learns, lift the task's limits.
 
         Raises:
             UserError: if ``options`` leave nothing to learn.
@@ -91,13 +91,13 @@ class PositionedModel:
         """Load a model of this kind, or a trained base model to start from.
 
         Raises:
-            UserError: naming what does not fit or can be no weight, before any weight is changed.
+            UserError: naming what does not fit or cannot be a weight, before any weight is changed.
         """
-        # Not what fairseq's EMA loads at every update, which is part of a model and of no file.
+        # Skip what fairseq's EMA loads at every update: it is part of a model and from no file.
         if strict or isinstance(state_dict, Weights):
             require_sound(getattr(state_dict, "path", Weights.path), state_dict)
         weights = with_new_names(copy.copy(state_dict))
-        if not strict:  # what says how old a layout is may be among the missing
+        if not strict:  # the buffer that says how old a layout is may be missing
             for name, buffer in self.named_buffers():
                 if name.endswith(".version"):
                     weights.setdefault(name, buffer)
@@ -107,6 +107,6 @@ class PositionedModel:
             weights = fit(self, weights)
         result = super().load_state_dict(weights, strict, None, args)  # type: ignore[misc]  # a mixin
         stacks = self.stacks()
-        for name, table in tables.items():  # all of stacks that have a position encoder
+        for name, table in tables.items():  # only of stacks with a position encoder
             stacks[name].position_encoder.keep(table)  # type: ignore[union-attr]
         return result

@@ -1,9 +1,9 @@
-"""Leaving out of a checkpoint the blocks that a model leaves out.
+"""Remove from a checkpoint the blocks that a model leaves out.
 
 ``--encoder-layers-to-keep 0,2`` (and the decoder's) builds a model of those blocks alone, for the
 checkpoint of a larger one. fairseq's own pruning takes any name with the number of a layer in it
-for a block's, wants both stacks pruned or none, and knows no tracks, which are one tensor over all
-blocks of a stack.
+for a block's, requires that both stacks are pruned or neither, and does not know tracks, which are
+one tensor over all blocks of a stack.
 """
 
 import logging
@@ -23,12 +23,12 @@ def prune(
     weights: MutableMapping[str, Tensor],
     options: Mapping[str, Any],
 ) -> None:
-    """Leave in ``weights`` those of the blocks that a model has.
+    """Remove from ``weights`` those of the blocks that a model leaves out.
 
     Args:
-        stacks: of the model, whose ``kept_layers`` say which blocks it has.
-        weights: of the whole model, or of the pruned one, which then stay as they are.
-        options: of the model; they say how many layers the whole one has.
+        stacks: the model's stacks, whose ``kept_layers`` say which blocks it has.
+        weights: those of the whole model, or of the pruned one, which stay as they are.
+        options: the model's options, which say how many layers the whole model has.
     """
     for prefix, stack in stacks.items():
         whole = int(options[f"{stack.name}_layers"])
@@ -38,7 +38,7 @@ def prune(
 
 
 def _layers(weights: Mapping[str, Tensor], prefix: str) -> Set[int]:
-    """Numbers of the layers of a stack."""
+    """Return the numbers of the layers of a stack."""
     found = (re.match(rf"{re.escape(prefix)}\.layers\.(\d+)\.", name) for name in weights)
     return {int(match[1]) for match in found if match}
 
@@ -46,7 +46,7 @@ def _layers(weights: Mapping[str, Tensor], prefix: str) -> Set[int]:
 def _prune_layers(
     weights: MutableMapping[str, Tensor], prefix: str, stack: PositionedStack
 ) -> None:
-    """Number the kept layers anew, in their order, and drop the others."""
+    """Renumber the kept layers in their order, and drop the others."""
     places = {f"{prefix}.layers.{old}.": new for new, old in enumerate(stack.kept_layers)}
     pruned: Dict[str, Tensor] = {}
     for name, weight in weights.items():
@@ -62,7 +62,7 @@ def _prune_layers(
 def _prune_tracks(
     weights: MutableMapping[str, Tensor], prefix: str, stack: PositionedStack, whole: int
 ) -> None:
-    """Keep the tracks of the kept blocks, where every block has some."""
+    """Keep only the tracks of the kept blocks, if every block has some."""
     for part, use in stack.options.uses.items():
         encoder, per_block = getattr(stack, part), len(stack.track_names(use))
         blocks = stack.blocks if part == "position_encoder" else stack.kept_layers
@@ -70,7 +70,7 @@ def _prune_tracks(
             logger.warning(
                 f"the vectors of block {blocks[0]} of the {stack.name} are now added at its input "
                 f"(counted from 0, as in --{stack.name}-layers-to-keep), and those of block 0 are "
-                "gone; where layer drop leaves out block 0 in training, both are added"
+                "gone; in training, both are added where layer drop leaves out block 0"
             )
         for name in [] if encoder is None else encoder.track_parameters():
             name = f"{prefix}.{part}.{name}"

@@ -6,14 +6,14 @@ from typing import Any, MutableMapping
 _NEW_NAMES = (
     # of version 0.1.0, whose only models had these two stacks
     (re.compile(r"^(encoder|decoder)\.positions\."), r"\1.position_encoder."),
-    # of fairseq's RoBERTa as it is published
+    # of fairseq's published RoBERTa
     (re.compile(r"^decoder\.(sentence_encoder|lm_head)\."), r"encoder.\1."),
     (re.compile(r"\.emb_layer_norm\."), ".layernorm_embedding."),
 )
 
 
 def with_new_names(weights: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """``weights`` under their present names, in their order; the same mapping, changed in place."""
+    """Return ``weights`` under their present names, in the same order, changed in place."""
     renamed = [(new_name(name), weight) for name, weight in weights.items()]
     if any(name not in weights for name, _ in renamed):
         weights.clear()
@@ -22,7 +22,7 @@ def with_new_names(weights: MutableMapping[str, Any]) -> MutableMapping[str, Any
 
 
 def new_name(name: str) -> str:
-    """The present name of a weight."""
+    """Return the present name of a weight."""
     for old, new in _NEW_NAMES:
         name = old.sub(new, name)
     return name

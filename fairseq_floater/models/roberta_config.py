@@ -1,7 +1,7 @@
 """The configuration of ``floater_roberta``: fairseq's options of RoBERTa and the position options.
 
-fairseq declares those of RoBERTa as flags only, and their defaults in a function. Both are read
-here, so that one typed dataclass serves command line, hydra and checkpoints.
+fairseq declares RoBERTa's options only as flags, and their defaults in a function. Both are read
+here, so that one typed dataclass serves the command line, hydra and checkpoints.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from fairseq_floater.options import PositionOptions
 
 
 def defaults() -> Dict[str, Any]:
-    """What fairseq fills in where an option of RoBERTa is not given."""
+    """Return what fairseq fills in for options of RoBERTa that are not given."""
     args = Namespace()
     base_architecture(args)
     return vars(args)
@@ -47,16 +47,16 @@ class FloaterRobertaConfig(ModelConfig, _Flags):
 
     layer_norm_eps: float = flag(
         1e-5,
-        "what layer normalisation adds to a variance: 1e-12 in BERT's models, where fairseq's own "
-        "roberta always has 1e-5",
+        "what layer normalisation adds to a variance: 1e-12 in BERT's models, whereas fairseq's "
+        "own roberta always has 1e-5",
         range=POSITIVE,
     )
 
-    # Without a type, by which fairseq would take it for an option.
+    # Without a type annotation, or else fairseq would take it for an option.
     limits = {"encoder": "max_positions"}
 
     def as_fairseqs(self) -> Namespace:
-        """What fairseq's ``roberta`` takes, with ``position_options`` on top."""
+        """Return what fairseq's ``roberta`` takes, plus ``position_options``."""
         given = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "_name"}
         positions = {name: given.pop(name) for name in POSITION_FIELDS}
         given["encoder_layers_to_keep"] = kept_as_text(given["encoder_layers_to_keep"])

@@ -1,4 +1,4 @@
-"""How large a model of given options is at least: told before memory is taken for it."""
+"""The least size of a model with given options, known before memory is taken for it."""
 
 from typing import Mapping
 
@@ -8,7 +8,7 @@ from fairseq_floater.blocks.positioned import kept_layers
 from fairseq_floater.errors import UserError
 from fairseq_floater.models.config import ModelConfig
 
-#: parameters, 64 MB, that no options are refused for
+#: parameters, 64 MB, up to which no options are refused
 SMALL = 2**24
 
 
@@ -29,10 +29,10 @@ def require_size_of(config: ModelConfig, weights: Mapping[str, Tensor]) -> None:
 
 
 def least_parameters(config: ModelConfig, tables: bool = False) -> int:
-    """A number of parameters that a model of these options has at least.
+    """Return a lower bound on the number of parameters of a model with these options.
 
     Args:
-        config: of valid options.
+        config: valid options.
         tables: whether its position encoders are learned tables.
     """
     read = config.read_by_kind()

@@ -1,4 +1,4 @@
-"""Whether what a checkpoint calls the weights of a model can be weights."""
+"""Check that what a checkpoint calls the weights of a model can be weights."""
 
 from pathlib import Path
 from typing import Any, Mapping, Optional, Union
@@ -8,10 +8,10 @@ from torch import Tensor
 
 from fairseq_floater.errors import DamagedCheckpoint
 
-#: bytes up to which a weight may repeat the numbers that are stored
+#: size, in bytes, up to which a weight may repeat the numbers that are stored
 EXPANDED = 2**26
 
-#: of weights
+#: precisions that weights can have
 PRECISIONS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
@@ -19,8 +19,8 @@ def require_sound(path: Union[Path, str], weights: Mapping[str, Any]) -> None:
     """Check that there are weights, and that each is a dense tensor of finite real numbers.
 
     Args:
-        path: of the checkpoint, for the message.
-        weights: of a model, by name.
+        path: the checkpoint, for the message.
+        weights: a model's weights, by name.
 
     Raises:
         DamagedCheckpoint: naming the weight.
@@ -36,21 +36,21 @@ def require_sound(path: Union[Path, str], weights: Mapping[str, Any]) -> None:
 
 def _unsound(name: str, weight: Any) -> Optional[str]:
     if not isinstance(weight, Tensor):
-        return f"it is of {type(weight).__name__}, not a tensor"
+        return f"it is of type {type(weight).__name__}, not a tensor"
     if weight.layout != torch.strided or weight.is_quantized or weight.is_nested:
         return f"it is not a dense tensor, but {weight.layout}"
     size = weight.numel() * weight.element_size()
     if weight.is_meta or size > max(EXPANDED, weight.untyped_storage().nbytes()):
-        return f"it has not as many numbers as its shape {tuple(weight.shape)} says"
+        return f"it holds fewer numbers than its shape {tuple(weight.shape)} says"
     if weight.is_complex() or (weight.is_floating_point() and weight.dtype not in PRECISIONS):
-        return f"it is of {weight.dtype}, in which no model is trained"
+        return f"its dtype is {weight.dtype}, in which no model is trained"
     if weight.is_floating_point() and weight.numel() and not _finite(weight):
         return f"{_count_not_finite(weight):,} of its {weight.numel():,} numbers are not finite"
     return None
 
 
 def _finite(weight: Tensor) -> bool:
-    """By the least and the largest number, which takes a thirtieth of the time of all of them."""
+    """Check the least and the largest number, in a thirtieth of the time that all take."""
     return all(bool(torch.isfinite(end)) for end in torch.aminmax(weight.detach()))
 
 

@@ -1,4 +1,4 @@
-"""Whether options are of the types that they are declared with: a damaged file has others."""
+"""Check that options have their declared types, which in a damaged file they may not."""
 
 import enum
 import re
@@ -14,10 +14,10 @@ _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: 
 
 
 def wrong_types(options: Mapping[str, Any], declared: Type[Any]) -> List[str]:
-    """What is wrong with the types of ``options``, a sentence each.
+    """Return what is wrong with the types of ``options``, a sentence each.
 
     Args:
-        options: by name; those that are not declared are passed over.
+        options: the options by name; those that are not declared are ignored.
         declared: a dataclass of options.
     """
     known = {f.name: f for f in fields(declared) if f.name != "_name"}
@@ -29,7 +29,7 @@ def wrong_types(options: Mapping[str, Any], declared: Type[Any]) -> List[str]:
 
 
 def as_declared(options: Mapping[str, Any], declared: Type[Any]) -> Dict[str, Any]:
-    """Those of ``options`` that are declared, whole numbers as floats where a float is meant."""
+    """Return those of ``options`` that are declared, with whole numbers as floats where meant."""
     known = {f.name: f for f in fields(declared) if f.name != "_name"}
     return {
         name: float(value) if _is(value, int) and _type(known[name]) is float else value
@@ -40,8 +40,8 @@ def as_declared(options: Mapping[str, Any], declared: Type[Any]) -> Dict[str, An
 
 def _fits(value: Any, option: "Field[Any]") -> bool:
     if value is None:
-        return option.default is None  # fairseq's widths may be None by their type alone
-    if _is_list(option):  # fairseq takes a text of numbers and commas as well
+        return option.default is None  # by type alone, fairseq's widths could be None
+    if _is_list(option):  # fairseq also takes a string of numbers and commas
         if isinstance(value, str):
             return re.fullmatch(r"(\s*\d+\s*(,|$))*", value) is not None
         return isinstance(value, (list, tuple, ListConfig)) and all(
@@ -70,7 +70,7 @@ def _is(value: Any, wanted: Any) -> bool:
 
 
 def _type(option: "Field[Any]") -> Any:
-    """``bool``, ``int``, ``float`` or ``str``, which stands for the classes of choices too."""
+    """Return ``bool``, ``int``, ``float``, or ``str``, which also stands for choices."""
     kinds = [kind for kind in get_args(option.type) or (option.type,) if kind is not type(None)]
     return kinds[0] if kinds[0] in _WORDS else str
 
@@ -80,7 +80,7 @@ def _is_list(option: "Field[Any]") -> bool:
 
 
 def _choices(option: "Field[Any]") -> List[str]:
-    """The texts that fairseq takes for an option; empty where it takes any."""
+    """Return the strings that fairseq takes for an option; empty if it takes any."""
     kind = option.type
     return [str(choice.value) for choice in kind] if isinstance(kind, enum.EnumMeta) else []
 

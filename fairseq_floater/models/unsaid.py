@@ -1,4 +1,4 @@
-"""What a command leaves unsaid where a default has changed: it means what it meant before."""
+"""Options that a command leaves unsaid keep their meaning where a default has changed."""
 
 import logging
 from dataclasses import fields
@@ -16,20 +16,20 @@ logger = logging.getLogger(__name__)
 
 
 def settle_unsaid(args: Any) -> None:
-    """Fill in options with another default than before, from what else a command says.
+    """Fill in options whose default has changed, from what else a command says.
 
-    A training that goes on from a model, or starts from one, has that model's. What the default
-    equation does not read asks for the perceptron, which was the only one.
+    A training that resumes from a model, or starts from one, takes that model's values. An option
+    that the default equation does not read asks for the perceptron, formerly the only equation.
 
     Args:
-        args: of the command line; those that are not given are missing, or None.
+        args: options of the command line; those that are not given are missing or None.
 
     Raises:
-        UserError: for a flag that is not read by what ``--dynamics`` says.
+        UserError: for a flag that the equation in ``--dynamics`` does not read.
     """
     kind = getattr(args, "position_encoder", None) or EncoderOptions.position_encoder
     if kind not in KINDS:
-        return  # which is said once options are checked
+        return  # reported when the options are checked
     if not FORMERLY.keys() <= {declared.name for declared in fields(KINDS[kind].Options)}:
         return  # it reads none of them
     unsaid = [name for name in FORMERLY if getattr(args, name, None) is None]
@@ -55,7 +55,7 @@ def settle_unsaid(args: Any) -> None:
 
 
 def _given(args: Any) -> List[str]:
-    """What a command says of the equation, beside its kind, that is no default."""
+    """Return the equation's options, besides its kind, that a command sets to new values."""
     read = sorted(set().union(*(kind.reads for kind in DYNAMICS.values())))
     values = {name: getattr(args, name, None) for name in read}
     return [
@@ -66,10 +66,10 @@ def _given(args: Any) -> List[str]:
 
 
 def _starts_from(args: Any) -> Tuple[Optional[Path], Mapping[str, Any]]:
-    """A checkpoint of the model that fairseq-train will load, and its options; none without.
+    """Return a checkpoint of the model that fairseq-train will load, if any, and its options.
 
-    Where ``checkpoint_last.pt`` is missing or broken, a training goes on from another of its
-    folder, all of which have the same options.
+    If ``checkpoint_last.pt`` is missing or broken, a training resumes from another checkpoint in
+    its folder, all of which have the same options.
     """
     restored, base = getattr(args, "restore_file", None), getattr(args, "finetune_from_model", None)
     places, folder = [Path(restored)] if restored else [], getattr(args, "save_dir", None)
@@ -82,7 +82,7 @@ def _starts_from(args: Any) -> Tuple[Optional[Path], Mapping[str, Any]]:
 
 
 def _options_in(checkpoint: Path) -> Mapping[str, Any]:
-    """Of its model; nothing where it cannot be read, which is said once it is loaded."""
+    """Return its model's options; none if it cannot be read, which is reported at loading."""
     try:
         return model_options(state_of(checkpoint))
     except Exception:

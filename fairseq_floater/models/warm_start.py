@@ -1,10 +1,11 @@
-"""Starting from a trained model: what of it fits, and where the new parameters start.
+"""Starting from a trained model: which of its weights fit, and where the new parameters start.
 
 A base model is fairseq's ``transformer``, or ours. Its own positions, at the input or within
 attention, are kept (bias injection), or a table of the input becomes the first block's vectors
-(learned ones, injected additively); all else that positions add starts at 0, so that the first
-forward pass gives the base model's logits (paper, section 3.3). Other positions within attention
-start anew in place of those at the input. What does not fit is named before any weight is copied.
+(learned ones, injected additively). Everything else that positions add starts at 0, so that the
+first forward pass gives the base model's logits (paper, section 3.3). Other positions within
+attention start with new values, in place of those at the input. What does not fit is named before
+any weight is copied.
 """
 
 import logging
@@ -46,7 +47,7 @@ COMPARED = tuple(
     "layer_norm_eps",
 )
 
-#: what fairseq's own models have where ours have an option, or where theirs was older than it
+#: values in fairseq's own models of options that only ours have, or that older ones may lack
 _FAIRSEQS = {"layer_norm_eps": 1e-5, "attention_log_scale": None}
 _ROBERTAS = {**_FAIRSEQS, "activation_fn": "gelu", "layernorm_embedding": True}
 _TRANSFORMERS = {
@@ -59,7 +60,7 @@ _TRANSFORMERS = {
 #: positions at the input that fairseq's own models have
 STOCK = ("sinusoidal", "learned")
 
-#: so many weights that do not fit are named, the others counted
+#: how many weights that do not fit are named; the others are counted
 NAMED = 4
 
 
@@ -67,8 +68,8 @@ class Weights(OrderedDict[str, Tensor]):
     """The weights of a checkpoint, which remember where they come from.
 
     Attributes:
-        path: of the checkpoint.
-        options: of the model they are of; empty where nothing says.
+        path: the path of the checkpoint.
+        options: the options of their model; empty if they are not known.
     """
 
     path: str = "the checkpoint"
@@ -83,12 +84,12 @@ class Weights(OrderedDict[str, Tensor]):
 
 
 def fit(model: Any, weights: Mapping[str, Tensor]) -> Dict[str, Tensor]:
-    """The state dict to load into ``model`` so that it computes what the weights' model does.
+    """Return the state dict to load so that ``model`` computes what the weights' model does.
 
     Args:
         model: a ``PositionedModel``.
-        weights: of such a model or of a base model. If they are ``Weights``, what they say of
-            their model is compared, too.
+        weights: those of such a model or of a base model. If they are ``Weights``, the options of
+            their model are compared as well.
 
     Raises:
         UserError: naming what does not fit.
@@ -102,7 +103,7 @@ def fit(model: Any, weights: Mapping[str, Tensor]) -> Dict[str, Tensor]:
         misfits += _start_positions(stack, prefix, fitting, options, model.options)
     try:
         model.upgrade_state_dict(fitting)
-    except Exception as error:  # fairseq's reasons are of every kind
+    except Exception as error:  # fairseq raises exceptions of every kind
         path = getattr(weights, "path", Weights.path)
         raise UserError(f"{path} does not fit this model, nothing is loaded: {error}") from error
     here = model.state_dict()
@@ -116,29 +117,29 @@ def fit(model: Any, weights: Mapping[str, Tensor]) -> Dict[str, Tensor]:
         path = getattr(weights, "path", Weights.path)
         raise UserError(
             f"{path} does not fit this model, nothing is loaded: {'; '.join(misfits)} "
-            "(give the options that its model has)"
+            "(give the options of its model)"
         )
     return fitting
 
 
 def other_shift(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    """What another ``--position-shift`` changes, in words; empty where it is the same.
+    """Return what another ``--position-shift`` changes, in words; empty if it is the same.
 
-    In evaluation a sentence starts at the shift. A training may want another.
+    In evaluation, a sentence starts at the shift. A training may want another one.
     """
     old, new = (int(options.get("position_shift") or 0) for options in (there, here))
     if old == new:
         return ""
     return (
-        f"--position-shift is {old} there, {new} here: in evaluation sentences start at position "
+        f"--position-shift is {old} there, {new} here: in evaluation, sentences start at position "
         f"{new}, which may change what is computed"
     )
 
 
 def _extend_base(model: Any, weights: Dict[str, Tensor], here: Mapping[str, Tensor]) -> List[str]:
-    """Go on with the last row of learned tables at the input that end too early.
+    """Repeat the last row of learned tables at the input that end too early.
 
-    Says what to do where the options do not ask for it.
+    Returns what to do where the options do not ask for it.
     """
     said = []
     for prefix, stack in model.stacks().items():
@@ -152,15 +153,15 @@ def _extend_base(model: Any, weights: Dict[str, Tensor], here: Mapping[str, Tens
         if more > 0 and stack.options.extend_base_positions:
             weights[name] = torch.cat([table, table[:, -1:].expand(-1, more, -1)], dim=1)
         elif more > 0:
-            said.append("--extend-base-positions goes on where that table ends")
+            said.append("--extend-base-positions continues where that table ends")
     return said
 
 
 def different_options(there: Mapping[str, Any], here: Mapping[str, Any]) -> List[str]:
-    """The options by which a model there computes something else than one here.
+    """Return the options by which a model there computes something else than one here.
 
-    Of the same kind of position encoder those count, too, without which its trajectories would be
-    others; when tokens stand, and how closely an equation is followed, may change.
+    For position encoders of the same kind, these include the options that define the trajectories.
+    The times at which tokens stand, and how closely an equation is followed, may change.
     """
     names = COMPARED
     if there:
@@ -176,7 +177,7 @@ def different_options(there: Mapping[str, Any], here: Mapping[str, Any]) -> List
         if name in there and name in here and _differ(there[name], here[name])
     ]
     if ours is not None and theirs is not None and ours.kind is theirs.kind and ours.kind.learns:
-        # In force, whether or not they are given.
+        # The values in force, whether or not they are given.
         pairs = {"position_blocks": "position_blocks", "position_attention": "attention"}
         different += [
             f"{flag_name(name)} is {getattr(theirs, what)} there, {getattr(ours, what)} here"
@@ -187,7 +188,7 @@ def different_options(there: Mapping[str, Any], here: Mapping[str, Any]) -> List
 
 
 def _differ(there: Any, here: Any) -> bool:
-    """Not where one is 1 and the other 1.0, or a choice and its name."""
+    """True if values differ; 1 and 1.0 are the same, and so are a choice and its name."""
     return bool(there != here) and str(there) != str(here)
 
 
@@ -198,7 +199,7 @@ def _start_positions(
     options_there: Mapping[str, Any],
     options_here: Mapping[str, Any],
 ) -> List[str]:
-    """Add to ``weights`` what a stack's positions start from; says so where it cannot.
+    """Add to ``weights`` what a stack's positions start from, or return why that is impossible.
 
     | there                  | here                          | what becomes of it          |
     | ---------------------- | ----------------------------- | --------------------------- |
@@ -207,15 +208,15 @@ def _start_positions(
     | a peer                 | biases on that peer           | it is the base; biases at 0 |
     | at the input           | a learned table, additive     | the first block's vectors   |
     | a peer                 | FLOATER that departs from it  | FLOATER's start             |
-    | at the input, or none  | a peer, or biases on one      | the peer starts anew        |
-    | at the input           | none                          | dropped, the log says so    |
+    | at the input, or none  | a peer, or biases on one      | the peer's initial values   |
+    | at the input           | none                          | dropped; the log says so    |
     | all else               |                               | refused                     |
     """
     here = positions_of(options_here, stack.name)
     there = _positions_there(stack, prefix, weights, options_there, here)
     place = f"{prefix}.position_encoder."
     if there.within is not None and there.biases is None and here.biases is not None:
-        _move(weights, place, f"{prefix}.base_encoder.")  # what was all is now the base
+        _move(weights, place, f"{prefix}.base_encoder.")  # the only positions are now the base
     if there == Positions("learned", None, None) and not stack.additive:
         _move(weights, place, f"{prefix}.embed_positions.encoder.")  # our own table at the input
     encoder = stack.position_encoder
@@ -234,7 +235,9 @@ def _start_positions(
         return _start_within(stack, prefix, weights, there, here, options_here)
     elif here == Positions(None, None, None) and there.biases is None and there.at_input in STOCK:
         _drop_at_input(weights, prefix)
-        logger.warning(f"the {stack.name} goes on without positions; {there.at_input} are dropped")
+        logger.warning(
+            f"the {stack.name} continues without positions; its {there.at_input} ones are dropped"
+        )
         return []
     if start is None:
         return [_other(stack.name, there.at_input, here.at_input, "at the input")]
@@ -249,7 +252,7 @@ def _positions_there(
     options: Mapping[str, Any],
     here: Positions,
 ) -> Positions:
-    """What a stack of the checkpoint has, as far as its weights and options say."""
+    """Return the positions of a checkpoint's stack, as far as its weights and options say."""
     ours = (f"{prefix}.position_encoder.", f"{prefix}.base_encoder.")
     has_own = any(key.startswith(ours) for key in weights)
     if not options and has_own:
@@ -269,9 +272,10 @@ def _start_within(
     here: Positions,
     options_here: Mapping[str, Any],
 ) -> List[str]:
-    """Start positions within attention anew, where a model had none, or what they depart from.
+    """Start new positions within attention if a model had none, or had what they start from.
 
-    Those at the input stay or go, as the options say, which changes the logits; the log says so.
+    Those at the input are kept or dropped as the options say, which changes the logits; the log
+    says so.
     """
     new = departed_from(stack.options) == there.within
     if there.biases is not None or not (new or there.within is None):
@@ -290,8 +294,8 @@ def _start_within(
         state = encoder.state_dict()
         if part == "base_encoder" and state and options_here.get("freeze_base"):
             return [
-                f"--freeze-base would leave the {stack.name}'s new {here.within} positions as they "
-                "start: train without it"
+                f"--freeze-base would freeze the {stack.name}'s new {here.within} positions at "
+                "their initial values: train without it"
             ]
         if part == "position_encoder" and stack.biased:
             state = encoder.starting_at(None) or state
@@ -307,12 +311,12 @@ def _start_within(
 
 
 def _how_to_keep(there: Positions, here: Positions) -> str:
-    """By which option biases stand beside the positions there; empty where none can."""
+    """Return which option keeps the positions there beside biases; empty if none can."""
     kind, _, more = (there.within or "").partition(",")
     elsewhere = " attentions" in more or "at the first block" in more
     if here.biases is None or there.biases is not None or kind not in PEERS or elsewhere:
         return ""
-    return f" (--base-positions {kind}, with what else its model has of it, keeps them)"
+    return f" (--base-positions {kind}, with its model's other options for it, keeps them)"
 
 
 def _drop_at_input(weights: Dict[str, Tensor], prefix: str) -> None:
@@ -340,7 +344,7 @@ def _base_table(
     there: Optional[str],
     weights: Dict[str, Tensor],
 ) -> Optional[Tensor]:
-    """The vectors (positions, dim) that a base model adds; None if it adds none."""
+    """Return the vectors (positions, dim) that a base model adds; None if it adds none."""
     offset = stack.padding_idx + 1
     if there == "learned":
         return weights.pop(f"{prefix}.embed_positions.weight")[offset:]
@@ -350,13 +354,13 @@ def _base_table(
 
 
 def first_named(different: List[str]) -> List[str]:
-    """The first few of ``different``, and how many there are more."""
+    """Return the first few of ``different``, and how many more there are."""
     more = len(different) - NAMED
-    return different[:NAMED] + ([f"and {more} weights more"] if more > 0 else [])
+    return different[:NAMED] + ([f"and {more} more weights"] if more > 0 else [])
 
 
 def different_weights(there: Mapping[str, Tensor], here: Mapping[str, Tensor]) -> List[str]:
-    """The weights that are there or here only, or of other shapes or kinds, a sentence each."""
+    """Return the weights that only one has, or whose shapes or kinds differ, a sentence each."""
     different = []
     for name in [*here, *(name for name in there if name not in here)]:
         if name not in there:
@@ -367,17 +371,17 @@ def different_weights(there: Mapping[str, Tensor], here: Mapping[str, Tensor]) -
             sizes = (" x ".join(map(str, w[name].shape)) for w in (there, here))
             different.append("{} is {} there, {} here".format(name, *sizes))
         elif there[name].is_floating_point() != here[name].is_floating_point():
-            different.append(f"{name} is of {there[name].dtype} there, {here[name].dtype} here")
+            different.append(f"{name} is {there[name].dtype} there, {here[name].dtype} here")
     return different
 
 
 def _untied(there: Mapping[str, Tensor], here: Mapping[str, Tensor]) -> List[str]:
-    """Weights that are one here but have two values there: the last to load would win."""
+    """Return weights that are one here but have two values there: the last loaded would win."""
     first: Dict[int, str] = {}
     untied = []
     for name, weight in here.items():
         other = first.setdefault(weight.data_ptr(), name)
         if weight.numel() and other != name and name in there and other in there:
             if not torch.equal(there[name], there[other]):
-                untied.append(f"{name} and {other} are one here, two there")
+                untied.append(f"{name} and {other} are one weight here, two there")
     return untied

@@ -1,4 +1,4 @@
-"""The position equation and its solve: no fairseq, no tokens."""
+"""The position equation and its solve, without fairseq or tokens."""
 
 from fairseq_floater.ode.dynamics import MLPDynamics
 from fairseq_floater.ode.solver import solve

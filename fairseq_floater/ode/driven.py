@@ -12,8 +12,8 @@ from fairseq_floater.ode.linear import LinearDynamics
 
 NODES, WEIGHTS = (torch.from_numpy(part) for part in leggauss(4))  # from -1 to 1
 
-#: where between two positions speeds are evaluated, from 0 to 1, and their weights: with three, the
-#: error of a trained model whose speeds change fast was above 1e-3
+#: where between two positions speeds are evaluated, from 0 to 1, and the weights; with three nodes,
+#: the error of a trained model whose speeds change fast was above 1e-3
 GAUSS = (NODES + 1) / 2, WEIGHTS / 2
 
 #: factor on the Xavier weights of W2 at the start
@@ -27,18 +27,18 @@ class DrivenDynamics(LinearDynamics):
 
         du/dt = K u,   dp/dt = Q D(v(u)) Q^T p,   v(u) = rates (1 + tanh(W2 tanh(W1 Q^T u + b1)))
 
-    where D(v) turns pair j at v_j: a perceptron bends the time of each pair, by no more than to
-    twice its speed, and never backwards. At the start b1 = 0 and W2 is small, which is close to
+    where D(v) turns pair j at v_j: a perceptron bends the time of each pair, to at most twice its
+    speed, and never backwards. At the start b1 = 0 and W2 is small, so that this is close to
     ``LinearDynamics``, and equal to it where p = 0.
 
     Bounded: Q D(v) Q^T is skew-symmetric for every v, so that d|p|^2/dt = 0 and |p(t)| = |p(0)| at
-    every time, for whatever parameters; so it is of each pair. What is computed are angles, by
-    which p(0) is turned: an error of the quadrature changes where a pair is on its circle, never
-    the circle.
+    every time, for any parameters. The same holds for each pair. The computation gives angles, and
+    p(0) is turned by them: an error of the quadrature changes where a pair is on its circle, but
+    never the circle.
 
     Parallel: the speeds depend on u alone, which is known in closed form, so the angles are their
-    integral, a cumulative sum over positions (Gauss and Legendre's rule of four nodes between two,
-    of eighth order).
+    integral, a cumulative sum over positions (the Gauss-Legendre rule with four nodes between two
+    positions, of eighth order).
 
     Args:
         dim, frequencies: see ``LinearDynamics``.
@@ -48,7 +48,7 @@ class DrivenDynamics(LinearDynamics):
         UserError: for ``dim`` below 2, or ``hidden_dim`` below 1.
     """
 
-    closed: ClassVar[bool] = False  # the sum over positions depends on where these are
+    closed: ClassVar[bool] = False  # the sum over positions depends on where they are
 
     def __init__(self, dim: int, frequencies: Tensor, hidden_dim: Optional[int] = None):
         super().__init__(dim, frequencies)
@@ -80,7 +80,7 @@ class DrivenDynamics(LinearDynamics):
         return self.turned(free if start is None else start.to(free) @ basis, angles) @ basis.t()
 
     def _excess(self, coordinates: Tensor) -> Tensor:
-        """v(u) - rates, (..., pairs), of Q^T u, (..., dim)."""
+        """Return v(u) - rates, (..., pairs), for Q^T u, (..., dim)."""
         drive = self.drive(torch.tanh(self.hidden(coordinates)))
         return self.rates.to(coordinates) * torch.tanh(drive)
 

@@ -9,15 +9,15 @@ from fairseq_floater.errors import UserError
 from fairseq_floater.ode.layers import Linear
 from fairseq_floater.ode.runge_kutta import ACTIVATIONS
 
-#: dp/dt at a time, a scalar, and at states (tracks, dim), of whose shape it is
+#: gives dp/dt at a time, a scalar, and states (tracks, dim); of the same shape as the states
 Dynamics = Callable[[Tensor, Tensor], Tensor]
 
 
 class MLPDynamics(nn.Module):
-    """dp/dt = h(t, p) - damping * p, with h a two-layer perceptron that sees the time twice.
+    """dp/dt = h(t, p) - damping * p, where h is a two-layer perceptron that sees the time twice.
 
-    h(t, p) = W2 [act(W1 [p; t] + b1); t] + b2 (paper, section 3.1); 526,336 parameters at ``dim``
-    512.
+    h(t, p) = W2 [act(W1 [p; t] + b1); t] + b2 (paper, section 3.1), with 526,336 parameters at
+    ``dim`` 512.
 
     Args:
         dim: size of the state p.
@@ -65,14 +65,14 @@ class MLPDynamics(nn.Module):
             self._start_as_oscillators(frequencies)
 
     def _start_as_oscillators(self, frequencies: Tensor) -> None:
-        """h(t, p) = S act(s p) / s: the pair k of features goes round at frequency k.
+        """Set h(t, p) = S act(s p) / s: pair k of features goes round at frequency k.
 
-        S is skew-symmetric and s the initial scale: the smaller, the closer to linear. Where
-        act is odd and increasing, such as tanh, no trajectory grows or dies out, however long:
-        the sum of F(s p_i), F' = act, is conserved, its derivative being
+        S is skew-symmetric and s is the initial scale: the smaller it is, the closer h is to
+        linear. If act is odd and increasing, as tanh is, no trajectory grows or dies out, however
+        long: the sum of F(s p_i), where F' = act, is conserved, since its derivative is
         s act(s p)^T S act(s p) / s = 0. Then p(t) is, to first order, p(0) rotated pair by pair,
         so that gradients of the initial values alone reach every function of the position that
-        sinusoids of these frequencies can make; and p = 0 stays 0.
+        sinusoids of these frequencies can make, and p = 0 stays 0.
         """
         if not self.init_scale > 0:
             raise UserError(f"oscillators need init_scale > 0, got {self.init_scale}")
@@ -87,7 +87,7 @@ class MLPDynamics(nn.Module):
             self.fc2.weight[sine + 1, sine] = -rates
 
     def forward(self, t: Tensor, p: Tensor) -> Tensor:
-        """dp/dt at time ``t`` (a scalar tensor) and state ``p`` (..., dim); same shape as ``p``."""
+        """Return dp/dt, of the shape of ``p`` (..., dim), at time ``t`` (a scalar tensor)."""
         time = t.to(p).expand(*p.shape[:-1], 1)
         activation = ACTIVATIONS[self.activation].function
         hidden = activation(self.fc1(torch.cat([p, time], dim=-1)))

@@ -9,7 +9,7 @@ from torch import Tensor
 from fairseq_floater.ode.dynamics import Dynamics
 from fairseq_floater.ode.solver import solve
 
-#: steps of a solver, or of a quadrature, per position, for what counts as exact
+#: steps per position, of a solver or of a quadrature, for results that count as exact
 FINE = 20
 
 
@@ -21,27 +21,27 @@ class Equation(Protocol):
 
     Attributes:
         bounded: whether no trajectory can diverge.
-        closed: whether states at one time do not depend on which others are asked for.
+        closed: whether states at one time do not depend on which other times are asked for.
     """
 
     bounded: ClassVar[bool]
     closed: ClassVar[bool]
 
     def flow(self, initial: Tensor, times: Tensor, start: Optional[Tensor] = None) -> Tensor:
-        """States at ``times``, (positions,) rising, >= 0.
+        """Return the states at ``times``, (positions,) increasing, >= 0.
 
-        ``start`` (tracks, dim) are the states at ``times[0]``, where that is not 0 and they are
-        known from an earlier call.
+        ``start`` (tracks, dim) are the states at ``times[0]``, if that is not 0 and they are known
+        from an earlier call.
         """
 
     def exact(self, initial: Tensor, times: Tensor, start: Tensor) -> Tensor:
-        """As ``flow``, with ``FINE`` steps per position."""
+        """Like ``flow``, but with ``FINE`` steps per position."""
 
     def slopes(self, initial: Tensor, times: Tensor, states: Tensor) -> Tensor:
-        """dp/dt at ``times`` (...) and the ``states`` there, (tracks, ..., dim); of their shape."""
+        """Return dp/dt (tracks, ..., dim) at ``times`` (...) and ``states`` (tracks, ..., dim)."""
 
     def growth(self, least: int) -> int:
-        """By how many positions, at least this many, a kept table grows at a time."""
+        """Return by how many positions, at least ``least``, a kept table grows at a time."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Stepwise:
     """An ``Equation`` that a solver follows from position to position.
 
     Args:
-        h: dp/dt; all others see ``solver.solve``.
+        h: dp/dt; for all others, see ``solver.solve``.
     """
 
     bounded: ClassVar[bool] = False
@@ -79,6 +79,6 @@ class Stepwise:
         return self.h(times.unsqueeze(-1), states)
 
     def growth(self, least: int) -> int:
-        """A table is continued from a node of the solver's grid."""
+        """Round ``least`` up: a table is continued from a node of the solver's grid."""
         stride = self.steps_per_position.denominator
         return -(-least // stride) * stride

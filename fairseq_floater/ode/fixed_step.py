@@ -10,11 +10,11 @@ become an equation in z alone,
 
 where W1p, W2a are the parts of W1, W2 that act on p and on act(z), and w1, w2 below the columns
 that act on t. Runge-Kutta methods commute with affine maps, so stepping z gives, in exact
-arithmetic, the very numbers that stepping p would. One product per stage instead of two; the
-states p are read off afterwards, in one product for all steps and tracks.
+arithmetic, the very numbers that stepping p would. This takes one product per stage instead of
+two; the states p are read off afterwards, in one product for all steps and tracks.
 
-``HiddenTrajectory`` holds the sequential part and its hand-written backward; all around it is
-ordinary autograd over a few large operations.
+``HiddenTrajectory`` holds the sequential part and its hand-written backward; everything around it
+is ordinary autograd over a few large operations.
 """
 
 from typing import Any, List, Tuple
@@ -43,7 +43,7 @@ def integrate(dynamics: MLPDynamics, initial: Tensor, grid: StepGrid, tableau: T
     state2, time2 = weight2[:, :hidden], weight2[:, hidden]  # (dim, hidden), (dim,)
     damping = dynamics.damping
 
-    # What has no formula, in the space of the hidden layer: z, its coupling and its drive.
+    # The part that has no formula, in the space of the hidden layer: z, its coupling and its drive.
     sizes = grid.step_sizes  # (steps,), in time
     stage_times = grid.nodes[:-1, None] + sizes[:, None] * torch.tensor(
         tableau.c, dtype=sizes.dtype
@@ -60,7 +60,7 @@ def integrate(dynamics: MLPDynamics, initial: Tensor, grid: StepGrid, tableau: T
         ACTIVATIONS[dynamics.activation],
     )
 
-    # What every step adds to p, in one product for all of them; then their sums.
+    # What every step adds to p, in one product for all steps, and then the sums.
     decay, weights = _increment_weights(tableau, sizes, damping)  # (steps,), (steps, stages)
     weighted = torch.einsum("ns,nskh->nkh", weights.to(initial, non_blocking=True), activations)
     increments = weighted @ state2.t() + (  # (steps, tracks, dim)
@@ -69,7 +69,7 @@ def integrate(dynamics: MLPDynamics, initial: Tensor, grid: StepGrid, tableau: T
     ).unsqueeze(1)
     states = LinearRecurrence.apply(initial, increments, decay.tolist())  # (nodes, tracks, dim)
 
-    # From the nodes of the steps to the times that were asked for.
+    # Go from the nodes of the steps to the times that were asked for.
     if grid.stride > 1 and len(states) > 1:
         at_nodes = torch.cat([activations[:, 0], last.unsqueeze(0)])  # (nodes, tracks, hidden)
         slopes = (
@@ -83,7 +83,7 @@ def integrate(dynamics: MLPDynamics, initial: Tensor, grid: StepGrid, tableau: T
 
 
 def _increment_weights(tableau: Tableau, sizes: Tensor, damping: float) -> Tuple[Tensor, Tensor]:
-    """How a step of p follows from the undamped slopes u_i = W2 [act(z_i); t_i] + b2.
+    """Compute how a step of p follows from the undamped slopes u_i = W2 [act(z_i); t_i] + b2.
 
     The stage slopes k solve k = u - damping (p + h A k), so that the step is, exactly,
     p' = r p + h b^T (I + damping h A)^-1 u with r = 1 - damping h b^T (I + damping h A)^-1 1.
@@ -124,7 +124,7 @@ class LinearRecurrence(torch.autograd.Function):
 
 
 def _between_nodes(states: Tensor, slopes: Tensor, grid: StepGrid) -> Tensor:
-    """Values at ``grid.times``, (positions, tracks, dim), from states and slopes at the nodes."""
+    """Return (positions, tracks, dim) at ``grid.times``, from states and slopes at the nodes."""
     index = torch.arange(len(grid.times))
     step = (index // grid.stride).clamp(max=len(grid.nodes) - 2)  # (positions,)
     size = grid.step_sizes[step]  # (positions,), in time

@@ -9,14 +9,14 @@ from torch import Tensor
 
 from fairseq_floater.errors import UserError
 
-#: between two positions
+#: most steps between two positions
 MOST_STEPS = 100
 
 StepsPerPosition = Union[int, float, str, Fraction]
 
 
 def parse_steps_per_position(value: StepsPerPosition) -> Fraction:
-    """A whole number k (k steps between two positions) or 1/m (one step over m positions).
+    """Return a whole number k (k steps between two positions) or 1/m (one step over m of them).
 
     Raises:
         UserError: for anything else, and for more than ``MOST_STEPS``.
@@ -32,8 +32,8 @@ def parse_steps_per_position(value: StepsPerPosition) -> Fraction:
         )
     if steps <= 0 or (steps.numerator != 1 and steps.denominator != 1):
         raise UserError(
-            f"ode steps per position must be a whole number or 1 over one, got {value!r}: "
-            "use for example 5, 1, 1/2 or 1/4"
+            f"ode steps per position must be a whole number or 1 over a whole number, got "
+            f"{value!r}: use for example 5, 1, 1/2 or 1/4"
         )
     return steps
 
@@ -42,11 +42,11 @@ def parse_steps_per_position(value: StepsPerPosition) -> Fraction:
 class StepGrid:
     """Nodes of the steps, and how the reported times lie between them.
 
-    ``nodes`` (steps + 1,) float64, in time. With k steps a position, ``substeps`` is k and
+    ``nodes`` (steps + 1,) are float64, in time. With k steps per position, ``substeps`` is k and
     every k-th node is a reported time. With one step over m positions, ``stride`` is m and the
-    times between two nodes are interpolated; the last step then reaches past the last time if
-    need be, by the last spacing, so that at evenly spaced times a value never depends on how many
-    are asked for.
+    times between two nodes are interpolated. If necessary, the last step then reaches past the last
+    time, at the last spacing, so that at evenly spaced times a value never depends on how many
+    times are asked for.
     """
 
     nodes: Tensor
@@ -60,7 +60,7 @@ class StepGrid:
 
     @classmethod
     def build(cls, times: Tensor, steps_per_position: StepsPerPosition) -> "StepGrid":
-        """``times`` (positions,): increasing, at least one."""
+        """Build the grid for increasing ``times`` (positions,), at least one."""
         steps = parse_steps_per_position(steps_per_position)
         times = times.detach().to("cpu", torch.float64)
         substeps, stride = steps.numerator, steps.denominator

@@ -1,4 +1,4 @@
-"""Cubic Hermite interpolation: between two states whose slopes are known, too."""
+"""Cubic Hermite interpolation between two states whose slopes are also known."""
 
 from torch import Tensor
 
@@ -10,7 +10,7 @@ def hermite(
     second: Tensor,
     second_slope: Tensor,
 ) -> Tensor:
-    """The cubic that has the states and the slopes of both ends (Hairer et al. 1993, II.6).
+    """Evaluate the cubic with the states and slopes of both ends (Hairer et al. 1993, II.6).
 
     Args:
         fraction: how far between the ends, from 0 to 1; broadcasts with the states.

@@ -4,13 +4,13 @@ from torch import Tensor, nn
 
 
 class Linear(nn.Module):
-    """``nn.Linear`` that computes in the type of its input, whatever that of its parameters.
+    """A linear layer that computes in the type of its input, whatever type its parameters have.
 
-    Positions are computed in float32 in models of half precision too. It is no ``nn.Linear``, since
-    those are replaced by ``torch.ao.quantization.quantize_dynamic`` and by fairseq's
-    ``--quant-noise-scalar``: what computes positions runs once for a length, and several of its
-    forms read the weights. Its name and text are torch's, by which tables that were baked into
-    checkpoints are known (``models.baked``).
+    Positions are computed in float32 in models of half precision as well. It is not a subclass of
+    ``nn.Linear``, since ``torch.ao.quantization.quantize_dynamic`` and fairseq's
+    ``--quant-noise-scalar`` replace those. This one must stay: what computes positions runs once
+    per length, and several of its forms read the weights. Its name and its printed form are
+    torch's, because tables baked into checkpoints are recognised by them (``models.baked``).
     """
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True):
@@ -22,6 +22,6 @@ class Linear(nn.Module):
     extra_repr = nn.Linear.extra_repr
 
     def forward(self, input: Tensor) -> Tensor:
-        """(..., out_features), of the dtype of ``input`` (..., in_features)."""
+        """Return (..., out_features), of the dtype of ``input`` (..., in_features)."""
         bias = None if self.bias is None else self.bias.to(input)
         return nn.functional.linear(input, self.weight.to(input), bias)

@@ -1,4 +1,4 @@
-"""Dynamics that are rotations: solved in closed form at all times at once, and bounded for ever."""
+"""Dynamics that are rotations: solved in closed form at all times at once, and always bounded."""
 
 import math
 from typing import ClassVar, Optional, Tuple
@@ -16,15 +16,15 @@ class LinearDynamics(nn.Module):
 
     K = Q D Q^T: Q is orthogonal, the Cayley map (I + S)^-1 (I - S) of a learned skew-symmetric S,
     and D turns each pair of coordinates at a learned rate. Every skew-symmetric K is of this form.
-    At the start Q = I, so that a trajectory is a row of sinusoids, with an amplitude and a phase
-    for each pair of features that its initial values say (Vaswani et al. 2017 are among these).
+    At the start Q = I, so that a trajectory is a row of sinusoids whose amplitude and phase, for
+    each pair of features, its initial values give (those of Vaswani et al. 2017 are among these).
 
     Bounded: K^T = -K gives d|p|^2/dt = 2 p^T K p = 0, so that |p(t)| = |p(0)| at every time, for
-    whatever parameters. The flow is evaluated in closed form, so this holds for what is computed,
-    to rounding, and no solver adds an error. It is an ``Equation`` of its own.
+    any parameters. The flow is evaluated in closed form, so this holds for what is computed, to
+    rounding, and no solver adds an error. The class is itself an ``Equation``.
 
     Args:
-        dim: size of the state p, at least 2. Of an odd one, one coordinate stands still.
+        dim: size of the state p, at least 2. If it is odd, one coordinate stands still.
         frequencies: (dim // 2,) rates at the start, in radians per unit of time.
 
     Raises:
@@ -46,11 +46,11 @@ class LinearDynamics(nn.Module):
         """Q, (dim, dim), in the dtype of ``like``."""
         skew = (self.skew - self.skew.t()).to(like)
         identity = torch.eye(self.dim, dtype=like.dtype, device=like.device)
-        # I + S is never singular; to check for that means to wait for the device.
+        # I + S is never singular, and checking for that would wait for the device.
         return torch.linalg.solve_ex(identity + skew, identity - skew).result
 
     def periods(self) -> Tensor:
-        """(pairs,) in units of time, float64; infinite where a pair stands still."""
+        """Return (pairs,) in units of time, float64; infinite where a pair stands still."""
         return 2 * math.pi / self.rates.detach().double().abs()
 
     def flow(self, initial: Tensor, times: Tensor, start: Optional[Tensor] = None) -> Tensor:
@@ -62,13 +62,13 @@ class LinearDynamics(nn.Module):
         return self.flow(initial.to(start), finer, start)[:, ::FINE]
 
     def growth(self, least: int) -> int:
-        """Every ``flow`` makes the basis anew, which takes as long as 64 positions do."""
+        """Every ``flow`` computes the basis again, which takes as long as 64 positions do."""
         return 4 * least
 
     def angles(self, times: Tensor, like: Tensor) -> Tensor:
-        """By how much each pair has turned at ``times``, (..., pairs), from 0 to 2 pi.
+        """Return by how much each pair has turned at ``times``, (..., pairs), from 0 to 2 pi.
 
-        In float64, since far positions have many turns.
+        This is computed in float64, since far positions have made many turns.
         """
         turned = (
             times.to(like.device, torch.float64, non_blocking=True).unsqueeze(-1)
@@ -77,7 +77,7 @@ class LinearDynamics(nn.Module):
         return torch.remainder(turned, 2 * math.pi).to(like)
 
     def turned(self, coordinates: Tensor, angles: Tensor) -> Tensor:
-        """``coordinates`` (tracks, dim) turned by ``angles``: (tracks, positions, dim).
+        """Return ``coordinates`` (tracks, dim) turned by ``angles``: (tracks, positions, dim).
 
         ``angles`` are (positions, pairs), or (tracks, positions, pairs).
         """
@@ -97,7 +97,7 @@ class LinearDynamics(nn.Module):
         return self._with(slopes, torch.zeros_like(rest))
 
     def _pairs(self, coordinates: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
-        """The two coordinates of each pair, (..., pairs), and what is left of an odd ``dim``."""
+        """Return the two coordinates of each pair, (..., pairs), and the rest of an odd ``dim``."""
         pairs = self.rates.numel()
         x, y = coordinates[..., : 2 * pairs].unflatten(-1, (pairs, 2)).unbind(-1)
         return x, y, coordinates[..., 2 * pairs :]

@@ -1,4 +1,4 @@
-"""The same solve through torchdiffeq: the reference, and the way for any other dynamics."""
+"""The same solve by torchdiffeq, which is the reference, and solves any other dynamics."""
 
 import torch
 import torchdiffeq
@@ -23,7 +23,7 @@ def integrate(
     solver: str,
     adjoint: bool,
 ) -> Tensor:
-    """States at ``grid.times``: (tracks, positions, dim). ``initial``: (tracks, dim).
+    """Return states (tracks, positions, dim) at ``grid.times`` from ``initial`` (tracks, dim).
 
     Fixed-step solvers step on the grid's own nodes, with cubic interpolation between, as ours
     do. With ``adjoint`` the gradient is the continuous adjoint's (Chen et al. 2018), correct

@@ -6,8 +6,8 @@ holds that loop and its exact adjoint for the *hidden* form of an MLP's dynamics
 
     dz/dt = act(z) @ coupling + drive(t) - damping * z,
 
-which ``fairseq_floater.ode.fixed_step`` derives. One matrix product per stage, forward and
-backward.
+which ``fairseq_floater.ode.fixed_step`` derives. It takes one matrix product per stage, forward
+and backward.
 """
 
 from dataclasses import dataclass
@@ -34,8 +34,8 @@ class Tableau:
 
 EULER = Tableau(a=((),), b=(1.0,), c=(0.0,), order=1)
 MIDPOINT = Tableau(a=((), (0.5,)), b=(0.0, 1.0), c=(0.0, 0.5), order=2)
-# The 3/8 rule: a smaller error constant than the classical weights, and what torchdiffeq calls
-# "rk4", so that both backends compute the same numbers.
+# The 3/8 rule has a smaller error constant than the classical weights. It is also what torchdiffeq
+# calls "rk4", so that both backends compute the same numbers.
 RK4 = Tableau(
     a=((), (1 / 3,), (-1 / 3, 1.0), (1.0, -1.0, 1.0)),
     b=(1 / 8, 3 / 8, 3 / 8, 1 / 8),
@@ -96,7 +96,7 @@ class HiddenTrajectory(torch.autograd.Function):
     Returns ``activations`` (steps, stages, tracks, hidden), that of stage 0 being the value at
     the step's first node, and ``last`` (tracks, hidden), the activation at the final node.
 
-    The backward is the adjoint of the discrete scheme, not of the ODE: its result is the exact
+    The backward pass is the adjoint of the discrete scheme, not of the ODE: its result is the exact
     gradient of what the forward computed, up to rounding (Hairer, Lubich and Wanner 2006,
     section VI.6). The gradient of ``coupling`` is one product over all steps and stages.
     """

@@ -35,15 +35,15 @@ def solve(
         dynamics: ``MLPDynamics``, or any callable (t scalar, p (tracks, dim)) -> (tracks, dim).
         initial: (tracks, dim) states at the first time.
         times: (positions,) increasing, in units of time; need not be evenly spaced.
-        solver: ``euler``, ``midpoint`` or ``rk4``; with torchdiffeq all ``reference.SOLVERS``.
+        solver: ``euler``, ``midpoint`` or ``rk4``; with torchdiffeq any of ``reference.SOLVERS``.
         steps_per_position: steps between two times, a whole number, or 1/m for one step over m
             of them (cubic Hermite between). Adaptive solvers choose their own.
-        backend: ``native`` or ``torchdiffeq``; by default native where it can.
+        backend: ``native`` or ``torchdiffeq``; by default native if that can solve it.
         adjoint: torchdiffeq's continuous adjoint in place of backpropagation.
 
     Returns:
-        (tracks, positions, dim), in float32, or float64 if ``initial`` is, whatever autocast or
-        reduced precision surrounds the call: in half precision the time grid collapses.
+        (tracks, positions, dim), in float32, or float64 if ``initial`` is, regardless of autocast
+        or reduced precision around the call: in half precision the time grid would collapse.
 
     Raises:
         UserError: for shapes, values or combinations that cannot be solved.
@@ -53,7 +53,7 @@ def solve(
     grid = StepGrid.build(times, steps_per_position)
     with torch.autocast(initial.device.type, enabled=False):
         initial = initial if initial.dtype == torch.float64 else initial.float()
-        if backend == "native" and isinstance(dynamics, MLPDynamics):  # always
+        if backend == "native" and isinstance(dynamics, MLPDynamics):  # native implies it
             return integrate(dynamics, initial, grid, TABLEAUS[solver])
         return integrate_by_torchdiffeq(dynamics, initial, grid, solver, adjoint)
 
@@ -91,4 +91,6 @@ def _validate(
                 "native backend's gradient is exact)"
             )
     if isinstance(dynamics, MLPDynamics) and initial.size(1) != dynamics.dim:
-        raise UserError(f"initial has dim {initial.size(1)}, the dynamics {dynamics.dim}")
+        raise UserError(
+            f"initial has dim {initial.size(1)}, but the dynamics have dim {dynamics.dim}"
+        )

@@ -1,4 +1,4 @@
-"""What ``fairseq-generate`` printed: hypotheses, and whether each ended by itself."""
+"""Read the output of ``fairseq-generate``: hypotheses, and whether each ended by itself."""
 
 import re
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ class Translation:
 
     text: str  #: subwords joined by fairseq (``--remove-bpe``), otherwise as generated
     length: int  #: tokens generated, without the end of the sentence
-    ended: bool  #: chose to end, rather than being cut off at ``--max-len-b``
+    ended: bool  #: whether it ended by itself, or was cut off at ``--max-len-b``
 
 
 def read_lines(path: Path) -> List[str]:
-    """Lines of a corpus file; only a line feed ends one, as for fairseq and Moses.
+    """Return the lines of a corpus file; only a line feed ends one, as for fairseq and Moses.
 
     Raises:
         UserError: if there is no such file, or it is not UTF-8.
@@ -35,8 +35,9 @@ def read_generation(log: Path, longest: Optional[int] = None) -> List[Translatio
     """Read the log of ``fairseq-generate`` into translations, in the order of the corpus.
 
     Args:
-        log: with the options of the command.
-        longest: translation that the model can write, in tokens; ``--max-len-b`` if None.
+        log: the log, which includes the options of the command.
+        longest: the longest translation that the model can write, in tokens; None if only
+            ``--max-len-b`` limits it.
 
     Raises:
         UserError: if the log is incomplete, or the length limit depends on the source.

@@ -1,4 +1,4 @@
-"""Hypotheses that were written down before any run that decides them: which hold, over seeds."""
+"""Decide, over seeds, which of the hypotheses hold that were written down before the runs."""
 
 import re
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ from fairseq_floater.results.over_seeds import (
 from fairseq_floater.results.record import Record, read_records
 from fairseq_floater.results.report import by_pair, markdown, write_page
 
-#: of a difference that holds
+#: significance level of a difference that holds
 LEVEL = 0.05
 
 #: the seeds that decide, such as: seeds: 2 3 4
@@ -36,12 +36,12 @@ _LINE = re.compile(
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """That a row scores more BLEU than another, or no less than a margin below it."""
+    """The claim that a row scores more BLEU than another, or less by at most a margin."""
 
     name: str
     row: str
     baseline: str
-    margin: Optional[float]  #: in BLEU; None: it scores more
+    margin: Optional[float]  #: in BLEU; None if the row is to score more
     test: str
     sentences: str  #: ``ALL`` of the test set, or a bin of it, such as ``<= 30``
 
@@ -52,10 +52,10 @@ class Hypothesis:
 
 
 class Plan(NamedTuple):
-    """What a file of hypotheses holds.
+    """The content of a file of hypotheses.
 
     Attributes:
-        seeds: these decide, and no others.
+        seeds: the seeds that decide; no others do.
         hypotheses: in the order of the file.
     """
 
@@ -64,10 +64,10 @@ class Plan(NamedTuple):
 
 
 def read_hypotheses(path: Path) -> Plan:
-    """A hypothesis a line, and a line with the seeds; ``#`` begins a comment.
+    """Read a file with one hypothesis per line and a line of seeds; ``#`` begins a comment.
 
     Raises:
-        UserError: naming the line that is neither, or without seeds, or with too few.
+        UserError: naming a line that is neither, or if there are no seeds or too few.
     """
     found: List[Hypothesis] = []
     seeds: Tuple[int, ...] = ()
@@ -80,7 +80,7 @@ def read_hypotheses(path: Path) -> Plan:
         match = _LINE.fullmatch(text)
         if match is None:
             raise UserError(
-                f"{path}, line {number}: {text!r} is no hypothesis: write NAME: ROW > BASELINE "
+                f"{path}, line {number}: {text!r} is not a hypothesis: write NAME: ROW > BASELINE "
                 "[- MARGIN] on TEST[, BIN]"
             )
         part = match.groupdict()
@@ -93,38 +93,40 @@ def read_hypotheses(path: Path) -> Plan:
         )
     if len(seeds) < FEWEST:
         raise UserError(
-            f"{path} names {len(seeds)} seeds, at least {FEWEST} decide: add a line such as "
-            "seeds: 2 3 4"
+            f"{path} names {len(seeds)} seeds, but at least {FEWEST} are needed: add a line such "
+            "as seeds: 2 3 4"
         )
     return Plan(seeds, found)
 
 
 def decide(folder: Path, hypotheses: Path, out: Path) -> None:
-    """Write ``out``.md: what each hypothesis came to.
+    """Write the outcome of each hypothesis to ``out``.md.
 
-    Differences are paired by seed, and a hypothesis is open until both of its rows have all seeds
-    that the file names; other seeds are left aside. One that a row scores more holds by a two-sided
-    t-test with Holm's correction over all of these, those without seeds among them. One with a
-    margin holds if the lower end of the difference's 95 % interval is above minus the margin.
+    Differences are paired by seed. A hypothesis is open until both of its rows have all seeds that
+    the file names; other seeds are ignored. The claim that a row scores more holds by a two-sided
+    t-test with Holm's correction over all such claims, including those without seeds. A claim with
+    a margin holds if the lower end of the difference's 95 % interval is above minus the margin.
 
     Args:
-        folder: of the records of one experiment and one language pair.
-        hypotheses: file of ``read_hypotheses``.
+        folder: the folder with the records of one experiment and one language pair.
+        hypotheses: the file for ``read_hypotheses``.
         out: path without its ending.
 
     Raises:
-        UserError: for a line that is no hypothesis, a folder with several pairs or without
-            records, a test set or bin that these have no scores of, or rows that were not trained
-            alike.
+        UserError: for a line that is not a hypothesis, a folder with several pairs or without
+            records, a test set or bin for which these have no scores, or rows that were not
+            trained alike.
     """
     seeds, known = read_hypotheses(hypotheses)
     named = {row for one in known for row in (one.row, one.baseline)}
     records = [record for record in read_records(folder, seeds) if record.row in named]
     if not records:
-        raise UserError(f"{folder} has no row of {hypotheses} yet: run one, with these seeds first")
+        raise UserError(f"{folder} has no row of {hypotheses} yet: run one with these seeds first")
     pairs = by_pair(records)
     if len(pairs) > 1:
-        raise UserError(f"{folder} has results of {', '.join(pairs)}: one pair decides hypotheses")
+        raise UserError(
+            f"{folder} has results of {', '.join(pairs)}: hypotheses need a folder of one pair"
+        )
     require_same_training(records)
     require_alike(records)
     (rows,) = pairs.values()
@@ -132,8 +134,8 @@ def decide(folder: Path, hypotheses: Path, out: Path) -> None:
         _require_scores(one, [*rows.get(one.row, ()), *rows.get(one.baseline, ())])
     paired = [_paired(one, rows.get(one.row, ()), rows.get(one.baseline, ())) for one in known]
     tested = [n for n, one in enumerate(known) if one.margin is None]
-    # One that is open has no p yet, not for the correction of others either; and the p of a
-    # margin's would be of no difference at all, which it does not say.
+    # An open hypothesis has no p yet, not even for the correction of the others. For one with a
+    # margin, p would be about no difference at all, which is not its claim.
     raw = [
         p_of(values) if n in tested and len(values) >= len(seeds) else None
         for n, values in enumerate(paired)
@@ -148,12 +150,12 @@ def decide(folder: Path, hypotheses: Path, out: Path) -> None:
         "- difference: BLEU, paired by seed, ± its standard deviation over seeds\n"
         "- p: of a two-sided t-test, for those without a margin; Holm's correction is over these "
         f"{len(tested)}\n"
-        f"- seeds {', '.join(map(str, seeds))}; without one of them a hypothesis stays open\n"
+        f"- seeds {', '.join(map(str, seeds))}; a hypothesis stays open if one of them is missing\n"
         f"- code: {', '.join(_code(records)) or 'unknown'}"
     )
     parts = [f"# Hypotheses, {records[0].experiment}", markdown(header, body), notes]
     if beside := _by_length(known, rows, len(seeds)):
-        parts.append(f"The same differences by source length, which decide nothing:\n\n{beside}")
+        parts.append(f"The same differences by source length; they decide nothing:\n\n{beside}")
     write_page(out, parts)
 
 
@@ -166,13 +168,13 @@ def _require_scores(hypothesis: Hypothesis, records: Sequence[Record]) -> None:
         ):
             if wanted not in known:
                 raise UserError(
-                    f"{hypothesis.name} is about the {kind} {wanted}, of which {record.name} has "
-                    f"no scores: choose from {', '.join(known)}"
+                    f"{hypothesis.name} is about the {kind} {wanted}, for which {record.name} "
+                    f"has no scores: choose from {', '.join(known)}"
                 )
 
 
 def _code(records: Sequence[Record]) -> List[str]:
-    """The commits that trained, and how many of the records are of each."""
+    """Return the commits that were trained with, each with its number of records."""
     commits = [
         code.partition(",")[0] for record in records for code in record.training.get("code", ())
     ]
@@ -182,7 +184,7 @@ def _code(records: Sequence[Record]) -> List[str]:
 def _paired(
     hypothesis: Hypothesis, row: Sequence[Record], baseline: Sequence[Record]
 ) -> List[float]:
-    """BLEU of the row less that of the baseline, by seeds that both have."""
+    """Return the BLEU of the row minus that of the baseline, for each seed that both have."""
     ours, theirs = (
         columns_of(records, hypothesis.test).get(hypothesis.sentences, {})
         for records in (row, baseline)
@@ -191,7 +193,7 @@ def _paired(
 
 
 def _by_length(known: Sequence[Hypothesis], rows: Dict[str, List[Record]], wanted: int) -> str:
-    """Of hypotheses about a whole test set, the differences in its bins that have all seeds."""
+    """Tabulate differences in bins with all seeds, for hypotheses about a whole test set."""
     found: Dict[str, Dict[str, List[float]]] = {}
     for one in known:
         if one.sentences != ALL:
@@ -216,7 +218,7 @@ def _line(
     corrected: Optional[float],
     wanted: int,
 ) -> List[str]:
-    """Its cells; it is open with fewer than ``wanted`` seeds."""
+    """Return the cells of a hypothesis, which is open if it has fewer than ``wanted`` seeds."""
     cells = [hypothesis.name, str(hypothesis), str(len(paired))]
     if len(paired) < wanted:
         return [*cells, *[""] * 4, "is open"]

@@ -1,4 +1,4 @@
-"""Test sentences by the length of their source: in words, and in subwords relative to training."""
+"""Sort test sentences by source length: in words, or in subwords relative to training."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +9,8 @@ import numpy as np
 from fairseq_floater.errors import UserError
 from fairseq_floater.results.generation import read_lines
 
-#: of the training sentences, not longer than what counts as their length: the few longest, such as
-#: lists of names, do not teach positions
+#: share of the training sentences that are no longer than what counts as their length: the few
+#: longest, such as lists of names, do not teach positions
 SHARE = 0.999
 
 WORDS, SUBWORDS = "words", "subwords"
@@ -22,10 +22,10 @@ class Bins:
 
     unit: str  #: ``WORDS`` or ``SUBWORDS``
     lengths: List[int]  #: of each sentence
-    edges: Sequence[int]  #: upper ends, rising, one at least
+    edges: Sequence[int]  #: upper ends, rising, at least one
 
     def __iter__(self) -> Iterator[Tuple[str, List[int]]]:
-        """Name, such as ``13-16``, and the numbers of the sentences that it holds."""
+        """Yield each bin's name, such as ``13-16``, and the numbers of its sentences."""
         edges = self.edges
         names = [f"<= {edges[0]}"]
         names += [
@@ -39,19 +39,20 @@ class Bins:
 
 
 def by_words(source: Sequence[str], edges: Sequence[int]) -> Bins:
-    """Sorted by what white space separates."""
+    """Sort sentences by their number of words, which white space separates."""
     return Bins(WORDS, _count(source), edges)
 
 
 def by_subwords(data: Path, language: str, test: str, relative: Sequence[float]) -> Bins:
-    """Sorted by what the model reads, relative to the length of training sentences.
+    """Sort sentences by their number of subwords, relative to the length of training sentences.
 
     Args:
-        data: a corpus as ``data-prep`` leaves it; of its training sentences before any are joined.
+        data: a corpus as ``data-prep`` leaves it; its training sentences count before any are
+            joined.
         language: of the source.
         test: name of the test set.
-        relative: upper ends, relative to the least length that ``SHARE`` of the training
-            sentences do not exceed, rising.
+        relative: upper ends, rising, relative to the least length that ``SHARE`` of the training
+            sentences do not exceed.
 
     Raises:
         UserError: if the corpus has no subwords.
@@ -62,15 +63,15 @@ def by_subwords(data: Path, language: str, test: str, relative: Sequence[float])
 
 
 def training_length(lengths: Sequence[int]) -> int:
-    """The least length that ``SHARE`` of the sentences do not exceed."""
+    """Return the least length that ``SHARE`` of the sentences do not exceed."""
     return int(np.quantile(lengths, SHARE, method="inverted_cdf"))
 
 
 def parse_edges(text: str) -> List[int]:
-    """``12,16,20`` to rising whole numbers.
+    """Convert a text such as ``12,16,20`` to rising whole numbers.
 
     Raises:
-        UserError: if they are not.
+        UserError: if it has anything else.
     """
     edges = [int(part) if part.isdecimal() else 0 for part in text.split(",")] if text else []
     if any(low >= high for low, high in zip([0, *edges], edges)):
@@ -79,10 +80,10 @@ def parse_edges(text: str) -> List[int]:
 
 
 def parse_relative(text: str) -> List[float]:
-    """``1,1.33`` to rising numbers.
+    """Convert a text such as ``1,1.33`` to rising numbers.
 
     Raises:
-        UserError: if they are not.
+        UserError: if it has anything else.
     """
     try:
         edges = [float(part) for part in text.split(",")] if text else []

@@ -1,4 +1,4 @@
-"""A folder of records without tests, as of a first stage, as Markdown: what was lost."""
+"""Report records without tests, such as those of a first stage, as Markdown: their losses."""
 
 from pathlib import Path
 from typing import Collection, List
@@ -9,21 +9,21 @@ from fairseq_floater.results.report import by_pair, markdown, spread, write_page
 
 
 def without_tests(folder: Path) -> bool:
-    """Whether no record in a folder has a test; raises as ``read_records``."""
+    """True if no record in a folder has a test; raises as ``read_records`` does."""
     return not any(record.tests for record in read_records(folder))
 
 
 def report_losses(folder: Path, out: Path, title: str = "", seeds: Collection[int] = ()) -> None:
-    """Write ``out``.md: losses on the validation set, in bits a token.
+    """Write losses on the validation set, in bits per token, to ``out``.md.
 
     Args:
-        folder: of records of one experiment.
+        folder: the folder with the records of one experiment.
         out: path without its ending.
-        title: of the page; the experiment's name if empty.
-        seeds: these alone; none: all.
+        title: title of the page; the experiment's name if empty.
+        seeds: use only these seeds; all if empty.
 
     Raises:
-        UserError: if there are no records, or seeds of a row had other commands than one another.
+        UserError: if there are no records, or the commands of a row's seeds differ.
     """
     records = read_records(folder, seeds)
     require_same_training(records)
@@ -33,7 +33,7 @@ def report_losses(folder: Path, out: Path, title: str = "", seeds: Collection[in
         for row, of_row in rows.items()
     ]
     header = ["corpus", "row", "updates", "last loss", "lowest loss", "seeds"]
-    notes = "- loss: on the validation set, in bits a token, mean over seeds"
+    notes = "- loss: on the validation set, in bits per token, mean over seeds"
     write_page(out, [f"# {title or records[0].experiment}", markdown(header, body), notes])
 
 

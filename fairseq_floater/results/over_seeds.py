@@ -1,4 +1,4 @@
-"""Rows against a baseline over seeds: what other trainings would say, not other sentences."""
+"""Compare rows with a baseline over seeds: what other trainings would say, not other sentences."""
 
 import re
 from statistics import mean, stdev
@@ -10,20 +10,20 @@ from scipy.stats import ttest_1samp
 from fairseq_floater.errors import UserError
 from fairseq_floater.results.record import Record
 
-#: a row of fewer seeds is marked, and decides nothing
+#: a row with fewer seeds is marked, and decides nothing
 FEWEST = 3
 
-#: BLEU by seed, by column: all sentences, or those of a bin
+#: BLEU by column (all sentences, or those of a bin) and seed
 Columns = Dict[str, Dict[int, float]]
 
-#: BLEU less the baseline's of the same seed, by row and column
+#: BLEU minus that of the baseline with the same seed, by row and column
 Differences = Dict[str, Dict[str, List[float]]]
 
 ALL = "all"
 
 
 def is_marked(records: Sequence[Record]) -> bool:
-    """Whether a row has too few seeds."""
+    """True if a row has too few seeds."""
     return len({record.seed for record in records}) < FEWEST
 
 
@@ -48,14 +48,14 @@ def require_same_training(records: Sequence[Record]) -> None:
 
 
 def require_alike(records: Sequence[Record], corpus: bool = True) -> None:
-    """Refuse rows that were trained for longer, at another rate or with another library.
+    """Refuse rows whose trainings differ in length, learning rate or library.
 
-    A row whose name has ``-lr-`` is about its rate, which then may be another.
+    A row whose name has ``-lr-`` is about its rate, which may then differ.
 
     Args:
-        records: of one language pair or task.
-        corpus: and on another corpus; of a fine-tuned model that is known together with what it
-            starts from, which is another for every row.
+        records: the records of one language pair or task.
+        corpus: also require the same corpus; for a fine-tuned model, the corpus is known only
+            together with what the model starts from, which differs between rows.
 
     Raises:
         UserError: naming two records and what differs.
@@ -72,29 +72,29 @@ def require_alike(records: Sequence[Record], corpus: bool = True) -> None:
             if there != here:
                 raise UserError(
                     f"{known} and {record.name} cannot be compared: {what} was {there}, then "
-                    f"{here}: train one of them again, as the other"
+                    f"{here}: train one of them again, like the other"
                 )
 
 
 def _circumstances(record: Record) -> Dict[str, str]:
-    """How long it was trained, where that is fixed, and what was preloaded."""
+    """Return how long a run was trained, if that is fixed, and what was preloaded."""
     found = {}
     if "train" in record.commands and "--patience" not in record.commands.get("duration", ""):
         found["the number of updates"] = str(record.training.get("updates", "unknown"))
-    codes = record.training.get("code", ())  # one for each time that it was begun or went on
+    codes = record.training.get("code", ())  # one for each time that it was started or resumed
     if libraries := list(dict.fromkeys(code.partition("preloaded: ")[2] for code in codes)):
         found["the library that was preloaded"] = " and then ".join(libraries)
     return found
 
 
 def _seedless(command: str) -> List[str]:
-    """The words of a command, whatever its launcher, its seed, and the base model of that seed."""
+    """Return a command's words without its launcher, its seed, and the base model of that seed."""
     command = re.sub(r"^.*?(\S*/)?(?=fairseq-train )", "", command)
     return re.sub(r"(--seed |/seed)\d+|(, base )\w+", r"\1\2N", command).split()
 
 
 def differences(table: Dict[str, Columns], baseline: str) -> Differences:
-    """BLEU of each row less that of the baseline of the same seed, by row and column."""
+    """Return BLEU minus that of the baseline with the same seed, by row and column."""
     base = table[baseline]
     return {
         row: {
@@ -111,7 +111,7 @@ def differences(table: Dict[str, Columns], baseline: str) -> Differences:
 
 
 def columns_of(records: Sequence[Record], test: str) -> Columns:
-    """BLEU of a row's seeds on a test set and, where it has bins, on each."""
+    """Return the BLEU of a row's seeds on a test set and, if it has bins, on each of them."""
     columns: Columns = {}
     for record in records:
         if test in record.tests:
@@ -122,9 +122,9 @@ def columns_of(records: Sequence[Record], test: str) -> Columns:
 
 
 def p_of(paired: Sequence[float]) -> Optional[float]:
-    """Two-sided, of Student's t-test that the mean of paired differences is 0.
+    """Return the two-sided p of Student's t-test that the mean of paired differences is 0.
 
-    None for fewer than ``FEWEST``, or where all are the same.
+    None for fewer than ``FEWEST`` differences, or if all are the same.
     """
     if len(paired) < FEWEST or stdev(paired) == 0.0:
         return None
@@ -132,13 +132,13 @@ def p_of(paired: Sequence[float]) -> Optional[float]:
 
 
 def interval(paired: Sequence[float], share: float = 0.95) -> Tuple[float, float]:
-    """Within which the mean difference lies, by Student's t."""
+    """Return the interval in which the mean difference lies, by Student's t."""
     half = student.ppf((1 + share) / 2, len(paired) - 1) * stdev(paired) / len(paired) ** 0.5
     return mean(paired) - half, mean(paired) + half
 
 
 def holm(values: Sequence[float]) -> List[float]:
-    """p-values after Holm's correction (1979): the k-th least of n times n - k + 1, and rising."""
+    """Correct p-values as Holm (1979) does: the k-th least of n times n - k + 1, and rising."""
     order = sorted(range(len(values)), key=values.__getitem__)
     corrected, largest = [0.0] * len(values), 0.0
     for rank, number in enumerate(order):
@@ -148,7 +148,7 @@ def holm(values: Sequence[float]) -> List[float]:
 
 
 def with_enough_seeds(found: Differences) -> Differences:
-    """Without cells of fewer than ``FEWEST`` seeds in common with the baseline."""
+    """Leave out cells with fewer than ``FEWEST`` seeds in common with the baseline."""
     enough = {
         row: {column: paired for column, paired in columns.items() if len(paired) >= FEWEST}
         for row, columns in found.items()
@@ -157,9 +157,9 @@ def with_enough_seeds(found: Differences) -> Differences:
 
 
 def p_values(found: Differences) -> Dict[Tuple[str, str], float]:
-    """By row and column, after Holm's correction over all of them; none where there is no test.
+    """Return p by row and column, after Holm's correction over all, for cells with a test.
 
-    All sentences are those of the bins once more: they are tested where there are no bins.
+    All sentences repeat those of the bins, so they are tested only if there are no bins.
     """
     tested = {
         (row, column): p
@@ -171,7 +171,7 @@ def p_values(found: Differences) -> Dict[Tuple[str, str], float]:
 
 
 def shown(paired: Sequence[float], p: Optional[float]) -> str:
-    """A mean difference, its deviation over seeds, its 95 % interval, and its p."""
+    """Format a mean difference, its deviation over seeds, its 95 % interval, and its p."""
     if not paired:
         return ""
     low, high = interval(paired)
@@ -182,9 +182,9 @@ def shown(paired: Sequence[float], p: Optional[float]) -> str:
 def compared(
     rows: Dict[str, List[Record]], baseline: str, test: str
 ) -> Tuple[List[str], List[List[str]]]:
-    """Columns, and for each row its differences with their p, corrected over the whole table.
+    """Return columns, and each row's differences with their p, corrected over the whole table.
 
-    Rows of fewer than ``FEWEST`` seeds in common with the baseline are left out.
+    Rows with fewer than ``FEWEST`` seeds in common with the baseline are left out.
     """
     table = {row: columns_of(records, test) for row, records in rows.items()}
     found = with_enough_seeds(differences(table, baseline))
@@ -194,7 +194,7 @@ def compared(
 
 
 def lines(found: Differences, columns: Sequence[str]) -> List[List[str]]:
-    """A line a row: its name, and its difference in each column with the corrected p."""
+    """Return a line per row: its name, and its difference in each column with the corrected p."""
     p = p_values(found)
     return [
         [row, *(shown(of_row.get(name, []), p.get((row, name))) for name in columns)]

@@ -1,4 +1,4 @@
-"""Records as a picture: scores by source length where there are bins, else scores by row."""
+"""Draw records: scores by source length if there are bins, otherwise scores by row."""
 
 from pathlib import Path
 from statistics import mean, stdev
@@ -12,7 +12,7 @@ from fairseq_floater.results.record import Record
 
 
 def draw(pairs: Dict[str, Dict[str, List[Record]]], path: Path) -> None:
-    """One panel a language pair and test set."""
+    """Draw one panel per language pair and test set."""
     panels = [
         (pair, test, rows)
         for pair, rows in pairs.items()

@@ -12,7 +12,7 @@ from fairseq_floater.results.lengths import WORDS
 
 @dataclass
 class Record:
-    """A trained and scored model; a row of a table is the records of its seeds."""
+    """A trained and scored model; the records of its seeds make up a row of a table."""
 
     experiment: str  #: such as table2_tiny
     pair: str  #: such as en-de
@@ -30,11 +30,11 @@ class Record:
 
     @property
     def name(self) -> str:
-        """The file's name without its ending, unlike that of any other run's."""
+        """The name of the file without its ending, which no other run has."""
         return f"{self.pair}.{self.row}.seed{self.seed}"
 
     def bins(self, test: str, unit: str = WORDS) -> Dict[str, Dict[str, Any]]:
-        """Scores by source length, by the bin's name such as ``13-16``; without empty bins."""
+        """Return scores by source length, keyed by bin, such as ``13-16``; without empty bins."""
         bins = self.tests.get(test, {}).get("bins") or []
         return {found[unit]: found for found in bins if found["sentences"] and unit in found}
 
@@ -47,10 +47,10 @@ class Record:
 
 
 def read_records(folder: Path, seeds: Collection[int] = ()) -> List[Record]:
-    """All records in a folder, in the order of the table; or those of some seeds.
+    """Return all records in a folder, or those of some seeds, in the order of the table.
 
     Raises:
-        UserError: if there is none, or a file is no record.
+        UserError: if there are none, or a file is not a record.
     """
     paths = sorted(folder.glob("*.json"))
     if not paths:
@@ -60,7 +60,9 @@ def read_records(folder: Path, seeds: Collection[int] = ()) -> List[Record]:
         try:
             records.append(Record(**json.loads(path.read_text("utf-8"))))
         except (TypeError, ValueError) as error:
-            raise UserError(f"{path} is no result of floater score ({error}): remove it") from None
+            raise UserError(
+                f"{path} is not a result of floater score ({error}): remove it"
+            ) from None
     if seeds:
         records = [record for record in records if record.seed in seeds]
         if not records:
@@ -69,5 +71,5 @@ def read_records(folder: Path, seeds: Collection[int] = ()) -> List[Record]:
 
 
 def references_path(folder: Path, pair: str, test: str) -> Path:
-    """Where the references of a test set lie beside the records, one a line."""
+    """Return where the references of a test set lie beside the records, one per line."""
     return folder / f"{pair}.{test}.ref"

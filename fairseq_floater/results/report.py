@@ -1,4 +1,4 @@
-"""A folder of records as Markdown: scores, significance, scores by length, cost."""
+"""Report a folder of records as Markdown: scores, significance, scores by length, cost."""
 
 from pathlib import Path
 from statistics import mean, stdev
@@ -18,11 +18,11 @@ from fairseq_floater.results.record import Record, read_records, references_path
 from fairseq_floater.results.scores import digest
 from fairseq_floater.results.significance import p_values
 
-#: beside the name of a row of few seeds
+#: mark beside the name of a row with few seeds
 MARK = "\\*"
 
-Rows = Dict[str, List[Record]]  #: a row's records, one a seed
-Find = Callable[[Record], Any]  #: a figure of a record; ``KeyError`` where it has none
+Rows = Dict[str, List[Record]]  #: a row's records, one per seed
+Find = Callable[[Record], Any]  #: gives a figure of a record; ``KeyError`` if it has none
 
 
 def report(
@@ -35,15 +35,15 @@ def report(
     """Write ``out``.md and ``out``.png from the records in ``folder``.
 
     Args:
-        folder: of records and references, as ``floater score`` leaves it.
+        folder: the folder with records and references, as ``floater score`` leaves it.
         out: path without its ending.
-        baseline: the row that significance is tested against; none: no test.
-        title: of the page; the experiment's name if empty.
-        seeds: these alone; none: all.
+        baseline: the row that significance is tested against; no test if None.
+        title: title of the page; the experiment's name if empty.
+        seeds: use only these seeds; all if empty.
 
     Raises:
-        UserError: if there are no records, the baseline is not among them, or seeds of a row had
-            other commands than one another.
+        UserError: if there are no records, the baseline is not among them, or the commands of a
+            row's seeds differ.
     """
     from fairseq_floater.results import picture  # matplotlib is slow to import
 
@@ -65,31 +65,31 @@ def report(
 
 
 def require_row(records: Sequence[Record], baseline: Optional[str]) -> None:
-    """Raise a ``UserError`` if a baseline is named that none of the records is of."""
+    """Raise a ``UserError`` if a baseline is named that has no records."""
     if baseline and baseline not in {r.row for r in records}:
         names = ", ".join(dict.fromkeys(r.row for r in records))
         raise UserError(f"--baseline {baseline} is not among the results: choose from {names}")
 
 
 def write_page(out: Path, parts: Sequence[str]) -> None:
-    """Write ``out``.md: what of ``parts`` is not empty, a paragraph each."""
+    """Write those of ``parts`` that are not empty to ``out``.md, a paragraph each."""
     write_text(out.with_name(out.name + ".md"), "\n\n".join(filter(None, parts)) + "\n")
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table."""
+    """Return a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
 def spread(values: Sequence[float], digits: int = 1) -> str:
-    """Mean, with the standard deviation over seeds where there are several."""
+    """Format the mean, with the standard deviation over seeds if there are several."""
     text = f"{mean(values):,.{digits}f}"
     return f"{text} ± {stdev(values):.{digits}f}" if len(values) > 1 else text
 
 
 def by_pair(records: Sequence[Record]) -> Dict[str, Rows]:
-    """Records by language pair and row."""
+    """Group records by language pair and row."""
     pairs: Dict[str, Rows] = {}
     for record in records:
         pairs.setdefault(record.pair, {}).setdefault(record.row, []).append(record)
@@ -124,7 +124,7 @@ def _score_of_bin(test: str, unit: str, name: str, kind: str) -> Find:
 
 
 def _summary(pairs: Dict[str, Rows]) -> str:
-    """BLEU on every test set, and its average for the rows that have them all."""
+    """Tabulate BLEU on every test set, and its average for the rows that have them all."""
     columns = [(pair, test) for pair, rows in pairs.items() for test in _tests(rows)]
     body = []
     for row in dict.fromkeys(row for rows in pairs.values() for row in rows):
@@ -158,7 +158,7 @@ def _scores(rows: Rows) -> str:
 
 
 def _over_seeds(rows: Rows, baseline: str, test: str) -> str:
-    """Differences from the baseline over seeds; nothing where no row has enough of them."""
+    """Tabulate differences from the baseline over seeds; empty if no row has enough seeds."""
     names, body = compared(rows, baseline, test)
     if not body:
         return ""
@@ -167,7 +167,7 @@ def _over_seeds(rows: Rows, baseline: str, test: str) -> str:
 
 
 def _significance(folder: Path, pair: str, rows: Rows, baseline: str) -> str:
-    """p-values of every row against the baseline, of the first seed that both have, if any."""
+    """Tabulate p of every row against the baseline, for the first seed that both have, if any."""
     body = []
     bases = {record.seed: record for record in rows[baseline]}
     for test in _tests(rows):
@@ -194,9 +194,9 @@ def _significance(folder: Path, pair: str, rows: Rows, baseline: str) -> str:
 
 
 def _first_in_common(rows: Rows, baseline: str, test: str) -> Dict[int, List[Record]]:
-    """By seed, records of the rows of which it is the least that they share with the baseline.
+    """Group each row's record of the first seed that it shares with the baseline, by seed.
 
-    Of one seed each: these tests say nothing of other trainings, however many there are.
+    One seed per row: these tests say nothing about other trainings, however many there are.
     """
     bases = {record.seed for record in rows[baseline] if test in record.tests}
     found: Dict[int, List[Record]] = {}
@@ -209,7 +209,7 @@ def _first_in_common(rows: Rows, baseline: str, test: str) -> Dict[int, List[Rec
 
 
 def _require_same_references(record: Record, test: str, references: Sequence[str]) -> None:
-    """Each scoring writes the references anew; a record of another preparation is of others."""
+    """Refuse a record of another preparation: each scoring writes the references again."""
     scored = record.tests[test]
     known = scored.get("references", digest(references))
     if known != digest(references) or len(scored["hypotheses"]) != len(references):
@@ -220,7 +220,7 @@ def _require_same_references(record: Record, test: str, references: Sequence[str
 
 
 def _lengths(rows: Rows, test: str, unit: str) -> str:
-    """BLEU, length ratio and the share of outputs that ended by themselves, by source length."""
+    """Tabulate BLEU, length ratio and the share of outputs that ended by themselves, by length."""
     sizes: Dict[str, int] = {}
     for records in rows.values():
         for record in records:
@@ -267,14 +267,14 @@ def _cost(rows: Rows) -> str:
 
 
 def _about(records: Sequence[Record]) -> List[str]:
-    """How the figures of a folder were made, a line each."""
+    """Return how the figures of a folder were made, one line each."""
     lines = [f"{kind}: `{value}`" for r in records for kind, value in r.signatures.items()]
     lines += [f"speed and memory on: {r.machine}" for r in records if r.machine]
-    return [*lines, "words/s compare only where nothing else ran beside the trainings"]
+    return [*lines, "words/s can be compared only if nothing else ran beside the trainings"]
 
 
 def notes(text: str, about: Sequence[str] = ()) -> str:
-    """Explain what is in ``text``, under it."""
+    """Return a list that explains what is in ``text``, to stand under it."""
     lines = list(about)
     for mark, explanation in _EXPLANATIONS.items():
         if mark in text:
@@ -282,18 +282,19 @@ def notes(text: str, about: Sequence[str] = ()) -> str:
     return "\n".join(f"- {line}" for line in dict.fromkeys(lines))
 
 
-#: what needs a word where it is in a report
+#: what needs an explanation if it is in a report
 _EXPLANATIONS = {
     MARK: f"{MARK} fewer than {FEWEST} seeds: decides nothing",
     "BLEU less ": "differences are paired by seed: their mean, standard deviation, 95 % interval "
     "and the p of a two-sided t-test, with Holm's correction over the cells of a table that have "
     "one",
-    "p bootstrap": "p within a seed, over test sentences, is of the first seed that both rows have "
-    "and says nothing of other trainings; p bootstrap, as sacreBLEU computes it, is one-sided: "
-    "about half of randomisation's two-sided p; both count only what is larger than the "
-    "difference, and not what is equal, so that p is too small where outputs hardly differ",
+    "p bootstrap": "p within a seed, over test sentences, is for the first seed that both rows "
+    "have and says nothing about other trainings; p bootstrap, as sacreBLEU computes it, is "
+    "one-sided: about half of randomisation's two-sided p; both count only what is larger than the "
+    "difference, not what is equal to it, so p is too small where outputs hardly differ",
     "length ratio": "length ratio: words of the translations, relative to the references; ended by "
-    "themselves: the share of translations that are not cut at the longest length allowed",
-    "solver error": "solver error: of the trajectories, relative to 20 steps a position in float64",
+    "themselves: the share of translations that are not cut off at the longest length allowed",
+    "solver error": "solver error: of the trajectories, relative to 20 steps per position in "
+    "float64",
     "of dynamics or table": "of dynamics or table, of initial values: parameters of the positions",
 }

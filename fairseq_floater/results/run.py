@@ -1,4 +1,4 @@
-"""From a run's folder to its record: reads the logs, the corpus and the checkpoint, and scores."""
+"""Score a run and write its record, from its logs, the corpus and the checkpoint."""
 
 import json
 from pathlib import Path
@@ -32,17 +32,17 @@ def score_run(
     """Score a run and write its record, with the references beside it.
 
     Args:
-        run: holds ``train.log`` and, for each test set, ``generate.TEST.log``.
+        run: folder with ``train.log`` and, for each test set, ``generate.TEST.log``.
         data: a corpus as ``data-prep`` leaves it.
         out: folder of the records.
         name: EXPERIMENT/PAIR/ROW.
-        checkpoint: what was generated with.
+        checkpoint: the checkpoint that generated the translations.
         tests: names of the test sets.
         order: of the row in its table.
         seed: of the training.
         edges: upper ends of length bins, in source words.
         relative: the same in source subwords, relative to training; see ``by_subwords``.
-        compound_split: tokenised BLEU with compounds split, too.
+        compound_split: also compute tokenised BLEU with compounds split.
 
     Raises:
         UserError: if something is missing or does not fit.
@@ -69,10 +69,10 @@ def score_run(
 def unscored(
     run: Path, name: str, checkpoint: Path, order: int, seed: int
 ) -> Tuple[Record, PositionedModel]:
-    """The record of a run without scores, what was trained and what it cost, and its model.
+    """Return a run's record without scores (what was trained and what it cost) and its model.
 
     Args:
-        run: holds ``train.log``.
+        run: folder with ``train.log``.
         name: EXPERIMENT/PAIR/ROW.
         checkpoint, order, seed: as for ``score_run``.
 
@@ -102,7 +102,7 @@ def unscored(
 
 
 def _commands(run: Path) -> Dict[str, str]:
-    """What a recipe has kept of how a run was trained and translated, by step."""
+    """Return what a recipe has kept about how a run was trained and translated, by step."""
     paths = {"train": run / "train.command", "duration": run / "train.done"}
     for step in ("generate", "predict"):
         paths |= {path.stem: path for path in sorted(run.glob(f"{step}.*.done"))}

@@ -1,4 +1,4 @@
-"""BLEU and chrF as papers report them, by sacreBLEU (Post 2018), and by source length."""
+"""Compute BLEU and chrF as papers report them, with sacreBLEU (Post 2018), also by length."""
 
 import hashlib
 import re
@@ -15,9 +15,9 @@ from fairseq_floater.results.lengths import Bins
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """One test set: as many lines in each of the lists.
+    """One test set; all lists have the same number of lines.
 
-    ``tokenised`` is what tokenised BLEU compares with, None where the corpus has no tokens.
+    ``tokenised`` is what tokenised BLEU compares with; None if the corpus has no tokens.
     """
 
     source: List[str]  #: raw text
@@ -34,13 +34,13 @@ def score(
     sorted_by: Sequence[Bins] = (),
     compound_split: bool = False,
 ) -> Dict[str, Any]:
-    """All scores of one test set.
+    """Return all scores of one test set.
 
     Args:
-        translations: one a sentence.
+        translations: one per sentence.
         test: the test set.
-        sorted_by: lengths, by which it is scored too.
-        compound_split: tokenised BLEU with compounds split, too.
+        sorted_by: bins by length that are scored as well.
+        compound_split: also compute tokenised BLEU with compounds split.
 
     Raises:
         UserError: if the numbers of sentences differ.
@@ -70,12 +70,12 @@ def score(
 
 
 def digest(lines: Sequence[str]) -> str:
-    """By which references are told from others."""
+    """Return a digest that tells references from others."""
     return hashlib.sha256("\n".join(lines).encode("utf-8")).hexdigest()
 
 
 def detokenise(translations: Sequence[Translation], test: EvaluationSet) -> List[str]:
-    """Plain text; a corpus without tokens is plain text already."""
+    """Return plain text; a corpus without tokens is plain text already."""
     if test.tokenised is None:
         return [without_separator(t.text, test.separator) for t in translations]
     moses = MosesDetokenizer(lang=test.language)
@@ -83,17 +83,17 @@ def detokenise(translations: Sequence[Translation], test: EvaluationSet) -> List
 
 
 def without_separator(line: str, separator: Optional[str]) -> str:
-    """A document as running text."""
+    """Return a document as running text."""
     return line if separator is None else " ".join(line.replace(separator, " ").split())
 
 
 def metrics(lowercase: bool) -> Dict[str, Any]:
-    """sacreBLEU's metrics by our names; a lower-cased corpus is scored in lower case."""
+    """Return sacreBLEU's metrics by our names; a lower-cased corpus is scored in lower case."""
     return {"bleu": BLEU(lowercase=lowercase), "chrf": CHRF(lowercase=lowercase)}
 
 
 def signatures(lowercase: bool) -> Dict[str, str]:
-    """sacreBLEU's signatures by our names of the metrics."""
+    """Return sacreBLEU's signatures by our names for the metrics."""
     result = {}
     for name, metric in metrics(lowercase).items():
         metric.corpus_score(["x"], [["x"]])  # a signature counts the references
@@ -102,7 +102,7 @@ def signatures(lowercase: bool) -> Dict[str, str]:
 
 
 def tokenised_bleu(hypotheses: Sequence[str], references: Sequence[str]) -> float:
-    """BLEU over the corpus's own tokens: not comparable between tokenisations."""
+    """Return BLEU over the corpus's own tokens, which is not comparable between tokenisations."""
     metric = BLEU(tokenize="none", force=True, smooth_method="none")
     return metric.corpus_score(list(hypotheses), [list(references)]).score
 
@@ -110,7 +110,7 @@ def tokenised_bleu(hypotheses: Sequence[str], references: Sequence[str]) -> floa
 def split_compounds(lines: Sequence[str]) -> List[str]:
     """Set hyphens apart (``a-b`` to ``a ##AT##-##AT## b``), as Vaswani et al. (2017) scored.
 
-    It raises BLEU; for figures to be compared with theirs, and the paper's table 2, only.
+    It raises BLEU, and is only for figures to be compared with theirs and the paper's table 2.
     """
     return [re.sub(r"(\S)-(\S)", r"\1 ##AT##-##AT## \2", line) for line in lines]
 

@@ -1,4 +1,4 @@
-"""Several experiments in one table: methods by corpora, all sentences and the longest."""
+"""Show several experiments in one table: methods by corpora, all sentences and the longest."""
 
 from math import ceil
 from pathlib import Path
@@ -32,7 +32,7 @@ from fairseq_floater.results.report import (
 #: BLEU by seed, by method and column
 Table = Dict[str, Columns]
 
-#: of the picture, side by side
+#: panels of the picture that are side by side
 PANELS = 4
 
 
@@ -46,14 +46,14 @@ def summarise(
     """Write ``out``.md and ``out``.png from the records of several experiments.
 
     Args:
-        folders: of records, one an experiment.
+        folders: folders of records, one per experiment.
         out: path without its ending.
-        baseline: the row whose BLEU of the same seed is subtracted; none: nothing is.
-        title: of the page.
-        seeds: these alone; none: all.
+        baseline: the row whose BLEU with the same seed is subtracted; nothing is if None.
+        title: title of the page.
+        seeds: use only these seeds; all if empty.
 
     Raises:
-        UserError: if a folder has no records, two have one name, or none has the baseline.
+        UserError: if a folder has no records, two have the same name, or none has the baseline.
     """
     table: Table = {}
     every: List[Record] = []
@@ -76,7 +76,7 @@ def summarise(
 
 
 def _add(table: Table, experiment: str, records: Sequence[Record]) -> None:
-    """(A row that another experiment has trained, too, may be copied to a folder from there.)"""
+    """Add an experiment's scores. (Its folder may have rows copied from another experiment.)"""
     pairs = by_pair(records)
     for pair, row in ((pair, row) for pair, rows in pairs.items() for row in rows):
         seeds = pairs[pair][row]
@@ -115,7 +115,7 @@ def _draw(
     baseline: Optional[str],
     path: Path,
 ) -> None:
-    """A panel a column, a line a method; hollow where seeds are few."""
+    """Draw a panel per column and a line per method, with hollow points where seeds are few."""
     from matplotlib.figure import Figure  # matplotlib is slow to import
 
     values = found or {row: {n: list(s.values()) for n, s in c.items()} for row, c in table.items()}

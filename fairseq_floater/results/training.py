@@ -1,4 +1,4 @@
-"""What ``fairseq-train`` logged: updates, loss on the validation set, speed, memory."""
+"""Read the log of ``fairseq-train``: updates, loss on the validation set, speed, memory."""
 
 import math
 import re
@@ -10,11 +10,11 @@ from fairseq_floater.results.generation import read_lines
 
 
 def read_training(log: Path) -> Dict[str, Any]:
-    """Figures of a training, also of one that was interrupted and went on in the same log.
+    """Return figures of a training, even if it was interrupted and resumed in the same log.
 
     ``words_per_second`` is the median over the log's lines, in target words; memory is in GiB;
-    ``valid_nll_losses`` are by the number of updates; ``code`` is what recipes note of the
-    revision, each time they start a training.
+    ``valid_nll_losses`` are by the number of updates; ``code`` is what recipes note about the
+    revision each time they start a training.
     What the log does not tell is left out.
     """
     text = "\n".join(read_lines(log))
@@ -33,7 +33,7 @@ def read_training(log: Path) -> Dict[str, Any]:
     if size := re.findall(r"num\. shared model params: ([\d,]+)", text):
         found["parameters"] = int(size[-1].replace(",", ""))
     if machines := re.findall(r"\| machine: (.*)", text):
-        # With several GPUs, the process that waits for theirs ends last, and has seen none.
+        # With several GPUs, the process that waits for the others ends last, and has seen no GPU.
         gpus = [machine for machine in machines if " CPU, " not in machine]
         found["machine"] = (gpus or machines)[-1]
     if code := re.findall(r"^code: (.*)", text, re.MULTILINE):
@@ -45,7 +45,7 @@ def read_training(log: Path) -> Dict[str, Any]:
 
 
 def validation_losses(log: Path) -> Dict[int, float]:
-    """Losses on the validation set, in bits a token, by the number of updates before them."""
+    """Return losses on the validation set in bits per token, by the number of updates before."""
     return _by_updates("\n".join(read_lines(log)))
 
 
@@ -55,6 +55,6 @@ def _by_updates(text: str) -> Dict[int, float]:
 
 
 def _loss(line: str) -> float:
-    """Of the references themselves where the criterion smooths labels, in bits a token."""
+    """Return the loss in bits per token; of the references alone if labels are smoothed."""
     found = re.findall(r"nll_loss (\S+)", line) or re.findall(r"loss (\S+)", line)
     return float(found[0]) if found else math.inf  # a line that was cut off

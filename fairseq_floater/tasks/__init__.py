@@ -1,4 +1,4 @@
-"""Tasks that fairseq has not, or that lack something there."""
+"""Tasks that fairseq does not have, or that lack something there."""
 
 from fairseq_floater.tasks.floater_multiple_choice import MultipleChoiceTask
 from fairseq_floater.tasks.floater_question_answering import QuestionAnsweringTask

@@ -1,7 +1,7 @@
 """``--task floater_multiple_choice``: one of several options is right, as in RACE.
 
-In the place of fairseq's ``sentence_ranking``, whose criterion passes the options through the model
-one after another. Here they are the rows of one batch, and of one pass.
+It replaces fairseq's ``sentence_ranking``, whose criterion passes the options through the model one
+after another. Here they are the rows of one batch, and take one pass.
 """
 
 import logging
@@ -28,16 +28,16 @@ class MultipleChoiceConfig(TokenizerOptions):
 
     data: str = flag(MISSING, "folder with SPLIT.jsonl, dict.txt and tokenizer.json")
     max_positions: int = flag(
-        512, "longest input, in pieces; a passage is cut to it at its end", range=AT_LEAST_ONE
+        512, "longest input, in pieces; a passage is cut at its end to fit", range=AT_LEAST_ONE
     )
     max_option_length: int = flag(
-        128, "pieces of a question with an option that are kept, the first", range=AT_LEAST_ONE
+        128, "pieces of a question with its option to keep, from the start", range=AT_LEAST_ONE
     )
 
 
 @register_task("floater_multiple_choice", dataclass=MultipleChoiceConfig)
 class MultipleChoiceTask(TaskWithTokenizer):
-    """Options of questions about passages, for ``--criterion multiple_choice``.
+    """Choose the right option for questions about passages, with ``--criterion multiple_choice``.
 
     Raises:
         UserError: also if an option could leave no room for its passage.
@@ -60,9 +60,9 @@ class MultipleChoiceTask(TaskWithTokenizer):
             choices, self.tokenizer, self.layout, cfg.max_positions, cfg.max_option_length
         )
         logger.info(
-            f"{split}: {len(rows):,} questions about {len(choices.passages):,} passages, of which "
-            f"{rows.cut:,} have a passage that is cut at its end; {rows.cut_options:,} questions "
-            "with an option are cut, too"
+            f"{split}: {len(rows):,} questions about {len(choices.passages):,} passages; "
+            f"{rows.cut:,} questions have a passage that is cut at its end, and "
+            f"{rows.cut_options:,} questions with an option are cut as well"
         )
         self.datasets[split] = rows
         return rows
@@ -79,5 +79,5 @@ class MultipleChoiceTask(TaskWithTokenizer):
 
     @staticmethod
     def class_name(number: int) -> str:
-        """The letter of an option."""
+        """Return the letter of an option."""
         return LETTERS[number]

@@ -1,8 +1,8 @@
 """``--task floater_question_answering``: answers as stretches of passages, as in SQuAD.
 
-fairseq has no such task. The data are the files of SQuAD as they are, by the name of their split,
-such as train.json. Texts are cut into pieces when they are loaded, so that every answer can be
-written as it stands in its passage.
+fairseq has no such task. The data is the unchanged files of SQuAD, named after their split, such as
+train.json. Texts are cut into pieces when they are loaded, so that every answer can be written as
+it stands in its passage.
 """
 
 import logging
@@ -39,13 +39,13 @@ class QuestionAnsweringConfig(TokenizerOptions):
         range=AT_LEAST_ONE,
     )
     max_question_length: int = flag(
-        64, "pieces of a question that are kept, the first ones", range=AT_LEAST_ONE
+        64, "how many pieces of a question are kept, from its start", range=AT_LEAST_ONE
     )
 
 
 @register_task("floater_question_answering", dataclass=QuestionAnsweringConfig)
 class QuestionAnsweringTask(TaskWithTokenizer):
-    """Windows of passages behind questions, for ``--criterion answer_span``.
+    """Find answers in windows of passages behind questions, with ``--criterion answer_span``.
 
     Raises:
         UserError: also if the windows would leave something out.
@@ -60,14 +60,14 @@ class QuestionAnsweringTask(TaskWithTokenizer):
         if self.longest > cfg.max_positions:
             raise UserError(
                 f"--window-length {self.longest} is beyond --max-positions {cfg.max_positions}: "
-                "lower it, or raise that"
+                "lower the former or raise the latter"
             )
         room = self.longest - cfg.max_question_length - self.layout.special
         if cfg.window_step > room:
             raise UserError(
-                f"--window-step {cfg.window_step} would leave pieces of passages out: beside "
-                f"{cfg.max_question_length} of a question and {self.layout.special} more, windows "
-                f"of {self.longest} have room for {max(room, 0)}: lower it"
+                f"--window-step {cfg.window_step} would leave pieces of passages out: besides "
+                f"{cfg.max_question_length} of a question and {self.layout.special} special ones, "
+                f"windows of {self.longest} have room for {max(room, 0)}: lower it"
             )
 
     def load_dataset(self, split: str, combine: bool = False, **kwargs: Any) -> QuestionWindows:

@@ -1,6 +1,6 @@
-"""``--task floater_sentence_prediction``: fairseq's, with sentences of like length in a batch.
+"""``--task floater_sentence_prediction``: fairseq's, but batches have sentences of like length.
 
-fairseq's own only shuffles, so that a batch is as long as its longest sentence: on RTE that makes
+fairseq's own task only shuffles, and a batch is as long as its longest sentence: on RTE this makes
 2.3 times as many tokens as there are.
 """
 
@@ -23,15 +23,15 @@ class FloaterSentencePredictionConfig(SentencePredictionConfig):
 
 @register_task("floater_sentence_prediction", dataclass=FloaterSentencePredictionConfig)
 class FloaterSentencePredictionTask(SentencePredictionTask):
-    """Classes of sentences or pairs, or scores of them; batches are shuffled, not what is in them.
+    """Predict classes or scores of sentences or pairs; batches are shuffled, not their content.
 
     Raises:
-        UserError: if there is no such set of data, or a label is not among those of the training.
+        UserError: if there is no such data set, or a label is not among those of the training.
     """
 
     def load_dataset(self, split: str, combine: bool = False, **kwargs: Any) -> BaseWrapperDataset:
         if not (Path(self.cfg.data) / "input0" / f"{split}.idx").is_file():
-            raise UserError(f"{self.cfg.data} has no {split}: choose a file of its input0")
+            raise UserError(f"{self.cfg.data} has no {split}: choose a split in its input0")
         dataset = super().load_dataset(split, combine, **kwargs)
         rows = dataset.dataset if isinstance(dataset, SortDataset) else dataset
         self._require_known_labels(split, rows)
@@ -43,7 +43,7 @@ class FloaterSentencePredictionTask(SentencePredictionTask):
 
     @staticmethod
     def logging_outputs_can_be_summed(criterion: FairseqCriterion) -> bool:
-        """Not lists of predictions, which F1 and correlations need; fairseq says that they can."""
+        """False for lists of predictions, which F1 and correlations need; fairseq says True."""
         return not criterion.keep_pred_and_targ
 
     def _require_known_labels(self, split: str, rows: Any) -> None:
@@ -54,7 +54,7 @@ class FloaterSentencePredictionTask(SentencePredictionTask):
             label = int(targets[number])
             if not 0 <= label < self.cfg.num_classes:
                 raise UserError(
-                    f"row {number + 1} of {split} in {self.cfg.data} has a label that is none of "
+                    f"row {number + 1} of {split} in {self.cfg.data} has a label that is not among "
                     f"the --num-classes {self.cfg.num_classes} of the training set: prepare the "
-                    "data anew"
+                    "data again"
                 )

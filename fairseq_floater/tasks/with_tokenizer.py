@@ -1,4 +1,4 @@
-"""What tasks share that cut up texts when they load them, with the tokenizer of their model."""
+"""Shared parts of tasks that cut texts into pieces on loading, with their model's tokenizer."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -19,16 +19,16 @@ class TokenizerOptions(FairseqDataclass):
     """Options of these tasks."""
 
     double_separator: bool = flag(
-        False, "two separators between the texts of an input, as RoBERTa has them; BERT has one"
+        False, "put two separators between the texts of an input, as in RoBERTa; BERT has one"
     )
     seed: int = II("common.seed")
 
 
 class TaskWithTokenizer(FairseqTask):
-    """Data are a folder with the model's dict.txt and tokenizer.json beside the texts.
+    """A task whose data is a folder with the model's dict.txt and tokenizer.json beside the texts.
 
     Raises:
-        UserError: if an option is out of its range, or one of these files is not there.
+        UserError: if an option is out of its range, or one of these files is missing.
     """
 
     #: the dataclass of the options

@@ -1,4 +1,4 @@
-"""What the plugin does on the optimizer's side of a training, and when one is stopped."""
+"""Changes to training: optimizer steps, checkpoints, and checks of data and settings."""
 
 from fairseq_floater.training.levers import LeverOptions, apply_levers
 

@@ -1,4 +1,4 @@
-"""What is read to train on or to translate: refused where nothing can be made of it."""
+"""Check the data to train on and the text to translate, and refuse what cannot be used."""
 
 import functools
 import struct
@@ -11,19 +11,21 @@ from fairseq.data.indexed_dataset import MMapIndexedDataset, _code_to_dtype
 
 from fairseq_floater.errors import UserError
 
-#: what begins the index of mapped data: a mark, a version, the type of a token, how many sentences
+#: header of the index of mapped data: mark, version, type of a token, number of sentences
 _HEADER = struct.Struct("<9sQBQ")
 
-#: of each sentence, its length in tokens and where it begins, in bytes; all lengths come first
+#: for each sentence, its length in tokens and where it begins, in bytes; all lengths come first
 _LENGTH, _BEGIN = struct.Struct("<i"), struct.Struct("<q")
 
 
 def refusing_useless(load: Callable[..., Any]) -> Callable[..., Any]:
-    """fairseq's ``load_indexed_dataset``, which fails on parts of files, or later.
+    """Wrap fairseq's ``load_indexed_dataset``, so that unusable data is refused first.
+
+    fairseq itself fails on incomplete files, or fails only later.
 
     Raises:
-        UserError: naming the files, if there are no sentences, or not all, or words that the
-            dictionary lacks.
+        UserError: naming the files, if there are no sentences, if some are missing, or if there
+            are words that the dictionary lacks.
     """
 
     @functools.wraps(load)
@@ -36,10 +38,10 @@ def refusing_useless(load: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def require_useful(path: str, dictionary: Optional[Dictionary] = None) -> None:
-    """Raise ``UserError`` unless ``path``.bin has all sentences of ``path``.idx, and some.
+    """Raise ``UserError`` unless ``path``.bin has all sentences of ``path``.idx, at least one.
 
-    Every token must be in ``dictionary``, if there is one. Data that are not of fairseq's mapped
-    kind, which is the default, need only not be empty.
+    Every token must be in ``dictionary``, if there is one. Data in another format than fairseq's
+    mapped one, which is the default, only has to be non-empty.
     """
     data, index = Path(f"{path}.bin"), Path(f"{path}.idx")
     if not data.stat().st_size:
@@ -51,19 +53,19 @@ def require_useful(path: str, dictionary: Optional[Dictionary] = None) -> None:
         token = _token_type(file, data.stat().st_size)
     if token is None:
         raise UserError(
-            f"{data} and {index} do not belong together, or one of them is only a part: copy both "
+            f"{data} and {index} do not belong together, or one of them is incomplete: copy both "
             "again, or run fairseq-preprocess again"
         )
     most = int(np.memmap(data, token, mode="r").max())
     if dictionary is not None and most >= len(dictionary):
         raise UserError(
-            f"{data} has words up to number {most:,}, and its dictionary has {len(dictionary):,}: "
+            f"{data} has words up to number {most:,}, but its dictionary has {len(dictionary):,}: "
             f"copy {data.parent}/dict.*.txt again, or run fairseq-preprocess again"
         )
 
 
 def _token_type(index: BinaryIO, data_size: int) -> Optional[Type[np.generic]]:
-    """The type of the tokens, if the index is whole, and the data are as large as it says."""
+    """Return the type of the tokens if the index is whole and the data is as large as it says."""
     try:
         _, _, code, count = _HEADER.unpack(index.read(_HEADER.size))
         if index.seek(0, 2) != _HEADER.size + count * (_LENGTH.size + _BEGIN.size):
@@ -79,11 +81,11 @@ def _token_type(index: BinaryIO, data_size: int) -> Optional[Type[np.generic]]:
 
 
 class Sentences:
-    """Lines of UTF-8, as ``fairseq-interactive`` reads them, where each byte is known.
+    """Lines of UTF-8, as ``fairseq-interactive`` reads them, that can locate an invalid byte.
 
     Args:
-        binary: what is read.
-        name: what it is called in an error.
+        binary: the stream to read.
+        name: the name of the stream in error messages.
 
     Raises:
         UserError: for a line that is not UTF-8, with its number and that of the byte, from 1.
@@ -100,7 +102,7 @@ class Sentences:
         except UnicodeDecodeError as error:
             raise UserError(
                 f"{self.name}, line {self.number}, byte {error.start + 1}: "
-                f"{line[error.start]:#04x} is not UTF-8: convert it, such as with iconv"
+                f"{line[error.start]:#04x} is not UTF-8: convert it, for example with iconv"
             ) from None
 
     def __iter__(self) -> Iterator[str]:
@@ -111,10 +113,10 @@ class Sentences:
 
 
 def checking_text(read: Callable[..., Any]) -> Callable[..., Any]:
-    """``buffered_read`` of ``fairseq-interactive``, for a file that is all UTF-8.
+    """Wrap ``buffered_read`` of ``fairseq-interactive`` to check first that a file is all UTF-8.
 
     Raises:
-        UserError: as ``Sentences``, before the first sentence is translated.
+        UserError: as ``Sentences`` does, before the first sentence is translated.
     """
 
     @functools.wraps(read)

@@ -1,4 +1,4 @@
-"""Machine and peak memory of a training, logged when it ends: what an encoding costs."""
+"""Log the machine and peak memory of a training when it ends, to show what an encoding costs."""
 
 import logging
 import platform
@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 
 def log_cost() -> None:
-    """Log, at the end of ``fairseq-train``, its machine and its peak memory in GiB."""
+    """Log the machine and the peak memory in GiB at the end of ``fairseq-train``."""
     if program_name() not in ("fairseq-train", "fairseq-hydra-train"):
         return
     host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # KiB on Linux
@@ -24,7 +24,7 @@ def log_cost() -> None:
 
 
 def describe_machine() -> str:
-    """What speed and memory are measured on: processor or GPU, threads, version of torch."""
+    """Return what speed and memory are measured on: processor or GPU, threads, version of torch."""
     threads = torch.get_num_threads()
     if torch.cuda.is_initialized():
         return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"

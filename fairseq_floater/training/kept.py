@@ -1,4 +1,4 @@
-"""What of a save folder is whole: its checkpoints, how far each has come, and what a kill left."""
+"""Find the whole checkpoints of a save folder, even after a kill, and how far each has come."""
 
 import argparse
 import filecmp
@@ -12,15 +12,15 @@ import torch
 from fairseq_floater.errors import DamagedCheckpoint, UserError
 from fairseq_floater.intact import require_intact, unreadable
 
-#: the checkpoint that fairseq goes on from, and the one whose score on the validation set is best
+#: the checkpoint that fairseq resumes from, and the one with the best score on the validation set
 LAST, BEST = "checkpoint_last.pt", "checkpoint_best.pt"
 
-#: all that fairseq saves to go on from; not its ``crash.pt``, the state of a training that failed
+#: all checkpoints that fairseq saves to resume from; not ``crash.pt``, left by a failed training
 _NAMES = re.compile(r"checkpoint(\d+|_\d+_\d+|_best|_last|\.best_.+)\.pt")
 
 
 class Kept(NamedTuple):
-    """A checkpoint that can be gone on from."""
+    """A checkpoint that a training can resume from."""
 
     path: Path
     updates: int
@@ -30,7 +30,7 @@ class Kept(NamedTuple):
 
 
 class Broken(NamedTuple):
-    """A checkpoint that cannot be read, and why."""
+    """A checkpoint that cannot be read, with the reason."""
 
     path: Path
     reason: str
@@ -40,17 +40,18 @@ class Broken(NamedTuple):
 
 
 def newest_whole(folder: Path, base: Optional[str] = None) -> Tuple[Optional[Kept], List[Broken]]:
-    """The checkpoint to go on from, and those that were found to be broken on the way to it.
+    """Return the checkpoint to resume from, and the broken ones found while looking for it.
 
-    That is the one with most updates. But a whole ``checkpoint_last.pt`` is left for those only
-    that were written after it: whoever puts an earlier checkpoint in its place wants to go back.
+    It is the whole checkpoint with the most updates. However, a whole ``checkpoint_last.pt`` is
+    passed over only for one that was written after it: someone who puts an earlier checkpoint in
+    its place wants to go back.
 
     Args:
-        folder: to look in.
-        base: of ``--finetune-from-model``, see ``own_checkpoints``.
+        folder: the folder to look in.
+        base: the value of ``--finetune-from-model``, see ``own_checkpoints``.
 
     Raises:
-        UserError: if one cannot be read, through no fault of its own.
+        UserError: if a checkpoint cannot be read, through no fault of its own.
     """
     broken: List[Broken] = []
     found: List[Kept] = []
@@ -71,10 +72,11 @@ def newest_whole(folder: Path, base: Optional[str] = None) -> Tuple[Optional[Kep
 
 
 def own_checkpoints(folder: Path, base: Optional[str] = None) -> List[Path]:
-    """Those of ``checkpoints_in`` that a training in ``folder`` may go on from.
+    """Return those of ``checkpoints_in`` that a training in ``folder`` may resume from.
 
-    Without a ``checkpoint_last.pt``, a training that starts from a model in its own folder,
-    ``base``, goes on from what itself has saved: others are of the training of that model.
+    If there is no ``checkpoint_last.pt``, a training that starts from a model in its own folder,
+    ``base``, resumes only from what it has saved itself: the other checkpoints belong to the
+    training of that model.
     """
     found = checkpoints_in(folder)
     if not base or (folder / LAST).exists() or Path(base).parent.resolve() != folder.resolve():
@@ -83,7 +85,7 @@ def own_checkpoints(folder: Path, base: Optional[str] = None) -> List[Path]:
 
 
 def _started_from(path: Path, base: str) -> bool:
-    """Whether a checkpoint says that its training started from ``base``; not where it is broken."""
+    """True if a checkpoint says that its training started from ``base``; False if it is broken."""
     try:
         given = options_in(state_of(path), "checkpoint").get("finetune_from_model")
     except DamagedCheckpoint:
@@ -92,15 +94,16 @@ def _started_from(path: Path, base: str) -> bool:
 
 
 def is_only_copy(path: Path) -> bool:
-    """Whether no other checkpoint of its folder holds the same bytes."""
+    """True if no other checkpoint in its folder holds the same bytes."""
     others = (other for other in checkpoints_in(path.parent) if other != path)
     return not any(filecmp.cmp(path, other, shallow=False) for other in others if other.is_file())
 
 
 def should_be_best(newest: Kept) -> bool:
-    """Whether fairseq ended between saving it and copying it to ``checkpoint_best.pt``.
+    """True if fairseq ended after saving ``newest``, before copying it to ``checkpoint_best.pt``.
 
-    By then the best score is its own, so that only a better one would be copied there later.
+    By then the best score is its own, so only a checkpoint with a better one would be copied there
+    later.
     """
     scores = state_of(newest.path).get("extra_state")
     score = scores.get("val_loss") if isinstance(scores, dict) else None
@@ -108,12 +111,12 @@ def should_be_best(newest: Kept) -> bool:
         return False
     try:
         return _updates(newest.path.with_name(BEST)) < newest.updates
-    except DamagedCheckpoint:  # there is none, perhaps
+    except DamagedCheckpoint:  # perhaps there is none
         return True
 
 
 def what_is_left(folder: Path) -> str:
-    """In words, what a training in this folder can go on from."""
+    """Describe what a training in this folder can resume from."""
     try:
         newest, _ = newest_whole(folder)
     except (UserError, OSError) as error:
@@ -124,7 +127,7 @@ def what_is_left(folder: Path) -> str:
 
 
 def _whole(found: List[Kept], broken: List[Broken]) -> Iterator[Kept]:
-    """Those whose every byte is as it was written; the others are added to ``broken``."""
+    """Yield those whose bytes are all as they were written; add the others to ``broken``."""
     for kept in found:
         try:
             require_intact(kept.path)
@@ -135,31 +138,32 @@ def _whole(found: List[Kept], broken: List[Broken]) -> Iterator[Kept]:
 
 
 def checkpoints_in(folder: Path) -> List[Path]:
-    """All that a training may go on from, whole or not, by name."""
+    """Return all checkpoints that a training may resume from, whole or not, sorted by name."""
     found = folder.glob("checkpoint*.pt") if folder.is_dir() else ()
     return sorted(path for path in found if _NAMES.fullmatch(path.name))
 
 
 def _since(path: Path) -> int:
-    """When a file came to its place, in nanoseconds; a file that is moved keeps its other times."""
+    """Return when a file came to its place, in nanoseconds; a moved file keeps its other times."""
     return path.lstat().st_ctime_ns
 
 
 def _updates(path: Path) -> int:
-    """After how many updates it was saved; raises as ``state_of``."""
+    """Return after how many updates it was saved; raises as ``state_of`` does."""
     state = state_of(path)
     try:
         return int(state["optimizer_history"][-1]["num_updates"])
-    except Exception as error:  # it may be of any shape
+    except Exception as error:  # it may have any shape
         raise unreadable(path, error) from error
 
 
 def options_in(state: Any, part: str) -> Dict[str, Any]:
-    """The options in a checkpoint of fairseq's, of any age; empty where there are none.
+    """Return the options in a fairseq checkpoint of any age; empty if there are none.
 
     Args:
-        state: what ``state_of`` gives.
-        part: of them, such as ``model``, ``task`` or ``checkpoint``; older ones have all in one.
+        state: what ``state_of`` returns.
+        part: the part of the options, such as ``model``, ``task`` or ``checkpoint``; older
+            checkpoints have all of them in one.
     """
     if not isinstance(state, Mapping):
         return {}
@@ -171,10 +175,10 @@ def options_in(state: Any, part: str) -> Dict[str, Any]:
 
 
 def state_of(path: Path) -> Any:
-    """What is in a checkpoint. Of a large file only the structure is read.
+    """Return the content of a checkpoint. Of a large file, only the structure is read.
 
     Raises:
-        DamagedCheckpoint: if it is none, or none is there.
+        DamagedCheckpoint: if the file is not a checkpoint, or does not exist.
         UserError: if it cannot be read, through no fault of its own.
     """
     try:
@@ -182,5 +186,5 @@ def state_of(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except PermissionError:
         raise
-    except Exception as error:  # torch's reasons for a bad file are of every kind, also EINVAL
+    except Exception as error:  # torch raises errors of every kind for a bad file, even EINVAL
         raise unreadable(path, error) from error

@@ -1,8 +1,8 @@
-"""Ways to train positions at less cost, or apart from the rest (paper, section 3.4 and appendix).
+"""Train positions at lower cost, or apart from the rest (paper, section 3.4 and appendix).
 
-Freezing takes parameters out of training. The other levers work on any optimizer, around its step:
-a parameter that rests loses its gradient before it, so that the optimizer passes over it and its
-moments stay; one with a learning rate of its own is moved back part of the way after it.
+Freezing takes parameters out of training. The other levers work with any optimizer, around its
+step. Before the step, a parameter that rests loses its gradient, so the optimizer skips it and its
+moments stay. After the step, a parameter with its own learning rate is moved part of the way back.
 """
 
 import re
@@ -19,38 +19,39 @@ from fairseq_floater.errors import UserError
 
 @dataclass
 class LeverOptions:
-    """What is trained, how often, and at which rate."""
+    """Options for what is trained, how often, and at which rate."""
 
     dynamics_lr_scale: float = flag(
         1.0,
-        "learning rate of the dynamics, or of Fourier features' frequencies and network, as a "
-        "multiple of that of all else; the paper uses a larger one (floater, rnn, fourier)",
+        "learning rate of the dynamics, or of the frequencies and network of Fourier features, as "
+        "a multiple of the rate of everything else; the paper uses a larger one (floater, rnn, "
+        "fourier)",
         range=POSITIVE,
     )
     initial_lr_scale: float = flag(
         1.0,
-        "learning rate of the vectors at position 0, as a multiple of that of all else; they are "
-        "one for each trajectory, and how large they are says how sharply attention tells "
+        "learning rate of the vectors at position 0, as a multiple of the rate of everything else; "
+        "there is one for each trajectory, and their size determines how sharply attention tells "
         "positions apart (floater, rnn)",
         range=POSITIVE,
     )
     position_encoder_update_interval: int = flag(
         1,
-        "update the position encoder at every k-th update only, and solve its equation only then; "
-        "in data-parallel training with --find-unused-parameters, or, with "
+        "update the position encoder only at every k-th update, and solve its equation only then; "
+        "data-parallel training then needs --find-unused-parameters, or, with "
         "--checkpoint-activations, --ddp-backend legacy_ddp",
         range=AT_LEAST_ONE,
     )
     freeze_position_encoder: bool = flag(
-        False, "leave the position encoder as it is, and do not solve in training"
+        False, "leave the position encoder as it is, and do not solve its equation in training"
     )
     freeze_base: bool = flag(
         False, "train the position encoder, and a head that a task adds, but nothing else"
     )
     train_only: Optional[str] = flag(
         None,
-        "train the parameters only whose names have a part that matches this regular expression, "
-        "such as lm_head, a head that is new",
+        "train only the parameters whose names have a part that matches this regular expression, "
+        "such as lm_head for a new head",
     )
 
     dynamics_update_interval: int = flag(
@@ -64,40 +65,41 @@ class LeverOptions:
     )
 
     def check_levers(self) -> None:
-        """Check that something is left to learn. Raises ``UserError``."""
+        """Check that something is left to learn; raises ``UserError`` if not."""
         if self.freeze_base and self.freeze_position_encoder:
             raise UserError(
-                "--freeze-base and --freeze-position-encoder leave nothing to learn: give one of "
-                "them"
+                "--freeze-base and --freeze-position-encoder leave nothing to learn: give only "
+                "one of them"
             )
         if self.freeze_base and self.position_encoder_update_interval > 1:
             raise UserError(
                 "--freeze-base leaves nothing to learn between the updates of "
                 f"--position-encoder-update-interval {self.position_encoder_update_interval}: "
-                "give one of them"
+                "give only one of them"
             )
 
         if self.train_only is not None:
             frozen = [n for n in ("freeze_base", "freeze_position_encoder") if getattr(self, n)]
             if frozen:
                 raise UserError(
-                    f"--train-only says what {flag_name(frozen[0])} says: give one of them"
+                    f"--train-only and {flag_name(frozen[0])} both say what is trained: give only "
+                    "one of them"
                 )
             try:
                 re.compile(self.train_only)
             except re.error as error:
                 raise UserError(
-                    f"--train-only {self.train_only} is no regular expression ({error}): give the "
-                    "part of a name"
+                    f"--train-only {self.train_only} is not a valid regular expression ({error}): "
+                    "give a part of a name"
                 ) from None
 
     def levers_in_use(self) -> List[str]:
-        """The flags that are not at their defaults."""
+        """Return the flags that are not at their defaults."""
         default = LeverOptions()
         return [flag_name(n) for n in LEVERS if getattr(self, n) != getattr(default, n)]
 
 
-#: names of the options above that are about positions, and not old ones
+#: names of the options above that are about positions, without old names
 LEVERS = tuple(
     f.name
     for f in fields(LeverOptions)
@@ -109,7 +111,7 @@ SHARE = "floater_step_share"
 
 
 class StepShare:
-    """What share of an optimizer's step a parameter takes: ``scale``, no step while it rests."""
+    """The share of an optimizer's step that a parameter takes: ``scale``, or 0 while it rests."""
 
     def __init__(self, encoder: PositionEncoder, scale: float):
         self.encoder = encoder
@@ -122,13 +124,13 @@ def apply_levers(
     """Prepare ``model`` for training as ``options`` say.
 
     Args:
-        model: all of it.
+        model: the whole model.
         encoders: the position encoders of its stacks; a learned base encoding is a part of the
             base model.
-        options: validated.
+        options: the options, already validated.
 
     Raises:
-        UserError: if nothing is there to treat apart.
+        UserError: if there is nothing to treat apart.
     """
     encoders = [encoder for encoder in encoders if any(True for _ in encoder.parameters())]
     used = options.levers_in_use()
@@ -155,15 +157,16 @@ def apply_levers(
 
 
 def train_only(model: nn.Module, pattern: str, whole: bool) -> None:
-    """Train the parameters only whose names have a part that matches.
+    """Train only the parameters whose names have a part that matches.
 
     Args:
-        model: all of it, or without heads that its task gives it later.
+        model: the whole model, or one without the heads that its task adds later.
         pattern: a regular expression.
-        whole: whether there are no more parameters to come.
+        whole: whether no more parameters will be added.
 
     Raises:
-        UserError: if none of a ``whole`` model matches, or none at updates where positions rest.
+        UserError: if no parameter of a ``whole`` model matches, or if all that match rest
+            between the updates of positions.
     """
     learning, parts, aliases = [], set(), _names_of_encoders(model)
     for name, parameter in model.named_parameters():
@@ -173,20 +176,20 @@ def train_only(model: nn.Module, pattern: str, whole: bool) -> None:
         learning += [parameter] if parameter.requires_grad else []
     if whole and not learning:
         among = ", ".join(sorted(parts))
-        raise UserError(f"--train-only {pattern} matches no parameter: they are in {among}")
+        raise UserError(f"--train-only {pattern} matches no parameter: they are all in {among}")
     shares = [getattr(parameter, SHARE, None) for parameter in learning]
     intervals = [1 if share is None else share.encoder.update_interval for share in shares]
     if whole and min(intervals) > 1:
         raise UserError(
             f"--train-only {pattern} leaves nothing to learn between the updates of "
-            f"--position-encoder-update-interval {min(intervals)}: give one of them"
+            f"--position-encoder-update-interval {min(intervals)}: give only one of them"
         )
 
 
 def _names_of_encoders(model: nn.Module) -> Dict[Tensor, List[str]]:
-    """All names of what position encoders learn: stacks may share it.
+    """Return all names of each parameter of position encoders, which stacks may share.
 
-    (A word table that is the output's, too, has its first name only: a head can learn without it.)
+    (A word table that is also the output's has its first name only: a head can learn without it.)
     """
     names: Dict[Tensor, List[str]] = {}
     for prefix, module in model.named_modules(remove_duplicate=False):
@@ -197,34 +200,34 @@ def _names_of_encoders(model: nn.Module) -> Dict[Tensor, List[str]]:
 
 
 def has_own_rate(model: nn.Module) -> bool:
-    """Whether any parameter that learns takes another share of its step than the whole."""
+    """True if any parameter that learns takes a share of its step other than the whole."""
     shares = [getattr(p, SHARE, None) for p in model.parameters() if p.requires_grad]
     return any(share is not None and share.scale != 1.0 for share in shares)
 
 
 def require_none_shared(parameters: Iterable[Tensor]) -> None:
-    """Raise ``UserError`` if any has a ``StepShare``: one flat row of all of them loses it.
+    """Raise ``UserError`` if any has a ``StepShare``, which is lost in one flat row of them all.
 
-    fairseq's trainer never gets here (``settings.keep_shares_apart``); who builds an optimizer
-    without it may.
+    fairseq's trainer never gets here (see ``settings.keep_shares_apart``), but code that builds an
+    optimizer without it may.
     """
     if any(hasattr(parameter, SHARE) for parameter in parameters):
         raise UserError(
             "--dynamics-lr-scale, --initial-lr-scale and --position-encoder-update-interval cannot "
-            "tell the parameters of this optimizer apart, which are one flat row: add "
+            "tell the parameters of this optimizer apart, because they are one flat row: add "
             "--fp16-no-flatten-grads"
         )
 
 
 def hand_on_shares(parameters: Iterable[Tensor], copies: Iterable[Tensor]) -> None:
-    """Give the float32 copies of half-precision parameters the shares of these."""
+    """Give the float32 copies of half-precision parameters the shares of the originals."""
     for parameter, copy in zip(parameters, copies):
         if hasattr(parameter, SHARE):
             setattr(copy, SHARE, getattr(parameter, SHARE))
 
 
 def before_step(optimizer: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> None:
-    """To be called before a step of any ``torch.optim.Optimizer``."""
+    """Hook to be called before a step of any ``torch.optim.Optimizer``."""
     kept: List[Tuple[Tensor, Tensor, float]] = []
     for parameter in (p for group in optimizer.param_groups for p in group["params"]):
         share = getattr(parameter, SHARE, None)
@@ -236,7 +239,7 @@ def before_step(optimizer: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -
 
 
 def after_step(optimizer: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> None:
-    """To be called after a step that ``before_step`` was called before."""
+    """Hook to be called after a step for which ``before_step`` was called."""
     with torch.no_grad():
         for parameter, before, share in optimizer.floater_kept:
             parameter.copy_(before.lerp(parameter.detach(), share))

@@ -1,4 +1,4 @@
-"""Going on: from the newest whole checkpoint, and only with an optimizer's state of this model."""
+"""Resume from the newest whole checkpoint, and only with an optimizer state of the same model."""
 
 import functools
 import logging
@@ -24,10 +24,10 @@ logger = logging.getLogger(__name__)
 
 
 def from_newest_whole(load: Callable[..., Any]) -> Callable[..., Any]:
-    """fairseq's ``load_checkpoint``, which by default goes on from ``checkpoint_last.pt``.
+    """Wrap fairseq's ``load_checkpoint``, which by default resumes from ``checkpoint_last.pt``.
 
-    A training that is killed may leave a part of that file, or none beside whole ones. The first
-    process puts the newest whole one in its place before any process looks.
+    A training that is killed may leave only a part of that file, or no such file beside whole
+    checkpoints. The first process puts the newest whole one in its place before any process looks.
     """
 
     @functools.wraps(load)
@@ -47,7 +47,7 @@ def from_newest_whole(load: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _end_what_has_ended(trainer: Any) -> None:
-    """No further update for a training that has had all of them, where fairseq makes one more."""
+    """Prevent the extra update that fairseq makes in a training that has had all its updates."""
     optimization, updates = trainer.cfg.optimization, trainer.get_num_updates()
     if 0 < (optimization.max_update or 0) <= updates:
         logger.info(f"nothing is left to train: update {updates} is the last of --max-update")
@@ -57,22 +57,23 @@ def _end_what_has_ended(trainer: Any) -> None:
 def mend_last(folder: Path, base: Optional[str] = None) -> None:
     """Make ``checkpoint_last.pt`` the newest whole checkpoint of ``folder``, and log it.
 
-    A broken one is kept beside it, as ``checkpoint_last.pt.broken``, and one that is nowhere else
-    as ``checkpoint_last.pt.before``. If the newest has the best score, ``checkpoint_best.pt`` is
-    made of it, too. ``base``: see ``kept.own_checkpoints``.
+    A broken one is kept beside it as ``checkpoint_last.pt.broken``, and one that exists nowhere
+    else as ``checkpoint_last.pt.before``. If the newest checkpoint has the best score but is not
+    yet ``checkpoint_best.pt``, it is copied there as well. For ``base``, see
+    ``kept.own_checkpoints``.
 
     Raises:
-        UserError: if there is only a part of one, and nothing else to go on from; or if one cannot
-            be read, through no fault of its own.
+        UserError: if there is only a part of a checkpoint and nothing else to resume from, or if
+            one cannot be read, through no fault of its own.
     """
     last = folder / LAST
     newest, broken = newest_whole(folder, base)
     if newest is None and last.is_file() and not zipfile.is_zipfile(last):
         raise UserError(
             f"checkpoint {last} cannot be read, it is truncated or not a fairseq checkpoint, and "
-            f"{folder} has no whole one: put one there, or delete it to train anew"
+            f"{folder} has no whole one: put one there, or delete it to train from the start"
         )
-    if newest is None:  # fairseq starts anew, or says why it cannot
+    if newest is None:  # fairseq starts from the beginning, or says why it cannot
         return
     if should_be_best(newest):
         copy_checkpoint(newest.path, folder / BEST)
@@ -90,21 +91,21 @@ def mend_last(folder: Path, base: Optional[str] = None) -> None:
         why.append(f"{LAST} is kept as {aside}")
     copy_checkpoint(newest.path, last)
     because = f" ({', '.join(why)})" if why else ""
-    logger.warning(f"going on from the newest whole checkpoint, {newest}{because}")
+    logger.warning(f"resuming from the newest whole checkpoint, {newest}{because}")
 
 
 def require_own_state(optimizer: Any) -> None:
-    """Refuse an optimizer of fairseq's that has loaded the state of another model.
+    """Refuse a fairseq optimizer that has loaded the state of another model.
 
-    torch compares only how many parameters there are. In half precision that is one in every model,
-    flat and as long as the model; in full precision two models may have as many by chance.
+    torch compares only the number of parameters. In half precision, every model has one flat
+    parameter as long as the model; in full precision, two models may have as many by chance.
 
     Raises:
-        UserError: if the moments of a parameter have other sizes. (Adafactor has some of fewer
-            dimensions.)
+        UserError: if the moments of a parameter have sizes other than its own. (Adafactor has some
+            with fewer dimensions.)
     """
     inner = optimizer.optimizer
-    for one in getattr(inner, "optimizers", {}).values():  # of a composite one
+    for one in getattr(inner, "optimizers", {}).values():  # of a composite optimizer
         require_own_state(one)
     for parameter, state in getattr(inner, "state", {}).items():
         for value in state.values():

@@ -1,4 +1,4 @@
-"""Checkpoints that are written whole or not at all, whenever a training is killed."""
+"""Write checkpoints whole or not at all, no matter when a training is killed."""
 
 import functools
 import io
@@ -16,17 +16,17 @@ from fairseq_floater.training.kept import what_is_left
 
 
 def saving_whole(save: Callable[..., None]) -> Callable[..., None]:
-    """fairseq's ``torch_persistent_save``, for a file that is always a whole checkpoint.
+    """Wrap fairseq's ``torch_persistent_save``, so that a file is always a whole checkpoint.
 
-    fairseq's own writes beside the file as well, but under one name, and leaves its part there;
-    where a disk is full it tries again, after what it has written.
+    fairseq also writes beside the file first, but always under the same name, and leaves an
+    incomplete file there; if the disk is full, it tries again, appending to what it has written.
     """
 
     @functools.wraps(save)
     def save_whole(obj: Any, filename: Any, async_write: bool = False) -> None:
         if async_write or not _is_local(filename):
             return save(obj, filename, async_write=async_write)
-        # Whoever links checkpoint_last.pt to an earlier one does not want that one replaced.
+        # Someone who links checkpoint_last.pt to an earlier one does not want that one replaced.
         path = Path(filename)
         with _explaining_writes(filename), written_whole(path, through_links=False) as file:
             torch.save(obj, file)
@@ -35,7 +35,7 @@ def saving_whole(save: Callable[..., None]) -> Callable[..., None]:
 
 
 def copying_whole(copy: Callable[..., Any]) -> Callable[..., Any]:
-    """fairseq's ``PathManager.copy``, by which it makes ``checkpoint_last.pt`` of another."""
+    """Wrap fairseq's ``PathManager.copy``, with which it makes ``checkpoint_last.pt``."""
 
     @functools.wraps(copy)
     def copy_whole(src_path: str, dst_path: str, overwrite: bool = False) -> Any:
@@ -49,20 +49,20 @@ def copying_whole(copy: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def copy_checkpoint(source: Path, target: Path) -> None:
-    """Copy all of a file or, if that fails, nothing; a link at ``target`` is replaced."""
+    """Copy a file whole or, if that fails, not at all; a link at ``target`` is replaced."""
     with _Source(source) as whole, written_whole(target, through_links=False) as file:
         shutil.copyfileobj(whole, file, 2**20)
 
 
 class _Source(io.FileIO):
-    """A file that is copied: what fails in reading it is not told of the one that is written."""
+    """A file to copy; an error in reading it is not blamed on the file that is written."""
 
     def read(self, size: Optional[int] = -1) -> Any:
         try:
             return super().read(-1 if size is None else size)
         except OSError as error:
             raise UserError(
-                f"{self.name} cannot be read: {error.strerror}: see to its disk, and run again"
+                f"{self.name} cannot be read: {error.strerror}: check its disk, and run again"
             ) from error
 
 
@@ -72,11 +72,11 @@ def _is_local(filename: Any) -> bool:
 
 @contextmanager
 def _explaining_writes(filename: str) -> Iterator[None]:
-    """A full disk, say, in one line with what is left to go on from."""
+    """Report a failed write, as on a full disk, in one line with what is left to resume from."""
     try:
         yield
     except OSError as error:
         raise UserError(
-            f"{filename} cannot be written: {error.strerror or error}: free some space, or see to "
+            f"{filename} cannot be written: {error.strerror or error}: free some space, or check "
             f"the folder, and run again ({what_is_left(Path(filename).parent)})"
         ) from error

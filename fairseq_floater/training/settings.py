@@ -1,4 +1,4 @@
-"""Settings of fairseq that cannot work, refused before anything is trained, or mended."""
+"""Refuse or mend settings of fairseq that cannot work, before anything is trained."""
 
 import functools
 import logging
@@ -15,20 +15,20 @@ logger = logging.getLogger(__name__)
 
 
 def bf16_without_tpu(parse: Callable[..., Any]) -> Callable[..., Any]:
-    """``parse_args_and_arch`` of fairseq's, by which ``--bf16`` implies ``--tpu``.
+    """Wrap fairseq's ``parse_args_and_arch``, in which ``--bf16`` implies ``--tpu``.
 
-    A TPU needs PyTorch/XLA. Where that is not installed, ``--bf16`` is for a GPU or a CPU.
+    A TPU needs PyTorch/XLA. If that is not installed, ``--bf16`` is for a GPU or a CPU.
 
     Raises:
-        UserError: for ``--tpu`` without PyTorch/XLA, unless ``--bf16`` is given, too: then fairseq
-            does not tell whether ``--tpu`` was.
+        UserError: for ``--tpu`` without PyTorch/XLA, unless ``--bf16`` is given as well: fairseq
+            then does not tell whether ``--tpu`` was given.
     """
 
     @functools.wraps(parse)
     def parsed(*args: Any, **kwargs: Any) -> Any:
         result = parse(*args, **kwargs)
         options = result[0] if isinstance(result, tuple) else result
-        # Of what is parsed without defaults there is only what was given.
+        # Options that are parsed without defaults include only those that were given.
         if utils.xm is None and getattr(options, "tpu", False):
             if not getattr(options, "bf16", False):
                 raise UserError(
@@ -41,7 +41,7 @@ def bf16_without_tpu(parse: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def checking_settings(build: Callable[..., None]) -> Callable[..., None]:
-    """``Trainer.__init__`` of fairseq's, which is called before any data are read.
+    """Wrap fairseq's ``Trainer.__init__``, which is called before any data is read.
 
     Raises:
         UserError: naming the flag and its value.
@@ -53,11 +53,12 @@ def checking_settings(build: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         check_settings(cfg, model)
         if (pattern := getattr(model, "options", {}).get("train_only")) is not None:
-            train_only(model, pattern, whole=True)  # now with the head that the task gave it
+            train_only(model, pattern, whole=True)  # now with the head that the task added
             if getattr(cfg.model, "checkpoint_activations", False):
                 raise UserError(
-                    f"--train-only {pattern} cannot be had with --checkpoint-activations, by which "
-                    "blocks whose input learns nothing learn nothing either: leave that out"
+                    f"--train-only {pattern} cannot be combined with --checkpoint-activations, "
+                    "with which blocks whose input learns nothing learn nothing either: leave out "
+                    "the latter"
                 )
         keep_shares_apart(cfg, model)
         build(trainer, cfg, task, model, *args, **kwargs)
@@ -66,18 +67,18 @@ def checking_settings(build: Callable[..., None]) -> Callable[..., None]:
 
 
 def keep_shares_apart(cfg: Any, model: nn.Module) -> None:
-    """Add --fp16-no-flatten-grads where parameters take steps of their own: one row has one."""
+    """Add --fp16-no-flatten-grads if parameters take steps of their own: one row takes only one."""
     own = any(p.requires_grad and hasattr(p, SHARE) for p in model.parameters())
     flat = cfg.common.fp16 and not cfg.common.memory_efficient_fp16
     if own and flat and not cfg.common.fp16_no_flatten_grads:
         cfg.common.fp16_no_flatten_grads = True
-        logger.info("--fp16-no-flatten-grads, since some positions take steps of their own")
+        logger.info("added --fp16-no-flatten-grads, since some positions take steps of their own")
 
 
 def check_settings(cfg: Any, model: nn.Module) -> None:
-    """Raise ``UserError`` for settings by which ``model`` cannot be trained."""
+    """Raise ``UserError`` for settings with which ``model`` cannot be trained."""
     backend = cfg.distributed_training.ddp_backend
-    is_ours = hasattr(model, "stacks")  # also without positions: its blocks are not sharded
+    is_ours = hasattr(model, "stacks")  # even without positions: its blocks are not sharded
     if is_ours and backend in ("fully_sharded", "slowmo"):
         raise UserError(SHARDED)
     if has_own_rate(model):
@@ -93,7 +94,7 @@ def check_settings(cfg: Any, model: nn.Module) -> None:
         ):
             if given:
                 raise UserError(
-                    "--dynamics-lr-scale and --initial-lr-scale cannot be had with "
+                    "--dynamics-lr-scale and --initial-lr-scale cannot be combined with "
                     f"--{flag}, {why}: leave it out"
                 )
     counts = {

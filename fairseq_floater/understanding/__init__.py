@@ -1,4 +1,4 @@
-"""What fine-tuned models say: classes, scores and answers, what they are worth, and tables."""
+"""Predictions of fine-tuned models: classes, scores and answers, their metrics, and tables."""
 
 from fairseq_floater.understanding.answer_scores import score_answers
 from fairseq_floater.understanding.answers import answer

@@ -1,7 +1,7 @@
-"""What answers are worth, as the evaluation scripts of SQuAD 1.1 and 2.0 count it.
+"""Score answers as the evaluation scripts of SQuAD 1.1 and 2.0 do.
 
-Written from their rules, 2.0's where some questions have no answer, else 1.1's; a test compares it
-with torchmetrics, and with figures worked by hand.
+This is written from their rules: those of 2.0 if some questions have no answer, otherwise those of
+1.1. A test compares it with torchmetrics, and with figures worked out by hand.
 """
 
 import re
@@ -18,17 +18,17 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def normalised(answer: str) -> str:
-    """Lower case, without punctuation, articles and spaces too many, in this order."""
+    """Lower the case and remove punctuation, articles and extra spaces, in this order."""
     return " ".join(_ARTICLES.sub(" ", answer.lower().translate(_PUNCTUATION)).split())
 
 
 def exact(prediction: str, answer: str) -> float:
-    """1 if they are the same when normalised, else 0."""
+    """Return 1 if both are the same when normalised, otherwise 0."""
     return float(normalised(prediction) == normalised(answer))
 
 
 def f1(prediction: str, answer: str) -> float:
-    """Harmonic mean of precision and recall of words; of nothing, whether both are nothing."""
+    """Return the harmonic mean of words' precision and recall; 1 if both are empty, 0 if one is."""
     found, wanted = normalised(prediction).split(), normalised(answer).split()
     if not found or not wanted:
         return float(found == wanted)
@@ -37,7 +37,7 @@ def f1(prediction: str, answer: str) -> float:
 
 
 def _f1_of_words(prediction: str, answer: str) -> float:
-    """As in SQuAD 1.1's script, for which nothing has nothing in common with nothing."""
+    """Return F1 as in SQuAD 1.1's script, where two empty answers have nothing in common."""
     return f1(prediction, answer) if normalised(answer) else 0.0
 
 
@@ -47,19 +47,21 @@ def score_answers(
     odds: Optional[Mapping[str, float]] = None,
     null_threshold: Optional[float] = None,
 ) -> Dict[str, float]:
-    """Exact match and F1, times 100, each the best over a question's answers, and their number.
+    """Return exact match and F1, times 100, each the best over a question's answers.
 
-    Where some questions have no answer, also apart for those that have one (``HasAns_``) and those
-    that have none (``NoAns_``), and, with ``odds``, ``best_exact`` and ``best_f1``, which the best
-    threshold would give, and those thresholds. A prediction that is missing is then left out, as in
-    SQuAD 2.0's script, and counts 0 elsewhere, as in SQuAD 1.1's; ``missing`` says how many are.
+    ``total`` is the number of questions that these are means over. If some questions have no
+    answer, there are also the scores of those that have one (``HasAns_``) and those that have none
+    (``NoAns_``), and, with ``odds``, ``best_exact`` and ``best_f1``, which the best threshold would
+    give, and those thresholds. A missing prediction is left out if some questions have no answer,
+    as in SQuAD 2.0's script; otherwise it counts as 0, as in SQuAD 1.1's. ``missing`` says how many
+    there are.
 
     Args:
-        questions: with their answers.
+        questions: the questions with their answers.
         predictions: by id; empty for no answer.
-        odds: by id, how much no answer is better than the prediction.
-        null_threshold: predictions with larger odds count as none; the best thresholds are looked
-            for without it.
+        odds: by id, how much better giving no answer is than the prediction.
+        null_threshold: predictions with larger odds count as no answer; the best thresholds are
+            searched for without it.
 
     Raises:
         UserError: if no question has a prediction, or one has no odds where they are needed.
@@ -67,7 +69,7 @@ def score_answers(
     answered = [question for question in questions if question.id in predictions]
     if not answered:
         raise UserError(
-            f"none of the {len(questions):,} questions has a prediction: give those of this file"
+            f"none of the {len(questions):,} questions has a prediction: give those for this file"
         )
     unanswerable = {question.id for question in questions if not question.answers}
     if null_threshold is not None or (odds is not None and unanswerable):
@@ -98,7 +100,7 @@ def _require_odds(odds: Mapping[str, float], answered: Sequence[Question]) -> No
     without = [question.id for question in answered if question.id not in odds]
     if without:
         raise UserError(
-            f"{len(without):,} predictions have no odds of no answer, the first that of question "
+            f"{len(without):,} predictions have no odds of no answer, the first for question "
             f"{without[0]}: give the null_odds.json that was written with them"
         )
 
@@ -109,7 +111,7 @@ def _of_question(
     measure: Callable[[str, str], float],
     unanswerable: Collection[str],
 ) -> float:
-    """The best over its answers; 2.0's script leaves out those that normalise to nothing."""
+    """Return the best over its answers; 2.0's script leaves out those that normalise to nothing."""
     if prediction is None:
         return 0.0
     wanted = [a.text for a in question.answers if not unanswerable or normalised(a.text)]
@@ -123,10 +125,10 @@ def _best_threshold(
     odds: Mapping[str, float],
     unanswerable: Collection[str],
 ) -> Dict[str, float]:
-    """What is best if questions are answered up to some odds: from none on, by rising odds.
+    """Return the best score, and its threshold, if questions are answered only up to some odds.
 
-    Of the questions with a prediction; 2.0's script begins with those without an answer that have
-    none, too.
+    Starting from none, questions are answered by rising odds. Only questions with a prediction
+    count; the script of 2.0 also starts with unanswerable questions that have none.
     """
     total = best = float(sum(id in unanswerable for id in scores))
     threshold = 0.0

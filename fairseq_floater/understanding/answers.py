@@ -17,7 +17,7 @@ from fairseq_floater.understanding.fine_tuned import FineTuned, task_of
 
 
 class Candidate(NamedTuple):
-    """A stretch of a passage: how good an answer it is, and its characters, end excluded."""
+    """A stretch of a passage: its score as an answer, and its characters, end excluded."""
 
     score: float
     begin: int
@@ -29,7 +29,7 @@ class Asked:
 
     Attributes:
         candidates: the best of each window.
-        nothing: the score of no answer, the least of all windows': one that has the answer knows.
+        nothing: the score of no answer, the least over all windows: one with the answer knows.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class Asked:
         self.nothing = math.inf
 
     def best(self, number: int) -> List[Candidate]:
-        """Of stretches that two windows have, the better of both; the best first."""
+        """Return the best candidates, best first; of a stretch in two windows, the better one."""
         by_place: Dict[Tuple[int, int], Candidate] = {}
         for found in sorted(self.candidates):
             by_place[found.begin, found.end] = found
@@ -58,22 +58,22 @@ def answer(
 ) -> Dict[str, str]:
     """Write answers in the files that the script of SQuAD 2.0 takes, and what they are chosen from.
 
-    ``out``/predictions.json has the answers by the ids of the questions, null_odds.json by how much
-    no answer is better than the best, and nbest.json for each question the best answers with their
-    scores and their probabilities among them.
+    ``out``/predictions.json has the answers by question id. null_odds.json has how much better
+    giving no answer is than the best answer, and nbest.json has the best answers to each question,
+    with their scores and their probabilities among each other.
 
     Args:
-        checkpoint: of a training of ``--task floater_question_answering``.
+        checkpoint: a checkpoint of a training with ``--task floater_question_answering``.
         data: folder as for that training, with ``subset``.json.
         subset: such as ``valid``.
         out: folder to write.
-        null_threshold: where no answer is better by more than this, it is the prediction, empty;
-            None where every question has an answer.
-        longest: answer, in pieces.
+        null_threshold: the prediction is empty if giving no answer is better by more than this;
+            None if every question has an answer.
+        longest: the longest answer, in pieces.
         best: how many answers are kept.
-        max_tokens: of a batch.
-        window_length: longest window, in pieces; that of the training if None. Where the model's
-            own table of positions ends before, its last row goes on.
+        max_tokens: the most tokens in a batch.
+        window_length: longest window, in pieces; that of the training if None. If the model's own
+            table of positions ends before, its last row is repeated.
         window_step: from a window to the next, in pieces; that of the training if None.
 
     Raises:
@@ -100,7 +100,7 @@ def answer(
 def _with_windows(
     trained: Mapping[str, Any], length: Optional[int], step: Optional[int]
 ) -> Dict[str, Any]:
-    """The options of a task and a model with these windows, where they are not as trained."""
+    """Return the options of task and model that give windows other than those of the training."""
     options: Dict[str, Any] = {} if step is None else {"window_step": step}
     if length is not None:
         positions = max(length, trained["max_positions"])
@@ -112,7 +112,7 @@ def _with_windows(
 def best_spans(
     sample: Dict[str, Any], logits: Tensor, longest: int, best: int
 ) -> Iterator[Tuple[int, float, List[Tuple[float, int, int]]]]:
-    """Of each window in a batch: its number, the score of no answer, and the best answers.
+    """Yield each window of a batch: its number, the score of no answer, and the best answers.
 
     Args:
         sample: the batch.
@@ -120,7 +120,7 @@ def best_spans(
         longest, best: see ``answer``.
 
     Yields:
-        As last, (score, first place, last place), the best first.
+        The best answers are (score, first place, last place), best first.
     """
     begin, end = logits.unbind(dim=1)  # (batch, length)
     nothing = begin[:, 0] + end[:, 0]
@@ -149,7 +149,7 @@ def _write(
     listed: Dict[str, List[Dict[str, Any]]] = {}
     for question in windows.squad.questions:
         passage, found = windows.squad.passages[question.passage], asked[question.id]
-        kept = found.best(best)  # nothing where the passage has no piece
+        kept = found.best(best)  # empty if the passage has no pieces
         probabilities = torch.tensor([candidate.score for candidate in kept]).softmax(dim=0)
         odds[question.id] = found.nothing - kept[0].score if kept else 0.0
         listed[question.id] = [

@@ -21,18 +21,18 @@ def predict(
     max_tokens: int = 4096,
     factor: float = 1.0,
 ) -> Labelled:
-    """Write a table with the columns index, prediction and, where there are labels, label.
+    """Write a table with the columns index, prediction and, if there are labels, label.
 
-    Without labels that is what GLUE takes as a submission. Classes have the names of the label
-    dictionary, whose order is that of their frequency in training; options have letters.
+    Without labels, GLUE takes it as a submission. Classes have their names in the label dictionary,
+    which is ordered by their frequency in training; options have letters.
 
     Args:
-        checkpoint: of a model with a classification head.
-        data: folder as it was trained on.
+        checkpoint: a checkpoint of a model with a classification head.
+        data: folder like the one it was trained on.
         subset: such as ``valid``.
         out: file to write.
-        max_tokens: of a batch.
-        factor: of scores; 5 for STS-B, whose targets are a fifth of those published.
+        max_tokens: the most tokens in a batch.
+        factor: factor on scores; 5 for STS-B, whose targets are a fifth of those published.
 
     Raises:
         UserError: if the checkpoint is of another task, or there is no such subset.
@@ -56,7 +56,7 @@ def predict(
 
 
 def _outputs(tuned: FineTuned, sample: Dict[str, Any]) -> torch.Tensor:
-    """The class of each row, or its score."""
+    """Return the class of each row, or its score."""
     model, task = tuned
     if isinstance(task, MultipleChoiceTask):
         return option_logits(model, sample).argmax(dim=1)
@@ -66,14 +66,14 @@ def _outputs(tuned: FineTuned, sample: Dict[str, Any]) -> torch.Tensor:
         return logits.argmax(dim=1)
     if logits.size(1) != 1:
         raise UserError(
-            f"this model has {logits.size(1)} scores a row, and a table of predictions has one: "
+            f"this model has {logits.size(1)} scores per row, but a table of predictions has one: "
             "use it in fairseq"
         )
     return logits.view(-1)
 
 
 def _texts(task: Any, values: torch.Tensor, factor: float) -> List[str]:
-    """What is written for classes or scores, as they are in a batch's target, too."""
+    """Return what is written for classes or scores, predicted or in a batch's target."""
     if isinstance(task, MultipleChoiceTask):
         return [task.class_name(number) for number in values.tolist()]
     if task.cfg.regression_target:
@@ -92,16 +92,16 @@ def _write(out: Path, found: List[Tuple[int, str, Optional[str]]]) -> Labelled:
 
 
 def read_predictions(path: Path) -> Labelled:
-    """What ``predict`` wrote.
+    """Read what ``predict`` wrote.
 
     Raises:
-        UserError: if it is not there, or not such a table.
+        UserError: if there is no such file, or it is not such a table.
     """
     if not path.is_file():
         raise UserError(f"no predictions at {path}: run floater predict first")
     lines = path.read_text("utf-8").splitlines() or [""]
     header, *rows = (line.split("\t") for line in lines)
     if header[:2] != ["index", "prediction"] or any(len(row) != len(header) for row in rows):
-        raise UserError(f"{path} is no table of floater predict: delete it and predict again")
+        raise UserError(f"{path} is not a table of floater predict: delete it and predict again")
     labels = [row[2] for row in rows] if header[2:] == ["label"] else None
     return Labelled([row[1] for row in rows], labels)

@@ -14,10 +14,10 @@ from fairseq_floater.training.kept import state_of
 
 
 def task_of(checkpoint: Path) -> Mapping[str, Any]:
-    """The options of the task that a checkpoint was trained on, its name as ``_name``.
+    """Return the options of the task that a checkpoint was trained on, its name as ``_name``.
 
     Raises:
-        UserError: if there is no such file, or it is no checkpoint.
+        UserError: if there is no such file, or it is not a checkpoint.
     """
     if not checkpoint.is_file():
         raise UserError(f"no checkpoint at {checkpoint}: give the path of a checkpoint*.pt")
@@ -26,7 +26,7 @@ def task_of(checkpoint: Path) -> Mapping[str, Any]:
 
 
 class FineTuned(NamedTuple):
-    """A model in evaluation, on a GPU where there is one, and its task."""
+    """A model in evaluation mode, on a GPU if there is one, and its task."""
 
     model: Any
     task: Any
@@ -41,9 +41,9 @@ class FineTuned(NamedTuple):
         """Load a checkpoint for a folder of data.
 
         Args:
-            checkpoint: of a training whose task fits, see ``task_of``.
-            data: takes the place of what it was trained on.
-            options: of model and task, which take the place of the training's.
+            checkpoint: a checkpoint of a training whose task fits, see ``task_of``.
+            data: the folder, which replaces the one it was trained on.
+            options: options of model and task, which replace those of the training.
         """
         (model,), _, task = checkpoint_utils.load_model_ensemble_and_task(
             [str(checkpoint)], arg_overrides={"data": str(data), **options}
@@ -51,7 +51,7 @@ class FineTuned(NamedTuple):
         return cls(model.eval().to("cuda" if torch.cuda.is_available() else "cpu"), task)
 
     def batches(self, subset: str, max_tokens: int) -> Iterator[Dict[str, Any]]:
-        """Of a data set that the task has loaded, on the model's device, with progress.
+        """Yield batches of a loaded data set on the model's device, and show the progress.
 
         Raises:
             UserError: if a row is longer than a batch may be.
@@ -60,8 +60,8 @@ class FineTuned(NamedTuple):
         longest = max((int(rows.num_tokens(index)) for index in range(len(rows))), default=0)
         if longest > max_tokens:
             raise UserError(
-                f"--max-tokens {max_tokens} is less than the longest row of {subset} has, "
-                f"{longest}: raise it"
+                f"--max-tokens {max_tokens} is less than the longest row of {subset} needs "
+                f"({longest}): raise it"
             )
         batches = self.task.get_batch_iterator(
             rows,

@@ -1,4 +1,4 @@
-"""The metrics of GLUE (Wang et al. 2019, table 1), times 100, as published figures are."""
+"""The metrics of GLUE (Wang et al. 2019, table 1), times 100, as in published figures."""
 
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
 
@@ -9,7 +9,7 @@ from fairseq_floater.errors import UserError
 
 
 class Labelled(NamedTuple):
-    """What was predicted and what is right, row by row; texts of classes, or of scores."""
+    """Predictions and right labels, row by row, as texts of classes or of scores."""
 
     predictions: List[str]
     labels: Optional[List[str]]
@@ -21,7 +21,7 @@ def _accuracy(predictions: Sequence[str], labels: Sequence[str]) -> float:
 
 def _f1(predictions: Sequence[str], labels: Sequence[str]) -> float:
     if names := {*predictions, *labels} - {"0", "1"}:
-        raise UserError(f"F1 is of classes 0 and 1, and there is {min(names)}: use accuracy")
+        raise UserError(f"F1 is for classes 0 and 1, but there is {min(names)}: use accuracy")
     return float(f1_score(labels, predictions, pos_label="1", zero_division=0.0))
 
 
@@ -43,8 +43,8 @@ def _correlation(
     try:
         found, wanted = ([float(text) for text in texts] for texts in (predictions, labels))
     except ValueError as error:
-        raise UserError(f"a correlation is of scores ({error}): use accuracy") from None
-    if 1 in (len(set(found)), len(set(wanted))):  # of what is everywhere the same there is none
+        raise UserError(f"a correlation is for scores ({error}): use accuracy") from None
+    if 1 in (len(set(found)), len(set(wanted))):  # there is none if all values are the same
         return 0.0
     return float(correlate(found, wanted)[0])
 
@@ -59,10 +59,10 @@ METRICS: Dict[str, Callable[[Sequence[str], Sequence[str]], float]] = {
 
 
 def measure(found: Labelled, names: Sequence[str]) -> Dict[str, float]:
-    """Metrics by name, times 100.
+    """Return metrics by name, times 100.
 
     Raises:
-        UserError: if there are no labels, no rows, or a metric has another name.
+        UserError: if there are no labels, no rows, or no metric of some name.
     """
     if not found.labels:
         raise UserError("without labels there is nothing to measure: predict a labelled set")

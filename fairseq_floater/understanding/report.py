@@ -1,4 +1,4 @@
-"""Folders of records of fine-tuned models as Markdown: medians over seeds, and how sure."""
+"""Report fine-tuned models as Markdown: medians over seeds, and how certain they are."""
 
 from pathlib import Path
 from statistics import fmean, mean, median, stdev
@@ -11,17 +11,17 @@ from fairseq_floater.results.record import Record, read_records
 from fairseq_floater.results.report import markdown, require_row, write_page
 from fairseq_floater.understanding.metrics import METRICS
 
-#: metrics that are listed beside those that make a task's figure
+#: metrics that are listed beside those that make up a task's figure
 BESIDE = ("exact", "HasAns_f1", "HasAns_exact", "NoAns_f1", "best_f1", "best_exact")
 
 Key = Tuple[str, str]  #: (task, test)
 Keys = List[Key]
-Scores = Dict[Key, Dict[str, List[float]]]  #: by row, one a seed
+Scores = Dict[Key, Dict[str, List[float]]]  #: by row, one per seed
 Weights = Dict[Key, float]
 
 
 def of_labels(folder: Path) -> bool:
-    """Whether the records in a folder are of fine-tuned models; raises as ``read_records``."""
+    """True if the records in a folder are of fine-tuned models; raises as ``read_records`` does."""
     tests = [test for record in read_records(folder) for test in record.tests.values()]
     return any(name in test for test in tests for name in METRICS)
 
@@ -35,21 +35,21 @@ def report_labels(
 ) -> None:
     """Write ``out``.md.
 
-    A task's figure is the mean of its metrics, as GLUE's is, and of SQuAD F1; its median over seeds
-    stands first, then the standard deviation, as in the paper's tables. Of questions about passages
-    the first test counts, and others stand beside it. With a baseline, p is that of Welch's
-    two-sided t-test between the seeds of a row and those of the baseline.
+    A task's figure is the mean of its metrics, as in GLUE, and F1 for SQuAD. Its median over seeds
+    comes first, then the standard deviation, as in the paper's tables. For questions about
+    passages, the first test counts, and others stand beside it. With a baseline, p is that of
+    Welch's two-sided t-test between the seeds of a row and those of the baseline.
 
     Args:
-        folders: of records, each of an experiment.
+        folders: folders of records, one per experiment.
         out: path without its ending.
-        baseline: the row to test against; none: no test.
-        title: of the page; the experiment's name if empty.
-        seeds: these alone; none: all.
+        baseline: the row to test against; no test if None.
+        title: title of the page; the experiment's name if empty.
+        seeds: use only these seeds; all if empty.
 
     Raises:
-        UserError: if there are no records, the baseline is not among them, seeds of a row had other
-            commands than one another, or rows of a task other rates, lengths or libraries.
+        UserError: if there are no records, the baseline is not among them, the commands of a row's
+            seeds differ, or the rates, lengths or libraries of a task's rows do.
     """
     records = [record for folder in folders for record in read_records(folder, seeds)]
     require_row(records, baseline)
@@ -66,17 +66,17 @@ def report_labels(
     parts.append(_cost(records, rows))
     notes = [f"- trained on: {record.machine}" for record in records if record.machine]
     notes.append(
-        "- a cell: median over seeds of the mean of the task's metrics, and of SQuAD F1, "
-        "± deviation (seeds); average: of tasks, of which one with several tests has the mean over "
-        "all their rows"
+        "- a cell: median over seeds of the mean of the task's metrics (F1 for SQuAD), "
+        "± deviation (seeds); average: over tasks, where a task with several tests counts with the "
+        "mean over all their rows"
     )
     if len(counted) < len(scores):
-        notes.append("- beside: in no average, and not counted")
+        notes.append("- beside: not in the average, and not counted")
     if baseline:
         notes.append(
             f"- against {baseline}: the difference of medians, that of means, and p of Welch's "
-            "test of these, over trainings from one and the same start; counted are figures of no "
-            "fewer seeds than its own"
+            "test of the latter, over trainings from the same start; only figures with at least as "
+            "many seeds as the baseline's are counted"
         )
     parts.append("\n".join(dict.fromkeys(notes)))
     write_page(out, parts)
@@ -98,7 +98,7 @@ def _scores(records: Sequence[Record]) -> Scores:
 
 
 def _counted(records: Sequence[Record]) -> Keys:
-    """All figures, but of questions about passages the first test's alone."""
+    """Return all figures, but only those of the first test for questions about passages."""
     found: Keys = []
     for record in records:
         tests = list(record.tests)
@@ -108,7 +108,7 @@ def _counted(records: Sequence[Record]) -> Keys:
 
 
 def _weights(records: Sequence[Record], counted: Keys) -> Weights:
-    """What each test counts in its task's figure: the rows it has, as in RACE's own for all."""
+    """Return each test's weight in its task's figure: its rows, as in RACE's own overall figure."""
     rows = {
         (record.pair, test): scores.get("rows", 1)
         for record in records
@@ -148,9 +148,10 @@ def _of_task(task: str, by_test: Mapping[Key, float], weights: Weights) -> float
 
 
 def _differences(scores: Scores, rows: Sequence[str], counted: Keys, baseline: str) -> str:
-    """With how many of a row's figures are better, equal and worse; nothing without other rows.
+    """Tabulate differences, and how many of a row's figures are better, equal and worse.
 
-    Those count that have no fewer seeds than the baseline's.
+    Only figures with at least as many seeds as the baseline's are counted. Without other rows, the
+    result is empty.
     """
     body = []
     for row in rows:
@@ -167,7 +168,7 @@ def _differences(scores: Scores, rows: Sequence[str], counted: Keys, baseline: s
 
 
 def _gain(values: Sequence[float], base: Sequence[float]) -> float:
-    """What medians differ by as they are shown."""
+    """Return the difference of the medians as they are shown."""
     return round(round(median(values), 1) - round(median(base), 1), 1)
 
 
@@ -182,7 +183,7 @@ def _difference(values: Sequence[float], base: Sequence[float]) -> str:
 
 
 def _metrics(records: Sequence[Record]) -> str:
-    """Every metric of every row, median over seeds."""
+    """Tabulate every metric of every row, as the median over seeds."""
     found: Dict[Tuple[str, ...], List[float]] = {}
     for record in records:
         for test in record.tests:

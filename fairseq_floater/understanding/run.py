@@ -1,4 +1,4 @@
-"""What a fine-tuned run said as a record: what it is worth, and what it cost."""
+"""Score what a fine-tuned run predicted, and write its record."""
 
 import json
 from math import isfinite
@@ -16,7 +16,11 @@ from fairseq_floater.understanding.metrics import measure
 
 
 def read_and_score_labels(path: Path, metrics: Sequence[str]) -> Dict[str, Any]:
-    """Metrics of what ``classes.predict`` wrote, and the number of rows; raises as it is read."""
+    """Return metrics of what ``classes.predict`` wrote, and the number of rows.
+
+    Raises:
+        UserError: as ``read_predictions`` and ``measure`` do.
+    """
     found = read_predictions(path)
     return {**measure(found, metrics), "rows": len(found.predictions)}
 
@@ -24,10 +28,10 @@ def read_and_score_labels(path: Path, metrics: Sequence[str]) -> Dict[str, Any]:
 def read_and_score_answers(
     folder: Path, questions: Path, null_threshold: Optional[float] = None
 ) -> Dict[str, Any]:
-    """Scores of what ``answers.answer`` wrote to a folder, see ``answer_scores``.
+    """Return scores of what ``answers.answer`` wrote to a folder, see ``answer_scores``.
 
     Raises:
-        UserError: if a file is not there or is another, or the answers are to other questions.
+        UserError: if a file is missing or of another kind, or the answers are to other questions.
     """
     asked = read_squad(questions).questions
     predictions, path = _read(folder / "predictions.json", str), folder / "null_odds.json"
@@ -36,18 +40,19 @@ def read_and_score_answers(
 
 
 def _read(path: Path, kind: type) -> Dict[str, Any]:
-    """Of each question something of this kind."""
+    """Read a value of this kind for each question."""
     if not path.is_file():
         raise UserError(f"no answers at {path}: run floater answer first")
     try:
         found = dict(json.loads(path.read_text("utf-8")))
         for id, value in found.items():
             if not isinstance(value, kind) or (isinstance(value, float) and not isfinite(value)):
-                raise TypeError(f"of question {id} it says {value!r:.40}")
+                raise TypeError(f"for question {id} it says {value!r:.40}")
         return found
     except (ValueError, TypeError, RecursionError) as error:
         raise UserError(
-            f"{path} is no file of floater answer ({first_line(error)}): delete it, answer again"
+            f"{path} is not a file of floater answer ({first_line(error)}): delete it and answer "
+            "again"
         ) from None
 
 
@@ -63,10 +68,10 @@ def record_tests(
     """Write the record of a run with what it scored.
 
     Args:
-        run: holds ``train.log``.
+        run: folder with ``train.log``.
         out: folder of the records.
         name: EXPERIMENT/TASK/ROW.
-        checkpoint: what predicted.
+        checkpoint: the checkpoint that predicted.
         tests: scores by name of the test set, such as ``valid``.
         order: of the row in its table.
         seed: of the training.

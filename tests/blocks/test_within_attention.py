@@ -174,13 +174,13 @@ def test_parameter_counts(name, monkeypatch):
     "options, message",
     [
         ({"position_encoder": "rotary", "position_injection": "bias"}, "no learned biases for"),
-        ({"position_injection": "relative"}, "no vectors by distance for.*or one of shaw"),
+        ({"position_injection": "relative"}, "no vectors by distance for.*from shaw"),
         ({"position_encoder": "rotary", "rotary_share": 0.1}, "--rotary-share 0.1 of a head of"),
         ({"rotary_share": 1.5}, "--rotary-share must be > 0 and <= 1, got 1.5"),
         ({"relative_buckets": 7}, "--relative-buckets must be even and >= 4, got 7"),
         (
             {"position_encoder": "relative-bias", "relative_max_distance": 8},
-            "--relative-max-distance 8 leaves nothing to the farther half",
+            "--relative-max-distance 8 leaves nothing for the farther half",
         ),
         ({"shaw_max_distance": 0}, "--shaw-max-distance must be >= 1, got 0"),
         (
@@ -189,7 +189,7 @@ def test_parameter_counts(name, monkeypatch):
         ),
         (
             {"position_encoder": "rotary", "base_positions": "alibi"},
-            "--base-positions alibi is what biases stand beside",
+            "--base-positions alibi needs biases to stand beside",
         ),
         ({"keep_input_positions": True}, "--keep-input-positions is for positions within"),
         (
@@ -202,7 +202,7 @@ def test_parameter_counts(name, monkeypatch):
         ),
         (
             {"base_positions": "sinusoidal", "encoder_learned_pos": True},
-            "--base-positions sinusoidal says what is at the input",
+            "--base-positions sinusoidal already chooses the positions at the input",
         ),
         ({"position_encoder": "alibi", "position_shift": 5}, "--position-shift 5 moves sentences"),
         ({"position_encoder": "rotary", "position_shift": 5}, "--position-shift 5 moves sentences"),

@@ -32,11 +32,11 @@ def test_the_last_of_a_folder(tmp_path):
     assert last(tmp_path, 1) == ["_1_500"]
     saved(tmp_path, "_2_900", "_3_1000")
     assert last(tmp_path, 3) == ["_1_500", "_2_900", "_3_1000"]
-    message = f"{tmp_path} has 3 checkpoints by update and 3 by epoch to average, 4 are wanted"
+    message = f"{tmp_path} has 3 checkpoints by update and 3 by epoch to average, but 4 are wanted"
     with pytest.raises(UserError, match=f"^{message}: train longer, keep more .--keep-last-epochs"):
         last(tmp_path, 4)
     saved(tmp_path, "_2_500")
-    message = f"{tmp_path}/checkpoint_1_500.pt and checkpoint_2_500.pt are of one update, so one"
+    message = f"{tmp_path}/checkpoint_1_500.pt and checkpoint_2_500.pt are of the same update, so"
     with pytest.raises(UserError, match=message):
         last(tmp_path, 3)
 

@@ -127,7 +127,7 @@ def test_other_settings_leave_the_table_aside(caplog):
         stored = with_tables(make_model(seed=2, **options))
         other = make_model(seed=2, **options, **change)
         assert take_baked(other.stacks(), OrderedDict(stored)) == {}
-        assert "baked in for the encoder is not that of its weights or settings" in caplog.text
+        assert "baked in for the encoder does not match its weights or settings" in caplog.text
     stored = with_tables(make_model(seed=2))
     same = make_model(seed=2).stacks()
     assert set(take_baked(same, OrderedDict(stored))) == {"encoder", "decoder"}
@@ -230,7 +230,7 @@ def fairseqs_average(inputs, output):
 def test_fairseqs_average_is_seen_through(baked, tmp_path, caplog):
     fairseqs_average([baked, changed(baked, tmp_path)], tmp_path / "average.pt")
     averaged = load_model(tmp_path / "average.pt").model
-    assert "computed anew" in caplog.text
+    assert "computed again" in caplog.text
     fresh = load_model(tmp_path / "average.pt").model
     for stack in ("encoder", "decoder"):
         encoder: PositionEncoder = getattr(averaged, stack).position_encoder
@@ -270,6 +270,6 @@ def test_an_altered_table_is_seen_through(altered, old, caplog):
         if old:
             stored[f"{key}_of"] = stored[f"{key}_of"][:8]
     other.load_state_dict(stored)
-    assert "the table baked in for the decoder is not that which was baked in" in caplog.text
+    assert "table baked in for the decoder does not match the one that was baked in" in caplog.text
     lengths = {"lengths": (70, 4), "target_lengths": (5, 60)}
     assert torch.equal(logits(other, **lengths), logits(make_model(seed=2), **lengths))

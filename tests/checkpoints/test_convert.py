@@ -106,7 +106,7 @@ MISTAKES = {
     "range": (["BASE", "--position-delta", "-1"], "--position-delta must be between 1e-6"),
     "shift": (
         ["BASE", "--position-shift", 9],
-        "--position-shift is 0 there, 9 here: in evaluation sentences start at position 9",
+        "--position-shift is 0 there, 9 here: in evaluation, sentences start at position 9",
     ),
     "no place": (
         ["BASE", "--position-injection", "additive"],

@@ -48,7 +48,7 @@ def test_a_flipped_bit_is_found(read, member, good, tmp_path):
     with pytest.raises(DamagedCheckpoint) as error:
         read(path)
     assert "flipped.pt is damaged, in good" in str(error.value) and member in str(error.value)
-    assert "it is not what was written, by its check sum" in str(error.value)
+    assert "its check sum shows that it is not what was written" in str(error.value)
 
 
 def test_files_without_sums_can_be_read(tmp_path):
@@ -92,13 +92,13 @@ def nan(weight):
 DAMAGES = {
     "nan": (nan, "1 of its 512 numbers are not finite"),
     "inf": (lambda w: w.index_fill(0, torch.tensor([1]), float("inf")), "16 of its 512 numbers"),
-    "complex": (lambda w: w.to(torch.complex64), "is of torch.complex64"),
-    "integers": (lambda w: w.to(torch.int32), "is of torch.int32 there, torch.float32 here"),
+    "complex": (lambda w: w.to(torch.complex64), "its dtype is torch.complex64"),
+    "integers": (lambda w: w.to(torch.int32), "is torch.int32 there, torch.float32 here"),
     "bytes": (lambda w: w.to(torch.float8_e4m3fn), "float8_e4m3fn, in which no model is trained"),
     "sparse": (lambda w: w.to_sparse(), "is not a dense tensor, but torch.sparse_coo"),
-    "endless": (lambda w: torch.ones(1).expand(10**7, 10**7), "not as many numbers as its shape"),
+    "endless": (lambda w: torch.ones(1).expand(10**7, 10**7), "holds fewer numbers than its shape"),
     "flat": (lambda w: w.flatten(), "is 512 there, 32 x 16 here"),
-    "a number": (lambda w: 1.0, "it is of float, not a tensor"),
+    "a number": (lambda w: 1.0, "it is of type float, not a tensor"),
     "missing": (lambda w: None, f"it lacks {NAME}"),
 }
 TOOLS = {
@@ -209,5 +209,5 @@ def test_a_part_that_says_it_is_a_folder(good, tmp_path):
 def test_options_that_are_none(cfg, good, tmp_path):
     state = torch.load(good, weights_only=False)
     torch.save({**state, "args": None, "cfg": cfg}, tmp_path / "bad.pt")
-    with pytest.raises(DamagedCheckpoint, match="its cfg says nothing of the model"):
+    with pytest.raises(DamagedCheckpoint, match="its cfg says nothing about the model"):
         read_by_fairseq(tmp_path / "bad.pt")

@@ -209,26 +209,26 @@ def test_options_of_a_legacy_task(checkpoint, tmp_path):
 
 
 REFUSED_BY_STOCK = {
-    "bias": ({}, "floater positions as biases of queries, keys and values"),
+    "bias": ({}, "floater with biases of queries, keys and values"),
     "all blocks": (
         {"position_encoder": "rnn", "position_injection": "additive"},
-        "rnn positions as vectors added at all blocks",
+        "rnn with vectors added at all blocks",
     ),
     "sinusoids": (
         {"position_encoder": "sinusoidal"},
-        "sinusoidal positions as vectors added at all blocks",
+        "sinusoidal with vectors added at all blocks",
     ),
     "rotary": (
         {"position_encoder": "rotary"},
-        "rotary positions as rotation within attention (--position-injection rotation)",
+        "rotary with rotation within attention (--position-injection rotation)",
     ),
     "shifted": (
         {"position_encoder": "sinusoidal", "position_blocks": "input", "position_shift": 9},
-        "sinusoidal positions as ones that start at 9 (--position-shift)",
+        "sinusoidal with positions that start at 9 (--position-shift)",
     ),
     "scaled": (
         {"position_encoder": "none", "attention_log_scale": 9.0},
-        "none positions as ones whose logits grow with the length (--attention-log-scale)",
+        "none with logits that grow with the length (--attention-log-scale)",
     ),
 }
 
@@ -343,5 +343,5 @@ def test_an_adaptive_softmax_gives_no_logits(checkpoint, tmp_path):
 def test_times_between_the_rows_are_refused(checkpoint, tmp_path):
     path = checkpoint(make_model(**FLOATER, position_times="sentences"))
     for export in (export_stock, export_program):
-        with pytest.raises(UserError, match="cannot be exported, its --position-times sentences"):
+        with pytest.raises(UserError, match="cannot be exported: its --position-times sentences"):
             export(path, tmp_path / "out")

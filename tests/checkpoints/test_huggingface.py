@@ -185,7 +185,10 @@ def cut(name, size):
 QUERY = "encoder.layer.1.attention.self.query.weight"
 WORDS = "embeddings.word_embeddings.weight"
 DAMAGES = {
-    "no options": (lambda f: without(f, "config.json"), "config.json: give the folder of a model"),
+    "no options": (
+        lambda f: without(f, "config.json"),
+        "config.json: give the folder of a Hugging Face",
+    ),
     "no weights": (lambda f: without(f, "model.safetensors"), "must be in this one file"),
     "no tokenizer": (lambda f: without(f, "tokenizer.json"), "no tokenizer at"),
     "options cut off": (cut("config.json", 20), "config.json cannot be read (JSONDecodeError"),
@@ -194,17 +197,17 @@ DAMAGES = {
     "another model": (option("model_type", "t5"), "has model_type 't5', which cannot be converted"),
     "relative": (option("position_embedding_type", "relative_key"), "must be one of absolute"),
     "no number": (option("hidden_size", "16"), "hidden_size '16', not a whole number"),
-    "fewer words": (option("vocab_size", 40), "and the vocab_size of"),
+    "fewer words": (option("vocab_size", 40), "but the vocab_size of"),
     "more words": (option("vocab_size", 400), "pieces, not 400"),
     "more positions": (option("max_position_embeddings", 99), "it has 24 positions, not 99"),
-    "more layers": (option("num_hidden_layers", 3), "nothing in it is encoder.sentence_encoder.la"),
+    "more layers": (option("num_hidden_layers", 3), "corresponds to fairseq's encoder.sentence"),
     "heads": (option("num_attention_heads", 3), "there is no such model"),
     "width": (option("hidden_size", 18), "16 there, 18 here"),
     "eps": (option("layer_norm_eps", -1.0), "--layer-norm-eps must be > 0"),
     "no query": (weight(QUERY, lambda w: None), "it lacks encoder.sentence_encoder.layers.1.self_"),
     "nan": (weight(QUERY, lambda w: w * float("nan")), f"damaged, in {QUERY}: 256 of its 256"),
     "shape": (weight(QUERY, lambda w: w[:3]), "is 3 x 16 there, 16 x 16 here"),
-    "words": (weight(WORDS, lambda w: w[:30]), "it is of 30 pieces, not"),
+    "words": (weight(WORDS, lambda w: w[:30]), "it has 30 pieces, not"),
 }
 
 
@@ -240,7 +243,7 @@ def test_what_is_read_is_not_written_over(name, tmp_path, capsys):
     assert "would be overwritten by what is made from it" in capsys.readouterr().err
     assert (folder / name).read_bytes() == before
     assert cli.main([*command, str(tmp_path / "dict.txt")]) == 1
-    assert "dict.txt is where its dict.txt goes: give another name" in capsys.readouterr().err
+    assert "dict.txt is where its dict.txt is written: give another" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -260,7 +263,7 @@ def test_another_dictionary_is_not_written_over(tmp_path):
         write_model(tmp_path / kind, kind)
     convert_huggingface(tmp_path / "bert", tmp_path / "out/a.pt", AS_IT_WAS)
     convert_huggingface(tmp_path / "bert", tmp_path / "out/b.pt", {})
-    with pytest.raises(UserError, match=r"dict.txt is there, of another model, and c.pt would"):
+    with pytest.raises(UserError, match=r"dict.txt is there already, of another model, but c.pt"):
         convert_huggingface(tmp_path / "roberta", tmp_path / "out/c.pt", {})
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == ["a.pt", "b.pt", "dict.txt", "tokenizer.json"]
@@ -272,7 +275,7 @@ def test_the_command_and_a_training_from_what_it_writes(tmp_path):
     out = tmp_path / "out/model.pt"
     done = succeed("floater", "convert", "--from", "huggingface", folder, out)
     assert "left out, as fairseq has no place for them: pooler.dense.weight" in done.out
-    assert "the one in it is new" in done.out
+    assert "so a new one was added" in done.out
     options = TokenizerJsonOptions(tokenizer_json=str(tmp_path / "out/tokenizer.json"))
     pieces = "".join(TokenizerJson(options).encode(line) + "\n" for line in LINES)
     (tmp_path / "text").write_text(pieces)

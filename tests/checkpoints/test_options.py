@@ -23,7 +23,7 @@ WRONG = {
     "an unknown encoder": ("position_encoder", "other", "--position-encoder is 'other': choose"),
     "an encoder that is a list": ("position_encoder", ["floater"], "not a text"),
     "a choice": ("activation_fn", "none such", "not one of relu, gelu,"),
-    "code": ("encoder_xformers_att_config", "__import__('os').mkdir('ran')", "is no value"),
+    "code": ("encoder_xformers_att_config", "__import__('os').mkdir('ran')", "not a plain value"),
     "a path that is none": ("decoder_embed_path", -0.5, "not a text"),
     "an endless model": ("encoder_layers", 10**9, "a model with more than"),
     "a wide model": ("decoder_ffn_embed_dim", 10**12, "a model with more than"),
@@ -130,7 +130,7 @@ def test_fairseq_evaluates_no_option_of_a_checkpoint(tmp_path, monkeypatch):
     code = "__import__('os').mkdir('ran')"
     for save in (save_stock, save_floater):
         save("bad.pt", change=lambda s: setattr(s["args"], "decoder_xformers_att_config", code))
-        with pytest.raises(UserError, match="decoder_xformers_att_config is .* which is no value"):
+        with pytest.raises(UserError, match="decoder_xformers_att_config is .*, not a plain value"):
             checkpoint_utils.load_checkpoint_to_cpu("bad.pt")
         assert not (tmp_path / "ran").exists()
 
@@ -143,7 +143,7 @@ def test_heads_that_do_not_share_out_the_width(save, tmp_path):
     change = options.__setitem__ if isinstance(options, dict) else vars(options).__setitem__
     change("encoder_attention_heads", 3)
     torch.save(state, path)
-    with pytest.raises(UserError, match="bad.pt is of no model: its --encoder-embed-dim 16 cannot"):
+    with pytest.raises(UserError, match="bad.pt describes no model: its --encoder-embed-dim 16"):
         checkpoint_utils.load_checkpoint_to_cpu(str(path))
 
 
@@ -153,7 +153,7 @@ def test_a_name_of_no_model(name, tmp_path):
     state = read_checkpoint(str(path))
     cfg = {"model": {**vars(state["args"]), "_name": name, "arch": None}}
     torch.save({**state, "args": None, "cfg": cfg}, path)
-    with pytest.raises(UserError, match=r"bad.pt has options .* its model is .*, which there is"):
+    with pytest.raises(UserError, match=r"bad.pt has options .* its model is .*, which does not"):
         checkpoint_utils.load_checkpoint_to_cpu(str(path))
 
 

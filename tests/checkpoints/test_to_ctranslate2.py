@@ -99,7 +99,7 @@ def test_hypotheses_are_the_same(corpus, tmp_path):
 REFUSED = {
     "bias": ({}, "has biases of queries, keys and values"),
     "all": ({"position_injection": "additive"}, "has vectors added at all blocks"),
-    "alibi": (WITHIN["alibi"], "has alibi as scores within attention, of which CTranslate2 has"),
+    "alibi": (WITHIN["alibi"], "has alibi as scores within attention, where CTranslate2 has"),
     "fire": (WITHIN["fire"], "has fire as scores within attention"),
     "rotation": ({"position_injection": "rotation"}, "has floater as rotation"),
     "first": ({"position_encoder": "rotary", "position_blocks": "input"}, "has positions in the f"),
@@ -107,8 +107,8 @@ REFUSED = {
         {"position_encoder": "rotary", "position_attention": "both"},
         "has positions within cross-attention",
     ),
-    "kept": (WITHIN["relative bias, input kept"], "has positions at the input beside those"),
-    "heads": ({"position_encoder": "shaw", "shaw_per_head": True}, "has vectors of its own for"),
+    "kept": (WITHIN["relative bias, input kept"], "has positions at the input and within"),
+    "heads": ({"position_encoder": "shaw", "shaw_per_head": True}, "has separate vectors for each"),
     "scaled": (WITHIN["sinusoidal, scaled"], "has --attention-log-scale, which CTranslate2"),
     "linear": ({"position_encoder": "rotary", "activation_fn": "linear"}, "has --activation-fn"),
 }
@@ -126,4 +126,4 @@ def test_what_it_has_no_place_for(name, words, tmp_path):
 def test_a_folder_that_is_there(words, tmp_path):
     checkpoint = save_floater(tmp_path / "model.pt", **OPTIONS["rotary"])
     done = run("floater", "export", checkpoint, words, "--to", "ctranslate2", "--data", words)
-    assert done.returncode == 1 and "is there already: choose another folder" in done.err
+    assert done.returncode == 1 and "already exists: choose another folder" in done.err

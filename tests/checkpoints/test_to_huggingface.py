@@ -266,9 +266,9 @@ def test_texts_are_cut_up_as_the_corpus_was(tmp_path):
 def mistakes():
     found = SimpleNamespace
     return {
-        "there": found(folder="there", message="there is there already: choose another folder"),
+        "there": found(folder="there", message="there already exists: choose another folder"),
         "no corpus": found(data="nowhere", message="corpus.json, which says how texts became"),
-        "words": found(line="one 1\ntwo 1", message="has 6 words, and the model"),
+        "words": found(line="one 1\ntwo 1", message="has 6 words, but the model"),
         "broken": found(corpus="{", message="corpus.json cannot be read"),
         "moses": found(tokenizer="moses", message="steps must be those of Moses"),
         "tokenizer": found(tokenizer="spacy", message="tokenizer must be moses or null, not 'spa"),
@@ -305,10 +305,10 @@ def test_mistakes_are_one_line(kind, trained, described, tmp_path):
 
 REFUSED = {
     "cross": ({"no_cross_attention": True}, "--no-cross-attention does not read the source"),
-    "noise": ({"quant_noise_pq": 0.1}, "--quant-noise-pq has a layer after its words"),
+    "noise": ({"quant_noise_pq": 0.1}, "--quant-noise-pq puts a layer after its words"),
     "joint": ({"cross_self_attention": True}, "--cross-self-attention reads source and target"),
     "none": ({"decoder_layers": 0}, "encoder or decoder has no blocks"),
-    "width": ({"decoder_output_dim": 8}, "--decoder-output-dim is not that of its blocks"),
+    "width": ({"decoder_output_dim": 8}, "--decoder-output-dim is not the width of its blocks"),
 }
 
 
@@ -317,14 +317,14 @@ REFUSED = {
 def test_what_engines_have_no_place_for(name, export, described, tmp_path):
     options, reason = REFUSED[name]
     checkpoint = save_floater(tmp_path / "model.pt", **options)
-    with pytest.raises(UserError, match=f"cannot be exported, its .*{reason}.*: use it in fairseq"):
+    with pytest.raises(UserError, match=f"cannot be exported: its .*{reason}.*; use it in fairseq"):
         export(checkpoint, tmp_path / "deep/down/folder", described)
     assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]
 
 
 def test_flags_that_do_not_belong_together(trained, tmp_path):
     command = ["floater", "export", trained["floater"][0], tmp_path / "out", "--to"]
-    assert "takes dictionaries along: give" in run(*command, "huggingface").err
+    assert "needs dictionaries: give" in run(*command, "huggingface").err
     assert "--data is for --to hugg" in run(*command, "torch", "--data", tmp_path).err
     assert "is for --to ctranslate2" in run(*command, "torch", "--quantization", "int8").err
 

@@ -138,12 +138,12 @@ def test_mistakes(converted, tmp_path):
     parts["out_proj.bias"] = (2,)
     heads = {f"{n}.{p}": torch.zeros(size) for n in ("one", "two") for p, size in parts.items()}
     base = converted("bert", {}, heads)
-    with pytest.raises(UserError, match="has the heads one, two, and a folder of transformers"):
+    with pytest.raises(UserError, match="has the heads one, two, but a folder for transformers"):
         export_roberta(base / "model.pt", tmp_path / "out", base)
     with pytest.raises(UserError, match="no dictionary at"):
         export_roberta(base / "model.pt", tmp_path / "out", tmp_path)
     (tmp_path / "dict.txt").write_text("one 1\n")
-    with pytest.raises(UserError, match="has 6 words with the mask, and the model"):
+    with pytest.raises(UserError, match="has 6 words with the mask, but the model"):
         export_roberta(base / "model.pt", tmp_path / "out", tmp_path)
     state = torch.load(base / "model.pt", weights_only=False)
     after_words = {"encoder.sentence_encoder.quant_noise.weight": torch.zeros(WIDTH, WIDTH)}
@@ -153,7 +153,7 @@ def test_mistakes(converted, tmp_path):
     ):
         args, model = {**vars(state["args"]), **options}, {**state["model"], **weights}
         torch.save({**state, "args": Namespace(**args), "model": model}, base / "other.pt")
-        with pytest.raises(UserError, match=f"cannot be exported, its --{[*options][0][:5]}"):
+        with pytest.raises(UserError, match=f"cannot be exported: its --{[*options][0][:5]}"):
             export_roberta(base / "other.pt", tmp_path / "out", base)
     command = ["floater", "export", base / "model.pt", tmp_path / "out", "--to"]
     assert "--labels is for --to huggingface" in run(*command, "torch", "--labels", "x").err

@@ -67,7 +67,7 @@ def test_heatmap_refusals(tmp_path, capsys):
     with pytest.raises(UserError):
         load_position_encoder(foreign)
     assert cli.main(["heatmap", str(foreign), str(broken)]) == 1
-    assert "broken.pt has no ending of a picture: choose from" in capsys.readouterr().err
+    assert "broken.pt has an unknown ending: choose from" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         cli.main(["heatmap", str(foreign), "x.png", "--positions", "0"])
 

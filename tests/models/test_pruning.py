@@ -117,7 +117,7 @@ def test_networks_of_each_block_are_refused_not_cut():
     fire = {"position_encoder": "fire", "fire_per_block": True}
     pruned = make_model(seed=4, **fire, **KEPT)
     with pytest.raises(
-        UserError, match="position_encoder.c is 3 there, 2 here; .* 12 weights more"
+        UserError, match="position_encoder.c is 3 there, 2 here; .* 12 more weights"
     ):
         pruned.load_state_dict(make_model(seed=3, **fire).state_dict(), strict=True)
 

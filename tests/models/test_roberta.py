@@ -330,7 +330,9 @@ def test_a_longer_table_than_that_of_the_base_model(masked, stock, tmp_path):
     command = ["train", data, *TRAIN, *lm, "--arch", "floater_roberta", "--max-positions", 30]
     command += ["--finetune-from-model", checkpoint, "--save-dir", tmp_path, "--max-update", 1]
     done = run(*command)
-    assert done.returncode == 1 and "--extend-base-positions goes on where" in done.last_error_line
+    assert (
+        done.returncode == 1 and "--extend-base-positions continues where" in done.last_error_line
+    )
     assert "is 1 x 24 x 16 there, 1 x 30 x 16 here" in done.last_error_line
     succeed(*command, "--extend-base-positions")
 

@@ -198,7 +198,7 @@ def test_positions_at_the_input_can_be_dropped(base, caplog):
     ours.load_state_dict(remembered(stock, **base))
     where = "learned" if base else "sinusoidal"
     for stack in ("encoder", "decoder"):
-        assert f"the {stack} goes on without positions; {where} are dropped" in caplog.text
+        assert f"{stack} continues without positions; its {where} ones are dropped" in caplog.text
         getattr(stock, stack).embed_positions = None
     with torch.no_grad():
         wanted, found = (model(**make_batch())[0] for model in (stock, ours))
@@ -263,7 +263,7 @@ def test_learned_trajectories_may_be_read_at_other_times_and_in_finer_steps():
 def test_tied_weights_must_be_equal_there():
     stock = make_stock(seed=3)
     ours = make_model(seed=5, share_decoder_input_output_embed=True)
-    with pytest.raises(UserError, match="are one here, two there"):
+    with pytest.raises(UserError, match="are one weight here, two there"):
         ours.load_state_dict(remembered(stock))
 
 

@@ -209,7 +209,7 @@ def test_grid_nodes():
 
 @pytest.mark.parametrize("value", [0, -1, "2/3", 1.5, "fast", float("inf"), float("nan"), "1/0"])
 def test_bad_steps(value):
-    with pytest.raises(UserError, match="whole number or 1 over one"):
+    with pytest.raises(UserError, match="whole number or 1 over a whole"):
         parse_steps_per_position(value)
 
 
@@ -220,7 +220,7 @@ def test_bad_steps(value):
         ({"times": torch.tensor([0.0, float("nan")])}, "finite"),
         ({"times": torch.zeros(0)}, "not empty"),
         ({"initial": torch.zeros(5)}, r"\(tracks, dim\)"),
-        ({"initial": torch.zeros(2, 4)}, "initial has dim 4, the dynamics 5"),
+        ({"initial": torch.zeros(2, 4)}, "initial has dim 4, but the dynamics have dim 5"),
         ({"backend": "jax"}, "unknown ode backend 'jax'"),
         ({"backend": "native", "solver": "dopri5"}, "no solver 'dopri5'"),
         ({"solver": "magic"}, "unknown torchdiffeq solver 'magic'"),

@@ -101,7 +101,7 @@ def kill(folder, number, generator, seconds):
         "ended before": ended,
         "nothing saved yet": not any(name.endswith(".pt") for name in names),
         "inside a save": any(name.endswith(".part") for name in names),
-        "went on from another": "going on from the newest whole" in again.out,
+        "went on from another": "resuming from the newest whole" in again.out,
         "failed": again.returncode != 0,
         "leftovers": bool(list(save_dir.glob(".*")) if save_dir.exists() else []),
     }

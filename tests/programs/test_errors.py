@@ -184,5 +184,5 @@ def test_a_command_that_is_interrupted(monkeypatch, capsys):
     monkeypatch.setattr("fairseq_floater.commands.user_dir.run", interrupted)
     assert cli.main(["user-dir"]) == 130
     assert capsys.readouterr().err == (
-        "error: interrupted: what was being written is as it was before\n"
+        "error: interrupted: any file that was being written is unchanged\n"
     )

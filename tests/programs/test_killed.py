@@ -51,8 +51,8 @@ def test_killed_inside_a_save(corpus, unkilled, tmp_path, what, number, goes_on_
     assert run(KILLED, what, number, *train).returncode == -signal.SIGKILL
     (part,) = tmp_path.glob(".checkpoint*.part")
     again = succeed("train", *train)
-    line = f"going on from the newest whole checkpoint, {tmp_path}/{goes_on_from}\n"
-    assert again.out.count("going on from") == again.out.count(line) == bool(goes_on_from)
+    line = f"resuming from the newest whole checkpoint, {tmp_path}/{goes_on_from}\n"
+    assert again.out.count("resuming from the") == again.out.count(line) == bool(goes_on_from)
     assert len(again.losses()) == 12 - updates
     found, expected = state(tmp_path), unkilled[1]
     assert found.keys() == expected.keys()
@@ -86,7 +86,7 @@ def test_a_full_disk(corpus, unkilled, tmp_path):
     assert result.returncode == 1 and "Traceback" not in result.err + result.out
     path = folder / "checkpoint_2_15.pt"
     assert result.last_error_line == (
-        f"error: {path} cannot be written: File too large: free some space, or see to the folder, "
+        f"error: {path} cannot be written: File too large: free some space, or check the folder, "
         f"and run again (the newest whole checkpoint is {folder}/checkpoint_last.pt of update 12)"
     )
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

@@ -21,7 +21,7 @@ FLAGS = [
 ]
 ENDED = (
     "error: another process of this training has ended: its own error says why; run all of them "
-    "again to go on from the last checkpoint"
+    "again to resume from the last checkpoint"
 )
 
 

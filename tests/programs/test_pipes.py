@@ -19,7 +19,9 @@ def test_bytes_that_are_no_text(corpus, trained, tmp_path, by):
         result = run(*command, "--input", text) if by == "--input" else run(*command, stdin=file)
     name = text if by == "--input" else "standard input"
     assert result.returncode == 1 and "Traceback" not in result.err
-    message = f"error: {name}, line 2, byte 4: 0xff is not UTF-8: convert it, such as with iconv"
+    message = (
+        f"error: {name}, line 2, byte 4: 0xff is not UTF-8: convert it, for example with iconv"
+    )
     assert result.last_error_line == message
     assert bool(result.hypotheses()) == (by == "stdin")
 

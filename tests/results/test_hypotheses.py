@@ -81,7 +81,7 @@ def test_each_is_decided(tmp_path):
     cell = f"{sum(values) / 4:+.1f} ± {stdev(values):.1f} [{low:+.1f}, {high:+.1f}]"
     assert f"| H1 test | {cell} |" in text and "| H2 test" not in text  # which is about a bin
     assert "| H6 test" not in text  # which has two seeds
-    assert "- seeds 2, 3, 4, 5; without one of them a hypothesis stays open" in text
+    assert "- seeds 2, 3, 4, 5; a hypothesis stays open if one of them is missing" in text
 
 
 def verdicts(folder, rows, lines, seeds="2 3 4"):
@@ -117,8 +117,8 @@ def test_one_that_is_open_corrects_as_if_it_were_not_shown(tmp_path):
 @pytest.mark.parametrize(
     "where, message",
     [
-        ("tset", "the test set tset, of which en-de.base.seed2 has no scores: choose from test"),
-        ("test, <=5", "the sentences <=5, of which .* has no scores: choose from all, <= 5"),
+        ("tset", "the test set tset, for which en-de.base.seed2 has no scores: choose from test"),
+        ("test, <=5", "the sentences <=5, for which .* has no scores: choose from all, <= 5"),
     ],
 )
 def test_what_has_no_scores_is_named(where, message, tmp_path):
@@ -149,7 +149,7 @@ def test_names_are_given_once(tmp_path):
 def test_seeds_are_named(line, count, tmp_path):
     path = tmp_path / "hypotheses.txt"
     path.write_text(f"H1: a > b on test\n{line}\n")
-    with pytest.raises(UserError, match=f"names {count} seeds, at least 3 decide: add a line"):
+    with pytest.raises(UserError, match=f"names {count} seeds, but at least 3 are needed: add"):
         read_hypotheses(path)
 
 
@@ -159,7 +159,7 @@ def test_seeds_are_named(line, count, tmp_path):
 def test_what_is_no_hypothesis_is_named(line, tmp_path):
     path = tmp_path / "hypotheses.txt"
     path.write_text(f"\n{line}\n")
-    with pytest.raises(UserError, match="line 2: .* is no hypothesis: write NAME: ROW > BASELINE"):
+    with pytest.raises(UserError, match="line 2: .* is not a hypothesis: write NAME: ROW >"):
         read_hypotheses(path)
 
 

@@ -77,7 +77,7 @@ def test_last_checkpoints_are_sorted_by_number(tmp_path):
         (tmp_path / f"checkpoint_3_{update}.pt").touch()
     names = [p.name for p in last_checkpoints(tmp_path, 2)]
     assert names == ["checkpoint_3_500.pt", "checkpoint_3_1000.pt"]
-    with pytest.raises(UserError, match="has 2 checkpoints by update and 2 by epoch to average, 3"):
+    with pytest.raises(UserError, match="2 checkpoints by update and 2 by epoch to average, but 3"):
         last_checkpoints(tmp_path, 3)
 
 
@@ -369,7 +369,7 @@ def test_report_needs_results_and_a_known_baseline(tmp_path):
     done = run("floater", "report", tmp_path, "--out", tmp_path / "t", "--baseline", "base")
     assert done.returncode == 1 and "choose from ours" in done.err
     (tmp_path / "other.json").write_text(json.dumps({"a": 1}))
-    with pytest.raises(UserError, match="other.json is no result of floater score"):
+    with pytest.raises(UserError, match="other.json is not a result of floater score"):
         report(tmp_path, tmp_path / "t")
 
 

@@ -36,7 +36,7 @@ def test_whole_data_are_read(data, tmp_path):
     words.add_symbol("word")  # number 4, after fairseq's own
     assert len(data_utils.load_indexed_dataset(data, words)) == 5
     assert data_utils.load_indexed_dataset(str(tmp_path / "none")) is None
-    with pytest.raises(UserError, match=f"{data}.bin has words up to number 4, and its dictionary "
+    with pytest.raises(UserError, match=f"{data}.bin has words up to number 4, but its dictionary "
                        f"has 4: copy {tmp_path}/dict"):  # fmt: skip
         data_utils.load_indexed_dataset(data, Dictionary())
 
@@ -45,7 +45,7 @@ def test_whole_data_are_read(data, tmp_path):
 def test_a_part_of_the_data(data, end):
     path = Path(f"{data}.{end}")
     whole = path.read_bytes()
-    line = f"^{data}.bin and {data}.idx do not belong together, or one of them is only a part: copy"
+    line = f"^{data}.bin and {data}.idx do not belong together, or one of them is incomplete: copy"
     for size in range(9, len(whole)):
         path.write_bytes(whole[:size])
         with pytest.raises(UserError, match=line):

@@ -36,9 +36,9 @@ def diverged(corpus, tmp_path_factory):
 @pytest.mark.parametrize(
     "name, message",
     [
-        ("rate", r"the training diverged at update 2: the loss is nan after \d\.\d+ at the update "
-         r"before \(gradients are Nan/Inf\): lower --lr 1e\+09, raise --warmup-updates 0 or set "
-         r"--clip-norm, such as to 1 \(no checkpoint was saved in {folder} before\)"),
+        ("rate", r"the training diverged at update 2: the loss is nan after \d\.\d+ at the "
+         r"previous update \(gradients are Nan/Inf\): lower --lr 1e\+09, raise --warmup-updates 0 "
+         r"or set --clip-norm, for example to 1 \(no checkpoint was saved in {folder} before\)"),
         ("rate of a schedule", r"the training diverged at update \d: .*: lower --lr 1e\+09, raise "
          r"--warmup-updates 2 or lower --clip-norm 5 \(the newest whole checkpoint is "
          r"{folder}/checkpoint_last.pt of update (\d)\)"),

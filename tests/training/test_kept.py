@@ -79,7 +79,7 @@ def test_a_broken_last_is_kept_aside(folder, damage, caplog):
     assert last_of(folder) == 16
     assert (folder / "checkpoint_last.pt.broken").read_bytes() == broken
     (message,) = [record.getMessage() for record in caplog.records]
-    assert "going on from the newest whole checkpoint, " in message and "of update 16" in message
+    assert "resuming from the newest whole checkpoint, " in message and "of update 16" in message
     for name in ("checkpoint_last.pt", "checkpoint_2_24.pt"):
         assert f"{folder / name} is broken: " in message
     assert "kept as checkpoint_last.pt.broken" in message and "\n" not in message
@@ -176,7 +176,7 @@ def test_faults_of_the_machine_are_no_damage(where, fault, folder, monkeypatch):
         raise fault
 
     monkeypatch.setattr(where, fail)
-    line = "checkpoint .* could not be read, which need not be its fault .*: free some memory"
+    line = "checkpoint .* could not be read, but may be intact .*: free some memory"
     with pytest.raises(UserError, match=line) as error:
         mend_last(folder)
     assert "\n" not in str(error.value)
@@ -196,7 +196,7 @@ def test_the_best_of_several_is_gone_on_from(tmp_path):
 def test_what_cannot_be_read_is_not_what_cannot_be_written(folder):
     """There is nothing at the beginning of the memory."""
     source, last = "/proc/self/mem", folder / "checkpoint_last.pt"
-    with pytest.raises(UserError, match=f"{source} cannot be read: Input/output error: see to"):
+    with pytest.raises(UserError, match=f"{source} cannot be read: Input/output error: check"):
         copying_whole(None)(source, str(last), overwrite=True)
     assert last_of(folder) == 24
 
@@ -216,7 +216,7 @@ def test_nothing_whole(folder, tmp_path):
     for path in folder.glob("checkpoint*.pt"):
         truncate(path)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    with pytest.raises(UserError, match="checkpoint_last.pt cannot be read, .*train anew"):
+    with pytest.raises(UserError, match="checkpoint_last.pt cannot be read, .*from the start"):
         mend_last(folder)
     last = (folder / "checkpoint_last.pt").rename(folder / "away.pt")
     mend_last(folder)

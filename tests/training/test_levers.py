@@ -219,10 +219,10 @@ def test_a_head_that_is_to_come_counts(pattern, monkeypatch):
 
 MISTAKES = {
     "no such name": ({"train_only": "lm_head"}, "--train-only lm_head matches no parameter"),
-    "no pattern": ({"train_only": "fc("}, r"--train-only fc\( is no regular expression"),
+    "no pattern": ({"train_only": "fc("}, r"--train-only fc\( is not a valid regular expression"),
     "only and none": (
         {"train_only": "fc1", "freeze_base": True},
-        "--train-only says what --freeze-base says: give one of them",
+        "--train-only and --freeze-base both say what is trained: give only one of them",
     ),
     "both": ({"freeze_base": True, "freeze_dynamics": True}, "leave nothing to learn"),
     "between": (
@@ -249,7 +249,8 @@ MISTAKES = {
     ),
     "learned": (
         {"position_encoder": "learned", "dynamics_lr_scale": 0.1},
-        "--dynamics-lr-scale needs what all trajectories share, but --position-encoder is learned",
+        "--dynamics-lr-scale needs parameters that all trajectories share, but "
+        "--position-encoder is learned",
     ),
     "sinusoidal": (
         {"position_encoder": "sinusoidal", "freeze_base": True},

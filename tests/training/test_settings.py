@@ -93,7 +93,7 @@ def test_a_tpu_needs_its_package(monkeypatch):
         (
             {"checkpoint_activations": True},
             {"train_only": "layers"},
-            "--train-only layers cannot be had with --checkpoint-activations",
+            "--train-only layers cannot be combined with --checkpoint-activations",
         ),
     ],
 )

@@ -72,7 +72,7 @@ def test_scores_of_questions_with_and_without_answers_by_hand():
     assert {name: at[name] for name in at if "best" in name} == {
         name: found[name] for name in found if "best" in name
     }
-    with pytest.raises(UserError, match="1 predictions have no odds .* that of question d"):
+    with pytest.raises(UserError, match="1 predictions have no odds .* the first for question d"):
         score_answers(questions, predictions, {"a": -3.0, "b": 2.0, "c": -5.0})
     answerable = [question for question in questions if question.answers]
     found = score_answers(answerable, predictions)

@@ -272,7 +272,7 @@ def test_questions_of_another_folder(tuned, place, tmp_path):
     succeed(*command, "--out", tmp_path / "out")
     assert list(json.loads((tmp_path / "out/predictions.json").read_text())) == ["other"]
     done = run(*command, "--out", tmp_path / "out", "--max-tokens", 3)
-    assert "--max-tokens 3 is less than the longest row of valid has" in done.last_error_line
+    assert "--max-tokens 3 is less than the longest row of valid needs" in done.last_error_line
     done = run(*command, "--out", tmp_path / "out", "--window-step", 15)
     assert "--window-step 15 would leave pieces of passages out" in done.last_error_line
     done = run(*command[:3], tmp_path / "nowhere", "--out", tmp_path / "out")
@@ -292,7 +292,7 @@ def test_the_record_of_a_run_and_its_table(tuned, place, tmp_path):
     assert shown["total"] == 12 and shown["best_f1"] >= shown["f1"]
     succeed("floater", "report", tmp_path / "results", "--out", tmp_path / "table")
     (save / "answer.valid/null_odds.json").write_text('{"1": "high"}')
-    assert "null_odds.json is no file of floater answer" in run(*command).last_error_line
+    assert "null_odds.json is not a file of floater answer" in run(*command).last_error_line
     table = (tmp_path / "table.md").read_text()
     assert f"| floater | {shown['f1']:.1f} (1) |" in table and "HasAns_exact" in table
 
@@ -303,7 +303,7 @@ FAULTS = {
     "passage": (asked("  ", "who?"), "the passage of question 1 is empty"),
     "question": (asked("the dog", ""), "question 1 is empty"),
     "answer": (asked("the dog", "who?", ("", 3)), "an answer to question 1 is empty"),
-    "null": (asked(None, "who?"), "None is no text"),
+    "null": (asked(None, "who?"), "None is not a text"),
     "half": (asked("a \ud800", "who?"), "surrogates not allowed"),
     "endless": (asked("the dog", "who?", ("dog", float("inf"))), "cannot convert float infinity"),
     "layout": ({"data": [{"paragraphs": [{}]}]}, "is not laid out as SQuAD's files are"),

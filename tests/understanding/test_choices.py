@@ -125,7 +125,7 @@ def test_a_model_learns_to_choose(tuned):
     _, done = tuned
     losses = done.losses()
     assert len(losses) == UPDATES and losses[0] == pytest.approx(2, abs=0.1) and losses[-1] < 0.1
-    assert "train: 40 questions about 20 passages, of which 0 have" in done.out + done.err
+    assert "train: 40 questions about 20 passages; 0 questions have" in done.out + done.err
 
 
 def test_predictions_are_letters(tuned, place, tmp_path):

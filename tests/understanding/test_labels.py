@@ -140,7 +140,7 @@ def test_several_scores_a_row_are_no_table():
         cfg=SimpleNamespace(regression_target=True, classification_head_name="head")
     )
     tuned = FineTuned(lambda **given: (torch.zeros(3, 2), None), task)
-    with pytest.raises(UserError, match="this model has 2 scores a row, and a table"):
+    with pytest.raises(UserError, match="this model has 2 scores per row, but a table"):
         _outputs(tuned, {"net_input": {}})
 
 
@@ -220,9 +220,9 @@ def test_metrics_are_those_of_their_definitions():
     same = Labelled(["1.0"] * 4, scores.labels)
     assert measure(same, ["pearson"]) == {"pearson": 0.0}
     named = Labelled(["yes", "no"], ["yes", "1"])
-    with pytest.raises(UserError, match="F1 is of classes 0 and 1, and there is no"):
+    with pytest.raises(UserError, match="F1 is for classes 0 and 1, but there is no"):
         measure(named, ["f1"])
-    with pytest.raises(UserError, match="a correlation is of scores .*could not convert"):
+    with pytest.raises(UserError, match="a correlation is for scores .*could not convert"):
         measure(named, ["pearson"])
     assert set(METRICS) == {"accuracy", "f1", "matthews", "pearson", "spearman"}
 
@@ -291,7 +291,7 @@ def test_of_questions_about_passages_the_first_test_counts(tmp_path):
     assert "| positions | rte | half test | half test1 (beside) | average |" in text
     assert "| floater | 71.0 (1) | 59.0 (1) | 55.0 (1) | 65.00 |" in text
     assert "| floater | +1.0 | -1.0 | +5.0 | 1 / 0 / 1 |" in text
-    assert "- beside: in no average, and not counted" in text
+    assert "- beside: not in the average, and not counted" in text
 
 
 @pytest.mark.parametrize(
@@ -320,7 +320,7 @@ def test_rows_of_another_training_are_refused(change, message, tmp_path):
 
 MISTAKES = {
     "no file": (["nowhere.pt", "BIN"], "no checkpoint at nowhere.pt"),
-    "no set": (["CHECKPOINT", "BIN", "--subset", "dev"], "has no dev: choose a file of its input0"),
+    "no set": (["CHECKPOINT", "BIN", "--subset", "dev"], "has no dev: choose a split in its"),
     "long": (["CHECKPOINT", "BIN", "--max-tokens", 2], "--max-tokens 2 is less than the longest"),
     "another task": (["MODEL", "BIN"], "is of --task masked_lm, which has no classes"),
 }
@@ -343,13 +343,13 @@ def test_mistakes_are_one_line(mistake, tuned, place, tmp_path):
 def test_labels_beyond_the_classes_are_refused_before_training(place, tmp_path):
     done = train(place, tmp_path, "--num-classes", 1, *AT_INPUT, updates=1)
     assert done.returncode == 1
-    assert "has a label that is none of the --num-classes 1" in done.last_error_line
+    assert "has a label that is not among the --num-classes 1" in done.last_error_line
 
 
 @pytest.mark.parametrize("text", ["", "index\tprediction\n0\n", "a\tb\n0\t1\n"])
 def test_what_is_no_table_of_predictions(text, tmp_path):
     (tmp_path / "x.tsv").write_text(text)
-    with pytest.raises(UserError, match="x.tsv is no table of floater predict"):
+    with pytest.raises(UserError, match="x.tsv is not a table of floater predict"):
         read_predictions(tmp_path / "x.tsv")
     with pytest.raises(UserError, match="no predictions at"):
         read_predictions(tmp_path / "y.tsv")

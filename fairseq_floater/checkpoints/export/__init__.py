@@ -1,9 +1,9 @@
-"""Trained models for those who do not have this plugin.
+"""Export trained models for those who do not have this plugin.
 
 ``stock.py`` makes a checkpoint of fairseq's own ``transformer``, ``program.py`` a program of plain
 torch, ``huggingface`` a folder for transformers, ``to_ctranslate2.py`` one for CTranslate2, and
-``to_onnx.py`` graphs for ONNX Runtime. Position encodings are tables, computed once; those for
-transformers go on beyond their last row.
+``to_onnx.py`` graphs for ONNX Runtime. Position encodings become tables that are computed once;
+those for transformers are continued beyond their last row.
 """
 
 from pathlib import Path
@@ -16,22 +16,22 @@ from fairseq_floater.errors import UserError
 from fairseq_floater.models.config import FloaterTransformerConfig, ModelConfig
 from fairseq_floater.models.floater_transformer import FloaterTransformerModel
 
-#: the longest input where neither the model nor the user says, in tokens; fairseq's default too
+#: the longest input in tokens if neither the model nor the user sets it; also fairseq's default
 DEFAULT_POSITIONS = 1024
 
 
 class Lengths(NamedTuple):
-    """The longest source and target that what was exported takes, in tokens."""
+    """The longest source and target that an exported model takes, in tokens."""
 
     source: int
     target: int
 
     @classmethod
     def of(cls, model: FloaterTransformerModel, asked: Optional[int] = None) -> "Lengths":
-        """As ``asked``; by default those of the model's learned tables, or 1,024 without.
+        """Return the lengths that are ``asked`` for; by default those of learned tables, or 1,024.
 
         Raises:
-            UserError: if a learned table has fewer rows than asked.
+            UserError: if a learned table has fewer rows than are asked for.
         """
         source = min(length_of(model.encoder, asked), model.decoder.source_limit())
         return cls(source, length_of(model.decoder, asked))
@@ -53,29 +53,29 @@ def length_of(stack: PositionedStack, asked: Optional[int]) -> int:
 
 
 def require_whole_positions(checkpoint: Path, config: ModelConfig) -> None:
-    """Raise a ``UserError`` where tokens do not stand at whole positions, as rows of a table do."""
+    """Raise a ``UserError`` if tokens do not stand at whole positions, as rows of a table do."""
     if config.timed:
         raise UserError(
-            f"{checkpoint} cannot be exported, its --position-times {config.position_times} puts "
-            "tokens between the rows that a table has: use it in fairseq, with the plugin"
+            f"{checkpoint} cannot be exported: its --position-times {config.position_times} puts "
+            "tokens between the rows of a table; use it in fairseq, with the plugin"
         )
 
 
-#: what keeps a model in fairseq
+#: the options that a model cannot be exported with, and what they do
 _REFUSED = {
     "adaptive_softmax_cutoff": "gives no logits of the whole vocabulary",
     "encoder_xformers_att_config": "is not torch's own attention",
     "decoder_xformers_att_config": "is not torch's own attention",
     "cross_self_attention": "reads source and target together",
     "no_cross_attention": "does not read the source",
-    "quant_noise_pq": "has a layer after its words",
+    "quant_noise_pq": "puts a layer after its words",
 }
 
 
 def require_without(
     checkpoint: Path, config: ModelConfig, *names: str, because: Optional[str] = None
 ) -> None:
-    """Refuse a model with one of these options, or for the reason that is given.
+    """Refuse a model that has one of the options ``names``, or for the reason ``because``.
 
     Raises:
         UserError: naming the option and what it does.
@@ -85,14 +85,14 @@ def require_without(
             because = f"{flag_name(name)} {_REFUSED[name]}"
     if because is not None:
         raise UserError(
-            f"{checkpoint} cannot be exported, its {because}: use it in fairseq, with the plugin"
+            f"{checkpoint} cannot be exported: its {because}; use it in fairseq, with the plugin"
         )
 
 
 def require_plain_blocks(
     checkpoint: Path, config: FloaterTransformerConfig, model: FloaterTransformerModel
 ) -> None:
-    """Refuse what engines of Transformers have no place for.
+    """Refuse a model that engines for Transformers have no place for.
 
     Raises:
         UserError: naming the option and what it does.
@@ -100,7 +100,7 @@ def require_plain_blocks(
     require_whole_positions(checkpoint, config)
     why = None
     if model.decoder.project_in_dim is not None or model.decoder.project_out_dim is not None:
-        why = "--decoder-input-dim or --decoder-output-dim is not that of its blocks"
+        why = "--decoder-input-dim or --decoder-output-dim is not the width of its blocks"
     if not (len(model.encoder.layers) and len(model.decoder.layers)):
         why = "encoder or decoder has no blocks"
     require_without(checkpoint, config, *_REFUSED, because=why)

@@ -1,4 +1,4 @@
-"""What an exported model takes along of the corpus it was trained on."""
+"""Read what an exported model takes along from the corpus that it was trained on."""
 
 import json
 from pathlib import Path
@@ -14,14 +14,14 @@ STEPS = ("lowercase", "normalise", "remove-non-printing", "tokenise", "tokenise-
 
 
 class Corpus(NamedTuple):
-    """Dictionaries, and how texts became words and subwords.
+    """The dictionaries of a corpus, and how its texts became words and subwords.
 
     Attributes:
-        source, target: dictionaries.
-        languages: codes of both.
+        source, target: the dictionaries.
+        languages: the codes of both languages.
         subword: ``sentencepiece``, ``subword_nmt`` or None.
-        subword_model: file of the library of that name, if there is one.
-        steps: of Moses's that texts went through, by the names of ``data-prep/moses.py``.
+        subword_model: the file of the library of that name, if there is one.
+        steps: the steps of Moses that texts went through, named as in ``data-prep/moses.py``.
     """
 
     source: Dictionary
@@ -33,7 +33,7 @@ class Corpus(NamedTuple):
 
     @classmethod
     def read(cls, data: Path, model: FloaterTransformerModel) -> "Corpus":
-        """A folder with ``corpus.json``, ``bin`` and ``bpe.model``, as ``data-prep`` leaves it.
+        """Read a folder with ``corpus.json``, ``bin`` and ``bpe.model``, as from ``data-prep``.
 
         Raises:
             UserError: if something is missing, or the dictionaries are not those of ``model``.
@@ -45,13 +45,13 @@ class Corpus(NamedTuple):
             path, words = data / f"bin/dict.{languages[side]}.txt", len(stack.embed_tokens.weight)
             if not path.is_file():
                 raise UserError(
-                    f"no dictionary at {path}: give with --data the corpus of the training"
+                    f"no dictionary at {path}: give the corpus of the training as --data"
                 )
             dictionaries[side] = read_dictionary(path)
             if len(dictionaries[side]) != words:
                 raise UserError(
-                    f"{path} has {len(dictionaries[side]):,} words, and the model {words:,}: give "
-                    "with --data the corpus of the training"
+                    f"{path} has {len(dictionaries[side]):,} words, but the model has {words:,}: "
+                    "give the corpus of the training as --data"
                 )
         subword, subword_model = said.get("subword"), None
         if subword is not None:
@@ -72,32 +72,32 @@ class Corpus(NamedTuple):
 
 
 def read_dictionary(path: Path) -> Dictionary:
-    """A dictionary of fairseq's; raises ``UserError`` where fairseq does not read it."""
+    """Read a fairseq dictionary; raises a ``UserError`` if fairseq cannot read it."""
     try:
         return Dictionary.load(str(path))
-    except Exception as error:  # fairseq's reasons are of every kind
+    except Exception as error:  # fairseq raises errors of every kind
         reason = first_line(error)
         raise UserError(f"dictionary {path} cannot be read ({reason}): copy it again") from None
 
 
 def read_description(data: Path) -> Dict[str, Any]:
-    """What ``data``/corpus.json says; raises as ``Corpus.read``."""
+    """Return what ``data``/corpus.json says; raises as ``Corpus.read`` does."""
     path = data / "corpus.json"
     if not path.is_file():
         raise UserError(
-            f"no {path}, which says how texts became words: give with --data a folder that "
-            "data-prep has made, or write one"
+            f"no {path}, which says how texts became words: give a folder made by data-prep "
+            "as --data, or write the file"
         )
     try:
         found = {"tokenizer": None, "steps": [], **json.loads(path.read_text("utf-8"))}
         if not (isinstance(found["source"], str) and isinstance(found["target"], str)):
-            raise TypeError("source and target must be codes of languages")
+            raise TypeError("source and target must be language codes")
         if found["tokenizer"] not in ("moses", None):
             raise TypeError(f"tokenizer must be moses or null, not {found['tokenizer']!r}")
         if bool(found["steps"]) != (found["tokenizer"] == "moses"):
             raise TypeError("steps must be those of Moses's that the texts went through")
         if unknown := set(found["steps"]) - set(STEPS):
-            raise TypeError(f"steps has {min(unknown)}, and there are {', '.join(STEPS)}")
+            raise TypeError(f"steps has {min(unknown)}, but must be among {', '.join(STEPS)}")
         return found
     except (ValueError, TypeError, KeyError, OSError) as error:
-        raise UserError(f"{path} cannot be read ({first_line(error)}): prepare it anew") from None
+        raise UserError(f"{path} cannot be read ({first_line(error)}): prepare it again") from None

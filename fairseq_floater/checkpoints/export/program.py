@@ -1,23 +1,23 @@
-"""A trained model as one program of plain torch, by ``torch.export``.
+"""Export a trained model as one program of plain torch, with ``torch.export``.
 
-It computes logits of whole batches of source and target tokens, with the position encodings as
-tables, and needs neither fairseq nor this plugin:
+The program computes logits for whole batches of source and target tokens, with the position
+encodings as tables, and needs neither fairseq nor this plugin:
 
     program = torch.export.load("model.pt2").module()
     logits = program(src_tokens, src_lengths, prev_output_tokens)
 
 src_tokens (batch, source length) and prev_output_tokens (batch, target length) are numbers from
-the dictionaries of the training, padded on either side, as long as the tables at most;
-src_lengths (batch,) stands there as in fairseq, and has no influence; the logits are (batch,
-target length, vocabulary).
+the dictionaries of the training, padded on either side and no longer than the tables. src_lengths
+(batch,) is there as in fairseq, but has no influence. The logits are (batch, target length,
+vocabulary).
 
-All position encoders, with all their blocks and injections, can be exported. What cannot:
+All position encoders, with all their blocks and injections, can be exported. The following cannot:
 
 - incremental decoding: what it keeps between steps is not a tensor but a dictionary that grows.
   A search with the program computes the whole target at every step;
-- an adaptive softmax: its model gives no logits, but chooses by the target which to compute;
+- an adaptive softmax: such a model gives no logits, but chooses by the target which to compute;
 - attention by xFormers, which is not torch's own;
-- tokens that do not stand at whole positions (--position-times), for which there are no rows.
+- tokens that do not stand at whole positions (--position-times), for which tables have no rows.
 """
 
 import warnings
@@ -42,9 +42,9 @@ def export_program(checkpoint: Path, output: Path, positions: Optional[int] = No
     """Write the program of a ``floater_transformer`` checkpoint.
 
     Args:
-        checkpoint: to read.
-        output: to write, a ``.pt2`` file by convention.
-        positions: rows of the tables and longest input, see ``Lengths.of``.
+        checkpoint: the checkpoint to read.
+        output: the file to write, by convention a ``.pt2`` file.
+        positions: the number of rows of the tables and the longest input, see ``Lengths.of``.
 
     Raises:
         UserError: if the model cannot be exported, a learned table is shorter than ``positions``,
@@ -58,20 +58,20 @@ def export_program(checkpoint: Path, output: Path, positions: Optional[int] = No
     with naming(checkpoint):
         whole = WholeModel(model, positions)
         program = trace(whole)
-    with written_whole(output) as file:  # of a path, torch wants it to end in .pt2
+    with written_whole(output) as file:  # a path would have to end in .pt2 for torch
         torch.export.save(program, file)
     return whole.lengths
 
 
 def trace(whole: "WholeModel") -> ExportedProgram:
-    """The program of a model in evaluation mode, for batches and lengths of any size."""
+    """Return the program of a model in evaluation mode, for batches and lengths of any size."""
     batch = Dim("batch")
     source = Dim("source", max=whole.lengths.source)
     target = Dim("target", max=whole.lengths.target)
     # Sizes of an example must differ from 0 and 1, which torch.export takes for constants.
     example = torch.full((3, 5), 4), torch.full((3,), 5), torch.full((3, 4), 4)
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's, on the masks that fairseq gives it
+        warnings.simplefilter("ignore")  # torch warns about fairseq's masks
         program = torch.export.export(
             whole,
             example,
@@ -79,23 +79,23 @@ def trace(whole: "WholeModel") -> ExportedProgram:
             strict=False,
         )
     for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # paths of this machine
+        node.meta.pop("stack_trace", None)  # it has paths of this machine
     return program
 
 
 class WholeModel(nn.Module):
-    """Encoder and decoder that take no decision by what the tokens are, as a program cannot.
+    """An encoder and a decoder that decide nothing by what the tokens are, as a program cannot.
 
-    fairseq's stacks look whether there are pads, and ours how they lie; a forward pass of this one
-    runs the same blocks, always with masks. Blocks and position tables are those of ``model``,
-    which is used up.
+    fairseq's stacks check whether there are pads, and ours where they are; a forward pass of this
+    model runs the same blocks, but always with masks. The blocks and position tables are those of
+    ``model``, which is used up.
     """
 
     def __init__(self, model: FloaterTransformerModel, positions: Optional[int] = None):
         super().__init__()
         source, target = Lengths.of(model, positions)
         if model.decoder.follows_source:
-            source = min(source, target)  # its table, of that length here, serves both
+            source = min(source, target)  # its table, of this length, serves both
         self.lengths = Lengths(source, target)
         self.padding_idx = model.encoder.padding_idx
         self.encoder = WholeEncoder(model.encoder, source)
@@ -110,9 +110,9 @@ class WholeModel(nn.Module):
 
 
 class FixedTable(nn.Module):
-    """Stands in for a position encoder: its first ``length`` positions, whatever is asked for."""
+    """Stands in for a position encoder: always gives its first ``length`` positions."""
 
-    max_positions = None  # the program's own bounds see to it
+    max_positions = None  # the program itself has bounds
     table: Tensor
 
     def __init__(self, encoder: PositionEncoder, length: int):
@@ -132,17 +132,17 @@ class WholeStack(nn.Module):
         super().__init__()
         self.stack = stack
         length += stack.options.position_shift
-        stack.layers = nn.ModuleList(stack.layers)  # with layer drop it draws random numbers
+        stack.layers = nn.ModuleList(stack.layers)  # with layer drop, it would draw random numbers
         for part in ("position_encoder", "base_encoder"):
             encoder = getattr(stack, part)
             if encoder is not None and not encoder.by_pair:
-                setattr(stack, part, FixedTable(encoder, length))  # does all that is asked
+                setattr(stack, part, FixedTable(encoder, length))  # does all that is asked of it
         if stack.input_encoder is not None:
             stack.embed_positions.encoder = FixedTable(stack.input_encoder, length)
 
 
 class WholeEncoder(WholeStack):
-    """Tokens (batch, length) and their pads to (length, batch, dim)."""
+    """Maps tokens (batch, length) and their pads to (length, batch, dim)."""
 
     stack: FloaterEncoderStack
 
@@ -157,7 +157,7 @@ class WholeEncoder(WholeStack):
 
 
 class WholeDecoder(WholeStack):
-    """Tokens (batch, length), the encoder's output and source pads to (batch, length, V)."""
+    """Maps tokens (batch, length), the encoder's output and source pads to (batch, length, V)."""
 
     stack: FloaterDecoderStack
 
@@ -187,7 +187,7 @@ class WholeDecoder(WholeStack):
         return x if stack.project_out_dim is None else stack.project_out_dim(x)
 
     def _embedded(self, tokens: Tensor) -> Tensor:
-        """``forward_embedding`` of fairseq's encoder, which its decoder does not have."""
+        """As ``forward_embedding`` of fairseq's encoder, which fairseq's decoder does not have."""
         stack = self.stack
         x = stack.embed_scale * stack.embed_tokens(tokens)
         for module in (stack.quant_noise, stack.project_in_dim):

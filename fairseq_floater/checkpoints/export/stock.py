@@ -1,22 +1,22 @@
-"""A trained model as a checkpoint of fairseq's own ``transformer``, for use without this plugin.
+"""Export a trained model to fairseq's own ``transformer``, for use without this plugin.
 
-fairseq adds positions at the input, and nowhere else. So it can take over a model that does the
+fairseq adds positions at the input, and nowhere else, so it can take over a model that does the
 same:
 
 - floater and rnn, additive at the input: their trajectories become a learned table;
 - a learned table, additive at the input: as it is;
-- sinusoids at the input, and no positions: fairseq has them.
+- sinusoids at the input, or no positions: fairseq has both.
 
-It has no place for biases of queries, keys and values, nor for vectors added at every block; such
-models are refused; ``program.py`` takes them.
+It has no place for biases of queries, keys and values, nor for vectors added at every block. Such
+models are refused, but ``program.py`` takes them.
 
-What reads fairseq's checkpoints reads what is written here, such as CTranslate2's converter (not
-without positions, which it refuses of any fairseq model):
+Programs that read fairseq's checkpoints can read what is written here. One is CTranslate2's
+converter (which refuses any fairseq model without positions):
 
     ct2-fairseq-converter --model_path OUT --data_dir BIN --output_dir FOLDER
 
-Its defaults are not fairseq's: a beam of 2 (5), and 256 tokens at most (200). Sources it cuts
-after 1,024 tokens, where fairseq refuses them.
+CTranslate2's defaults differ from fairseq's: a beam of 2 (fairseq: 5), and 256 tokens at most
+(fairseq: 200). It cuts sources after 1,024 tokens, where fairseq refuses them.
 """
 
 from argparse import Namespace
@@ -45,12 +45,12 @@ from fairseq_floater.options import PositionOptions
 
 
 def export_stock(checkpoint: Path, output: Path, positions: Optional[int] = None) -> Lengths:
-    """Write a ``floater_transformer`` checkpoint as one of ``transformer``, without optimizer.
+    """Write a ``floater_transformer`` checkpoint as a ``transformer`` one, without the optimizer.
 
     Args:
-        checkpoint: to read.
-        output: to write.
-        positions: rows of the tables and longest input, see ``Lengths.of``.
+        checkpoint: the checkpoint to read.
+        output: the checkpoint to write.
+        positions: the number of rows of the tables and the longest input, see ``Lengths.of``.
 
     Raises:
         UserError: if fairseq has no place for the model's positions, a learned table is shorter
@@ -63,7 +63,7 @@ def export_stock(checkpoint: Path, output: Path, positions: Optional[int] = None
     lengths = Lengths.of(model, positions)
     cfg = _parts(checkpoint, state)
     options = {**model_options(state), **_stock_positions(config, lengths)}
-    for side in config.sides:  # blocks that were taken out are not in the file
+    for side in config.sides:  # the file lacks the blocks that were taken out
         layers = len(getattr(model, side).layers)
         options |= {f"{side}_layers": layers, f"{side}_layers_to_keep": None}
     state["cfg"], state["args"] = _configuration(cfg, options, lengths), None
@@ -82,15 +82,15 @@ def _require_input_only(checkpoint: Path, config: FloaterTransformerConfig) -> N
     elif config.injection is not None and config.position_blocks == "all":
         place = "vectors added at all blocks (--position-blocks all)"
     elif config.position_shift:
-        place = f"ones that start at {config.position_shift} (--position-shift)"
+        place = f"positions that start at {config.position_shift} (--position-shift)"
     elif config.attention_log_scale is not None:
-        place = "ones whose logits grow with the length (--attention-log-scale)"
+        place = "logits that grow with the length (--attention-log-scale)"
     else:
         return
     raise UserError(
-        f"{checkpoint} has {config.position_encoder} positions as {place}; fairseq's transformer "
-        "adds them at the input only and has no place for these: use --to huggingface, onnx or "
-        "torch"
+        f"{checkpoint} has --position-encoder {config.position_encoder} with {place}; fairseq's "
+        "transformer adds positions at the input only and has no place for these: use --to "
+        "huggingface, onnx or torch"
     )
 
 
@@ -106,26 +106,26 @@ def _stock_positions(config: FloaterTransformerConfig, lengths: Lengths) -> Dict
 
 
 def _parts(checkpoint: Path, state: Mapping[str, Any]) -> Dict[str, Dict[str, Any]]:
-    """The parts of the configuration in a checkpoint; raises ``UserError`` where one is missing."""
+    """Return the parts of a checkpoint's configuration; raises ``UserError`` if one is missing."""
     cfg = state.get("cfg")
     if not isinstance(cfg, Mapping):
         try:
             cfg = _of_arguments(state["args"])
-        except Exception as error:  # hydra's and fairseq's reasons are of every kind
+        except Exception as error:  # hydra and fairseq raise errors of every kind
             raise options_error(
                 checkpoint, f"fairseq refuses them ({first_line(error)})"
             ) from error
     parts = {name: vars(p) if isinstance(p, Namespace) else p for name, p in cfg.items()}
     for name in ("task", "common"):
         if not isinstance(parts.get(name), Mapping):
-            raise options_error(checkpoint, f"nothing is said of the {name}")
+            raise options_error(checkpoint, f"nothing is said about the {name}")
     if not isinstance(parts["task"].get("_name"), str):
         raise options_error(checkpoint, "the task has no name")
     return parts
 
 
 def _of_arguments(args: Namespace) -> Dict[str, Any]:
-    """The configuration by options that were written as fairseq did before 2020."""
+    """Return the configuration for options that were written as fairseq did before 2020."""
     cfg = convert_namespace_to_omegaconf(args)
     return OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
 
@@ -133,7 +133,7 @@ def _of_arguments(args: Namespace) -> Dict[str, Any]:
 def _configuration(
     parts: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any], lengths: Lengths
 ) -> Dict[str, Any]:
-    """The parts of a fairseq configuration, without anything of ours."""
+    """Return the parts of a fairseq configuration, without anything of ours."""
     ours = {f.name for f in fields(PositionOptions)}
     task = _limited(parts["task"], lengths)
     model = {
@@ -148,7 +148,7 @@ def _configuration(
 
 
 def _limited(task: Mapping[str, Any], lengths: Lengths) -> Dict[str, Any]:
-    """The task's options, its limits those of the model; a lower one is somebody's wish."""
+    """Return the task's options with the model's limits; a lower limit was chosen, and stays."""
     limited = dict(task)
     for side, length in zip(("source", "target"), lengths):
         limit = limited.get(f"max_{side}_positions", DEFAULT_POSITIONS)
@@ -158,11 +158,11 @@ def _limited(task: Mapping[str, Any], lengths: Lengths) -> Dict[str, Any]:
 
 
 def _items_and_attributes(options: Mapping[str, Any]) -> "OrderedDict[str, Any]":
-    """Options that are read as attributes, as from the ``argparse.Namespace`` fairseq writes.
+    """Return options that can be read as attributes, as from fairseq's ``argparse.Namespace``.
 
-    From torch 2.6 on a checkpoint with a Namespace is refused unless the class was allowed before,
-    which nothing does in stock fairseq or in CTranslate2's converter. A plain dict can be loaded,
-    but has no attributes for the latter. An OrderedDict has, and torch keeps them.
+    From torch 2.6 on, a checkpoint with a Namespace is refused unless the class has been allowed,
+    which neither stock fairseq nor CTranslate2's converter does. A plain dict can be loaded, but
+    has no attributes for the latter. An OrderedDict has them, and torch keeps them.
     """
     both = OrderedDict(options)
     vars(both).update(options)
@@ -184,7 +184,7 @@ def _weights(
 
 
 def _table(encoder: PositionEncoder, padding_idx: int, length: int) -> Tensor:
-    """(padding_idx + 1 + length, dim): fairseq counts positions from after the pad's."""
+    """Return (padding_idx + 1 + length, dim): fairseq counts positions from after the pad's row."""
     with torch.no_grad():
         vectors = encoder(length)[0]
     unused = vectors.new_zeros(padding_idx + 1, vectors.size(1))

@@ -1,14 +1,15 @@
-"""``floater export --to ctranslate2``: a folder for CTranslate2's engine, also in eight bits.
+"""``floater export --to ctranslate2``: a folder for CTranslate2's engine, also in 8 bits.
 
     translator = ctranslate2.Translator(FOLDER)
 
-CTranslate2 has fixed forms of positions. It takes over, by its own ``Converter``:
+CTranslate2 has fixed forms of positions. Through its own ``Converter``, it takes over:
 
 - positions at the input: floater and rnn, additive, and learned tables, sinusoids, and none;
-- rotary, relative-bias, and shaw whose heads share vectors, in self-attention and alone.
+- rotary, relative-bias, and shaw whose heads share vectors, in self-attention and with no other
+  positions.
 
 What it has no place for is refused: biases of queries, keys and values, vectors at all blocks,
-alibi (its own is for decoders that stand alone), fire, and FLOATER as rotation or as scores.
+alibi (its own is for decoders without an encoder), fire, and FLOATER as rotation or as scores.
 """
 
 from pathlib import Path
@@ -43,7 +44,7 @@ _ACTIVATIONS = {
     "tanh": Activation.Tanh,
 }
 
-#: what CTranslate2's attention has of its own
+#: the position encoders that CTranslate2's attention has itself
 _WITHIN = ("rotary", "relative-bias", "shaw")
 
 
@@ -57,11 +58,11 @@ def export_ctranslate2(
     """Write the folder of a ``floater_transformer`` checkpoint.
 
     Args:
-        checkpoint: to read.
-        output: folder to write.
-        data: see ``corpus.Corpus``; its dictionaries go with the model.
-        positions: rows of a table at the input and so the longest input, see ``Lengths.of``.
-        quantization: one of CTranslate2's, such as int8; None for 32 bits.
+        checkpoint: the checkpoint to read.
+        output: the folder to write.
+        data: the corpus, see ``corpus.Corpus``; its dictionaries go with the model.
+        positions: the rows of a table at the input, and so the longest input; see ``Lengths.of``.
+        quantization: one of CTranslate2's types, such as int8; None for 32 bits.
 
     Raises:
         UserError: if CTranslate2 has no place for the model's positions or another part of it, the
@@ -81,7 +82,7 @@ def export_ctranslate2(
 
 
 def why_not(config: FloaterTransformerConfig) -> Optional[str]:
-    """What of a model CTranslate2 has no place for; None if it has one for all."""
+    """Return what in a model CTranslate2 has no place for, or None if it can take it over."""
     if config.injection == "bias":
         return "has biases of queries, keys and values, for which CTranslate2 has no place"
     if config.injection == "additive" and config.position_blocks == "all":
@@ -89,29 +90,29 @@ def why_not(config: FloaterTransformerConfig) -> Optional[str]:
     within = config.injection not in (None, "additive")
     if within and config.position_encoder not in _WITHIN:
         kind = f"{config.position_encoder} as {config.injection}"
-        return f"has {kind} within attention, of which CTranslate2 has {', '.join(_WITHIN)} only"
+        return f"has {kind} within attention, where CTranslate2 has {', '.join(_WITHIN)} only"
     if within and config.attention != "self":
         return "has positions within cross-attention, which CTranslate2 has in self-attention only"
     if within and config.keep_input_positions:
-        return "has positions at the input beside those within attention, CTranslate2 has one"
+        return "has positions at the input and within attention, but CTranslate2 has only one"
     if config.position_encoder == "shaw" and config.shaw_per_head:
-        return "has vectors of its own for each head (--shaw-per-head), CTranslate2 shares them"
+        return "has separate vectors for each head (--shaw-per-head), which CTranslate2 shares"
     if within and config.position_blocks == "input":
-        return "has positions in the first block alone, which CTranslate2 has in all"
+        return "has positions in the first block only, which CTranslate2 has in all"
     if config.attention_log_scale is not None:
-        return "has --attention-log-scale, which CTranslate2 has not"
+        return "has --attention-log-scale, which CTranslate2 does not have"
     if config.activation_fn not in _ACTIVATIONS:
-        return f"has --activation-fn {config.activation_fn}, which CTranslate2 has not"
+        return f"has --activation-fn {config.activation_fn}, which CTranslate2 does not have"
     return None
 
 
 class FloaterConverter(Converter):
-    """CTranslate2's converter of these models.
+    """A converter of CTranslate2 for these models.
 
     Args:
         loaded: the model.
-        corpus: of its training.
-        lengths: of tables at the input.
+        corpus: the corpus of its training.
+        lengths: the lengths of tables at the input.
     """
 
     def __init__(self, loaded: LoadedTranslation, corpus: Corpus, lengths: Lengths):
@@ -144,7 +145,7 @@ class FloaterConverter(Converter):
         return whole
 
     def _form(self, stack: PositionedStack) -> Dict[str, Any]:
-        """The arguments of a stack's specification."""
+        """Return the arguments of a stack's specification."""
         config = self.loaded.config
         block: Any = stack.layers[0]
         before = bool(block.normalize_before)
@@ -187,7 +188,7 @@ class FloaterConverter(Converter):
 
 
 def input_table(stack: PositionedStack, length: int) -> Tensor:
-    """What is added to the input of a stack, (length, dim); zeros without positions there."""
+    """Return what is added to the input of a stack, (length, dim): zeros if it has no positions."""
     encoder = stack.position_encoder if stack.additive else stack.input_encoder
     if encoder is None:
         return torch.zeros(length, stack.embed_tokens.weight.size(1))  # type: ignore[attr-defined]
@@ -196,5 +197,5 @@ def input_table(stack: PositionedStack, length: int) -> Tensor:
 
 
 def _vocabulary(dictionary: Dictionary) -> Any:
-    """As CTranslate2 names the words."""
+    """Return the words as CTranslate2 names them."""
     return ["<blank>" if word == "<pad>" else word for word in dictionary.symbols]

@@ -1,17 +1,17 @@
 """``floater export --to onnx``: two graphs that ONNX Runtime runs, for decoding step by step.
 
-encoder.onnx: input_ids (batch, source) and attention_mask (batch, source), 1 at tokens and 0 at
-pads, to source_kv (blocks, 2, batch, heads, source, head dim): the keys and values of the source in
-each block of the decoder.
+encoder.onnx takes input_ids (batch, source) and attention_mask (batch, source), 1 at tokens and 0
+at pads. It gives source_kv (blocks, 2, batch, heads, source, head dim): the keys and values of the
+source in each block of the decoder.
 
-decoder_step.onnx: input_ids (batch, 1), the words before; attention_mask and source_kv; and
+decoder_step.onnx takes input_ids (batch, 1), the last words; attention_mask and source_kv; and
 past_kv (blocks, 2, batch, heads, length, head dim), the keys and values of the words before these,
-of length 0 at the first step; to logits (batch, words) of the next word, and present_kv, which is
-past_kv for the step after it.
+of length 0 at the first step. It gives logits (batch, words) of the next word, and present_kv,
+which is past_kv for the next step.
 
-All sizes but those of the model are dynamic. Tables of positions have a fixed number of rows, and
-sources and targets are as long as these at most. What cannot be exported is what cannot be for
-transformers (see ``huggingface.model``), whose model the graphs are of.
+All sizes except those of the model are dynamic. Position tables have a fixed number of rows, and
+sources and targets cannot be longer than these. What cannot be exported for transformers (see
+``huggingface.model``) cannot be exported here either: the graphs are those of that model.
 """
 
 import json
@@ -22,7 +22,7 @@ from types import SimpleNamespace
 from typing import Any, Dict, List, Optional, Tuple
 
 import onnx
-import onnxscript  # noqa: F401  torch needs it, and says so less plainly
+import onnxscript  # noqa: F401  torch needs it, and would say so less plainly
 import torch
 from torch import Tensor, nn
 
@@ -44,10 +44,10 @@ def export_onnx(
     """Write the folder of a ``floater_transformer`` checkpoint: both graphs, and the words.
 
     Args:
-        checkpoint: to read.
-        output: folder to write; words.json has those of both languages by their numbers.
-        data: see ``corpus.Corpus``.
-        positions: rows of the tables and longest input, see ``Lengths.of``.
+        checkpoint: the checkpoint to read.
+        output: the folder to write; words.json has the words of both languages by their numbers.
+        data: the corpus, see ``corpus.Corpus``.
+        positions: the number of rows of the tables and the longest input, see ``Lengths.of``.
 
     Raises:
         UserError: if the model cannot be exported, its data do not fit it, or there is something
@@ -64,18 +64,18 @@ def export_onnx(
 
 
 def fix_tables(exported: Any, lengths: Lengths) -> None:
-    """Replace tables of a model as transformers has it by ones that do not grow."""
+    """Replace the tables of a model for transformers by ones that do not grow."""
     for stack, length in ((exported.encoder, lengths.source), (exported.decoder, max(lengths))):
         for name, table in stack.positions.items():
             rows = length + stack.side["shift"]
-            if isinstance(table, Ending):  # of the other side there may be more
+            if isinstance(table, Ending):  # the other side may be longer
                 rows = min(rows, table.stored.size(1))
-            if not isinstance(table, Fire):  # which has no table
+            if not isinstance(table, Fire):  # it has no table
                 stack.positions[name] = FixedRows(table, rows)
 
 
 def _write(exported: Any, lengths: Lengths, folder: Path) -> None:
-    """Both graphs of a model as transformers has it."""
+    """Write both graphs of a model for transformers."""
     fix_tables(exported, lengths)
     batch, source, past = (torch.export.Dim(name) for name in ("batch", "source", "past"))
     ids, mask = torch.full((2, 5), 4), torch.ones(2, 5, dtype=torch.long)
@@ -110,7 +110,7 @@ def _export(
     outputs: List[str],
     path: Path,
 ) -> None:
-    """One graph; torch talks at length about what it does."""
+    """Write one graph, silencing torch, which talks at length about what it does."""
     noisy = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in noisy]
     try:
@@ -134,12 +134,12 @@ def _export(
             logger.setLevel(level)
     graph = onnx.load(path)
     for node in (*graph.graph.node, *(node for part in graph.functions for node in part.node)):
-        del node.metadata_props[:]  # lines of source, with paths of this machine
+        del node.metadata_props[:]  # source lines, with paths of this machine
     onnx.save(graph, path)
 
 
 class FixedRows(Table):
-    """The first ``length`` rows of a table, whatever is asked for: a graph cannot grow."""
+    """Always the first ``length`` rows of a table, as a graph cannot grow."""
 
     def __init__(self, table: Table, length: int):
         whole = table(length).contiguous()
@@ -157,7 +157,7 @@ class Side:
         self.layers = [SimpleNamespace(keys=pair[0], values=pair[1]) for pair in given.unbind(0)]
 
     def update(self, keys: Tensor, values: Tensor, block: int) -> Tuple[Tensor, Tensor]:
-        """Keep these after those before them; returns all."""
+        """Append these to the earlier ones, and return all of them."""
         layer = self.layers[block]
         layer.keys = torch.cat([layer.keys, keys], dim=2)
         layer.values = torch.cat([layer.values, values], dim=2)
@@ -168,7 +168,7 @@ class Side:
 
 
 class Given:
-    """In the place of transformers' cache: what a graph is given, and what it gives back."""
+    """Stands in for transformers' cache: holds what a graph is given and what it gives back."""
 
     def __init__(self, past: Tensor, source: Tensor):
         self.self_attention_cache, self.cross_attention_cache = Side(past), Side(source)
@@ -180,7 +180,7 @@ class Given:
 
 
 class SourceKeys(nn.Module):
-    """The encoder, and what the decoder's attention to the source makes of its output."""
+    """The encoder, and the keys and values that the decoder computes from its output."""
 
     def __init__(self, exported: Any):
         super().__init__()
@@ -194,7 +194,7 @@ class SourceKeys(nn.Module):
 
 
 class DecoderStep(nn.Module):
-    """One word further."""
+    """The decoder, one word further."""
 
     def __init__(self, exported: Any):
         super().__init__()

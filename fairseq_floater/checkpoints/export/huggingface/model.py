@@ -2,8 +2,8 @@
 
     model = AutoModelForSeq2SeqLM.from_pretrained(FOLDER, trust_remote_code=True)
 
-It has the weights, the configuration, the tokenizer, and the files of ``remote`` that run them,
-with a cache of keys and values and with every kind of position. What cannot be exported:
+The folder has the weights, the configuration, the tokenizer, and the files of ``remote`` that run
+them, with a cache of keys and values and with every kind of position. These cannot be exported:
 
 - an adaptive softmax, attention by xFormers, and a decoder whose attention reads source and target
   together (--cross-self-attention);
@@ -45,10 +45,10 @@ def export_huggingface(
     """Write the folder of a ``floater_transformer`` checkpoint.
 
     Args:
-        checkpoint: to read.
-        output: folder to write.
-        data: see ``corpus.Corpus``.
-        positions: rows of the tables, beyond which they are continued, see ``Lengths.of``.
+        checkpoint: the checkpoint to read.
+        output: the folder to write.
+        data: the corpus, see ``corpus.Corpus``.
+        positions: the rows of the tables, which are continued beyond them; see ``Lengths.of``.
 
     Raises:
         UserError: if the model cannot be exported, its data do not fit it, or there is something
@@ -65,7 +65,7 @@ def export_huggingface(
 
 
 def load_exportable(checkpoint: Path) -> FloaterTransformerModel:
-    """The model of a checkpoint, if it can be exported; raises as ``export_huggingface``."""
+    """Load a checkpoint's model, if it can be exported; raises as ``export_huggingface`` does."""
     _, config, model = load_translation_model(checkpoint)
     require_plain_blocks(checkpoint, config, model)
     require_known_activation(checkpoint, config.activation_fn)
@@ -73,7 +73,7 @@ def load_exportable(checkpoint: Path) -> FloaterTransformerModel:
 
 
 def build_exported(model: FloaterTransformerModel, lengths: Lengths) -> Any:
-    """The model as transformers has it, with tables of these lengths."""
+    """Build the model for transformers, with tables of these lengths."""
     weights = plain(model.state_dict())
     sides: Dict[str, Dict[str, Any]] = {}
     for (name, stack), length in zip(model.stacks().items(), lengths):
@@ -98,7 +98,7 @@ def build_exported(model: FloaterTransformerModel, lengths: Lengths) -> Any:
 
 
 def _ties(model: FloaterTransformerModel) -> Dict[str, str]:
-    """Of the tables of words those that are others."""
+    """Return the word tables that are the same as others, with the names of those."""
     tables = {
         "encoder.embed_tokens.weight": model.encoder.embed_tokens.weight,
         "decoder.embed_tokens.weight": model.decoder.embed_tokens.weight,
@@ -114,7 +114,7 @@ def _ties(model: FloaterTransformerModel) -> Dict[str, str]:
 
 
 def _generation(longest: Optional[int]) -> Any:
-    """As ``fairseq-generate`` searches by default; no further than a table of the decoder's."""
+    """Return ``fairseq-generate``'s default search, no further than a table of the decoder."""
     return GenerationConfig(
         num_beams=5,
         early_stopping=True,
@@ -131,7 +131,7 @@ def _generation(longest: Optional[int]) -> Any:
 
 
 def _tokenizer(corpus: Corpus, folder: Path) -> Any:
-    """Of the corpus that the model was trained on; ``folder`` holds its files for a while."""
+    """Build the tokenizer of the training corpus; ``folder`` holds its files for a while."""
     files: Dict[str, Path] = {}
     for side, dictionary in (("source", corpus.source), ("target", corpus.target)):
         files[f"{side}_words"] = folder / f"{side}_words.json"
@@ -148,9 +148,9 @@ def _tokenizer(corpus: Corpus, folder: Path) -> Any:
     )
     try:
         tokenizer.tokenize("a")
-    except (Exception, SystemExit) as error:  # the libraries of subwords know no other reasons
+    except (Exception, SystemExit) as error:  # subword libraries raise nothing more specific
         raise UserError(
-            f"texts cannot be cut up by {corpus.subword_model} ({first_line(error)}): give with "
-            "--data the corpus of the training"
+            f"texts cannot be cut up by {corpus.subword_model} ({first_line(error)}): give the "
+            "corpus of the training as --data"
         ) from None
     return tokenizer

@@ -2,9 +2,9 @@
 
     model = AutoModelForSequenceClassification.from_pretrained(FOLDER, trust_remote_code=True)
 
-or ``AutoModelForQuestionAnswering`` where the model has a head of answers, and ``AutoModel`` of
-any. The tokenizer is the one that the model came with, so that the rows of its words are put back
-in that one's order.
+or ``AutoModelForQuestionAnswering`` if the model has a head of answers, and ``AutoModel`` for any
+model. The tokenizer is the one that the model came with, so the rows of its words are put back
+into the order of that tokenizer.
 """
 
 from pathlib import Path
@@ -54,16 +54,17 @@ def export_roberta(
     """Write the folder of a checkpoint.
 
     Args:
-        checkpoint: to read, with or without a head.
-        output: folder to write.
-        data: folder with the dict.txt and tokenizer.json of the model.
-        positions: rows of the tables, beyond which they are continued; that of a learned table, or
-            1,024, if None.
-        labels: dictionary of the classes, such as ``bin/label/dict.txt``, for their names.
+        checkpoint: the checkpoint to read, with or without a head.
+        output: the folder to write.
+        data: a folder with the dict.txt and tokenizer.json of the model.
+        positions: the rows of the tables, which are continued beyond them; if None, those of a
+            learned table, or 1,024.
+        labels: a dictionary with the names of the classes, such as ``bin/label/dict.txt``.
 
     Raises:
-        UserError: if the model has several heads, or what no table holds, its data do not fit it,
-            a learned table is shorter than ``positions``, or there is something at ``output``.
+        UserError: if the model has several heads, or positions that no table holds, if its data do
+            not fit it, if a learned table is shorter than ``positions``, or if there is something
+            at ``output``.
     """
     with written_folder(output) as folder:
         state, config, model = load_model(checkpoint)
@@ -87,7 +88,7 @@ def export_roberta(
 
 
 def _head(checkpoint: Path, weights: Mapping[str, Tensor]) -> Dict[str, Tensor]:
-    """The weights of the only head, without its name; those of answers as ``span.*``."""
+    """Return the weights of the only head, without its name; those of answers as ``span.*``."""
     heads: Dict[str, Dict[str, Tensor]] = {}
     for name, weight in weights.items():
         if name.startswith(HEADS):
@@ -95,8 +96,8 @@ def _head(checkpoint: Path, weights: Mapping[str, Tensor]) -> Dict[str, Tensor]:
             heads.setdefault(head, {})[part] = weight
     if len(heads) > 1:
         raise UserError(
-            f"{checkpoint} has the heads {', '.join(heads)}, and a folder of transformers has one: "
-            "export a checkpoint of one task"
+            f"{checkpoint} has the heads {', '.join(heads)}, but a folder for transformers has "
+            "only one: export a checkpoint of one task"
         )
     for name, parts in heads.items():
         return {f"span.{n}": w for n, w in parts.items()} if name == SPAN_HEAD else parts
@@ -111,7 +112,7 @@ def _build(
     tokenizer: Any,
     labels: Optional[Path],
 ) -> Any:
-    """The model as transformers has it, with its head."""
+    """Build the model for transformers, with its head."""
     kind: Any = FloaterRobertaModel
     if "span.weight" in head:
         kind = FloaterRobertaForQuestionAnswering
@@ -126,14 +127,14 @@ def _build(
         eos_token_id=tokenizer.sep_token_id,
     )
     if labels is not None and "out_proj.weight" not in head:
-        raise UserError(f"--labels {labels} names classes, and this model has none: leave it out")
+        raise UserError(f"--labels {labels} names classes, but this model has none: leave it out")
     if "out_proj.weight" in head:
         names = _class_names(labels, len(head["out_proj.weight"]))
         config.id2label = dict(enumerate(names))
         config.label2id = {name: number for number, name in enumerate(names)}
     if head:
         weights = {f"roberta.{name}": weight for name, weight in weights.items()} | head
-    # Without its head the model is of use, too.
+    # The model is of use without its head, too.
     config.auto_map = {"AutoModel": f"modeling_floater_roberta.{FloaterRobertaModel.__name__}"}
     exported = kind(config)
     exported.load_state_dict(weights)
@@ -141,7 +142,7 @@ def _build(
 
 
 def _class_names(labels: Optional[Path], count: int) -> List[str]:
-    """Those of a label dictionary, whose order is that of the head's classes; or their numbers."""
+    """Return the names in a label dictionary, in the order of the head's classes, or numbers."""
     if labels is None:
         return [f"LABEL_{number}" for number in range(count)]
     if not labels.is_file():
@@ -149,21 +150,24 @@ def _class_names(labels: Optional[Path], count: int) -> List[str]:
     dictionary = read_dictionary(labels)
     names = dictionary.symbols[dictionary.nspecial :][:count]
     if len(names) < count:
-        raise UserError(f"{labels} has {len(names)} labels, and the model {count} classes")
+        raise UserError(
+            f"{labels} has {len(names)} labels, but the model has {count} classes: give the file "
+            "that it was trained with"
+        )
     return names
 
 
 def _tokenizer(data: Path, words: int, limit: int) -> Any:
-    """Which row of fairseq's words each number of the tokenizer has, and the tokenizer."""
+    """Return the row of fairseq's words for each number of the tokenizer, and the tokenizer."""
     path = data / "dict.txt"
     if not path.is_file():
-        raise UserError(f"no dictionary at {path}: give with --data the folder of the base model")
+        raise UserError(f"no dictionary at {path}: give the folder of the base model as --data")
     dictionary = read_dictionary(path)
     dictionary.add_symbol("<mask>")
     if len(dictionary) != words:
         raise UserError(
-            f"{path} has {len(dictionary):,} words with the mask, and the model {words:,}: give "
-            "with --data the folder of the base model"
+            f"{path} has {len(dictionary):,} words with the mask, but the model has "
+            f"{words:,}: give the folder of the base model as --data"
         )
     pieces = PieceTokenizer(data / "tokenizer.json")
     rows = torch.tensor([dictionary.index(name) for name in pieces.vocabulary()])
@@ -182,7 +186,10 @@ def _tokenizer(data: Path, words: int, limit: int) -> Any:
 
 
 def _with_ends(tokenizer: Tokenizer, by_name: Mapping[str, str]) -> Tokenizer:
-    """As the file has it, with special pieces around texts; sentence encoders also cut and fill."""
+    """Put special pieces around texts, unless the tokenizer does so, and neither cut nor fill them.
+
+    The files of sentence encoders ask for both.
+    """
     tokenizer.no_truncation()
     tokenizer.no_padding()
     if tokenizer.post_processor is None:

@@ -1,4 +1,4 @@
-"""A stack of blocks as the configuration of an exported model has it, see ``remote``."""
+"""Describe a stack of blocks for the configuration of an exported model, see ``remote``."""
 
 from pathlib import Path
 from typing import Any, Dict, Mapping, Tuple
@@ -10,7 +10,7 @@ from fairseq_floater.checkpoints.export.huggingface.tables import Exported
 from fairseq_floater.encoders.rotary import rotated_pairs
 from fairseq_floater.errors import UserError
 
-#: fairseq's names of activations, as transformers has them
+#: fairseq's names of activations, and those of transformers
 _ACTIVATIONS = {
     "relu": "relu",
     "relu_squared": "relu2",
@@ -27,16 +27,16 @@ _PARTS = ("position_encoder", "base_encoder", "input_encoder")
 
 
 def require_known_activation(checkpoint: Path, name: str) -> None:
-    """Raise a ``UserError`` where transformers has no such activation."""
+    """Raise a ``UserError`` if transformers has no such activation."""
     if name not in _ACTIVATIONS:
         raise UserError(
-            f"{checkpoint} cannot be exported, transformers has no --activation-fn {name}: use it "
+            f"{checkpoint} cannot be exported: transformers has no --activation-fn {name}; use it "
             "in fairseq, with the plugin"
         )
 
 
 def plain(weights: Mapping[str, Tensor]) -> Dict[str, Tensor]:
-    """Those that are the same in fairseq and in what is exported: all but positions."""
+    """Return those weights that are the same in fairseq and when exported: all but positions."""
     other = {"position_encoder", "base_encoder", "embed_positions", "version", "anchor"}
     return {name: weight for name, weight in weights.items() if not other & set(name.split("."))}
 
@@ -44,12 +44,12 @@ def plain(weights: Mapping[str, Tensor]) -> Dict[str, Tensor]:
 def side_of(
     stack: PositionedStack, options: Mapping[str, Any], length: int
 ) -> Tuple[Dict[str, Any], Dict[str, Tensor]]:
-    """What ``remote.stacks_floater`` is told of a stack, and the tensors of its positions.
+    """Return what ``remote.stacks_floater`` needs to know of a stack, and its position tensors.
 
     Args:
-        stack: of a model.
-        options: of the model.
-        length: rows of the tables.
+        stack: a stack of the model.
+        options: the options of the model.
+        length: the number of rows of the tables.
     """
     uses, tensors = _positions(stack, length)
     return {**_sizes(stack, options), "positions": uses}, tensors
@@ -78,7 +78,7 @@ def _sizes(stack: PositionedStack, options: Mapping[str, Any]) -> Dict[str, Any]
 
 
 def _positions(stack: PositionedStack, length: int) -> Tuple[Dict[str, Any], Dict[str, Tensor]]:
-    """The uses of positions of a stack by their names, and their tensors."""
+    """Return the uses of positions in a stack by their names, and their tensors."""
     uses: Dict[str, Any] = {}
     tensors: Dict[str, Tensor] = {}
     for part in _PARTS:
@@ -91,7 +91,7 @@ def _positions(stack: PositionedStack, length: int) -> Tuple[Dict[str, Any], Dic
 
 
 def _use(stack: PositionedStack, part: str) -> Dict[str, Any]:
-    """What the tracks of one encoder are for, see ``remote.forms_floater``."""
+    """Return what the tracks of one encoder are for, see ``remote.forms_floater``."""
     options = stack.options
     block: Any = stack.layers[0]
     if part not in options.uses:  # the base model's, at the input

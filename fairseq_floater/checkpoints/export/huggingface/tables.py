@@ -1,4 +1,4 @@
-"""Position encoders as what an exported model needs of them: a table, and how it goes on."""
+"""Export what a model needs of its position encoders: a table, and how it is continued."""
 
 from typing import Any, Callable, Dict, List, NamedTuple, Tuple, Type
 
@@ -24,14 +24,14 @@ from fairseq_floater.ode.layers import Linear
 from fairseq_floater.ode.linear import LinearDynamics
 from fairseq_floater.ode.runge_kutta import TABLEAUS
 
-#: steps between two positions in the place of a solver that chooses its own
+#: steps between two positions, in place of a solver that chooses its own
 FINE = 8
 
 
 class Exported(NamedTuple):
-    """Of one encoder: ``settings`` for a configuration, and ``tensors`` by their names there.
+    """One encoder: ``settings`` for a configuration, and ``tensors`` by their names there.
 
-    See ``remote.positions_floater``, whose classes take them.
+    The classes of ``remote.positions_floater`` take both.
     """
 
     settings: Dict[str, Any]
@@ -39,7 +39,7 @@ class Exported(NamedTuple):
 
     @classmethod
     def of(cls, encoder: PositionEncoder, length: int) -> "Exported":
-        """With the vectors of the first ``length`` positions, or of all where they end."""
+        """Export ``encoder`` with its first ``length`` positions, or with all if they end."""
         for kind, export in _EXPORTS:
             if isinstance(encoder, kind):
                 with torch.no_grad():
@@ -47,8 +47,8 @@ class Exported(NamedTuple):
                 break
         else:
             raise UserError(
-                f"positions of --position-encoder {encoder.kind} have no form of plain torch to "
-                "go on by where this package is not: use --to torch"
+                f"positions of --position-encoder {encoder.kind} have no form in plain torch that "
+                "continues them without this package: use --to torch"
             )
         tensors = {n: t.detach().float().contiguous().clone() for n, t in tensors.items()}
         settings["kind"], settings["shape"] = name, list(stored.shape)

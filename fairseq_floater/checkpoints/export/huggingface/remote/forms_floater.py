@@ -8,16 +8,16 @@ from torch.nn import functional as F
 
 from .positions_floater import Fire, Table
 
-#: what one attention is given of positions, by what it acts on; a block's, by attention
+#: what positions give one attention, by what it acts on; for a block, by attention
 Acting = Dict[str, Any]
 
 
-#: the largest feature of a vector in float16, which ends at 65,504: trajectories can grow
+#: the largest feature of a vector in float16, whose range ends at 65,504: trajectories can grow
 HALF_LIMIT = 2048.0
 
 
 def in_dtype(vectors: Tensor, dtype: torch.dtype) -> Tensor:
-    """``vectors`` in ``dtype``; in float16 within ``HALF_LIMIT``, so that sums stay finite."""
+    """Return ``vectors`` in ``dtype``; in float16 within ``HALF_LIMIT``, to keep sums finite."""
     if dtype == torch.float16:
         vectors = vectors.clamp(-HALF_LIMIT, HALF_LIMIT)
     return vectors.to(dtype)
@@ -27,11 +27,11 @@ class Tokens(NamedTuple):
     """Where the tokens of a pass stand.
 
     Attributes:
-        numbers: (1 or batch, length), of all tokens so far, from 0; -1 at pads.
-        new: how many of them, the last ones, are computed in this pass.
+        numbers: (1 or batch, length), the numbers of all tokens so far, from 0; -1 at pads.
+        new: how many of the last tokens are computed in this pass.
         shift: the position of the first token.
-        source: likewise of the tokens that attention to the source reads; None where their keys
-            and values are kept, and in an encoder.
+        source: the same for the tokens that attention to the source reads; None if their keys and
+            values are kept, and in an encoder.
     """
 
     numbers: Tensor
@@ -43,7 +43,7 @@ class Tokens(NamedTuple):
     def of(
         cls, mask: Optional[Tensor], length: int, new: int, shift: int, like: Tensor
     ) -> "Tokens":
-        """``mask`` (batch, length) is 1 at tokens and 0 at pads; None without pads."""
+        """Build from ``mask`` (batch, length), 1 at tokens and 0 at pads; None without pads."""
         if mask is None:
             return cls(torch.arange(length, device=like.device)[None], new, shift)
         tokens = mask.long()
@@ -51,22 +51,22 @@ class Tokens(NamedTuple):
 
     @property
     def rows(self) -> Tensor:
-        """Which rows of a table the new ones read, (1 or batch, new); -1 at pads."""
+        """The rows of a table that the new tokens read, (1 or batch, new); -1 at pads."""
         own = self.numbers[:, -self.new :]
         return own + self.shift * (own >= 0)
 
     def length(self, of_source: bool) -> int:
-        """Of a table that serves the pass, and maybe what attention to the source reads of it."""
+        """Return the length that a table needs for the pass and, if ``of_source``, its source."""
         sides = (self, self.source if of_source else None)
         return max(t.numbers.size(1) for t in sides if t is not None) + self.shift
 
     def distances(self) -> Tensor:
-        """Of each key from each new token, (new, length), negative where it is before."""
+        """Return distances (new, length) of each key from each new token, negative before it."""
         keys = torch.arange(self.numbers.size(1), device=self.numbers.device)
         return keys[None, :] - keys[-self.new :, None]
 
     def columns(self) -> Tensor:
-        """(1 or batch, length), from 0 at the first token of each row, whatever follows."""
+        """Return (1 or batch, length), counted from 0 at each row's first token, pads included."""
         keys = torch.arange(self.numbers.size(1), device=self.numbers.device)[None]
         first = ((self.numbers >= 0).cumsum(dim=1) == 0).sum(dim=1, keepdim=True)
         return (keys - first).clamp(min=0)
@@ -114,7 +114,7 @@ def rotation(tracks: Dict[str, Tensor], tokens: Tokens, use: Dict[str, Any]) -> 
 
 
 def scores(tracks: Dict[str, Tensor], tokens: Tokens, use: Dict[str, Any]) -> Dict[str, Any]:
-    """What is added to logits by distance, (heads, new, length)."""
+    """Scores that are added to logits by distance, (heads, new, length)."""
     distances = tokens.distances()
     added = tracks["self"][0][(-distances).clamp(min=0)]
     if len(tracks["self"]) > 1:
@@ -124,7 +124,7 @@ def scores(tracks: Dict[str, Tensor], tokens: Tokens, use: Dict[str, Any]) -> Di
 
 
 def relative(tracks: Dict[str, Tensor], tokens: Tokens, use: Dict[str, Any]) -> Dict[str, Any]:
-    """Vectors of keys, and of values or None, by clipped distance, and which each pair has."""
+    """Vectors of keys, and of values or None, by clipped distance, and the row of each pair."""
     key, value = (*tracks["self"], None)[:2]
     rows = tokens.distances().clamp(-use["farthest"], use["farthest"]) + use["farthest"]
     return {"self": {"relative": (rows.clamp(max=len(key) - 1), key, value)}}
@@ -140,13 +140,13 @@ FORMS: Dict[str, Callable[..., Dict[str, Any]]] = {
 
 
 def of_blocks(table: Table, use: Dict[str, Any], tokens: Tokens) -> List[Dict[str, Any]]:
-    """What ``table`` is to each block that has tracks of it, by attention, or as ``input``.
+    """Return what ``table`` gives each block that has tracks of it, by attention or as ``input``.
 
     Args:
-        table: of all blocks.
-        use: ``injection``, number of ``blocks``, and of one block's tracks which ones belong to
-            what, by ``tracks``.
-        tokens: of the pass.
+        table: the table of all blocks.
+        use: ``injection``, the number of ``blocks``, and ``tracks``: which of one block's tracks
+            belong to what.
+        tokens: the tokens of the pass.
     """
     if isinstance(table, Fire):
         columns = tokens.columns()

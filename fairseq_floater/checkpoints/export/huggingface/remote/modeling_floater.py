@@ -1,6 +1,6 @@
 """A translation model that was trained with fairseq_floater, for Hugging Face's transformers.
 
-To be used so:
+Use it like this:
 
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
@@ -26,11 +26,11 @@ if "cache" not in Seq2SeqLMOutput.__dataclass_fields__:
 
 
 class FloaterConfig(PretrainedConfig):
-    """Sizes, and of every stack its blocks and positions.
+    """Sizes, and the blocks and positions of every stack.
 
     Args:
         encoder_side, decoder_side: see ``stacks_floater``.
-        ties: names of weights that are others', by theirs.
+        ties: names of weights that are the same as another, each with the name of that one.
     """
 
     model_type = "floater_transformer"
@@ -51,16 +51,16 @@ class FloaterConfig(PretrainedConfig):
         self.hidden_size = self.decoder_side.get("dim", 0)
         self.num_hidden_layers = self.decoder_side.get("layers", 0)
         self.num_attention_heads = self.decoder_side.get("heads", 0)
-        # Of a translation, with its end; None where no table ends.
+        # Of a translation, with its end; None if no table ends.
         self.max_position_embeddings = self.decoder_side.get("longest")
 
 
 class FloaterEncoder(Encoder):
-    """What ``generate`` calls an encoder."""
+    """The encoder as ``generate`` expects it."""
 
     main_input_name = "input_ids"
 
-    def forward(  # type: ignore[override]  # what transformers gives an encoder, and wants of it
+    def forward(  # type: ignore[override]  # what transformers passes and expects
         self,
         input_ids: Tensor,
         attention_mask: Optional[Tensor] = None,
@@ -113,9 +113,9 @@ class FloaterForConditionalGeneration(PreTrainedModel, GenerationMixin):
         return_dict: Optional[bool] = None,
         **kwargs: Any,
     ) -> Union[Seq2SeqLMOutput, Tuple[Any, ...]]:
-        """Logits (batch, target length, words), and with ``labels`` the loss.
+        """Return logits (batch, target length, words) and, with ``labels``, the loss.
 
-        Args are those of every encoder-decoder of transformers.
+        The arguments are those of every encoder-decoder in transformers.
         """
         asked = output_attentions, output_hidden_states
         if labels is not None and decoder_input_ids is None:
@@ -146,11 +146,11 @@ class FloaterForConditionalGeneration(PreTrainedModel, GenerationMixin):
         return output if return_dict is not False else output.to_tuple()
 
     def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
-        """What transformers' collators ask for."""
+        """Return ``shifted`` labels; transformers' collators call this method."""
         return self.shifted(labels)
 
     def shifted(self, labels: Tensor) -> Tensor:
-        """Labels one further on, after the start; -100 becomes a pad."""
+        """Return labels shifted right by one, after the start; -100 becomes a pad."""
         start = labels.new_full((len(labels), 1), self.config.decoder_start_token_id)
         ids = torch.cat([start, labels[:, :-1]], dim=1)
         return ids.masked_fill(ids == -100, self.config.pad_token_id)

@@ -1,6 +1,6 @@
 """A model of language understanding trained with fairseq_floater, for transformers.
 
-To be used so:
+Use it like this:
 
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -30,8 +30,8 @@ class FloaterRobertaConfig(PretrainedConfig):
 
     Args:
         side: see ``stacks_floater``.
-        head_activation: of a head of classes.
-        head_dropout: of it, likewise.
+        head_activation: the activation of a head of classes.
+        head_dropout: the dropout of that head.
     """
 
     model_type = "floater_roberta"
@@ -78,14 +78,14 @@ class FloaterRobertaModel(_Pretrained):
         output_hidden_states: Optional[bool] = None,
         **kwargs: Any,
     ) -> BaseModelOutput:
-        """(batch, length), and a mask of the same shape; types of tokens are not told apart."""
+        """Takes ids (batch, length) and a mask of the same shape; token types have no effect."""
         every = bool(output_attentions or output_hidden_states)
         passed = self.stack(input_ids, attention_mask, every)
         return BaseModelOutput(**passed.asked_for(output_attentions, output_hidden_states))
 
 
 class FloaterRobertaForSequenceClassification(_Pretrained):
-    """Classes of a text or two, or with one label a score."""
+    """Classes of one or two texts, or a score if there is only one label."""
 
     def __init__(self, config: FloaterRobertaConfig):
         super().__init__(config)
@@ -102,7 +102,7 @@ class FloaterRobertaForSequenceClassification(_Pretrained):
         labels: Optional[Tensor] = None,
         **kwargs: Any,
     ) -> SequenceClassifierOutput:
-        """Logits (batch, labels), from the first token; with ``labels`` the loss."""
+        """Return logits (batch, labels) from the first token and, with ``labels``, the loss."""
         x = self.roberta(input_ids, attention_mask)[0][:, 0]
         x = ACT2FN[self.config.head_activation](self.dense(self.dropout(x)))
         logits, loss = self.out_proj(self.dropout(x)), None
@@ -114,7 +114,7 @@ class FloaterRobertaForSequenceClassification(_Pretrained):
 
 
 class FloaterRobertaForQuestionAnswering(_Pretrained):
-    """Where in a passage an answer begins and ends."""
+    """The beginning and end of an answer in a passage."""
 
     def __init__(self, config: FloaterRobertaConfig):
         super().__init__(config)
@@ -130,7 +130,7 @@ class FloaterRobertaForQuestionAnswering(_Pretrained):
         end_positions: Optional[Tensor] = None,
         **kwargs: Any,
     ) -> QuestionAnsweringModelOutput:
-        """Logits (batch, length) of both ends; with ``*_positions`` the loss."""
+        """Return logits (batch, length) of both ends and, with ``*_positions``, the loss."""
         logits = self.span(self.roberta(input_ids, attention_mask)[0]).float()
         begin, end = logits.unbind(dim=2)
         loss = None

@@ -1,8 +1,8 @@
 """Positions of models that were trained with fairseq_floater, in plain torch.
 
 This file goes with an exported model. A table of vectors is stored for as many positions as were
-asked for when the model was exported, and goes on beyond them by what the model has learned: by
-its differential equation, or by what else its kind of positions follows from.
+asked for when the model was exported. Beyond them, it is continued by what the model has learned:
+by its differential equation, or by the rule that its kind of positions follows.
 """
 
 import math
@@ -21,7 +21,7 @@ ACTIVATIONS = {
     "silu": F.silu,
 }
 
-#: nodes and weights of Gauss and Legendre's rule between two positions
+#: nodes and weights of the Gauss-Legendre rule between two positions
 NODES, WEIGHTS = (torch.from_numpy(part) for part in leggauss(4))  # from -1 to 1
 GAUSS = (NODES + 1) / 2, WEIGHTS / 2
 
@@ -30,10 +30,10 @@ class Table(nn.Module):
     """Vectors (tracks, positions, size), the same for every sentence.
 
     Args:
-        settings: ``kind``, ``shape`` of what is stored, and what a kind needs to know.
+        settings: ``kind``, the ``shape`` of what is stored, and what the kind needs to know.
     """
 
-    #: it is continued by so many rows at least
+    #: it is continued by at least this many rows
     growth = 64
 
     stored: Tensor
@@ -47,7 +47,7 @@ class Table(nn.Module):
         self.grown: Optional[Tensor] = None
 
     def forward(self, length: int) -> Tensor:
-        """(tracks, length, size)"""
+        """Return (tracks, length, size)."""
         known = self.stored if self.grown is None else self.grown
         if known.device != self.stored.device or known.dtype != self.stored.dtype:
             known = self.stored
@@ -59,29 +59,29 @@ class Table(nn.Module):
         return known[:, :length]
 
     def more(self, known: Tensor, rows: int) -> Tensor:
-        """The rows after those of ``known`` (tracks, positions, size), up to ``rows``."""
+        """Return the rows after those of ``known`` (tracks, positions, size), up to ``rows``."""
         raise NotImplementedError
 
     @staticmethod
     def positions(known: Tensor, rows: int) -> Tensor:
-        """The positions that are wanted, float64."""
+        """Return the positions that are wanted, in float64."""
         return torch.arange(known.size(1), rows, dtype=torch.float64, device=known.device)
 
 
 class Ending(Table):
-    """Vectors that were learned each by itself."""
+    """Vectors that were learned one by one, and cannot be continued."""
 
     growth = 0
 
     def more(self, known: Tensor, rows: int) -> Tensor:
         raise ValueError(
-            f"{rows:,} positions are needed, and the learned ones of this model end after "
+            f"{rows:,} positions are needed, but the learned ones of this model end after "
             f"{known.size(1):,}: give it shorter texts"
         )
 
 
 class Lasting(Table):
-    """The last row goes on: buckets of distances."""
+    """The last row is repeated: buckets of distances."""
 
     def more(self, known: Tensor, rows: int) -> Tensor:
         return known[:, -1:].expand(-1, rows - known.size(1), -1)
@@ -165,7 +165,7 @@ class Trajectory(Table):
 
 
 class Stepwise(Trajectory):
-    """h is a perceptron, solved by a Runge-Kutta method of fixed steps."""
+    """h is a perceptron, solved by a Runge-Kutta method with fixed steps."""
 
     weight1: Tensor
     bias1: Tensor
@@ -191,7 +191,7 @@ class Stepwise(Trajectory):
         return torch.stack(found, dim=1)
 
     def step(self, time: float, state: Tensor, size: float) -> Tensor:
-        """The state ``size`` later."""
+        """Return the state ``size`` later."""
         parts = self.settings["steps"]
         for part in range(parts):
             at = time + part * size / parts
@@ -199,7 +199,7 @@ class Stepwise(Trajectory):
         return state
 
     def slope(self, time: float, state: Tensor, step: float) -> Tensor:
-        """The mean slope of a step."""
+        """Return the mean slope of a step."""
         slopes: List[Tensor] = []
         mean = torch.zeros_like(state)
         for row, at in zip(self.settings["a"], self.settings["c"]):
@@ -220,14 +220,14 @@ class Stepwise(Trajectory):
 
 
 def between(share: float, size: float, p: Tensor, dp: Tensor, q: Tensor, dq: Tensor) -> Tensor:
-    """A cubic from p to q, of slopes dp and dq, ``share`` of ``size`` after p (Hermite)."""
+    """A cubic from p to q with slopes dp and dq, at ``share`` of ``size`` after p (Hermite)."""
     left, right = (1 - share) ** 2, share**2
     of_p = left * ((1 + 2 * share) * p + share * size * dp)
     return of_p + right * ((3 - 2 * share) * q + (share - 1) * size * dq)
 
 
 class Rotating(Trajectory):
-    """h turns each pair of coordinates at a learned speed: known at every time at once."""
+    """h turns each pair of coordinates at a learned speed: any state is known directly."""
 
     coordinates: Tensor
     rates: Tensor
@@ -250,7 +250,7 @@ class Rotating(Trajectory):
 
 
 class Driven(Rotating):
-    """As ``Rotating``, at speeds that a network of the free rotation changes."""
+    """As ``Rotating``, but a network over the free rotation changes the speeds."""
 
     weight: Tensor
     bias: Tensor
@@ -270,16 +270,16 @@ class Driven(Rotating):
 
 
 class Shaw(Table):
-    """Vectors by clipped distance: all there are, whatever the length."""
+    """Vectors by clipped distance: always all of them, whatever the length."""
 
     def forward(self, length: int) -> Tensor:
         return self.stored
 
 
 class Fire(Table):
-    """Scores of pairs of tokens, by a small network of their distance relative to the later.
+    """Scores of pairs of tokens, from a small network over their distance relative to the later.
 
-    Networks are those of each direction, for all blocks or block by block; c and L likewise.
+    There is a network for each direction, for all blocks or block by block; likewise c and L.
     """
 
     c: Tensor
@@ -290,7 +290,7 @@ class Fire(Table):
     bias2: Tensor
 
     def pairs(self, queries: Tensor, keys: Tensor, block: int) -> Tensor:
-        """(..., heads, queries, keys) of tokens at (..., queries) and (..., keys)."""
+        """Return (..., heads, queries, keys) for tokens at (..., queries) and (..., keys)."""
         directions = self.settings["directions"]
         c, length = self.c[block], self.length[block]
         q, k = queries.float().unsqueeze(-1), keys.float().unsqueeze(-2)
@@ -311,7 +311,7 @@ class Fire(Table):
 
 
 def rotary_angles(positions: Tensor, pairs: int, base: float) -> Tensor:
-    """(positions,) to (positions, pairs) in radians, float64, whole turns taken off."""
+    """(positions,) to (positions, pairs) in radians, in float64, without whole turns."""
     pair = torch.arange(pairs, dtype=torch.float64, device=positions.device)
     angles = positions[:, None] * base ** (-pair / pairs)
     return angles - 2 * math.pi * (angles / (2 * math.pi)).round()
@@ -343,5 +343,5 @@ KINDS: Dict[str, Type[Table]] = {
 
 
 def build_table(settings: Dict[str, Any]) -> Table:
-    """The table that ``settings`` describe."""
+    """Build the table that ``settings`` describe."""
     return KINDS[settings["kind"]](settings)

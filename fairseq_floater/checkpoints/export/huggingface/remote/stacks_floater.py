@@ -1,6 +1,6 @@
 """Transformer blocks with positions, as fairseq_floater trains them, in plain torch.
 
-This file goes with an exported model. Names of weights are those of fairseq.
+This file goes with an exported model. The names of the weights are those of fairseq.
 """
 
 import math
@@ -19,10 +19,10 @@ class Attention(nn.Module):
     """Multi-head attention with a place for positions.
 
     Args:
-        dim: of queries and outputs.
-        source_dim: of what keys and values are projected from.
-        heads: of attention.
-        log_scale: N, for products of queries and keys times log n / log N; None: as they are.
+        dim: the width of queries and outputs.
+        source_dim: the width of what keys and values are projected from.
+        heads: the number of heads.
+        log_scale: N, to multiply products of queries and keys by log n / log N; None not to.
     """
 
     def __init__(self, dim: int, source_dim: int, heads: int, log_scale: Optional[float]):
@@ -34,16 +34,16 @@ class Attention(nn.Module):
     def forward(
         self, x: Tensor, source: Optional[Tensor], hidden: Tensor, acting: Acting, kept: "Kept"
     ) -> Tuple[Tensor, Tensor]:
-        """Attend from x (batch, target, dim) to ``source``, or to what is kept, if it is None.
+        """Attend from x (batch, target, dim) to ``source`` or, if it is None, to what is kept.
 
         Args:
             x, source: (batch, length, dim).
             hidden: (1 or batch, 1, target, keys), true where a query does not see a key.
-            acting: of positions.
+            acting: what positions give this attention.
             kept: keys and values of earlier steps.
 
         Returns:
-            (batch, target, dim), and the weights (batch, heads, target, keys).
+            The output (batch, target, dim), and the weights (batch, heads, target, keys).
         """
         q = self.projected(self.q_proj, x, acting["biases"][0] if "biases" in acting else None)
         if "turns" in acting:
@@ -55,9 +55,9 @@ class Attention(nn.Module):
             seen = (~hidden).sum(dim=3, keepdim=True).clamp(min=1)
             q = q * (seen.log() / math.log(self.log_scale)).to(q.dtype)
         q = q * q.size(3) ** -0.5
-        if q.dtype == torch.float16:  # whose range products can leave
+        if q.dtype == torch.float16:  # products can exceed its range
             q, k = q.float(), k.float()
-        with torch.autocast(q.device.type, enabled=False):  # which would turn them to float16 again
+        with torch.autocast(q.device.type, enabled=False):  # it would turn them to float16 again
             logits = (q @ k.to(q).transpose(2, 3)).float()
         if "scores" in acting:
             logits = logits + acting["scores"]
@@ -75,7 +75,10 @@ class Attention(nn.Module):
         return self.out_proj(attended.transpose(1, 2).flatten(2)), weights
 
     def keys_and_values(self, source: Tensor, acting: Acting) -> Tuple[Tensor, Tensor]:
-        """(batch, heads, length, head dim) each, of ``source`` (batch, length, dim)."""
+        """Return the keys and values of ``source`` (batch, length, dim).
+
+        Both are (batch, heads, length, head dim).
+        """
         _, of_keys, of_values = acting.get("biases", (None, None, None))
         k = self.projected(self.k_proj, source, of_keys)
         if "turns" in acting:
@@ -84,7 +87,7 @@ class Attention(nn.Module):
         return k, self.projected(self.v_proj, source, of_values)
 
     def projected(self, projection: nn.Linear, x: Tensor, bias: Optional[Tensor]) -> Tensor:
-        """(batch, heads, length, head dim)"""
+        """Return (batch, heads, length, head dim)."""
         y = projection(x)
         y = y if bias is None else y + in_dtype(bias, y.dtype)
         return y.unflatten(2, (self.heads, -1)).transpose(1, 2)
@@ -95,7 +98,7 @@ class Attention(nn.Module):
 
 
 class Kept:
-    """Keys and values of one attention in a cache of transformers'; without one, none are kept."""
+    """Keys and values of one attention in a transformers cache; without one, none are kept."""
 
     def __init__(self, cache: Any = None, layer: int = 0):
         self.cache, self.layer = cache, layer
@@ -108,7 +111,7 @@ class Kept:
 
 
 def turned(x: Tensor, table: Tensor, interleaved: bool) -> Tensor:
-    """x (batch, heads, length, head dim) by angles (1 or batch, 1 or heads, length, pairs)."""
+    """Turn x (batch, heads, length, head dim) by angles (1 or batch, 1 or heads, length, pairs)."""
     cosine, sine, pairs = table.cos(), table.sin(), table.size(3)
     moving, rest = x[..., : 2 * pairs].to(table.dtype), x[..., 2 * pairs :]
     if interleaved:
@@ -121,11 +124,11 @@ def turned(x: Tensor, table: Tensor, interleaved: bool) -> Tensor:
 
 
 class Block(nn.Module):
-    """Self-attention, in a decoder attention to the source, and a feed-forward network.
+    """Self-attention, attention to the source in a decoder, and a feed-forward network.
 
     Args:
         side: its part of the configuration.
-        source_dim: width of the encoder's output; None in an encoder.
+        source_dim: the width of the encoder's output; None in an encoder.
     """
 
     def __init__(self, side: Dict[str, Any], source_dim: Optional[int] = None):
@@ -154,7 +157,7 @@ class Block(nn.Module):
         source_hidden: Optional[Tensor] = None,
         source_kept: Optional[Kept] = None,
     ) -> Tuple[Tensor, Tensor, Optional[Tensor]]:
-        """x (batch, length, dim), and the weights of both attentions; see ``Attention``."""
+        """Return x (batch, length, dim), and the weights of both attentions; see ``Attention``."""
         y = self.before(self.self_attn_layer_norm, x)
         y, weights = self.self_attn(y, y, hidden, acting.get("self", {}), kept)
         x = self.after(self.self_attn_layer_norm, x, y)
@@ -197,7 +200,7 @@ class Stack(nn.Module):
         )
 
     def acting(self, tokens: Tokens) -> List[Dict[str, Any]]:
-        """What each block is given of positions: by attention, and as ``input``."""
+        """Return what positions give each block, by attention and as ``input``."""
         blocks: List[Dict[str, Any]] = [{} for _ in self.layers]
         for name, use in self.side["positions"].items():
             for block, found in zip(blocks, of_blocks(self.table(name), use, tokens)):
@@ -211,7 +214,7 @@ class Stack(nn.Module):
         return found
 
     def embedded(self, ids: Tensor, vectors: Optional[Tensor]) -> Tensor:
-        """(batch, length, dim), with the position vectors of the first block's input."""
+        """Return (batch, length, dim), with the position vectors of the first block's input."""
         x = self.embed_tokens(ids) * self.side["scale"]
         x = x if vectors is None else x + in_dtype(vectors, x.dtype)
         return x if self.layernorm_embedding is None else self.layernorm_embedding(x)
@@ -219,9 +222,9 @@ class Stack(nn.Module):
     def through(
         self, x: Tensor, acting: List[Dict[str, Any]], every: bool, **given: Any
     ) -> "Passed":
-        """Through all blocks; ``given`` is for each of them, lists by their numbers.
+        """Pass x through all blocks; each gets ``given``; lists have an item per block.
 
-        What is inside is kept where ``every`` block is asked for: of long texts it is large.
+        What is inside is kept only if ``every`` block is asked for: it is large for long texts.
         """
         states, weights, to_source = [], [], []
         for number, (block, positions) in enumerate(zip(self.layers, acting)):
@@ -239,7 +242,7 @@ class Stack(nn.Module):
 
 
 class Passed(NamedTuple):
-    """What a stack gives: its output and, if asked for, of all blocks inputs and attention."""
+    """The output of a stack and, if asked for, the inputs and attention of all its blocks."""
 
     x: Tensor
     states: Tuple[Tensor, ...]
@@ -247,7 +250,7 @@ class Passed(NamedTuple):
     to_source: Tuple[Optional[Tensor], ...]
 
     def asked_for(self, attentions: Optional[bool], states: Optional[bool]) -> Dict[str, Any]:
-        """What transformers calls the output of an encoder, as far as it is wanted."""
+        """Return what is wanted of an encoder's output, by the names of transformers."""
         return {
             "last_hidden_state": self.x,
             "hidden_states": self.states if states else None,
@@ -256,10 +259,10 @@ class Passed(NamedTuple):
 
 
 class Encoder(Stack):
-    """Sees the whole text."""
+    """A stack that sees the whole text."""
 
     def forward(self, ids: Tensor, mask: Optional[Tensor] = None, every: bool = False) -> "Passed":
-        """ids (batch, length); mask of the same shape is 1 at tokens and 0 at pads."""
+        """Takes ids (batch, length); a mask of the same shape is 1 at tokens and 0 at pads."""
         tokens = Tokens.of(mask, ids.size(1), ids.size(1), self.side["shift"], ids)
         acting = self.acting(tokens)
         x = self.embedded(ids, acting[0].get("input"))
@@ -270,7 +273,7 @@ class Encoder(Stack):
 
 
 class Decoder(Stack):
-    """Sees the source, and of its own text what is before; see ``Stack``."""
+    """A stack that sees the source, and the earlier part of its own text; see ``Stack``."""
 
     def __init__(self, side: Dict[str, Any], source_dim: int):
         super().__init__(side, source_dim)
@@ -285,12 +288,12 @@ class Decoder(Stack):
         cache: Optional[EncoderDecoderCache] = None,
         every: bool = False,
     ) -> "Passed":
-        """The new ids (batch, length), after those whose keys and values are in ``cache``.
+        """Takes new ids (batch, length), after those whose keys and values are in ``cache``.
 
         Args:
-            source: (batch, source length, dim), what the encoder gives.
+            source: (batch, source length, dim), the output of the encoder.
             source_mask: (batch, source length), 1 at tokens and 0 at pads.
-            mask: (batch, length), also of the ids before, likewise.
+            mask: (batch, length), likewise, including the earlier ids.
             every: see ``through``.
         """
         earlier = 0 if cache is None else cache.get_seq_length()
@@ -320,7 +323,7 @@ class Decoder(Stack):
         return passed
 
     def source_keys(self, source: Tensor, mask: Tensor) -> List[Tuple[Tensor, Tensor]]:
-        """Of each block the keys and values of the source, see ``Attention``."""
+        """Return the keys and values of the source for each block, see ``Attention``."""
         width, shift = source.size(1), self.side["shift"]
         tokens = Tokens.of(None, 1, 1, shift, source)
         tokens = tokens._replace(source=Tokens.of(mask, width, width, shift, source))
@@ -332,7 +335,7 @@ class Decoder(Stack):
 
 
 def hidden_pads(distances: Tensor, mask: Optional[Tensor]) -> Tensor:
-    """(1 or batch, 1, new, length): pads, but to themselves, since a softmax needs something."""
+    """Hide pads, (1 or batch, 1, new, length), except from themselves: softmax needs something."""
     if mask is None:
         return torch.zeros_like(distances, dtype=torch.bool)[None, None]
     return mask[:, None, None].eq(0) & (distances != 0)

@@ -1,4 +1,4 @@
-"""The texts of a translation model that was trained with fairseq, as its numbers and back."""
+"""Turn texts into the numbers of a translation model trained with fairseq, and back."""
 
 import functools
 import importlib
@@ -12,22 +12,22 @@ from transformers import PreTrainedTokenizer
 #: what fairseq's dictionaries begin with, in this order
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
 
-#: how subword-nmt marks pieces that go on
+#: how subword-nmt marks pieces that do not end a word
 GOES_ON = "@@"
 
 
 class FloaterTokenizer(PreTrainedTokenizer):
-    """Moses's words where the corpus had them, subwords, and the dictionaries of the training.
+    """Uses Moses's words if the corpus had them, subwords, and the dictionaries of the training.
 
-    Texts are of the source language, and what is decoded of the target language; with
-    ``text_target`` texts are of the target language, too.
+    Texts are in the source language, and what is decoded is in the target language; with
+    ``text_target``, texts are in the target language, too.
 
     Args:
         source_words, target_words: files of all words by their numbers, the special ones first.
-        subword_model: file of sentencepiece's, or of subword-nmt's merges.
+        subword_model: the model file of sentencepiece, or the merges of subword-nmt.
         subword: ``sentencepiece``, ``subword_nmt`` or None.
-        source_lang, target_lang: codes, for Moses's rules.
-        steps: what is done to a text before, in this order: ``lowercase``, and as Moses does,
+        source_lang, target_lang: language codes, for Moses's rules.
+        steps: what is done to a text first, in this order: ``lowercase`` and, as Moses does,
             ``normalise``, ``remove-non-printing``, ``tokenise`` and ``tokenise-aggressive``.
     """
 
@@ -94,7 +94,7 @@ class FloaterTokenizer(PreTrainedTokenizer):
         return words[index] if 0 <= index < len(words) else "<unk>"
 
     def convert_ids_to_tokens(self, ids: Any, skip_special_tokens: bool = False) -> Any:
-        """As transformers', but that an unknown word, which fairseq writes, is not skipped."""
+        """As in transformers, but an unknown word is not skipped, since fairseq writes it."""
         if skip_special_tokens and not isinstance(ids, int):
             ids = [int(n) for n in ids if int(n) not in range(SPECIAL.index("<unk>"))]
         return super().convert_ids_to_tokens(ids)
@@ -112,7 +112,7 @@ class FloaterTokenizer(PreTrainedTokenizer):
     def build_inputs_with_special_tokens(
         self, token_ids_0: List[int], token_ids_1: Optional[List[int]] = None
     ) -> List[int]:
-        """fairseq ends a text, and begins none."""
+        """Mark the end of a text but not its beginning, as fairseq does."""
         return [*token_ids_0, *(token_ids_1 or ()), SPECIAL.index("</s>")]
 
     def get_special_tokens_mask(
@@ -138,17 +138,17 @@ class FloaterTokenizer(PreTrainedTokenizer):
         return tuple(written)
 
     def _step(self, name: str, of: str) -> Callable[[str], Any]:
-        """What is done to a text, in a language or by a file of subwords; made once."""
+        """Return the function of a step, for a language or a file of subwords; it is made once."""
         if (name, of) not in self._made:
             self._made[name, of] = MAKERS[name](of)
         return self._made[name, of]
 
     def __getstate__(self) -> Dict[str, Any]:
-        return {**self.__dict__, "_made": {}}  # made anew in another process
+        return {**self.__dict__, "_made": {}}  # made again in another process
 
 
 def read_words(path: str) -> List[str]:
-    """All words of a dictionary by their numbers."""
+    """Return all words of a dictionary by their numbers."""
     return list(json.loads(Path(path).read_text("utf-8")))
 
 
@@ -157,7 +157,7 @@ def numbered(words: List[str]) -> Dict[str, int]:
 
 
 def library(name: str) -> Any:
-    """A library that only some corpora need: loading a model does not ask for it."""
+    """Import a library that only some corpora need: loading a model does not ask for it."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -166,13 +166,13 @@ def library(name: str) -> Any:
 
 
 def sentencepiece(path: str) -> Callable[[str], List[str]]:
-    """From a text to pieces."""
+    """Return a function from a text to its pieces."""
     model = library("sentencepiece").SentencePieceProcessor(model_file=path)
     return lambda text: list(model.encode(text, out_type=str))
 
 
 def subword_nmt(path: str) -> Callable[[str], List[str]]:
-    """From words to pieces."""
+    """Return a function from words to their pieces."""
     with open(path, encoding="utf-8") as file:
         merges = library("subword_nmt.apply_bpe").BPE(file, separator=GOES_ON)
     return lambda text: list(merges.segment_tokens(text.split()))
@@ -196,7 +196,7 @@ def detokenise(language: str) -> Callable[[str], str]:
 
 
 def lowercase(text: str) -> str:
-    """Each character by itself, as Perl, which knows no final sigma."""
+    """Lowercase each character by itself, as Perl does, which knows no final sigma."""
     return text.replace("\u03a3", "\u03c3").lower()
 
 
@@ -204,7 +204,7 @@ def printable(text: str) -> str:
     return "".join(" " if unicodedata.category(c)[0] == "C" else c for c in text)
 
 
-#: what makes each step, of a language or of a file of subwords
+#: what makes the function of each step, for a language or a file of subwords
 MAKERS: Dict[str, Callable[[str], Callable[[str], Any]]] = {
     "lowercase": lambda language: lowercase,
     "normalise": normalise,
