@@ -18,3 +18,5 @@ warm_row floater-short head --position-encoder floater --dynamics mlp --position
     --freeze-base $SCALES
 warm_row biases-lr-1e-2-short head $AS_IT_WAS $BIASES
 warm_row head-longer-lr-1e-2-short head $AS_IT_WAS --train-only lm_head
+warm_row floater-linear-short head --position-encoder floater --dynamics linear --position-blocks all \
+    --freeze-base --dynamics-lr-scale 0.1
