@@ -99,7 +99,7 @@ class Translator:
     def _answer(
         self, row: torch.Tensor, source: torch.Tensor, length: torch.Tensor, weights: torch.Tensor
     ) -> Dict[str, Any]:
-        """Return the answer for one text, without its end and the start of its translation."""
+        """Return the answer for one text, without end symbols and the start of the translation."""
         special = set(self.tokenizer.all_special_ids) - {self.tokenizer.unk_token_id}
         kept = [place for place, token in enumerate(row.tolist()) if token not in special]
         words = self.tokenizer.words["source"]
@@ -108,7 +108,7 @@ class Translator:
             "translation": self.tokenizer.decode(row, skip_special_tokens=True),
             "source": [words[token] for token in source.tolist()[:shown]],
             "target": self.tokenizer.convert_ids_to_tokens([int(row[place]) for place in kept]),
-            # A word is chosen at the position where the one before it is read.
+            # A word is chosen at the position where the previous one is read.
             "attention": [
                 [round(value, 4) for value in weights[place - 1, :shown].tolist()] for place in kept
             ],

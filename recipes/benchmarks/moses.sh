@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Compare data-prep/moses.py with the Perl scripts of Moses: how many lines of a text differ, and
-# how many would with sacremoses as it is.
+# Compare data-prep/moses.py with the Perl scripts of Moses: print how many lines of a text differ,
+# and how many would differ with unchanged sacremoses.
 #
 #   bash recipes/benchmarks/moses.sh MOSES LANGUAGE FILE...
 #
 # MOSES is a clone of mosesdecoder. Prints a row of Markdown for each file; the columns are the
 # steps of Multi30k, of Multi30k without lower-casing, of IWSLT14 and of WMT14.
 set -euo pipefail
-unset CDPATH # by which cd prints, or leads elsewhere
+unset CDPATH # with it cd prints, or leads elsewhere
 source "$(dirname "$0")/../common.sh"
 [ $# -ge 3 ] || fail "give the folder of Moses, a language and files: see the head of $0"
 setup_environment
 MOSES=$1/scripts/tokenizer LANGUAGE=$2
-[ -f "$MOSES/tokenizer.perl" ] || fail "no $MOSES/tokenizer.perl: clone mosesdecoder and name it"
+[ -f "$MOSES/tokenizer.perl" ] || fail "no $MOSES/tokenizer.perl: clone mosesdecoder and name its folder"
 shift 2
 
 perl_step() {

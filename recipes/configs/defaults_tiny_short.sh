@@ -19,7 +19,7 @@ row floater-period-100 $FLOATER --dynamics-longest-period 100
 row floater-damped $FLOATER --dynamics-damping 0.05
 row floater-sin $FLOATER --dynamics-activation sin
 row floater-shared $FLOATER --share-dynamics all
-# The paper's small random h; then the first defaults here, damped, with fewer steps of the solver.
+# The paper's small random h; then our first defaults, damped and with fewer steps of the solver.
 row floater-random $FLOATER --dynamics-init random
 OLD="--dynamics-init random --dynamics-damping 0.5 --ode-steps-per-position 1/2"
 row floater-random-damped $FLOATER $OLD

@@ -4,11 +4,11 @@ PAIRS=(rte mrpc cola sts-b)
 SEEDS=(1)
 source "$RECIPES/rows/understanding.sh"
 BASELINE=base-lr-1e-4
-ROWS=() # of those it has the flags alone
-for rate in ${RATES:-5e-5 1e-4 2e-4}; do # if 2e-4 is the best, RATES=3e-4 as well
+ROWS=() # only the flags of those rows are used
+for rate in ${RATES:-5e-5 1e-4 2e-4}; do # if 2e-4 is the best, also run with RATES=3e-4
     row "base-lr-$rate" "${ROW_FLAGS[base]}"
 done
-# At the rate that was chosen, whether FLOATER should have rates of its own after its first stage.
+# At the chosen rate: should FLOATER have rates of its own after its first stage?
 row floater-stage1 $MLP $SCALES
 row floater-stage1-unscaled $MLP
 # After a first stage on inputs as short as those of these tasks.

@@ -1,5 +1,5 @@
-# Short to long: as bible_tiny on the pairs of up to 30 English words; the test set, and pairs of more
-# than 40 words that training leaves out.
+# Short to long: as bible_tiny, but trained on the pairs of up to 30 English words. Scored on the test
+# set, and on pairs of more than 40 words that training leaves out.
 source "$RECIPES/protocols/bible_tiny.sh"
 corpus() {
     DATA=$RUNS/data/bible.$PAIR.upto30

@@ -1,6 +1,6 @@
-# As bible_tiny_upto30_short, but training pairs are also joined with their neighbours: up to 60
-# words, of two sentences. Checkpoints are saved, and averaged, at the same updates as there, where an
-# epoch has 171: here it has 471.
+# As bible_tiny_upto30_short, but training pairs are also joined with their neighbours, into pairs of
+# two sentences and up to 60 words. Checkpoints are saved, and averaged, at the same updates as there:
+# an epoch has 171 updates there, and 471 here.
 source "$RECIPES/protocols/bible_tiny_upto30_short.sh"
 corpus() {
     DATA=$RUNS/data/bible.$PAIR.upto30.joined

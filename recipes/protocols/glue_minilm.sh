@@ -1,11 +1,11 @@
 # GLUE with a small pre-trained model: MiniLM, as data-prep/minilm.sh gets it. Optimizer, weight
-# decay, batch and warm-up share are those of fairseq's own configurations for RoBERTa, five epochs are
-# half of theirs, and the learning rate is chosen by glue_minilm_lr. A row NAME-lr-RATE has its own.
-# Of SST-2 the first tenth is trained on.
+# decay, batch and share of warm-up are those of fairseq's own configurations for RoBERTa. The five
+# epochs are half of theirs, and the learning rate was chosen by glue_minilm_lr. A row NAME-lr-RATE has
+# its own. Only the first tenth of SST-2 is trained on.
 source "$RECIPES/finetuning.sh"
 source "$RECIPES/minilm.sh"
 EPOCHS=5
-SEPARATOR=() # each input ends with one, which is what BERT has between two
+SEPARATOR=() # each input ends with one, and BERT has no other between two inputs
 corpus() {
     local first=0 every=${HOLD_OUT:-0}
     [ "$PAIR" != sst-2 ] || first=6735
@@ -15,7 +15,7 @@ corpus() {
         --hold-out "$every" --out "$DATA"
     )
     TESTS=(valid) CLASSES=2 BATCH=16 FACTOR=1
-    case $PAIR in # training rows, metrics and, in the criterion, what they are called
+    case $PAIR in # training rows, metrics, and the flags of the criterion for them
     cola) ROWS_OF_TASK=8551 METRICS=matthews REPORT=--report-mcc ;;
     mrpc) ROWS_OF_TASK=3668 METRICS=accuracy,f1 REPORT=--report-acc-and-f1 ;;
     rte) ROWS_OF_TASK=2490 METRICS=accuracy REPORT="" ;;

@@ -1,5 +1,5 @@
 # GLUE with RoBERTa-base, by fairseq's own configurations (examples/roberta/config/finetuning), which
-# are for one GPU; with the metrics of the benchmark, which these leave out.
+# are for one GPU, and with the metrics of the benchmark, which those configurations leave out.
 source "$RECIPES/protocols/glue_minilm.sh"
 SIZE=base
 source "$RECIPES/roberta.sh"

@@ -1,13 +1,13 @@
 # Multi30k, Transformer-tiny: the protocol that gives 41.02 tokenised BLEU on test2016 in the
-# literature (Wu et al. 2021, "Good for Misconceived Reasons"; there on two GPUs, so with batches
-# twice as large: --train "--update-freq 2"), with the paper's average of the last 5 checkpoints,
-# beam and length penalty.
+# literature (Wu et al. 2021, "Good for Misconceived Reasons"), with the paper's average of the last 5
+# checkpoints, beam and length penalty. Wu et al. trained on two GPUs, so with batches twice as large;
+# --train "--update-freq 2" does the same.
 corpus() {
     DATA=$RUNS/data/multi30k.$PAIR
     PREPARE=(bash data-prep/multi30k.sh --target "${PAIR#en-}" --out "$DATA")
 }
 ARCH=floater_transformer_tiny
-DYNAMICS="--dynamics-lr-scale 0.1" # this learning rate is high; chosen on the validation set
+DYNAMICS="--dynamics-lr-scale 0.1" # the learning rate below is high; chosen on the validation set
 LR=5e-3 WARMUP=2000 DURATION=(--max-update 8000)
 WARM_LR=2.5e-3 WARM_DURATION=(--max-update 2500)
 training() {

@@ -1,5 +1,5 @@
-# Short to long: as multi30k_tiny on the 18,113 pairs of up to 12 English words, until the
-# validation loss has not improved for 10 epochs; scored by length.
+# Short to long: as multi30k_tiny, but trained on the 18,113 pairs of up to 12 English words, until the
+# validation loss has not improved for 10 epochs, and scored by length.
 source "$RECIPES/protocols/multi30k_tiny.sh"
 corpus() {
     DATA=$RUNS/data/multi30k.$PAIR.upto12

@@ -1,6 +1,6 @@
 # Questions with options to choose from, with a small pre-trained model: MiniLM, as
-# data-prep/minilm.sh gets it. Batch and weight decay are those of fairseq for RACE, epochs are
-# three of its five, and the learning rate is that of glue_minilm, with a warm-up.
+# data-prep/minilm.sh gets it. Batch and weight decay are those of fairseq for RACE, with three epochs
+# instead of its five. The learning rate is that of glue_minilm, with a warm-up.
 source "$RECIPES/finetuning.sh"
 source "$RECIPES/minilm.sh"
 SCHEDULER=polynomial_decay BATCH=16 EPOCHS=3

@@ -1,5 +1,6 @@
 # RACE with RoBERTa-large, by fairseq's own recipe (examples/roberta/README.race.md): five epochs at a
-# fixed learning rate, whose sixteen questions an update are eight on each of two GPUs there.
+# fixed learning rate, with sixteen questions per update. In that recipe these are eight on each of two
+# GPUs.
 source "$RECIPES/protocols/race_minilm.sh"
 SIZE=large
 source "$RECIPES/roberta.sh"

@@ -1,8 +1,8 @@
 # Questions about passages with a small pre-trained model: MiniLM, as data-prep/minilm.sh gets it.
-# Batch, warm-up share and weight decay are those of RoBERTa for SQuAD, and so are two epochs where
-# the corpus is whole; of a small part batches are a third as large, and epochs are five. The learning
-# rate was chosen by squad_minilm_lr, on `valid`, which is not reported where there is a test set. A row
-# NAME-lr-RATE has its own.
+# Batch, share of warm-up and weight decay are those of RoBERTa for SQuAD, and so are the two epochs on
+# a whole corpus. On a small part of one, batches are a third as large and there are five epochs. The
+# learning rate was chosen by squad_minilm_lr, on `valid`, which is not reported where there is a test
+# set. A row NAME-lr-RATE has its own.
 source "$RECIPES/finetuning.sh"
 source "$RECIPES/minilm.sh"
 LR=1e-4 BATCH=48
@@ -38,7 +38,7 @@ prediction() {
         floater answer "$RUN/checkpoint_last.pt" "$DATA/bin" --subset "$1"
         --out "$MADE"
     )
-    # Beyond the positions of training, in one window where test1 has several.
+    # One window, beyond the positions of training, where test1 has several.
     [ "$1" != test2 ] || PREDICTION+=(--window-length 1024)
 }
 scoring() { SCORING=(floater score-answers "$RUN" --data "$DATA/bin" "${THRESHOLD[@]}"); }

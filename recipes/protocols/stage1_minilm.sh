@@ -1,7 +1,7 @@
-# The first stage of the paper with MiniLM, on the Brown corpus, of which an epoch has 273 updates. MiniLM
-# comes without a head that tells words: it is trained first, and rests then, too. All of it but its
-# output matrix learns, which is the model's own embedding. It learns from nothing, at ten times the
-# rate; the rows head-lr-1e-3 and head-lr-3e-2 have other rates.
+# The first stage of the paper with MiniLM, on the Brown corpus, where an epoch has 273 updates. MiniLM
+# comes without a head that predicts words, so a head is trained first, and is then frozen too. All of
+# the head is trained except its output matrix, which is the model's own embedding. The head learns
+# from nothing, at ten times the rate; the rows head-lr-1e-3 and head-lr-3e-2 have other rates.
 source "$RECIPES/finetuning.sh"
 source "$RECIPES/minilm.sh"
 source "$RECIPES/stage1.sh"

@@ -1,11 +1,11 @@
 # WMT14, Transformer base, as in the paper: 30 epochs at a peak learning rate of 7e-4, and a warm
-# start at half of it for 10 epochs (En-De) or 1 (En-Fr). The batch is that of eight GPUs; on one,
-# give run.sh --train "--update-freq 8".
-LIMIT=0 # words of a training sentence; 0: all
+# start at half of that rate for 10 epochs (En-De) or 1 (En-Fr). The batch is that of eight GPUs; on
+# one, give run.sh --train "--update-freq 8".
+LIMIT=0 # train on pairs of up to so many English words; 0: on all
 corpus() {
     DATA=$RUNS/data/wmt14.$PAIR
     PREPARE=(bash data-prep/wmt14.sh --target "${PAIR#en-}")
-    # German from what the authors of FLOATER take.
+    # For German, the corpus that the authors of FLOATER use.
     if [ "$PAIR" = en-de ]; then
         DATA+=.icml17
         PREPARE+=(--icml17)

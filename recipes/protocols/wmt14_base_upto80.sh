@@ -1,5 +1,5 @@
-# Short to long: as wmt14_base on the pairs of up to 80 English words; newstest2014, and the longer
-# ones of the held-out training pairs, by length.
+# Short to long: as wmt14_base, but trained on the pairs of up to 80 English words. Scored by length, on
+# newstest2014 and on the longer ones of the held-out training pairs.
 source "$RECIPES/protocols/wmt14_base.sh"
 LIMIT=80
 TESTS=(test long)

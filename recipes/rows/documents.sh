@@ -1,4 +1,4 @@
-# When tokens of a document stand: at their numbers, or with pauses between the sentences, each
+# The times of tokens in a document: their numbers, or with pauses between the sentences, each
 # proportional to the length of the sentence before it (the paper's appendix C).
 BASELINE=sinusoidal-input
 FLOATER="--position-encoder floater --dynamics mlp --position-blocks all"

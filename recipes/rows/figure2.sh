@@ -1,5 +1,5 @@
-# The curves of the paper's figure 2: trained on short sentences, scored by length. FLOATER as it
-# is by default, with the paper's initial h (small and random), and one that forgets.
+# The curves of the paper's figure 2: models trained on short sentences, scored by length. FLOATER
+# has its default initial h, the paper's (small and random), or one that forgets.
 BASELINE=sinusoidal-input
 FLOATER="--position-encoder floater --dynamics mlp --position-blocks all"
 row floater-all $FLOATER

@@ -1,4 +1,4 @@
-# What it costs, and what it loses, to train the dynamics less often, alone, or not at all.
+# The costs, and the losses in quality, of training the dynamics less often, alone, or not at all.
 BASELINE=floater-all
 FLOATER="--position-encoder floater --dynamics mlp --position-blocks all"
 row floater-all $FLOATER
@@ -7,12 +7,12 @@ row floater-every-4 $FLOATER --position-encoder-update-interval 4
 row floater-every-32 $FLOATER --position-encoder-update-interval 32
 row floater-5-steps $FLOATER --ode-steps-per-position 5
 row sinusoidal-input --position-encoder sinusoidal --position-blocks input
-# From the trained base model: it goes on as it is, or with FLOATER; there all is trained, or the
-# positions only.
+# From the trained base model, which continues as it is or with FLOATER. With FLOATER, everything is
+# trained, or only the positions.
 warm_row sinusoidal-input-longer sinusoidal-input \
     --position-encoder sinusoidal --position-blocks input
 warm_row floater-all-warm sinusoidal-input $FLOATER
 warm_row floater-only-warm sinusoidal-input $FLOATER --freeze-base
-# From the trained FLOATER model: all is trained, or all but the positions.
+# From the trained FLOATER model: everything is trained, or everything except the positions.
 warm_row floater-longer floater-all $FLOATER
 warm_row floater-longer-frozen floater-all $FLOATER --freeze-position-encoder

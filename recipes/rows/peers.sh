@@ -1,7 +1,8 @@
-# What a user would choose instead of FLOATER, and FLOATER in the same forms and on top of them.
-# Hyperparameters are those of the papers, but for lengths, which follow from the longest training
-# sentences: LENGTH, in subwords, of the experiment. Where that is small, T5's rows need fewer BUCKETS
-# and FEW_BUCKETS. The order is that of interest. What FLOATER was tuned in is in docs/protocol.md.
+# The positions that a user would choose instead of FLOATER, and FLOATER in the same forms and on top
+# of them. Hyperparameters are those of the papers, except for lengths, which follow from the longest
+# training sentences: the experiment sets LENGTH, in subwords. Where it is small, T5's rows need fewer
+# BUCKETS and FEW_BUCKETS. The most interesting rows come first. docs/protocol.md says what was tuned
+# in FLOATER.
 BASELINE=sinusoidal-input
 FLOATER="--position-encoder floater --dynamics mlp --position-blocks all"
 TURNS="--position-encoder floater --position-blocks all --initial-scale 1"
@@ -50,7 +51,8 @@ row sinusoidal-log-scale --position-encoder sinusoidal --position-blocks input \
 row sinusoidal-input --position-encoder sinusoidal --position-blocks input
 row learned-input --position-encoder learned --position-blocks input
 row none --position-encoder none
-# Which part of a difference is the input's: FLOATER's biases keep sinusoids there, peers drop them.
+# To show how much of a difference is due to the input, where FLOATER's biases keep sinusoids and peers
+# drop them.
 row floater-driven-no-input $DRIVEN --base-positions none
 row floater-linear-no-input-initial16 $TURNS --base-positions none --dynamics linear \
     --initial-lr-scale 16
@@ -60,7 +62,8 @@ row rotary-cross --position-encoder rotary --position-attention both
 row relative-bias-quarter --position-encoder relative-bias --relative-buckets "${FEW_BUCKETS:-8}" \
     --relative-max-distance $((LENGTH / 4))
 row fire-quarter --position-encoder fire --fire-length $((LENGTH / 4))
-# As language models go beyond the lengths they were trained on: the slowest angles of a head, 32 wide,
-# twice as slow in translation (its base times 2^(16/15), the "NTK-aware" one).
+# Language models go beyond the lengths that they were trained on in this way: in translation, the
+# slowest angles of a head, which is 32 wide, are twice as slow (rotary's base times 2^(16/15), the
+# "NTK-aware" base).
 decoded_row rotary-ntk rotary --model-overrides "{'rotary_base':20946.0}"
 decoded_row floater-on-rotary-ntk floater-on-rotary --model-overrides "{'rotary_base':20946.0}"

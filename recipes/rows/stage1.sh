@@ -1,4 +1,4 @@
-# FLOATER alone learns by masked words, and the model rests.
+# FLOATER alone is trained, on masked words, and the model is frozen.
 BASELINE=floater
 SCALES="--initial-lr-scale 16 --dynamics-lr-scale 0.1"
 row floater --position-encoder floater --dynamics mlp --position-blocks all --freeze-base $SCALES

@@ -1,9 +1,10 @@
-# A pre-trained model with its own table of positions, and with FLOATER beside it (paper, 4.2); at
-# once, or after a training of FLOATER alone on text (stage1_minilm): these rows end in -stage1.
-# Queries, keys and values of a trained model have norms that biases do not reach from 0 at the
-# learning rates of fine-tuning: the vectors at position 0 learn 16 times as fast (linear has that
-# of its --initial-scale), and what all trajectories share learns as in translation: the first stage
-# ends at 7.99 bits so, and at 8.17 without (floater-unscaled).
+# A pre-trained model with its own table of positions, and with FLOATER beside it (paper, 4.2): either
+# at once, or after FLOATER alone was trained on text (stage1_minilm), in the rows that end in -stage1.
+# At the learning rates of fine-tuning, biases that start at 0 do not reach the norms that queries,
+# keys and values of a trained model have. So the vectors at position 0 learn 16 times as fast (linear
+# has this from its --initial-scale), and the part that all trajectories share learns as in
+# translation. With these rates the first stage ends at 7.99 bits, and without them at 8.17
+# (floater-unscaled).
 BASELINE=base
 MLP="--position-encoder floater --dynamics mlp --position-blocks all"
 SCALES="--initial-lr-scale 16 --dynamics-lr-scale 0.1"

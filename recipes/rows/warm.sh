@@ -1,4 +1,4 @@
-# What a trained base model gains from FLOATER: against itself trained equally longer.
+# What a trained base model gains from FLOATER, against itself trained for as many further updates.
 BASELINE=sinusoidal-input-longer
 row sinusoidal-input --position-encoder sinusoidal --position-blocks input
 warm_row sinusoidal-input-longer sinusoidal-input \
