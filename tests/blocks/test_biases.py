@@ -1,4 +1,4 @@
-"""Biases of positions in the products of attention's projections."""
+"""Biases of positions, added within the products of attention's projections."""
 
 import pytest
 import torch
@@ -35,7 +35,7 @@ def inputs(length=LENGTH, batch=BATCH, dtype=torch.float64):
 
 
 def added(projection, x, bias):
-    """What is meant, by indexing."""
+    """Return the expected result, computed by indexing."""
     whole = [track.vectors[track.rows.expand(-1, x.size(1))] for track in bias]
     return projection(x) + torch.cat(whole)
 
@@ -85,7 +85,7 @@ def test_large_biases_stay_finite_in_float16():
 
 
 class Adapted(nn.Linear):
-    """As an adapter changes a projection."""
+    """A projection that is changed as an adapter changes one."""
 
     def forward(self, x):
         return super().forward(x) * 2
@@ -110,7 +110,7 @@ def test_a_projection_that_is_changed_or_watched_is_called():
 def test_noise_of_quantisation_reaches_the_weights():
     noisy, x, bias = quant_noise(linear(), 0.5, 4).train(), inputs(), [tracks(shared_rows())]
     found = biased(noisy, x, bias)
-    left = noisy.weight.detach()  # the noise stays in them until the next call
+    left = noisy.weight.detach()  # the noise stays in the weights until the next call
     assert not torch.equal(left, linear().weight) and bool((left == 0).any())
     calm = linear()
     calm.weight.data = left.clone()

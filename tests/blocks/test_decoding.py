@@ -1,4 +1,4 @@
-"""What later steps of a decoding compute, and what they leave out."""
+"""What later decoding steps compute, and what they leave out."""
 
 import copy
 
@@ -17,7 +17,7 @@ def logits(model, batch):
 
 @pytest.mark.parametrize("letter", "qkv")
 def test_a_hook_of_a_projection_acts_in_every_step(letter):
-    """As an adapter, or noise of quantisation, whose steps are not one product."""
+    """As with an adapter or quantisation noise: such a step is not computed in one product."""
     model, batch = make_model(), make_batch(target_lengths=(6, 6, 6))
     plain = logits(model, batch)
     for layer in model.decoder.layers:
@@ -32,7 +32,7 @@ def test_a_hook_of_a_projection_acts_in_every_step(letter):
 
 
 def test_a_decoding_with_gradients_keeps_nothing_of_them():
-    """Biases then act in steps as in other passes, and the model can be copied."""
+    """Biases then act in steps as in other passes, and the model can still be copied."""
     model, batch = make_model(), make_batch(target_lengths=(6, 6, 6))
     expected = logits(model, batch)
     for step, out in steps(model, batch, 3):
@@ -43,7 +43,7 @@ def test_a_decoding_with_gradients_keeps_nothing_of_them():
 
 
 def test_a_decoding_has_the_weights_there_are():
-    """Not those of a decoding before, from which steps keep what they put together."""
+    """Not those of an earlier decoding, whose steps keep weights that they have stacked."""
     model, other = make_model(), make_model(seed=7)
     batch = make_batch(target_lengths=(6, 6, 6))
     with torch.no_grad():
@@ -55,12 +55,12 @@ def test_a_decoding_has_the_weights_there_are():
 
 
 def test_a_table_ends_a_translation_one_token_before_its_own_end():
-    """As the record of a row counts translations that were cut (``results.run``)."""
+    """The record of a row relies on this to count truncated translations (``results.run``)."""
     task = make_task()
     model = make_model(task, position_encoder="learned", max_target_positions=8)
     with torch.no_grad():
         model.decoder.output_projection.weight[task.target_dictionary.eos()] = 0.0
-        model.decoder.output_projection.weight[4:] *= 9.0  # so that no end is the best
+        model.decoder.output_projection.weight[4:] *= 9.0  # so that the end is never the best word
     batch = {key: make_batch()[key] for key in ("src_tokens", "src_lengths")}
     generator = SequenceGenerator([model], task.target_dictionary, beam_size=1, max_len_b=20)
     lengths = [
@@ -70,7 +70,7 @@ def test_a_table_ends_a_translation_one_token_before_its_own_end():
 
 
 def test_generation_solves_nothing_after_the_first_batch(monkeypatch):
-    """And beam search ends up with the same hypotheses for a sentence, whatever its batch."""
+    """Beam search also finds the same hypotheses for a sentence in any batch."""
     solved = []
 
     def counted(*args, **kwargs):

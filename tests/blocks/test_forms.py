@@ -1,4 +1,4 @@
-"""Positions within attention, each form pair by pair in float64, from its definition alone."""
+"""Each form of positions within attention, against its definition, pair by pair in float64."""
 
 import copy
 import math
@@ -18,7 +18,7 @@ HEAD_DIM = DIM // HEADS
 
 
 class Case:
-    """One attention with positions of ``options``, all parameters with values of their own."""
+    """One attention with positions of ``options``, whose parameters are all perturbed."""
 
     def __init__(self, causal, **options):
         torch.manual_seed(0)
@@ -36,7 +36,7 @@ class Case:
         self.slices = track_slices(self.options, self.use, (SELF,), causal)
 
     def positions(self, pads, last_only=False):
-        """What the attention gets for tokens with these pads (batch, length)."""
+        """Return what the attention gets for tokens with these pads (batch, length)."""
         numbers = token_numbers(pads)
         reading = Reading.of(Places(numbers, numbers), None, last_only)
         table = self.form.read(self.encoder, reading)
@@ -53,7 +53,7 @@ class Case:
 
 
 def by_hand(case, x, turn=None, score=None, key=None, value=None):
-    """Attention of one sequence x (length, dim), pair by pair in float64."""
+    """Compute the attention of one sequence x (length, dim), pair by pair in float64."""
     attention = copy.deepcopy(case.attention).double()
     x = x.double()
     q, k, v = attention.q_proj(x), attention.k_proj(x), attention.v_proj(x)
@@ -78,11 +78,11 @@ def by_hand(case, x, turn=None, score=None, key=None, value=None):
     return attention.out_proj(out).float()
 
 
-# ---- Definitions, in the words of the papers. Each takes the case and gives parts of by_hand. ----
+# ---- Definitions, as in the papers. Each takes the case and returns arguments of by_hand. ----
 
 
 def rotary(case):
-    """Su et al. 2021: pair n of P turned by position * base^(-n / P)."""
+    """Su et al. 2021: pair n of P is turned by position * base^(-n / P)."""
     options = case.options
     pairs = int(HEAD_DIM * options.rotary_share / 2)
 
@@ -104,11 +104,11 @@ def rotary(case):
 
 
 def t5(case):
-    """Raffel et al. 2020, as in their code: one number for the bucket of both directions."""
+    """Raffel et al. 2020, as in their code: buckets of both directions are numbered together."""
     buckets, largest = case.options.relative_buckets, case.options.relative_max_distance
     side = buckets if case.causal else buckets // 2
 
-    def bucket(distance):  # of key to query
+    def bucket(distance):  # from query to key
         start = 0 if case.causal or distance <= 0 else side
         distance, exact = abs(distance), side // 2
         if distance < exact:
@@ -124,7 +124,7 @@ SLOPES = {6: [1 / 4, 1 / 16, 1 / 64, 1 / 256, 1 / 2, 1 / 8], 3: [1 / 16, 1 / 256
 
 
 def alibi(case):
-    """Press et al. 2022; half the heads look back and half on where they see both sides."""
+    """Press et al. 2022; in an encoder, half of the heads look back and half look ahead."""
     form = case.options.alibi_form
 
     def score(head, i, j):
@@ -154,7 +154,7 @@ def shaw(case):
 
 
 def fire(case):
-    """Li et al. 2024, with one network for each direction and the later token as normaliser."""
+    """Li et al. 2024, with a network for each direction, normalised by the later token."""
     encoder = copy.deepcopy(case.encoder).double()
     nearest = abs(float(encoder.length_factor) * encoder.length)
 
@@ -169,7 +169,7 @@ def fire(case):
 
 
 def floater_scores(case):
-    """ALiBi or nothing, and the trajectory of its direction at time distance * delta."""
+    """ALiBi's scores or 0, plus a readout of the direction's trajectory at distance * delta."""
     states, readout = case.encoder.states(LENGTH).double(), case.encoder.readout.double()
     slopes = SLOPES[6] if case.options.scores_start == "alibi" else 6 * [0.0]
 
@@ -218,7 +218,7 @@ def close(found, wanted):
 @pytest.mark.parametrize("name", CASES)
 @torch.no_grad()
 def test_by_hand(name, causal):
-    """With weights asked for and without; a row with pads on either side is as without."""
+    """With and without weights asked for; pads on either side of a row change nothing."""
     definition, options = CASES[name]
     case = Case(causal, **options)
     x = torch.randn(LENGTH, BATCH, DIM, generator=torch.Generator().manual_seed(2))
@@ -241,7 +241,7 @@ def test_by_hand(name, causal):
 @pytest.mark.parametrize("name", CASES)
 @torch.no_grad()
 def test_steps_give_what_the_whole_gives(name, sizes):
-    """Also steps of several tokens, with beams that change places after each."""
+    """Also in steps of several tokens, with beams that change places after each step."""
     case = Case(True, **CASES[name][1])
     x = torch.randn(LENGTH, BATCH, DIM, generator=torch.Generator().manual_seed(3))
     whole, state, done, order = case.attend(x, need_weights=False), {}, 0, torch.tensor([1, 0])
@@ -260,7 +260,7 @@ def test_steps_give_what_the_whole_gives(name, sizes):
 
 
 def last_rows(case, positions, size, seen):
-    """What a step of the last ``size`` tokens gets of what all ``seen`` get."""
+    """Return what a step of the last ``size`` tokens gets, given what all ``seen`` tokens get."""
     if case.use.injection == "rotation":
         turn = positions.query._replace(rows=positions.query.rows[seen - size :])
         positions.query = positions.key = turn
@@ -285,7 +285,7 @@ def test_half_precision(name, dtype):
 def test_alibi_slopes_are_the_authors(heads):
     from fairseq_floater.encoders.alibi import alibi_slopes
 
-    def authors(n):  # as the paper's code gives them, by a start and a ratio
+    def authors(n):  # as in the paper's code, from a start and a ratio
         if math.log2(n).is_integer():
             start = 2 ** (-(2 ** -(math.log2(n) - 3)))
             return [start * start**i for i in range(n)]
@@ -297,7 +297,10 @@ def test_alibi_slopes_are_the_authors(heads):
 
 @pytest.mark.parametrize("both", [True, False])
 def test_log_scale_by_hand(both):
-    """Products times log n / log N, n being how many keys a query sees; pads aside."""
+    """Products are multiplied by log n / log N, where n is the number of keys a query sees.
+
+    Pads do not count.
+    """
     torch.manual_seed(0)
     scaled = PositionedAttention(DIM, HEADS, self_attention=True, log_scale=7.0).eval()
     x, pads = torch.randn(5, 2, DIM), torch.tensor([5 * [False], 3 * [False] + 2 * [True]])

@@ -1,4 +1,4 @@
-"""float16 and bfloat16 at 65,536 positions: nothing leaves their range."""
+"""float16 and bfloat16 at 65,536 positions: nothing exceeds their range."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ HALVES = [torch.float16, torch.bfloat16]
 
 
 def attend(attention, x, need_weights):
-    """The last tokens attend to all."""
+    """Attend from the last tokens to all tokens."""
     with torch.no_grad():
         return attention(x[-QUERIES:], x, x, need_weights=need_weights)[0]
 
@@ -24,7 +24,7 @@ def attend(attention, x, need_weights):
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 @pytest.mark.parametrize("need_weights", [True, False])
 def test_biases_that_grow_as_those_of_trained_models(dtype, need_weights):
-    """Seen in one: 25 at position 1,024, 330 at 3,072 and 649 at 4,096; here they grow faster."""
+    """In one they were 25 at position 1,024, 330 at 3,072 and 649 at 4,096; these grow faster."""
     attention = PositionedAttention(DIM, HEADS).eval()
     table = 1.0 * torch.arange(FAR)[:, None] * torch.randn(1, DIM)
     x, rows = torch.randn(FAR, 1, DIM), torch.arange(FAR)[:, None]
@@ -38,17 +38,17 @@ def test_biases_that_grow_as_those_of_trained_models(dtype, need_weights):
         assert bool(attend(attention, x, need_weights).isfinite().all())
 
 
-#: by what the parameters are multiplied where they are small
+#: factors on the parameters of kinds whose parameters are small
 LOUD = {"relative-bias": 30.0, "shaw": 30.0, "fire": 6.0}
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if not name.startswith("floater")])
 @torch.no_grad()
 def test_forms(name):
-    """A query far out, as in a step of a decoding, in both halves and in float32."""
+    """A query far out, as in a decoding step, in both half precisions and in float32."""
     case = Case(True, **CASES[name][1])
     case.attention.self_attention = False
-    loud = LOUD.get(case.encoder.kind, 1.0)  # or so far out positions change nothing
+    loud = LOUD.get(case.encoder.kind, 1.0)  # otherwise positions this far out change nothing
     for parameter in case.encoder.parameters():
         if parameter.dim():
             parameter.mul_(loud)
@@ -76,7 +76,7 @@ def test_forms(name):
 @pytest.mark.parametrize("kind", [k for k in KINDS if k not in ("none", "learned")])
 @torch.no_grad()
 def test_tables(kind):
-    """All that has a table of its own reaches there, in float32 whatever the parameters."""
+    """All kinds without a length limit get that far, in float32 even if the parameters are not."""
     coarse = {"dynamics": "mlp", "ode_steps_per_position": "1/8"}
     options = PositionOptions(position_encoder=kind, **coarse).validate()
     encoder = build_position_encoder(options, 2, 16, heads=2, causal=True, seed=1).half()
@@ -86,7 +86,7 @@ def test_tables(kind):
 
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 def test_a_model_whose_biases_grow(dtype):
-    """Longer than its trajectories stay small: whole targets and steps stay finite and alike."""
+    """Where its trajectories are no longer small, whole targets and steps alike stay finite."""
     model = make_model(encoder_layers=1, decoder_layers=1, dynamics="mlp")
     with torch.no_grad():
         for stack in model.stacks().values():

@@ -7,12 +7,12 @@ from fairseq.modules import MultiheadAttention
 
 from fairseq_floater.blocks.attention import PositionedAttention
 
-#: where, of the six tracks of a decoder block, those of each attention are
+#: the tracks of each attention, among the six of a decoder block
 SELF, CROSS = [0, 1, 2], [3, 4, 5]
 
 
 def rows_of(model, tracks):
-    """Of the decoder's initial values, those of ``tracks`` in every block."""
+    """Return the rows of the decoder's initial values that belong to ``tracks``, in all blocks."""
     count = len(model.decoder.layers)
     return [6 * block + track for block in range(count) for track in tracks]
 
@@ -20,7 +20,7 @@ def rows_of(model, tracks):
 @pytest.mark.parametrize("encoder", ["floater", "learned"])
 @pytest.mark.parametrize("chosen, kept", [("self", SELF), ("cross", CROSS)])
 def test_it_is_the_whole_model_with_the_other_tracks_zero(chosen, kept, encoder):
-    """Oscillators leave zero at zero."""
+    """This holds because oscillators at zero stay at zero."""
     options = {"position_encoder": encoder, "position_injection": "bias", "seed": 2}
     both = make_model(**options, lively=False)
     some = make_model(**options, lively=False, position_attention=chosen)

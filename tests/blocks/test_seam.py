@@ -1,4 +1,4 @@
-"""The seam in attention: neutral it is fairseq's; each of its places does what it says."""
+"""The seam in attention: fairseq's own if neutral, and each of its places does what it says."""
 
 import copy
 import math
@@ -16,7 +16,7 @@ HEAD_DIM = DIM // HEADS
 
 
 def pair(**options):
-    """Ours and fairseq's, of equal weights."""
+    """Return our attention and fairseq's, with equal weights."""
     torch.manual_seed(0)
     stock = MultiheadAttention(DIM, HEADS, **options).eval()
     with torch.no_grad():
@@ -29,7 +29,7 @@ def pair(**options):
 
 @contextmanager
 def used(attention, positions):
-    """``attention`` with ``positions`` for one pass, as a block gives them."""
+    """Give ``attention`` its ``positions`` for one pass, as a block does."""
     attention.use(positions)
     try:
         yield
@@ -65,7 +65,7 @@ WEIGHTS = [
 ]
 
 
-#: fairseq's two ways to compute, of which the fast one returns no weights per head
+#: fairseq's two ways to compute attention; the fast one returns no weights per head
 WAYS = [("fast", weights) for weights in WEIGHTS[:2]] + [("slow", weights) for weights in WEIGHTS]
 
 
@@ -81,7 +81,7 @@ def test_neutral_self_attention_is_fairseqs(mask, way, weights):
 
 @pytest.mark.parametrize("weights", WEIGHTS, ids=str)
 def test_neutral_cross_attention_is_fairseqs(weights):
-    """Also in later steps of a decoding, which keep keys, values and pads of the first."""
+    """Also in later decoding steps, which keep the keys, values and pads of the first."""
     ours, stock = pair(encoder_decoder_attention=True)
     source, target = inputs(5), inputs(4, seed=2)
     pads = torch.tensor([[True, False, False, False, False], 5 * [False]])
@@ -100,7 +100,7 @@ def test_neutral_cross_attention_is_fairseqs(weights):
 
 @pytest.mark.parametrize("length", [1, 5, 15, 16, 17])
 def test_a_step_of_many_sentences_is_fairseqs(length):
-    """Rows shorter than a vector of the processor are filled up there."""
+    """In such a step, rows shorter than a vector register of the processor are filled up."""
     ours, stock = pair(encoder_decoder_attention=True)
     source = torch.randn(length, 300, DIM, generator=torch.Generator().manual_seed(1))
     pads = torch.arange(length) >= torch.arange(300)[:, None] % length + 1
@@ -115,7 +115,7 @@ def test_a_step_of_many_sentences_is_fairseqs(length):
 
 
 def test_neutral_attention_over_given_keys_is_fairseqs():
-    """As where self-attention reads source and target together."""
+    """As in self-attention that reads the source and the target together."""
     ours, stock = pair()
     keys, x = inputs(9), inputs(4, seed=2)
     assert_same(ours, stock, x, keys, keys, need_weights=True)
@@ -156,7 +156,7 @@ def test_logits_before_softmax_are_fairseqs():
 
 @pytest.mark.parametrize("rate", [0.0, 0.5])
 def test_dropout_keeps_the_mean(rate):
-    """Weights are dropped in training, and only then; on both ways through attention."""
+    """Weights are dropped in training only, on both paths through attention."""
     ours, _ = pair(self_attention=True, dropout=rate)
     x = inputs(6)
     plain = ours(x, x, x, need_weights=False)[0]
@@ -169,7 +169,7 @@ def test_dropout_keeps_the_mean(rate):
 
 
 class Rotation(AttentionPositions):
-    """Turns pairs of features by their positions, as rotary does."""
+    """Turns pairs of features by angles that grow with the position, as rotary does."""
 
     def __init__(self, start, keys_from=None):
         self.start, self.keys_from = start, start if keys_from is None else keys_from
@@ -185,7 +185,7 @@ class Rotation(AttentionPositions):
 
 
 class ByDistance(AttentionPositions):
-    """Adds -slope * |i - j|, a slope per head, and to values a vector by the sign of j - i."""
+    """Adds -slope * |i - j|, one slope per head, and to values a vector by the sign of j - i."""
 
     needs_weights = True
     slopes = torch.tensor([0.5, 0.1, 0.3])[:, None, None]
@@ -205,7 +205,7 @@ class ByDistance(AttentionPositions):
 
 
 def by_hand(attention, x, angle=None, score=None, value=None):
-    """Attention of one sequence (length, dim), pair by pair in float64."""
+    """Compute the attention of one sequence (length, dim), pair by pair in float64."""
     attention = copy.deepcopy(attention).double()
     x = x.double()
     q, k, v = attention.q_proj(x), attention.k_proj(x), attention.v_proj(x)
@@ -228,7 +228,7 @@ def by_hand(attention, x, angle=None, score=None, value=None):
 
 
 def turn(vector, position):
-    """Each pair of features by an angle of its own."""
+    """Turn each pair of features by an angle of its own."""
     turned = vector.clone()
     for number, speed in enumerate((1.0, 0.1)):
         c, s = math.cos(position * speed), math.sin(position * speed)
@@ -251,7 +251,7 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS, ids=str)
 def test_each_place_of_the_seam_by_hand(form):
-    """Causal, whole and step by step; with weights asked for and without."""
+    """Causal, whole and step by step; with and without weights asked for."""
     build, definition = FORMS[form]
     ours, _ = pair(self_attention=True)
     x, length = inputs(6), 6

@@ -1,4 +1,4 @@
-"""Stacks of unusual sizes: how long inputs may be, and stacks that have no blocks."""
+"""Stacks of unusual sizes: how long their inputs may be, and stacks without blocks."""
 
 import pytest
 import torch
@@ -84,7 +84,7 @@ def test_a_stack_without_blocks_has_positions_at_its_input(blocks):
         m.encoder(batch["src_tokens"], batch["src_lengths"])["encoder_out"][0]
         for m in (model, stock)
     )
-    # At all blocks the number of the block is added, too (paper, equation 7).
+    # At all blocks, a term for the number of the block is added as well (paper, equation 7).
     term = sinusoids(torch.ones(1), 16) if blocks == "all" else torch.zeros(1)
     torch.testing.assert_close(ours, theirs + term)
 

@@ -1,4 +1,4 @@
-"""The model inside fairseq: what it equals, and what must make no difference to it."""
+"""The model inside fairseq: what it equals, and what must make no difference."""
 
 import copy
 
@@ -18,7 +18,7 @@ from fairseq.sequence_generator import SequenceGenerator
 
 from fairseq_floater.errors import UserError
 
-#: some have times of their own, too
+#: some of them with tokens at times of their own as well
 TIMES = {"position_times": "sentences", "sentence_separator": "w3", "sentence_gap": 0.7}
 TIMED = [("floater", "all", "bias"), ("floater", "all", "additive"), ("sinusoidal", "input", None)]
 
@@ -31,7 +31,7 @@ TIMED_WITHIN = [
     )
 ]
 
-#: biases in some attentions only, and where self-attention reads source and target together
+#: biases in some attentions only, and self-attention that reads source and target together
 BIAS = ("floater", "all", "bias")
 JOINT = {"cross_self_attention": True}
 ATTENTIONS = [
@@ -74,7 +74,7 @@ def logits(model, batch):
     "extra", [{}, {"layernorm_embedding": True}, {"encoder_normalize_before": True}]
 )
 def test_input_encoders_equal_stock_fairseq(learned, extra):
-    """Same weights, same logits, in evaluation and, with the same dropout, in training."""
+    """The same weights give the same logits: in evaluation and, with equal dropout, in training."""
     stock = make_stock(encoder_learned_pos=learned, decoder_learned_pos=learned, **extra)
     ours = make_model(
         position_encoder="learned" if learned else "sinusoidal", position_blocks="input", **extra
@@ -193,7 +193,7 @@ def test_incremental_decoding_equals_teacher_forcing(combination, left_pad_targe
 
 
 def test_a_prefix_begins_a_translation_and_is_scored_as_in_training(combination):
-    """By fairseq's beam search, whose words have the probabilities of teacher forcing."""
+    """Words of fairseq's beam search have the probabilities that teacher forcing gives them."""
     task = make_task()
     model, batch = make_model(task, **combination), make_batch()
     source = {name: batch[name] for name in ("src_tokens", "src_lengths")}
@@ -203,7 +203,7 @@ def test_a_prefix_begins_a_translation_and_is_scored_as_in_training(combination)
     for row, (best, *_) in enumerate(found):
         words = best["tokens"]
         assert torch.equal(words[:3], prefix[row])
-        before = torch.cat([words[-1:], words[:-1]]).unsqueeze(0)  # from the symbol of its end
+        before = torch.cat([words[-1:], words[:-1]]).unsqueeze(0)  # it starts with the end symbol
         one = {name: tokens[row : row + 1] for name, tokens in source.items()}
         expected = logits(model, {**one, "prev_output_tokens": before})[0].log_softmax(-1)
         scores = expected.gather(1, words.unsqueeze(1)).squeeze(1)
@@ -211,7 +211,7 @@ def test_a_prefix_begins_a_translation_and_is_scored_as_in_training(combination)
 
 
 def test_steps_of_sentences_without_pads_give_what_teacher_forcing_gives(combination):
-    """All then stand at one position, whose vector serves them all."""
+    """All tokens then stand at one position, whose vector serves them all."""
     model = make_model(**combination)
     batch = make_batch(target_lengths=(6, 6, 6))
     expected = logits(model, batch)
@@ -221,7 +221,7 @@ def test_steps_of_sentences_without_pads_give_what_teacher_forcing_gives(combina
 
 
 def test_what_others_keep_in_the_state_of_a_decoding_makes_no_first_step_a_later_one(combination):
-    """An agent's own entry, and another model's: several models may share one dictionary."""
+    """An entry of an agent, and entries of another model: several models may share a dictionary."""
     model, other = make_model(**combination), make_model(seed=5)
     batch = make_batch(target_lengths=(6, 6, 6))
     expected, state = logits(model, batch), {"agent": {"read": torch.zeros(3)}}
@@ -237,7 +237,7 @@ def test_checkpointed_activations_give_the_same_gradients(combination):
     checkpointed.load_state_dict(plain.state_dict())
     batch = make_batch()
     for model in (plain, checkpointed):
-        torch.manual_seed(1)  # where sentences start may be drawn
+        torch.manual_seed(1)  # the starts of sentences may be drawn at random
         model(**batch)[0].pow(2).sum().backward()
     for (name, a), b in zip(plain.named_parameters(), checkpointed.parameters()):
         torch.testing.assert_close(a.grad, b.grad, atol=1e-10, rtol=1e-10, msg=name)
@@ -276,7 +276,7 @@ def test_unequal_widths_and_shared_dynamics(encoder):
 
 
 def test_shared_embeddings_and_copies():
-    """All embeddings shared; and a deep copy (as for an average of weights) stands alone."""
+    """All embeddings are shared; a deep copy (as for an average of weights) is independent."""
     model = make_model(share_all_embeddings=True)
     batch = make_batch()
     expected = logits(model, batch)

@@ -21,7 +21,7 @@ WORD = 5
 def test_a_pause_is_as_long_as_the_sentence_before_it():
     row = [WORD, WORD, SEPARATOR, WORD, SEPARATOR, WORD, WORD]
     times = sentence_times(torch.tensor([row]), PAD, SEPARATOR, gap=2.0)
-    # Sentences of 3 and 2 tokens: pauses of 6 and 4 positions.
+    # Sentences of 3 and 2 tokens have pauses of 6 and 4 positions after them.
     assert times.tolist() == [[0, 1, 2, 3 + 6, 4 + 6, 5 + 6 + 4, 6 + 6 + 4]]
 
 
@@ -72,13 +72,13 @@ def build_encoder(**options):
     [
         (None, {"dynamics_init": "random"}, 1e-5),
         (None, {"dynamics_init": "random", "dynamics_damping": 0.5}, 1e-5),
-        # Of the cubic, w^4 / 384 of the motion: where w is 1 a position, and where it is 1/10.
+        # The error of the cubic is w^4 / 384 of the motion: for w of 1 per position, and of 1/10.
         (2 * math.pi, {}, 1e-2),
         (20 * math.pi, {}, 1e-6),
     ],
 )
 def test_between_positions_it_follows_the_equation(shortest_period, options, error, monkeypatch):
-    """Against a fine solve in float64 at the very times."""
+    """Compared with a fine solve in float64 at exactly these times."""
     if shortest_period is not None:
         monkeypatch.setattr(dynamics, "SHORTEST_PERIOD", shortest_period)
     encoder = build_encoder(dynamics="mlp", ode_steps_per_position="8", **options).double()
@@ -100,7 +100,7 @@ def test_at_whole_positions_it_is_the_table(kind):
 
 
 def test_far_slopes_are_as_exact_as_near_ones():
-    """Times are float64: of float32 a step of 1/128 of a position is left at 100,000."""
+    """Times are float64: float32 has only steps of 1/128 of a position at 100,000."""
     encoder, asked = build_encoder(dynamics="driven"), []
     encoder.dynamics.slopes = lambda initial, times, states: asked.append(times) or states
     with torch.no_grad():
@@ -125,7 +125,7 @@ def test_gradients_are_exact_between_positions():
 
 
 def documents():
-    """A batch whose sources and targets have separators."""
+    """Return a batch whose sources and targets have separators."""
     batch = make_batch(lengths=(9, 12, 7), target_lengths=(8, 11, 6))
     for name in ("src_tokens", "prev_output_tokens"):
         tokens = batch[name]

@@ -1,4 +1,4 @@
-"""Positions within attention in whole models: what they start as, how far they reach."""
+"""Positions within attention in whole models: what they start from and how far they reach."""
 
 import re
 from pathlib import Path
@@ -30,7 +30,7 @@ def test_four_times_the_training_length(name):
 
 
 def test_shift_moves_sentences_in_training_and_stands_still_after():
-    """Source and target apart, each sentence by its own number of 0..K; afterwards all by K."""
+    """Each source and each target is moved by its own number from 0 to K; afterwards, all by K."""
     for options in ({"position_encoder": "sinusoidal", "position_blocks": "input"}, {}):
         model, plain = make_model(position_shift=9, **options), make_model(**options)
         plain.load_state_dict(model.state_dict())
@@ -95,7 +95,7 @@ STARTS = {
 
 @pytest.mark.parametrize("name", STARTS)
 def test_a_new_model_starts_as_its_peer(name):
-    """Same weights elsewhere, so same logits; the dynamics have a gradient at the first update."""
+    """Equal weights elsewhere give equal logits; dynamics get a gradient at the first update."""
     options, peer = STARTS[name]
     ours = make_model(lively=False, **options)
     batch = make_batch(lengths=(40, 9, 3), target_lengths=(37, 4, 6))
@@ -109,7 +109,7 @@ def test_a_new_model_starts_as_its_peer(name):
 
 
 def test_fire_of_each_block_is_its_own():
-    """Alike they are the shared one; each gets gradients of its own, and moves its own scores."""
+    """If equal, they act as a shared one; each has its own gradients and moves its own scores."""
     fire = {"position_encoder": "fire", "fire_length": 4.0}
     shared, own = make_model(**fire), make_model(**fire, fire_per_block=True, lively=False)
     weights = shared.state_dict()
@@ -130,13 +130,13 @@ def test_fire_of_each_block_is_its_own():
     assert all(bool(p.grad.any()) for p in encoder.networks.parameters())
     before = encoder(9).detach()
     with torch.no_grad():
-        encoder.networks[2][2].bias.add_(1.0)  # of block 1, to keys before the query
-    moved = (encoder(9) - before)[:, 1:].abs().amax(dim=(1, 2)) > 0.5  # distance 0 is one of both
+        encoder.networks[2][2].bias.add_(1.0)  # of block 1, for keys before the query
+    moved = (encoder(9) - before)[:, 1:].abs().amax(dim=(1, 2)) > 0.5  # both share distance 0
     assert moved.tolist() == [False, False, True, False, False, False]
     assert (logits(own, batch) - logits(shared, batch)).abs().max() > 1e-4
 
 
-#: parameters of positions at width 512, 8 heads, 6 + 6 blocks, as the documentation says
+#: parameters of positions at width 512, 8 heads and 6 + 6 blocks, as the documentation says
 COUNTS = {
     "floater": ({}, 552_448),
     "floater mlp": ({"dynamics": "mlp"}, 1_080_320),
@@ -160,7 +160,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "peers.md").read_text()
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_parameter_counts(name, monkeypatch):
-    for draw in ("xavier_uniform_", "kaiming_uniform_"):  # of whatever values
+    for draw in ("xavier_uniform_", "kaiming_uniform_"):  # values do not matter here
         monkeypatch.setattr(torch.nn.init, draw, lambda weight, *_, **__: weight)
     options, count = COUNTS[name]
     base = {"encoder_embed_dim": 512, "encoder_ffn_embed_dim": 8, "decoder_layers": 6}
@@ -256,7 +256,7 @@ def test_base_positions_at_the_input_are_those_of_fairseqs_options(base):
 
 
 def plainly(q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, **options):
-    """Attention by its definition, which makes NaN of a row that sees nothing."""
+    """Compute attention by its definition, which returns NaN for a row that sees nothing."""
     logits = q @ k.transpose(2, 3) * (q.size(3) ** -0.5 if scale is None else scale)
     if attn_mask is not None and attn_mask.dtype == torch.bool:
         logits = logits.masked_fill(~attn_mask, -torch.inf)
@@ -267,7 +267,7 @@ def plainly(q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None,
 
 @pytest.mark.parametrize("left", [True, False])
 def test_a_pad_that_sees_nothing_makes_no_nan(left, monkeypatch):
-    """Half the heads of ALiBi's encoder look to one side alone, where there may be pads only."""
+    """Half of the heads of ALiBi's encoder see only one side, which may hold only pads."""
     model = make_model(position_encoder="alibi")
     batch = make_batch((9, 3), (8, 4), left_pad=left)
     tokens = batch["prev_output_tokens"].ne(1)

@@ -26,7 +26,7 @@ def last(folder, count):
 
 
 def test_the_last_of_a_folder(tmp_path):
-    """By update, or by epoch if those are too few."""
+    """Checkpoints by update are taken, or those by epoch if there are too few by update."""
     saved(tmp_path, 8, 9, 10, "_1_500", "_best", "_last", "_mine")
     assert last(tmp_path, 3) == ["8", "9", "10"]
     assert last(tmp_path, 1) == ["_1_500"]

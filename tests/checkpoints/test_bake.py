@@ -1,4 +1,4 @@
-"""Encodings stored in a checkpoint: no solve, the same bits, and never stale."""
+"""Encodings stored in a checkpoint save the solve, give the same bits, and are never stale."""
 
 from collections import OrderedDict
 
@@ -45,7 +45,7 @@ def options(request):
 
 @pytest.fixture
 def no_solve(monkeypatch):
-    """Fails a test in which trajectories are computed."""
+    """Fail a test in which trajectories are computed."""
 
     def trajectories(*args, **kwargs):
         raise AssertionError("the equation was solved")
@@ -92,7 +92,7 @@ def test_training_leaves_stored_encodings_behind():
 
 
 def test_a_checkpoint_in_half_precision_uses_its_table(monkeypatch):
-    """Its weights are those that the table was solved from, if in fewer bits."""
+    """Its weights are those that the table was solved from, though in fewer bits."""
     model = make_model(seed=2).half()
     weights = model.state_dict()
     tables = bake_tables(make_loaded(weights).stacks(), 20)
@@ -134,7 +134,7 @@ def test_other_settings_leave_the_table_aside(caplog):
 
 
 def test_plain_values_that_a_kind_sets_on_itself_are_settings():
-    """One from elsewhere need not say so; what the plugin sets on it is none."""
+    """A kind from elsewhere need not declare them; what the plugin sets on it is not a setting."""
 
     class Decay(PositionEncoder):
         kind, sequential = "decay", True
@@ -182,7 +182,7 @@ def test_baking_again_replaces(baked, tmp_path):
 
 @pytest.mark.parametrize("encoder", ["rnn", "learned", "sinusoidal"])
 def test_tables_of_another_encoder_are_no_news(encoder, caplog):
-    """What is said is that the weights do not fit."""
+    """The only message is that the weights do not fit."""
     stored = with_tables(make_model(seed=2))
     other = make_model(seed=2, position_encoder=encoder, position_injection=None)
     assert take_baked(other.stacks(), OrderedDict(stored)) == {} and not caplog.text
@@ -201,7 +201,7 @@ def test_nothing_to_store_is_said(trained, tmp_path):
 
 
 def changed(baked, folder):
-    """Another baked checkpoint, as of a later epoch."""
+    """Return another baked checkpoint, like one of a later epoch."""
     state = read_checkpoint(str(baked))
     for name, weight in state["model"].items():
         if "baked" not in name and weight.is_floating_point():
@@ -217,7 +217,7 @@ def test_our_average_drops_the_tables(baked, tmp_path):
 
 
 def fairseqs_average(inputs, output):
-    """What fairseq's scripts/average_checkpoints.py does: the mean of every entry by its name."""
+    """Average every entry by its name, as fairseq's scripts/average_checkpoints.py does."""
     states = [read_checkpoint(str(path)) for path in inputs]
     mean = OrderedDict()
     for name in states[0]["model"]:
@@ -253,7 +253,7 @@ ALTERED = {
 }
 
 
-#: seen through in tables of 0.1.0, too, which have no fingerprint of themselves
+#: also detected in tables of 0.1.0, for which there is no fingerprint of the table itself
 ALWAYS = ("zeroed", "fewer tracks", "integers", "flat", "empty", "a number")
 
 
@@ -261,7 +261,7 @@ ALWAYS = ("zeroed", "fewer tracks", "integers", "flat", "empty", "a number")
     "altered, old", [(name, False) for name in ALTERED] + [(name, True) for name in ALWAYS]
 )
 def test_an_altered_table_is_seen_through(altered, old, caplog):
-    """The model computes what its weights give."""
+    """The model then computes the encodings from its weights instead."""
     model, other = make_model(seed=2), make_model(seed=3)
     stored = with_tables(model)
     for name in ("encoder", "decoder"):

@@ -1,4 +1,4 @@
-"""A trained base model as a floater_transformer checkpoint that computes the same."""
+"""A trained base model is converted to a floater_transformer checkpoint that computes the same."""
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ POSITIONS = {
 
 
 def stock_of(checkpoint):
-    """The stock model of a checkpoint of the toy corpus, for its logits."""
+    """Return the stock model of a checkpoint of the toy corpus, to compute its logits."""
     state = read_checkpoint(str(checkpoint))
     args = {k: v for k, v in vars(state["cfg"]["model"]).items() if "embed" in k or "layers" in k}
     words = len(state["model"]["encoder.embed_tokens.weight"])
@@ -51,7 +51,7 @@ def test_logits_are_those_of_the_base(positions, trained, tmp_path):
 
 
 def test_a_learned_base_encoding_becomes_a_learned_table(trained, tmp_path):
-    """Its place is taken: the flag that chose it is not of the new model."""
+    """The new table takes its place, so the flag that chose it is not set in the new model."""
     state = read_checkpoint(str(trained["stock"][0]))
     options = {"encoder_learned_pos": True, "decoder_learned_pos": True}
     vars(state["cfg"]["model"]).update(options, max_source_positions=30, max_target_positions=30)
@@ -85,7 +85,7 @@ def test_command_translates_and_trains_on(corpus, trained, tmp_path):
     base = trained["stock"][0]
     out = tmp_path / "floater.pt"
     flags = ["--position-delta", 0.2, "--dynamics-activation", "sin"]
-    flags += ["--dynamics-init", "random", "--dynamics-init-scale", 0]  # a 0 that is no default
+    flags += ["--dynamics-init", "random", "--dynamics-init-scale", 0]  # a 0, not the default
     result = run("floater", "convert", base, out, "--arch", "floater_transformer", *flags)
     assert "--encoder-embed-dim is 16 there, 512 here" in result.err and not out.exists()
     result = run("floater", "convert", base, out, *flags)
@@ -132,7 +132,7 @@ def test_a_model_of_ours_with_trajectories_is_refused(trained, tmp_path):
 
 
 def test_what_no_new_positions_replace_is_kept(tmp_path):
-    """The scale of the logits and the shift of a model of ours: the translations stay the same."""
+    """A model of ours keeps its scale of logits and its shift, so translations stay the same."""
     shifted = {"position_shift": 5, "attention_log_scale": 3.0}
     plain = {"position_encoder": "sinusoidal", "position_blocks": "input"}
     save_floater(tmp_path / "base.pt", **plain, **shifted)

@@ -1,4 +1,4 @@
-"""A checkpoint with a flipped bit, or with what can be no weight, is named and not used."""
+"""A checkpoint with a flipped bit or with an impossible weight is named and not used."""
 
 import io
 import os
@@ -25,7 +25,7 @@ def good(tmp_path_factory):
 
 
 def flipped(path, member, out):
-    """``path`` with one bit of the middle of a member of the archive changed."""
+    """Copy ``path`` to ``out`` with one bit changed in the middle of a member of the archive."""
     content = bytearray(path.read_bytes())
     with zipfile.ZipFile(path) as archive:
         info = next(info for info in archive.infolist() if info.filename.endswith(member))
@@ -131,7 +131,7 @@ def test_weights_that_are_none_are_named_by_every_tool(damage, good, tmp_path, c
         assert cli.main(arguments) == 1, tool
         error = capsys.readouterr().err
         assert error.count("\n") == 1 and "bad.pt" in error and NAME in error, error
-        if tool != "average":  # which knows no model
+        if tool != "average":  # which does not build the model
             assert message in error
         assert not list(tmp_path.glob("out*"))
 
@@ -152,7 +152,7 @@ def test_a_model_without_weights(command, good, tmp_path, capsys):
     ids=lambda arguments: "-".join(arguments[::3]),
 )
 def test_trajectories_that_outgrow_all_numbers_are_those_of_a_file(arguments, tmp_path, capsys):
-    """Each weight is a number, and after a few positions nothing is."""
+    """Each weight is finite, but after a few positions nothing is."""
 
     def grown(state):
         for name in ("dynamics.fc1.weight", "dynamics.fc2.weight"):
@@ -169,7 +169,7 @@ def test_trajectories_that_outgrow_all_numbers_are_those_of_a_file(arguments, tm
 
 
 def test_fairseq_is_told_too():
-    """What its programs read goes into the same model."""
+    """Its programs load what they read into the same model."""
     model = make_model()
     weights = model.state_dict()
     weights[NAME] = nan(weights[NAME].clone())
@@ -178,7 +178,7 @@ def test_fairseq_is_told_too():
 
 
 def test_damage_anywhere_is_found_or_harmless(good, tmp_path):
-    """Between the parts of the archive there is padding, and names that torch does not read."""
+    """Between its parts, the archive has padding and names that torch does not read."""
     content, generator = good.read_bytes(), random.Random(0)
     wanted = torch.load(io.BytesIO(content))["model"]
     path, found = tmp_path / "flipped.pt", 0
@@ -196,7 +196,7 @@ def test_damage_anywhere_is_found_or_harmless(good, tmp_path):
 
 
 def test_a_part_that_says_it_is_a_folder(good, tmp_path):
-    """Of which torch would read nothing, and take whatever the memory holds for the weight."""
+    """torch would read nothing of it, and take whatever is in memory as the weight."""
     content = bytearray(good.read_bytes())
     entry = content.rindex(b"PK\1\2", 0, content.rindex(b"/data/3"))
     content[entry + 38] ^= 0x10  # external attributes

@@ -1,4 +1,4 @@
-"""Exported models compute what the originals do, where this plugin is not."""
+"""Exported models compute the same as the originals, without this plugin."""
 
 import math
 import subprocess
@@ -34,7 +34,7 @@ INPUT = {"position_blocks": "input", "position_injection": "additive"}
 FLOATER = {"position_encoder": "floater", **INPUT}
 SHORT = {"max_source_positions": 40, "max_target_positions": 40}
 
-#: what stock fairseq can take over
+#: models that stock fairseq can take over
 FOR_STOCK = {
     "floater": FLOATER,
     "shared": {**FLOATER, "share_dynamics": "all"},
@@ -56,7 +56,7 @@ BATCHES = [
 
 @pytest.fixture
 def checkpoint(trained, tmp_path):
-    """A function from a model to the file of its checkpoint, which fairseq might have written."""
+    """Return a function that saves a model in a checkpoint like fairseq's, and returns its path."""
 
     def save(model):
         state = read_checkpoint(str(trained["floater"][0]))
@@ -73,7 +73,7 @@ SEARCH = [*GENERATION, "--unnormalized", "--min-len", 0]
 
 @pytest.fixture(scope="module")
 def tabled(corpus, trained, tmp_path_factory):
-    """A trained model with a table at the input, from sinusoids, and what it translates to."""
+    """A trained model with a table at the input, made from sinusoids, and its translations."""
     path = tmp_path_factory.mktemp("tabled") / "tabled.pt"
     convert(trained["stock"][0], path, {"position_encoder": "learned", **INPUT})
     return path, succeed("generate", corpus, *SEARCH, "--path", path)
@@ -81,7 +81,7 @@ def tabled(corpus, trained, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def stock(tabled, tmp_path_factory):
-    """That checkpoint for fairseq without the plugin."""
+    """The same checkpoint, exported for fairseq without the plugin."""
     path = tmp_path_factory.mktemp("stock") / "stock.pt"
     assert cli.main(["export", str(tabled[0]), str(path), "--to", "fairseq"]) == 0
     return path
@@ -98,7 +98,7 @@ def logits(model, batch):
 
 
 def load_stock(path):
-    """As fairseq does."""
+    """Load a checkpoint as fairseq does."""
     state = checkpoint_utils.load_checkpoint_to_cpu(str(path))
     model = build_model(state["cfg"].model, make_task())
     model.load_state_dict(state["model"], strict=True)
@@ -123,10 +123,10 @@ def test_stock_translates_the_same_without_the_plugin(corpus, tabled, stock):
 
 
 def test_ctranslate2_translates_the_same(corpus, tabled, stock, tmp_path):
-    """With its own converter, and no flag that lets it read more than plain data.
+    """Its own converter is used, without any flag that lets it read more than plain data.
 
-    fairseq forbids an early end after the softmax, CTranslate2 before: scores are only the same
-    where neither does.
+    fairseq forbids an early end after the softmax, CTranslate2 before it. Scores are the same only
+    where neither does so.
     """
     converter = Path(sysconfig.get_path("scripts")) / "ct2-fairseq-converter"
     flags = ["--model_path", stock, "--data_dir", corpus, "--output_dir", tmp_path / "model"]
@@ -176,7 +176,7 @@ def test_rows_of_the_table(checkpoint, tmp_path):
 
 
 def test_options_of_an_argparse_namespace(checkpoint, trained, tmp_path):
-    """As fairseq of before 2020 saved them: no cfg, but args."""
+    """Versions of fairseq from before 2020 saved them in this way, in args instead of cfg."""
     ours = make_model(position_encoder="learned", **INPUT)
     state = read_checkpoint(str(checkpoint(ours)))
     arguments = vars(read_checkpoint(str(trained["stock"][0]))["cfg"]["model"])
@@ -198,7 +198,7 @@ def test_blocks_that_were_taken_out_stay_out(checkpoint, tmp_path):
 
 
 def test_options_of_a_legacy_task(checkpoint, tmp_path):
-    """fairseq keeps them as a Namespace, such as translation_multi_simple_epoch's."""
+    """fairseq keeps those of a task such as translation_multi_simple_epoch as a Namespace."""
     path = checkpoint(make_model(**FLOATER))
     state = read_checkpoint(str(path))
     state["cfg"]["task"] = Namespace(**state["cfg"]["task"])
@@ -255,7 +255,7 @@ def test_a_learned_table_is_not_made_longer(checkpoint, tmp_path):
 
 TWO = {"encoder_layers": 2}  # blocks with positions of their own
 
-#: every encoder, injection and choice of blocks, and what else changes a program
+#: every encoder, injection and choice of blocks, and everything else that changes a program
 PROGRAMS = {
     "floater biases": TWO,
     "rnn biases at the input": {
@@ -288,7 +288,7 @@ PROGRAMS |= {
 
 @pytest.mark.parametrize("options", PROGRAMS.values(), ids=PROGRAMS)
 def test_programs_compute_the_same_logits(options):
-    """With other lengths than the traced ones, and pads on both sides."""
+    """The lengths differ from the traced ones, and pads are on either side."""
     model = make_model(**{"encoder_layers": 1, "decoder_layers": 1, **options})
     wanted = [logits(model, batch) for batch in BATCHES]
     program = trace(WholeModel(model, 40)).module()

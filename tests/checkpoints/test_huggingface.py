@@ -1,4 +1,4 @@
-"""Models of Hugging Face's: converted, they compute what torch's own Transformer makes of them."""
+"""Converted Hugging Face models compute the same as torch's own Transformer with their weights."""
 
 import json
 import re
@@ -24,7 +24,7 @@ from fairseq_floater.errors import UserError
 
 
 def reference(folder, rows, pads):
-    """Features (batch, length, dim) by torch's own encoder; tokens are numbers of the folder's."""
+    """Return features (batch, length, dim) of torch's own encoder, for rows of the folder's ids."""
     config = json.loads((folder / "config.json").read_text())
     _, _, unused, prefix = KINDS[config["model_type"]]
     weights = {
@@ -64,7 +64,7 @@ def reference(folder, rows, pads):
 @pytest.mark.parametrize("positions", [AS_IT_WAS, {}, {"dynamics": "mlp"}], ids=str)
 @pytest.mark.parametrize("kind", KINDS)
 def test_hidden_states_are_those_of_the_model(kind, positions, tmp_path):
-    """Of a padded batch of sentences, through each side's own vocabulary."""
+    """A padded batch of sentences is compared, with each side's own vocabulary."""
     folder = write_model(tmp_path / "model", kind)
     convert_huggingface(folder, tmp_path / "out/model.pt", positions)
     model = load_model(tmp_path / "out/model.pt").model
@@ -124,12 +124,12 @@ def test_a_masked_lm_head_comes_along(kind, tmp_path):
 
 
 def sorted_ends(named):
-    """Weight and bias."""
+    """Return the weight and the bias."""
     return named[max(named)], named[min(named)]
 
 
 def test_the_tokenizer_says_where_in_the_text_each_piece_is(tmp_path):
-    """It cuts nothing off, fills nothing up, and no text has special pieces in it."""
+    """It does not truncate or pad, and it finds no special pieces in any text."""
     folder = write_model(tmp_path / "model", "bert")
     tokenizer = PieceTokenizer(folder / "tokenizer.json")
     text = "the brown lazy foxes jumps over quicker dogs"
@@ -248,7 +248,7 @@ def test_what_is_read_is_not_written_over(name, tmp_path, capsys):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_head_with_another_activation_than_fairseqs_is_left_out(kind, tmp_path):
-    """That of RoBERTa has gelu whatever its blocks have; BERT's has what they have."""
+    """RoBERTa's head always has gelu; BERT's has the activation of its blocks."""
     folder = write_model(tmp_path / "model", kind, head=True)
     option("hidden_act", "relu")(folder)
     converted = convert_huggingface(folder, tmp_path / "out.pt", {})
@@ -258,7 +258,7 @@ def test_a_head_with_another_activation_than_fairseqs_is_left_out(kind, tmp_path
 
 
 def test_another_dictionary_is_not_written_over(tmp_path):
-    """Of a model in the same folder; its own may be written again."""
+    """It belongs to another model in the same folder; the same dictionary may be written again."""
     for kind in KINDS:
         write_model(tmp_path / kind, kind)
     convert_huggingface(tmp_path / "bert", tmp_path / "out/a.pt", AS_IT_WAS)
@@ -270,7 +270,7 @@ def test_another_dictionary_is_not_written_over(tmp_path):
 
 
 def test_the_command_and_a_training_from_what_it_writes(tmp_path):
-    """Masked LM on pieces of text, by fairseq's own preparation, with the base frozen."""
+    """A masked LM is trained with the base frozen, on pieces of text that fairseq prepares."""
     folder = write_model(tmp_path / "model", "bert")
     out = tmp_path / "out/model.pt"
     done = succeed("floater", "convert", "--from", "huggingface", folder, out)
@@ -304,7 +304,7 @@ def test_the_command_and_a_training_from_what_it_writes(tmp_path):
 
 
 def test_a_roberta_of_fairseqs_is_converted(tmp_path):
-    """As a translation model is; the folder's own state is one of fairseq's."""
+    """It is converted as a translation model is; the state read from the folder is fairseq's."""
     folder = write_model(tmp_path / "model", "roberta", layer_norm_eps=1e-5)
     torch.save(read_huggingface(folder).state, tmp_path / "stock.pt")
     convert(tmp_path / "stock.pt", tmp_path / "floater.pt", {"dynamics": "linear"})

@@ -1,4 +1,4 @@
-"""Checkpoints of version 0.1.0: everything still reads them, and computes what it computed."""
+"""Everything still reads checkpoints of version 0.1.0, and computes the same from them."""
 
 import json
 
@@ -25,7 +25,7 @@ def old(kind):
 
 
 def small_batch():
-    """Of the fixtures' 24 symbols."""
+    """Return a batch with only the fixtures' 24 symbols."""
     batch = make_batch()
     tokens = {k: v.clamp(max=23) for k, v in batch.items() if k != "src_lengths"}
     return {**batch, **tokens}
@@ -66,13 +66,13 @@ def test_inspection_finds_the_same(capsys):
         assert here["baked_positions"] == stack["stored_positions"] == 65
         assert here["tracks"] == stack["tracks"] and here["blocks"] == stack["blocks"]
         assert here["norms"] == pytest.approx(stack["norms"], rel=1e-4)
-        # An error of a difference: rounding shows in its third digit.
+        # The error is computed from a small difference, so rounding shows in its third digit.
         wanted_error = stack["equation"]["solver_error"]
         assert here["equation"]["solver_error"] == pytest.approx(wanted_error, rel=1e-2)
 
 
 def test_tools_write_present_names(tmp_path):
-    """Bake, average and export, each of them readable again."""
+    """What bake, average and export write can be read again."""
     baked, average = tmp_path / "baked.pt", tmp_path / "average.pt"
     assert cli.main(["bake", str(old("floater")), "--out", str(baked), "--positions", "100"]) == 0
     assert cli.main(["average", str(baked), str(old("floater")), "--out", str(average)]) == 0
@@ -91,7 +91,7 @@ def test_tools_write_present_names(tmp_path):
 
 
 def test_training_goes_on_with_its_optimizer(corpus, tmp_path):
-    """With the old flags, which say once what they are called now."""
+    """The old flags still work, and a message gives their new names once."""
     flags = [*TRAINING, "--arch", "floater_transformer", "--share-all-embeddings"]
     flags += ["--dynamics-update-interval", 2, "--dynamics-lr-scale", 0.5]
     flags += ["--restore-file", old("floater"), "--save-dir", tmp_path, "--max-update", 50]

@@ -1,4 +1,4 @@
-"""Options in a checkpoint that are of the wrong type, of no model, or of one without bounds."""
+"""Options in a checkpoint that have the wrong type, or describe no model or an endless one."""
 
 import pytest
 import torch
@@ -115,7 +115,7 @@ def test_endless_peers(peer, tmp_path, capsys):
 
 @pytest.mark.parametrize("injection", ["bias", "rotation"])
 def test_sizes_that_are_not_read_are_let_be(injection, tmp_path):
-    """As a training with them is: linear dynamics have no hidden units."""
+    """Training accepts them as well: linear dynamics have no hidden units."""
 
     def widen(state):
         state["args"].dynamics_hidden_dim = 10**7
@@ -125,7 +125,7 @@ def test_sizes_that_are_not_read_are_let_be(injection, tmp_path):
 
 
 def test_fairseq_evaluates_no_option_of_a_checkpoint(tmp_path, monkeypatch):
-    """It does so when it builds its own Transformer, too; the checkpoint is refused before."""
+    """It would do so even for its own Transformer, but the checkpoint is refused before that."""
     monkeypatch.chdir(tmp_path)
     code = "__import__('os').mkdir('ran')"
     for save in (save_stock, save_floater):
@@ -158,7 +158,7 @@ def test_a_name_of_no_model(name, tmp_path):
 
 
 def test_files_of_pre_trained_embeddings_need_not_be_there(tmp_path):
-    """A checkpoint has the embeddings that were read from them, as training left them."""
+    """The checkpoint has the embeddings that were read from them, as training left them."""
     path = save_floater(tmp_path / "moved.pt")
     state = read_checkpoint(str(path))
     state["args"].encoder_embed_path = str(tmp_path / "vectors.txt")

@@ -1,4 +1,4 @@
-"""What a tool writes never takes the place of what it reads, and is there as a whole or not."""
+"""A tool never overwrites what it reads, and writes a file as a whole or not at all."""
 
 import os
 import resource
@@ -66,7 +66,7 @@ def test_bake_rewrites_its_file_with_mode_and_link(folder):
     assert (folder / "floater.link").is_symlink()
     assert stat.S_IMODE((folder / "floater.pt").stat().st_mode) == 0o600
     assert baked_lengths(read_checkpoint("floater.pt")["model"]) == {"encoder": 257, "decoder": 257}
-    assert (folder / "floater.hard").read_bytes() == before  # the only other name keeps the old
+    assert (folder / "floater.hard").read_bytes() == before  # the hard link keeps the old content
 
 
 WRITES = {

@@ -1,4 +1,4 @@
-"""Models exported to CTranslate2 compute and write what they do in fairseq."""
+"""Models exported to CTranslate2 compute and write the same as in fairseq."""
 
 import json
 
@@ -69,12 +69,12 @@ def test_every_token_is_as_likely(options, words, tmp_path):
 
 
 def as_words(row):
-    """The words of a row, without its end, which CTranslate2 adds."""
+    """Return the words of a row, without its end, which CTranslate2 adds."""
     return [f"w{number - 4}" for number in row.tolist() if number > 3]
 
 
 def test_hypotheses_are_the_same(corpus, tmp_path):
-    """(fairseq forbids an early end after the softmax, CTranslate2 before.)"""
+    """(fairseq forbids an early end after the softmax, CTranslate2 before it.)"""
     (tmp_path / "data").mkdir()
     (tmp_path / "data/bin").symlink_to(corpus)
     (tmp_path / "data/corpus.json").write_text(json.dumps({"source": "de", "target": "en"}))

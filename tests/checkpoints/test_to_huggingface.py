@@ -1,4 +1,4 @@
-"""Models exported to Hugging Face's transformers compute and write what they do in fairseq."""
+"""Models exported to Hugging Face's transformers compute and write the same as in fairseq."""
 
 import json
 import pickle
@@ -45,7 +45,7 @@ OPTIONS = {
 
 
 def arguments(batch):
-    """A batch of fairseq's as transformers has it."""
+    """Return a batch of fairseq's as the arguments that transformers takes."""
     source, target = batch["src_tokens"], batch["prev_output_tokens"]
     return {
         "input_ids": source,
@@ -57,7 +57,7 @@ def arguments(batch):
 
 @pytest.fixture(scope="module", params=OPTIONS.values(), ids=OPTIONS)
 def both(request):
-    """A model, and what is exported of it with tables of 6 and 7 positions, where they go on."""
+    """A model and its export, with tables of 6 and 7 positions if they can be continued."""
     model = make_model(**request.param)
     return model, build_exported(model, Lengths(6, 7))
 
@@ -85,7 +85,7 @@ def test_a_step_at_a_time_is_the_whole_target(both):
             step = exported(**given, decoder_input_ids=target[:, ends], use_cache=True, cache=cache)
             cache = step.cache
             found.append(step.logits)
-            if ends.stop == 4:  # as a search takes up other hypotheses
+            if ends.stop == 4:  # as when a search switches to other hypotheses
                 order = torch.tensor([2, 2, 0])
                 cache.reorder_cache(order)
                 given = {name: rows[order] for name, rows in given.items()}
@@ -110,7 +110,7 @@ def test_labels_give_the_loss():
 
 
 def test_half_precision_stays_finite():
-    """Of a trajectory that leaves the range of float16."""
+    """It does even for a trajectory that leaves the range of float16."""
     model = make_model(dynamics="linear")
     with torch.no_grad():
         model.decoder.position_encoder.initial.mul_(2e5)
@@ -123,7 +123,7 @@ def test_half_precision_stays_finite():
 
 @pytest.mark.parametrize("name", ["mlp", "driven", "linear", "rotation", "fire"])
 def test_autocast_leaves_nothing_behind(name):
-    """Tables that grow under it serve later calls, too."""
+    """Tables that grow under autocast serve later calls as well."""
     options = {"position_injection": "rotation"} if name == "rotation" else {"dynamics": name}
     options = {"position_encoder": "fire"} if name == "fire" else options
     given = arguments(make_batch((5, 200, 3), (7, 180, 6)))
@@ -154,7 +154,7 @@ def test_learned_positions_end():
         exported(**arguments(make_batch((12,), (3,))))
 
 
-#: in a process of its own, without the plugin: what is in the folder must do
+#: run in a process of its own, without the plugin: the files in the folder must suffice
 USE = """
 import json, sys
 import torch
@@ -196,7 +196,7 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def described(corpus, tmp_path_factory):
-    """The corpus of the tests with its description, as data-prep leaves one."""
+    """The corpus of the tests with a description like those that data-prep writes."""
     data = tmp_path_factory.mktemp("described")
     (data / "bin").symlink_to(corpus)
     description = {"source": "de", "target": "en", "tokenizer": None, "subword": None}
@@ -226,7 +226,7 @@ def test_the_folder_translates_as_fairseq_does(corpus, trained, described, tmp_p
 
 
 def test_texts_are_cut_up_as_the_corpus_was(tmp_path):
-    """By Moses's rules, in lower case and into subword-nmt's pieces; and put together again."""
+    """They are cut by Moses's rules, in lower case, into subword-nmt's pieces, and joined again."""
     from subword_nmt.learn_bpe import learn_bpe
 
     from fairseq_floater.checkpoints.export.huggingface.remote.tokenization_floater import (

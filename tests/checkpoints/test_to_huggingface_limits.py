@@ -1,4 +1,4 @@
-"""Models for transformers: where learned tables end, what is kept, and words that are unknown."""
+"""Models for transformers: the end of learned tables, outputs that are kept, and unknown words."""
 
 import json
 
@@ -15,7 +15,7 @@ from fairseq_floater.checkpoints.export.huggingface.remote.tokenization_floater 
 )
 
 SHORT = {"max_source_positions": 40, "max_target_positions": 12}
-#: of which the decoder reads no positions of the source
+#: models whose decoder reads no positions of the source
 OWN = {
     "learned at the input": {"position_encoder": "learned", "position_blocks": "input"},
     "learned base": {"encoder_learned_pos": True, "decoder_learned_pos": True},
@@ -51,7 +51,7 @@ def test_a_short_table_of_the_decoder_takes_long_sources(name):
         assert (wanted - found)[tokens].abs().max() < 1e-5
         del arguments["decoder_input_ids"], arguments["decoder_attention_mask"]
         written = exported.generate(**arguments, num_beams=2)
-    assert written.size(1) <= 13  # with what it starts from
+    assert written.size(1) <= 13  # including the token that it starts from
     assert (
         exported.generation_config.max_new_tokens == 12 == exported.config.max_position_embeddings
     )

@@ -1,4 +1,4 @@
-"""Models of language understanding exported to transformers compute what they do in fairseq."""
+"""Models of language understanding exported to transformers compute the same as in fairseq."""
 
 from argparse import Namespace
 
@@ -28,7 +28,7 @@ SHORT = ["a lazy dog", "dogs sleep"]
 
 
 def use(folder, kind, texts, pairs=()):
-    """What one of transformers' classes says of texts, from the files in the folder alone."""
+    """Run one of transformers' classes on texts, with nothing but the files in the folder."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
     of_kind = getattr(transformers, kind)
     model = of_kind.from_pretrained(folder, trust_remote_code=True).eval()
@@ -41,14 +41,14 @@ def use(folder, kind, texts, pairs=()):
 
 @pytest.fixture(autouse=True)
 def files_of_models(tmp_path, monkeypatch):
-    """Where transformers puts the files that come with a model, in place of the home folder."""
+    """Make transformers put the files that come with a model here, not in the home folder."""
     name = "transformers.dynamic_module_utils.HF_MODULES_CACHE"
     monkeypatch.setattr(name, str(tmp_path / "modules"))
 
 
 @pytest.fixture
 def converted(tmp_path):
-    """A function from a kind and positions to the folder of a converted model."""
+    """Return a function that makes a converted model of a kind, and returns its folder."""
 
     def make(kind, positions, head=None):
         folder = write_model(tmp_path / "published", kind)
@@ -64,7 +64,7 @@ def converted(tmp_path):
 
 
 def as_ours(folder, ids):
-    """Numbers of the tokenizer's as fairseq's."""
+    """Convert the tokenizer's token numbers to fairseq's."""
     dictionary = Dictionary.load(str(folder / "dict.txt"))
     dictionary.add_symbol("<mask>")
     names = PieceTokenizer(folder / "tokenizer.json").vocabulary()
@@ -124,7 +124,7 @@ def test_answers(converted, tmp_path):
     kind = "AutoModelForQuestionAnswering"
     _, tokenizer, ids, found = use(tmp_path / "out", kind, SHORT[:1], SHORT[1:])
     ids = as_ours(base, ids)
-    assert (ids == 2).sum().item() == 3  # two between, as RoBERTa has
+    assert (ids == 2).sum().item() == 3  # two between the texts, as RoBERTa has
     assert tokenizer.model_max_length == 24
     with torch.no_grad():
         features, _ = load_model(base / "model.pt").model(ids, features_only=True)

@@ -59,17 +59,17 @@ def test_loss_and_gradient(at_once, dtype, tolerance, smoothing):
 
 
 def test_extreme_logits():
-    """Where a softmax of float16 itself would overflow."""
+    """For these, a softmax in float16 itself would overflow."""
     logits = torch.tensor([[6e4, -6e4, 0.0], [6e4, 6e4, 6e4]], dtype=torch.float16)
     logits.requires_grad_()
     loss, _ = smoothed.smoothed_cross_entropy(logits, torch.tensor([0, 2]), 0.0, PAD)
-    assert loss.item() == pytest.approx(math.log(3), abs=0.01)  # of such logits float32 has no more
+    assert loss.item() == pytest.approx(math.log(3), abs=0.01)  # float32 is no more exact there
     loss.backward()
     assert logits.grad.isfinite().all()
 
 
 def test_one_tensor_of_the_size_of_the_logits_is_made():
-    """Their gradient: whatever else is made holds a few rows at most."""
+    """It is their gradient: all other tensors that are made hold a few rows at most."""
 
     class Largest(TorchDispatchMode):
         made = ()
@@ -115,10 +115,10 @@ def sample():
 )
 @pytest.mark.parametrize("reduce", [True, False])
 def test_criterion(options, model, reduce):
-    """Losses, reports and gradients of a whole model, also where fairseq's own way is taken."""
+    """Losses, reports and gradients of a whole model, also where fairseq's own code is used."""
     found = []
     for criterion in criterions(**options):
-        trained = make_model(initial_scale=1.0, **model)  # which would scale rounding errors, too
+        trained = make_model(initial_scale=1.0, **model)  # a larger one scales rounding errors
         loss, size, report = criterion(trained, sample(), reduce=reduce)
         if not model:  # fairseq's own has no gradient with an adaptive softmax
             loss.sum().backward()
@@ -132,7 +132,7 @@ def test_criterion(options, model, reduce):
 
 
 def test_trainings_are_alike(corpus, tmp_path):
-    """fairseq-train and its validation print the same losses with either, in any model."""
+    """fairseq-train and its validation print the same losses with either, for any model."""
     commands = {
         name: [
             *("train", corpus, "--user-dir", "fairseq_floater", "--arch", "transformer_tiny"),

@@ -1,4 +1,4 @@
-"""Encoders in training on a device other than the CPU, by tensors without values."""
+"""Encoders in training on a device other than the CPU, imitated by tensors without values."""
 
 from contextlib import nullcontext
 
@@ -21,7 +21,7 @@ ENCODERS |= {
 
 
 class Waiting(TorchDispatchMode):
-    """Names of copies to a device for which the host waits until all that was launched is done."""
+    """Collects names of copies to a device for which the host waits until launched work is done."""
 
     def __init__(self):
         super().__init__()
@@ -40,14 +40,14 @@ class Waiting(TorchDispatchMode):
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_no_update_waits_for_a_copy(name, monkeypatch):
-    """(That no value is read back is for tests/recipes/test_launches.py; both, of whole models on a
-    device that has values, for tests/models/test_elsewhere.py.)"""
+    """(tests/recipes/test_launches.py checks that no value is read back, and
+    tests/models/test_elsewhere.py both, of whole models on a device that has values.)"""
     monkeypatch.setattr("fairseq_floater.devices.free_to_read", lambda tensor: False)
     monkeypatch.setattr(torch, "autocast", lambda *args, **kwargs: nullcontext())  # meta has none
     options = PositionOptions(**ENCODERS[name]).validate()
     sizes = {"heads": 2, "max_positions": 50}
     encoder = build_position_encoder(options, 2, 16, **sizes, seed=1).to("meta")
-    for _ in range(2):  # the second time, what is kept is there
+    for _ in range(2):  # the second time, what is kept exists already
         with Waiting() as waiting:
             table = encoder(40)
             if table.requires_grad:

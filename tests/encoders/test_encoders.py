@@ -26,7 +26,7 @@ DIM, TRACKS = 8, 3
 
 
 def test_what_rests_in_training_is_looked_at_once(monkeypatch):
-    """Until it has learned, is loaded or moved, or validation begins."""
+    """It is looked at again only once it has learned, is loaded or moved, or validation begins."""
     looked = []
     look = TableCache.drop_unless_of
     monkeypatch.setattr(TableCache, "drop_unless_of", lambda *args: looked.append(1) or look(*args))
@@ -34,7 +34,7 @@ def test_what_rests_in_training_is_looked_at_once(monkeypatch):
     encoder.update_interval = 3
 
     def update(number):
-        """How often it was looked at by two batches of an update."""
+        """Return how often two batches of an update looked at it, and its table."""
         del looked[:]
         encoder.set_num_updates(number)
         tables = [encoder(9), encoder(12)[:, :9]]
@@ -60,7 +60,7 @@ def test_what_rests_in_training_is_looked_at_once(monkeypatch):
 
 
 class Products(PositionEncoder):
-    """An encoder by somebody who thinks of no precision: positions times a learned matrix."""
+    """An encoder by someone who does not think of precision: positions times a learned matrix."""
 
     kind = "products"
 
@@ -73,7 +73,7 @@ class Products(PositionEncoder):
 
 
 def test_autocast_leaves_trajectories_in_full_precision(monkeypatch):
-    """With gradients and without; a table that is kept stays."""
+    """With and without gradients; a kept table stays the same."""
     encoder = Products()
     wanted = encoder(9).detach()
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -288,7 +288,7 @@ def test_learned_refuses_longer_input_with_its_limit():
 
 
 def test_divergence_is_named():
-    """The stack, the position, and the flags to change."""
+    """The message names the stack, the position, and the flags to change."""
     dynamics = MLPDynamics(DIM, activation="relu", init_scale=4.0)
     encoder = FloaterEncoder(TRACKS, DIM, dynamics, initial_std=1.0, name="decoder")
     with pytest.raises(UserError) as raised:
@@ -301,7 +301,7 @@ def test_divergence_is_named():
 
 
 def test_what_is_finite_as_far_as_asked_is_given():
-    """Training needs no more; so must validation not."""
+    """Training needs no more than that, so validation must not need more either."""
     dynamics = MLPDynamics(DIM, activation="relu", init_scale=4.0)
     encoder = FloaterEncoder(TRACKS, DIM, dynamics, initial_std=1.0)
     trained = encoder(9)
@@ -356,7 +356,7 @@ def test_fourier_vectors_have_their_deviation_at_the_start(frequencies, hidden):
 
 
 def test_angles_of_rotary_far_out():
-    """Whole turns are taken off before anything is rounded."""
+    """Whole turns are removed before anything is rounded."""
     speeds = [10000.0 ** (-pair / 4) for pair in range(4)]
     wanted = torch.tensor([math.remainder(65_535 * speed, 2 * math.pi) for speed in speeds])
     found = RotaryEncoder(1, 4)(65_536)[0, -1]

@@ -1,4 +1,4 @@
-"""What h starts as: oscillators, which neither grow, nor die out, nor run together."""
+"""h starts as oscillators, which neither grow, nor die out, nor run together."""
 
 import math
 
@@ -29,7 +29,7 @@ def trajectories(dynamics, initial, count, steps=8, delta=0.1):
 
 
 def test_small_motions_are_sinusoids():
-    """p(t) = p(0) turned by frequency x time, pair by pair, up to the third order of s p."""
+    """p(t) is p(0) turned by frequency x time, pair by pair, up to the third order in s p."""
     frequencies = [10.0, 3.0, 0.5]
     initial = 0.001 * torch.randn(2, 6, dtype=torch.float64)
     table = trajectories(oscillators(frequencies, 6), initial, 40, steps=16)
@@ -64,7 +64,7 @@ def test_at_rest_they_stay_at_rest_and_can_be_moved(activation, dim, hidden_dim)
 
 
 def test_one_step_a_position_follows_the_fastest():
-    """The solver's default against 20 steps a position in float64, over 64 positions."""
+    """The solver's default against 20 steps per position in float64, over 64 positions."""
     torch.manual_seed(0)
     encoder = build_position_encoder(PositionOptions(dynamics="mlp"), 3, 64)
     with torch.no_grad():
@@ -76,7 +76,7 @@ def test_one_step_a_position_follows_the_fastest():
 
 
 def test_neighbouring_features_have_periods_of_all_lengths():
-    """So that every attention head can tell near from far."""
+    """This lets every attention head tell near from far."""
     periods = spread_periods(64, SHORTEST_PERIOD, 1000.0)
     assert len(periods.unique()) == 64
     torch.testing.assert_close(periods.min().item(), SHORTEST_PERIOD)
@@ -86,14 +86,14 @@ def test_neighbouring_features_have_periods_of_all_lengths():
 
 
 def test_a_new_floater_model_is_its_base_model():
-    """Whatever the seed, before any training: zero biases, from oscillators at rest."""
+    """For any seed, before any training, oscillators at rest give zero biases."""
     stock, ours = make_stock(), make_model(lively=False)
     batch = make_batch()
     torch.testing.assert_close(ours(**batch)[0], stock(**batch)[0], atol=1e-6, rtol=0)
     ours(**batch)[0].square().mean().backward()
     for stack in (ours.encoder, ours.decoder):
         used = stack.position_encoder.initial.grad.abs().sum(dim=1) > 0
-        assert used.sum() >= 2 * len(used) / 3  # constant biases of keys leave attention as it is
+        assert used.sum() >= 2 * len(used) / 3  # constant biases of keys do not change attention
 
 
 def test_random_dynamics_are_still_there():

@@ -1,4 +1,4 @@
-"""The example service, started as its page says, and asked over HTTP."""
+"""The example service is started as its page says, and asked over HTTP."""
 
 import html
 import importlib
@@ -28,7 +28,7 @@ SERVE = ROOT / "examples" / "serve"
 
 @pytest.fixture(scope="module")
 def service(corpus, trained, tmp_path_factory):
-    """Its address, while it runs on an exported model."""
+    """Run the service on an exported model, and yield its address."""
     place = tmp_path_factory.mktemp("service")
     (place / "data").mkdir()
     (place / "data/bin").symlink_to(corpus)
@@ -57,7 +57,7 @@ def service(corpus, trained, tmp_path_factory):
 
 
 def ask(address, content):
-    """Status and answer to what is sent as JSON, or as bytes."""
+    """Send content as JSON, or bytes as they are; return the status and the answer."""
     body = content if isinstance(content, bytes) else json.dumps(content).encode()
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(f"{address}/translate", body, headers)
@@ -81,7 +81,7 @@ def test_many_at_once_get_what_each_gets_alone(service, corpus, trained):
         assert answer["source"] == source.split()
         assert answer["target"] == answer["translation"].split()
         assert len(answer["attention"]) == len(answer["target"])
-        for shares in answer["attention"]:  # the rest is of the end
+        for shares in answer["attention"]:  # the rest is on the end
             assert len(shares) == len(answer["source"]) and 0 < sum(shares) <= 1.001
 
 
@@ -103,7 +103,7 @@ def test_what_is_no_text_gets_one_line(name, service):
 
 
 def test_one_bad_text_fails_alone(monkeypatch):
-    """Of a batch, whose texts may be of others who asked."""
+    """Other texts of the same batch may come from other users."""
     monkeypatch.syspath_prepend(SERVE)
     app = importlib.import_module("app")
 
@@ -127,7 +127,7 @@ def test_the_page(service):
 
 
 def browse(address, text, profile):
-    """The page once a browser has run its script on a text."""
+    """Return the page after a browser has run its script on a text."""
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
     command += [f"--user-data-dir={profile}", "--virtual-time-budget=60000", "--dump-dom"]
     command.append(f"{address}/?{urllib.parse.urlencode({'text': text})}")
@@ -138,7 +138,7 @@ def browse(address, text, profile):
 
 @pytest.mark.skipif(not BROWSER, reason="needs a browser: apt-get install chromium")
 def test_the_page_in_a_browser(service, tmp_path):
-    """A translation and its alignment, a cell for each word of both; an error in their place."""
+    """It shows a translation and its alignment, a cell per pair of words; or an error instead."""
     text = "w1 w2 <b>w3</b>"
     _, answer = ask(service, {"text": text})
     page = browse(service, text, tmp_path)

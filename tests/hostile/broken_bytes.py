@@ -1,6 +1,6 @@
-"""Ways in which the bytes of any file are damaged: each makes those of a bad file from a good one.
+"""Ways to damage the bytes of any file: each makes those of a bad file from those of a good one.
 
-``chance`` is a ``random.Random``; what other damages are given besides is of no use to these.
+``chance`` is a ``random.Random``. Further arguments, which other kinds of damage need, are ignored.
 """
 
 

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from broken_bytes import flipped, overwritten, truncated
 
-#: what stands in place of a weight, an option, or a part of a checkpoint
+#: values to put in place of a weight, an option, or a part of a checkpoint
 VALUES = (
     *(None, True, -1, 0, 3, 10**9, 10**30, -0.5, float("nan"), float("inf"), 1e300, 1e-300),
     *("", "x", "floater", "${x}", [], [1], {}, {"a": 1}, (1, 2), b"x", 2**62),
@@ -18,7 +18,7 @@ VALUES = (
 
 
 class Code:
-    """Runs a command where it is unpickled."""
+    """Runs a command when it is unpickled."""
 
     def __init__(self, marker):
         self.marker = marker
@@ -28,7 +28,7 @@ class Code:
 
 
 def flipped_in_the_directory(good, chance, marker):
-    """Where the archive says what is in it, and where."""
+    """Flip a bit where the archive lists its members and their places."""
     bad = bytearray(good)
     bad[-1 - chance.randrange(len(bad) // 6)] ^= 1 << chance.randrange(8)
     return bytes(bad)
@@ -39,7 +39,7 @@ def another_kind_of_file(good, chance, marker):
 
 
 def packed_again(good, chance, marker):
-    """An archive that torch does not write: compressed, doubled, without a part, or endless."""
+    """Pack an archive as torch does not: compressed, with a part doubled, missing or endless."""
     compression = chance.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA))
     with zipfile.ZipFile(io.BytesIO(good)) as archive:
         parts = [(info.filename, archive.read(info)) for info in archive.infolist()]

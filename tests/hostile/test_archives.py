@@ -1,4 +1,4 @@
-"""Whatever an archive holds: the right files, or one line and nothing; and never a way out."""
+"""Any archive gives the right files, or one line and no files, and never leads out."""
 
 import bz2
 import contextlib
@@ -37,7 +37,7 @@ outcomes = Counter()
 
 
 def tar(*members, format=tarfile.GNU_FORMAT):
-    """A tar of FILES and LINKS, and of more members."""
+    """Return a tar of FILES and LINKS, and of more members."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=format) as archive:
         for name, text in FILES.items():
@@ -71,7 +71,7 @@ GOOD = {
 
 @pytest.fixture(scope="module", autouse=True)
 def small_bounds():
-    """Bombs that are quickly made, and the programs' handlers of signals no longer than here."""
+    """Lower the bounds, so bombs are quickly made, and restore the signal handlers at the end."""
     numbers = (signal.SIGTERM, signal.SIGHUP)
     handlers = [signal.getsignal(number) for number in numbers]
     with pytest.MonkeyPatch.context() as patch:
@@ -92,18 +92,18 @@ def place(tmp_path_factory):
 
 
 def contents(folder):
-    """What is in a folder: text of files by path, links followed; raises where one leads out."""
+    """Return the contents of a folder's files by path, following links; fail if one leads out."""
     found = {}
     for path in folder.rglob("*"):
         assert Path(os.path.realpath(path)).is_relative_to(folder.resolve()), path
         assert path.is_symlink() or path.is_file() or path.is_dir(), path
-        if os.path.isfile(path):  # not of a link in a circle
+        if os.path.isfile(path):  # not a link in a circle
             found[str(path.relative_to(folder))] = path.read_bytes()
     return found
 
 
 def unpacked(place, name, content, patterns=()):
-    """What comes of an archive, or None after one line and with nothing left."""
+    """Return what is unpacked from an archive; None if it gives one line and leaves nothing."""
     shutil.rmtree(place)
     place.mkdir()
     (place / "precious").write_text("mine")
@@ -163,7 +163,7 @@ def test_what_is_whole_is_unpacked(place):
 @cases(150)
 @given(st.sampled_from(sorted(GOOD)), st.sampled_from(DAMAGES), st.integers(0, 2**32))
 def test_damage(place, name, damage, seed):
-    """Compressed archives have checksums; in a plain tar, those of its headers only."""
+    """Compressed archives have checksums; a plain tar has them for its headers only."""
     found = unpacked(place, name, damage(GOOD[name], random.Random(seed)))
     if found is not None and name != "a.tar":
         assert found == wanted(name)
@@ -211,11 +211,11 @@ def members(draw):
 @cases(120)
 @given(st.lists(members(), max_size=5), st.booleans(), st.sampled_from([(), ("*a*",), ("../*",)]))
 def test_hostile_members(place, more, pax, patterns):
-    """Names and links that lead out, devices, odd types, and fields of odd values."""
+    """Names and links that lead out, devices, odd types, and fields with odd values."""
     format = tarfile.PAX_FORMAT if pax else tarfile.GNU_FORMAT
     try:
         content = tar(*more, format=format)
-    except (ValueError, OverflowError):  # what tarfile itself does not write
+    except (ValueError, OverflowError):  # tarfile itself does not write it
         return
     found = unpacked(place, "a.tar.gz", gzip.compress(content, 1, mtime=0), patterns)
     outcomes["members", "refused" if found is None else "unpacked"] += 1

@@ -1,4 +1,4 @@
-"""Whatever a file holds: the right output, or one line and nothing written, and no code is run."""
+"""Any file gives the right output, or one line and nothing written, and runs no code."""
 
 import contextlib
 import io
@@ -41,9 +41,9 @@ TOOLS = {
 if hostility.wanted:  # it takes a second
     TOOLS["export to torch"] = ["export", "{bad}", "{out}/o.pt2", "--to", "torch"]
 
-#: damage after which the file can still be what it was, where nobody reads
+#: damage that may be harmless, if it is in bytes that nobody reads
 BYTES = ("truncated", "flipped", "flipped in the directory", "overwritten", "packed again")
-#: damage after which a file cannot be used by anything
+#: damage after which nothing can use the file
 FATAL = ("another kind of file", "not finite", "code")
 
 OURS = "ours.pt"
@@ -53,7 +53,7 @@ outcomes = Counter()
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, request):
-    """Good checkpoints, and what the tools make of them."""
+    """Good checkpoints, and what the tools write for them."""
     folder = tmp_path_factory.mktemp("hostile")
     ours = {"position_injection": "additive", "position_blocks": "input", **TINY}
     save_floater(folder / "older.pt", **ours)
@@ -81,31 +81,31 @@ def place(tmp_path_factory, request):
 
 
 def names(tool):
-    """Good checkpoints for a tool: what it reads of them, or fairseq, is in two forms."""
+    """Return the names of a tool's good checkpoints; those of ours come in two forms."""
     return ("base.pt",) if tool == "convert" else (OURS, "older.pt")
 
 
 def written(out):
-    """What a tool has written, which is then removed: weights by name, or the size of a picture."""
+    """Return and remove what a tool has written: weights by name, or the size of a picture."""
     found = {}
     for path in out.iterdir():
         if path.suffix == ".pt":
             found |= torch.load(path, weights_only=False)["model"]
-        else:  # of a program, whose archive holds more than weights, that it is there
+        else:  # of a program, whose archive holds more than weights, only that it is there
             found[path.name] = path.stat().st_size if path.suffix == ".png" else 1
         path.unlink()
     return found
 
 
 def load(path):
-    """As fairseq-generate does."""
+    """Load a checkpoint as fairseq-generate does."""
     words = make_task().source_dictionary
     task = TranslationTask(TranslationConfig(), words, words)
     checkpoint_utils.load_model_ensemble([str(path)], task=task)
 
 
 def run(tool, bad, good, out):
-    """Exit code and standard error of a command, or of what fairseq-generate does."""
+    """Return exit code and standard error of a command, or of loading as fairseq-generate does."""
     err = io.StringIO()
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(err):
         if tool != "load":
@@ -127,7 +127,7 @@ def _unforeseen(kind, error, trace):
 
 @contextlib.contextmanager
 def at_most(seconds):
-    """An error where something works for ever: of the processor's time, whatever else it does."""
+    """Raise an error if this process takes more than so many seconds of processor time."""
 
     def ring(number, frame):
         raise AssertionError(f"takes more than {seconds} s")

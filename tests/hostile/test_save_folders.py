@@ -1,4 +1,4 @@
-"""Whatever has become of ``checkpoint_last.pt``: it is what was saved, or an earlier one is."""
+"""A damaged ``checkpoint_last.pt`` is read as it was saved, or an earlier one is taken."""
 
 import random
 
@@ -37,7 +37,7 @@ def folder(tmp_path_factory):
 @cases(300)
 @given(kind=st.sampled_from(BYTES), seed=st.integers(0, 2**64))
 def test_what_is_gone_on_from_is_read(folder, kind, seed):
-    """By the program that goes on, which reads it in another way."""
+    """The program that resumes can read it too, though it reads in another way."""
     last, chance = folder / "checkpoint_last.pt", random.Random(seed)
     saved = save(last, 6)
     last.write_bytes(KINDS[kind](last.read_bytes(), chance, folder / "marker"))

@@ -1,4 +1,4 @@
-"""Whatever a server does: the right file, or one line and no file; and an honest one mends it."""
+"""Any server gives the right file, or one line and no file, and an honest one then mends it."""
 
 import hashlib
 import random
@@ -22,7 +22,7 @@ from stages import UserError
 CONTENT = random.Random(2).randbytes(3000)
 SIZE = len(CONTENT)
 SHA256 = ("sha256", hashlib.sha256(CONTENT).hexdigest())
-#: what may be tried and waited for; waits of an honest server are longer than these
+#: limits on tries and waits; an honest server may take longer than the SHORT ones
 SHORT = {"WAIT": 0, "PATIENCE": 0.1, "TIMEOUT": 0.2, "MOST": 10**5, "MOST_TRIES": 9, "LEAST": 500}
 LONG = {"WAIT": 0, "PATIENCE": 60, "TIMEOUT": 30, "MOST": 10**5, "MOST_TRIES": 9, "LEAST": 500}
 
@@ -31,7 +31,7 @@ outcomes = Counter()
 
 @dataclass
 class Answer:
-    """What a server does with one request."""
+    """How a server answers one request."""
 
     status: str = "200"
     length: str = "right"
@@ -100,7 +100,7 @@ class Answer:
 
 
 class Server:
-    """Answers the requests of one case after the other; the last answer is that to all others."""
+    """Answers the requests of a case in turn; the last answer also goes to all further requests."""
 
     def __init__(self):
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -162,14 +162,14 @@ TARGETS += ["http://127.0.0.1:1/", "data:,x", "", "http://127.0.0.1:99999/", "\\
 
 @st.composite
 def answers(draw):
-    """One lie, mostly, or several."""
+    """Draw an answer with up to two lies."""
     lies = draw(st.lists(st.sampled_from(sorted(FIELDS)), min_size=0, max_size=2, unique=True))
     fields = {name: draw(st.sampled_from(FIELDS[name])) for name in lies}
     return Answer(**fields, target=draw(st.sampled_from(TARGETS)))
 
 
 def fetched(server, path, answers, limits):
-    """Whether the file came; if not, there is one line, and none."""
+    """True if the file came; if not, check that there is one line and no file."""
     server.answers = list(answers)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in limits.items():
@@ -189,7 +189,7 @@ def fetched(server, path, answers, limits):
 
 
 def kind_of(answers):
-    """The first lie of a server, for the counts."""
+    """Return the first lie of a server, for the counts."""
     for answer in answers:
         for name in ("pace", "status", "length", "range", "content"):
             if getattr(answer, name) != getattr(Answer, name):
@@ -200,7 +200,7 @@ def kind_of(answers):
 @cases(150)
 @given(st.lists(answers(), min_size=1, max_size=3), st.booleans())
 def test_servers(server, place, capsys, answers, honest_then):
-    """The right file or none; what is kept of a failure is mended by at most two more runs."""
+    """There is the right file or none; at most two more runs mend what a failure has left."""
     shutil.rmtree(place)
     path = place / "corpus"
     came = fetched(server, path, [*answers, *[Answer()] * honest_then], SHORT)

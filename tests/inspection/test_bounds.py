@@ -1,4 +1,4 @@
-"""What takes all memory, or for ever, is refused by name; what takes long says how far it is."""
+"""Requests that take all memory or never end are refused by name; long work shows its progress."""
 
 import os
 
@@ -49,7 +49,7 @@ def test_steps_are_bounded(steps):
 
 
 def test_the_solver_s_error_is_that_of_one_solve():
-    """It is taken piece by piece."""
+    """It is computed piece by piece."""
     encoder = make_model(seed=1, dynamics="mlp").encoder.position_encoder
     for length in (1, 65, 130):
         times = torch.arange(length, dtype=torch.float64) * encoder.delta

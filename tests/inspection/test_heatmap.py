@@ -16,7 +16,7 @@ from fairseq_floater.models.config import FloaterTransformerConfig
 
 
 def save_checkpoint(path, **options):
-    """A checkpoint as fairseq writes it, of an untrained model."""
+    """Save an untrained model in a checkpoint like those of fairseq, and return the model."""
     model = make_model(**options)
     args = Namespace(**{**SMALL, **options})
     ARCH_CONFIG_REGISTRY["floater_transformer"](args)
@@ -77,10 +77,10 @@ FORMS = ["rotary", "alibi learned", "shaw", "fire", "floater rotation", "floater
 
 @pytest.mark.parametrize("name", FORMS)
 def test_positions_within_attention_are_drawn_and_described(name, tmp_path, capsys):
-    """Angles by position; scores and vectors by distance; each with what its axes are."""
+    """Angles are by position, scores and vectors by distance, each with its axes named."""
     checkpoint = tmp_path / "checkpoint.pt"
     model = save_checkpoint(checkpoint, **WITHIN[name])
-    stack = "decoder"  # has positions whatever the attention
+    stack = "decoder"  # has positions whichever attention they act in
     picture = tmp_path / "picture.png"
     arguments = [str(checkpoint), str(picture), "--stack", stack, "--positions", "30"]
     assert cli.main(["heatmap", *arguments]) == 0
@@ -113,7 +113,7 @@ def test_what_a_head_does_not_see_is_left_blank(tmp_path):
     ids=["rotary", "relative-bias", "shaw"],
 )
 def test_what_biases_stand_beside_is_shown_too(options, rows, tmp_path, capsys):
-    """Under a name of its own, as its own kind, and whether or not the stack has biases."""
+    """It has a name and a kind of its own, and is shown whether or not the stack has biases."""
     checkpoint, picture = tmp_path / "checkpoint.pt", tmp_path / "picture.png"
     model = save_checkpoint(checkpoint, **options)
     part, _ = load_part(checkpoint, "encoder-base")

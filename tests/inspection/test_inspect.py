@@ -1,4 +1,4 @@
-"""``floater inspect``: its measures against closed forms, and what it says of checkpoints."""
+"""``floater inspect``: its measures against closed forms, and its reports on checkpoints."""
 
 import json
 import math
@@ -30,7 +30,7 @@ from fairseq_floater.models.config import FloaterTransformerConfig
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread():
-    """Tables as small as these only lose by threads."""
+    """Use one thread: more of them only slow down tables as small as these."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -38,7 +38,7 @@ def one_thread():
 
 
 def waves(positions, *periods):
-    """A sine and a cosine of each period: (1, positions, 2 * periods)."""
+    """Return a sine and a cosine of each period: (1, positions, 2 * periods)."""
     angles = 2 * math.pi * torch.arange(positions, dtype=torch.float64)[:, None]
     angles = angles / torch.tensor(periods, dtype=torch.float64)
     return torch.cat([angles.sin(), angles.cos()], dim=1).unsqueeze(0)
@@ -49,7 +49,7 @@ def noise(*shape):
 
 
 def rotated(table):
-    """The same table in another basis, which no measure may notice."""
+    """Return the same table in another basis, which must not change any measure."""
     return table @ torch.linalg.qr(noise(table.size(2), table.size(2))).Q
 
 
@@ -83,17 +83,17 @@ def test_the_period_is_that_of_the_strongest_wave_beside_any_trend():
 
 
 def test_what_has_no_period():
-    line = torch.arange(64.0)[:, None] * torch.ones(5) + 100.0  # rounded to float32, as encodings
+    line = torch.arange(64.0)[:, None] * torch.ones(5) + 100.0  # rounded to float32, like encodings
     for flat in (noise(2, 64, 16), torch.ones(2, 64, 5), line.expand(2, -1, -1) / 3):
         assert dominant_period(flat.double()) is None
     for few in (1, 2, 8):
         assert dominant_period(noise(1, few, 3)) is None
     slow = torch.arange(64.0).square()[None, :, None].double()
-    assert dominant_period(slow) == 64  # has not come round
+    assert dominant_period(slow) == 64  # it has not completed a period
 
 
 def test_similarity_of_orthogonal_and_of_repeating_encodings():
-    """Centring unit vectors leaves -1 / (n - 1) between them."""
+    """Centring unit vectors leaves cosines of -1 / (n - 1) between them."""
     (cosines,) = similarity(torch.eye(5, dtype=torch.float64).unsqueeze(0) + 2.0)
     off = ~torch.eye(5, dtype=torch.bool)
     assert torch.allclose(cosines.diagonal(), torch.ones(5, dtype=torch.float64))
@@ -121,7 +121,7 @@ def test_a_constant_table_has_no_spectrum():
 
 @pytest.fixture
 def checkpoint(tmp_path):
-    """A function from options of a small model to the file of its checkpoint."""
+    """Return a function that saves a small model with some options, and returns the path."""
 
     def make(change=lambda weights: None, updates=None, **options):
         args = Namespace(arch="floater_transformer", **{**SMALL, **options})
@@ -137,7 +137,7 @@ def checkpoint(tmp_path):
 
 
 def floater(capsys, *arguments):
-    """Exit code, output and errors of the command line."""
+    """Return the exit code, output and errors of the command line."""
     code = cli.main([str(part) for part in arguments])
     return (code, *capsys.readouterr())
 

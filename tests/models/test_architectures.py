@@ -1,4 +1,4 @@
-"""Named architectures and configuration: fairseq's own, but for the positions."""
+"""Named architectures and configuration: fairseq's own, except for the positions."""
 
 from argparse import Namespace
 from dataclasses import fields
@@ -23,7 +23,7 @@ SUFFIXES = [
 
 
 def as_dict(config):
-    """All leaves of a nested fairseq configuration."""
+    """Return all leaves of a nested fairseq configuration."""
     leaves = {}
     for field in fields(config):
         value = getattr(config, field.name)
@@ -35,7 +35,7 @@ def as_dict(config):
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("given", [{}, {"encoder_embed_dim": 256, "dropout": 0.25}])
 def test_architectures_equal_fairseqs(suffix, given):
-    """Filled in by the architecture, then through the dataclass: the same nested options."""
+    """The architecture and then the dataclass turn the same options into the same nested ones."""
     stock, ours = Namespace(**given), Namespace(**given)
     ARCH_CONFIG_REGISTRY["transformer" + suffix](stock)
     ARCH_CONFIG_REGISTRY["floater_transformer" + suffix](ours)

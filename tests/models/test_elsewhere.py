@@ -1,4 +1,4 @@
-"""Models on a device other than the CPU: its values, and in training no waits but fairseq's."""
+"""Models on a device other than the CPU compute its values and, in training, add no waits."""
 
 import json
 
@@ -7,7 +7,7 @@ from conftest import WITHIN
 from launching import run
 from places import TESTS
 
-#: of ``WITHIN`` those that differ in what they compute; and what else does so in a way of its own
+#: those of ``WITHIN`` that differ in what they compute, and others with computations of their own
 MODELS = {
     **{
         name: WITHIN[name]
@@ -31,7 +31,7 @@ STOCK = "fairseq's own"
 
 @pytest.fixture(scope="module")
 def results():
-    """By name of the model, what elsewhere.py prints of it."""
+    """What elsewhere.py prints about each model, by the name of the model."""
     done = run(TESTS / "elsewhere.py", input=json.dumps({STOCK: None, **MODELS}))
     assert done.returncode == 0, done.err
     lines = [json.loads(line) for line in done.out.splitlines() if line.startswith("{")]
@@ -44,5 +44,5 @@ def test_values_are_those_of_the_cpu_and_no_wait_is_added(name, results):
         difference, waits = results[name][compute]
         assert difference < 1e-4
         assert not {"_to_copy", "copy_"} & set(waits)
-    # In decoding fairseq reads values at every step, so that only copies are checked there.
+    # In decoding, fairseq reads values at every step, so only copies are checked there.
     assert results[name]["trained"][1] == results[STOCK]["trained"][1]

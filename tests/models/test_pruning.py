@@ -34,7 +34,7 @@ KINDS = {
 
 
 def without_blocks(model):
-    """A copy without the blocks that are not kept, whose other blocks keep their vectors."""
+    """Return a copy without the blocks that are not kept; its other blocks keep their vectors."""
     model = copy.deepcopy(model)
     for stack, kept in ((model.encoder, [0, 2]), (model.decoder, [1])):
         stack.layers = torch.nn.ModuleList(stack.layers[number] for number in kept)
@@ -72,7 +72,7 @@ def test_vectors_that_go_with_the_first_block_are_said(kind, caplog):
 
 @pytest.mark.parametrize("options", KINDS.values(), ids=KINDS)
 def test_kept_blocks_keep_their_trajectories(options):
-    """The first kept block's vectors are the input's where they are added."""
+    """Where vectors are added, those of the first kept block are added at the input."""
     whole = make_model(seed=3, **options)
     pruned = make_model(seed=4, **options, **KEPT)
     cfg = OmegaConf.create({"_name": "floater_transformer", **KEPT})
@@ -86,7 +86,7 @@ def test_kept_blocks_keep_their_trajectories(options):
 
 @pytest.mark.parametrize("one", ["encoder", "decoder"])
 def test_one_stack_may_be_pruned_alone(one):
-    """fairseq's own pruning would drop all layers of the other; its model is told by options."""
+    """fairseq's own pruning would drop all layers of the other; ours reads the model's options."""
     kept = {f"{one}_layers_to_keep": [1]}
     whole, pruned = make_model(seed=3), make_model(seed=4, **kept)
     pruned.load_state_dict(copy.deepcopy(whole.state_dict()), strict=True)
@@ -96,14 +96,14 @@ def test_one_stack_may_be_pruned_alone(one):
         if name.startswith(f"{one}.layers.1."):
             found = pruned.state_dict()[name.replace(".layers.1.", ".layers.0.")]
             assert torch.equal(found, weight)
-    again = make_model(seed=5, **kept)  # its own checkpoint is cut already
+    again = make_model(seed=5, **kept)  # its own checkpoint is pruned already
     again.load_state_dict(copy.deepcopy(pruned.state_dict()), strict=True)
     with torch.no_grad():
         assert torch.equal(again(**make_batch())[0], pruned(**make_batch())[0])
 
 
 def test_other_biases_are_refused_not_cut():
-    """36 tracks are not 18 of other blocks."""
+    """36 tracks are not cut to 18 as if they belonged to more blocks."""
     weights = make_model(seed=3).state_dict()
     for options in ({"position_attention": "self"}, {"position_blocks": "input"}):
         other = make_model(seed=4, **options)
@@ -138,7 +138,7 @@ def test_baked_tables_of_the_whole_model_are_left_aside():
 
 
 def test_from_the_command_line(corpus, tmp_path):
-    """What fairseq's own tests ask of ``transformer_iwslt_de_en``, and of no plugin."""
+    """fairseq's own tests ask this of ``transformer_iwslt_de_en``, but of no plugin."""
     sizes = "--encoder-embed-dim 8 --decoder-embed-dim 8 --encoder-attention-heads 2 "
     train = ["train", corpus, *TRAINING, "--arch", "floater_transformer_iwslt_de_en"]
     train += [*sizes.split(), "--decoder-attention-heads", 2, "--max-epoch", 1]

@@ -7,8 +7,8 @@ from fairseq.modules.quantization.scalar import quantize_model_
 
 from fairseq_floater.ode.layers import Linear
 
-# (Stock fairseq's attention reads the biases of its projections and cannot be quantised, nor then
-# can what has it: positions that are added to the input, or none.)
+# (Stock fairseq's attention reads the biases of its projections and cannot be quantised. Nor can
+# the models that have it: those with positions that are added to the input, or without positions.)
 KINDS = {
     **{name: options for name, options in WITHIN.items() if "sinusoidal" not in name},
     "floater": {},
@@ -22,7 +22,7 @@ def position_layers(model):
     return {name: module for name, module in model.named_modules() if isinstance(module, Linear)}
 
 
-@pytest.mark.filterwarnings("ignore")  # torch.ao gives way to a package of its own
+@pytest.mark.filterwarnings("ignore")  # torch.ao is being replaced by a separate package
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_computes_positions_stays_as_it_is(kind):
     model, batch = make_model(**KINDS[kind]), make_batch()
@@ -36,7 +36,7 @@ def test_what_computes_positions_stays_as_it_is(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_noise_of_quantisation_leaves_what_computes_positions(kind):
-    """As --quant-noise-scalar adds it; the noise itself wants a GPU."""
+    """It is added as --quant-noise-scalar does; the noise itself needs a GPU."""
     model = make_model(**KINDS[kind])
     before = position_layers(model)
     quantize_model_(model, p=0.1, bits=8, update_step=1000)

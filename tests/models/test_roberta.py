@@ -55,7 +55,7 @@ def make_roberta(arch="floater_roberta", seed=0, **options):
 
 @pytest.fixture(scope="module")
 def stock():
-    """fairseq's own, whose every weight is of consequence."""
+    """fairseq's own model, with every weight perturbed so that it matters."""
     model = make_roberta("roberta")
     model.register_classification_head("topics", num_classes=3)
     with torch.no_grad():
@@ -65,7 +65,7 @@ def stock():
 
 
 def tokens():
-    """Two rows, of which the second has pads."""
+    """Return two rows; the second has pads."""
     rows = torch.randint(4, 27, (2, 9), generator=torch.Generator().manual_seed(3))
     rows[1, 6:] = 1
     return rows
@@ -73,7 +73,7 @@ def tokens():
 
 @pytest.mark.parametrize("options", EXACT, ids=str)
 def test_starts_with_the_features_of_a_trained_model(options, stock):
-    """Features, the masked-LM head and the classes of a head alike; and everything can learn."""
+    """Features, the masked-LM head and the classes of a head are the same, and positions learn."""
     ours = make_roberta(seed=1, **options)
     ours.register_classification_head("topics", num_classes=3)
     ours.load_state_dict(stock.state_dict())
@@ -87,14 +87,14 @@ def test_starts_with_the_features_of_a_trained_model(options, stock):
 
 
 def test_weights_alone_are_loaded_whatever_the_normalisation_adds():
-    """A state dict says nothing of the options of its model."""
+    """A state dict says nothing about the options of its model."""
     model = make_roberta("floater_roberta_minilm")
     assert model.options["layer_norm_eps"] == 1e-12
     model.load_state_dict(model.state_dict())
 
 
 def test_old_names_of_weights_and_heads(stock):
-    """Those of published checkpoints: ``decoder`` and ``emb_layer_norm``; a head is left out."""
+    """Published checkpoints use ``decoder`` and ``emb_layer_norm``; a head is left out."""
     old = {
         name.replace("encoder.", "decoder.", 1).replace("layernorm_embedding", "emb_layer_norm"): w
         for name, w in stock.state_dict().items()
@@ -130,7 +130,7 @@ def test_bert_initialises_all_but_the_positions():
     ids=str,
 )
 def test_all_else_starts_alike_whatever_the_positions(options):
-    """With one seed, heads that the task adds too."""
+    """For the same seed, this includes heads that the task adds."""
     starts = []
     for chosen in ({"position_encoder": "none"}, options):
         model = make_roberta(seed=5, **chosen)
@@ -142,7 +142,7 @@ def test_all_else_starts_alike_whatever_the_positions(options):
 
 
 def test_the_longest_input_is_what_its_tables_hold():
-    """Less what a shift takes; without a table there is none."""
+    """A shift takes up room in the table; without a table there is no limit."""
     shifted = make_roberta(position_shift=8)
     assert shifted.max_positions() == 12 and make_roberta().max_positions() == 20
     shifted(torch.full((1, 12), 5))
@@ -213,7 +213,7 @@ TRAIN = [
 
 
 def text(folder, lines):
-    """A data folder of fairseq's for masked LM."""
+    """Preprocess ``lines`` into a data folder of fairseq for masked LM, and return it."""
     folder.mkdir()
     for split in ("train", "valid"):
         (folder / split).write_text("".join(f"{line}\n" for line in lines))
@@ -243,9 +243,9 @@ def masked(tmp_path_factory):
 
 
 def test_masked_lm_goes_on_from_fairseqs_own(masked, tmp_path):
-    """On the command line, positions alone; then the hub interface reads it."""
+    """Positions alone are trained on the command line; then the hub interface reads the model."""
     data, lm, stock = masked
-    command = ["train", data, *TRAIN, *lm, "--arch", "floater_roberta"]  # as long as samples are
+    command = ["train", data, *TRAIN, *lm, "--arch", "floater_roberta"]  # as long as its samples
     done = succeed(
         *(*command, "--finetune-from-model", stock, "--freeze-base", "--max-update", 4),
         *("--save-dir", tmp_path),
@@ -278,7 +278,7 @@ def test_masked_lm_goes_on_from_fairseqs_own(masked, tmp_path):
 
 
 def test_losses_by_the_length_of_blocks(masked, monkeypatch, capsys):
-    """In blocks of the model's own length: the loss that training ended with, a pass of its own."""
+    """In blocks of the model's own length, a separate pass gives the last loss of the training."""
     data, _, stock = masked
     monkeypatch.syspath_prepend(str(ROOT / "recipes/benchmarks"))
     program = importlib.import_module("block_lengths")
@@ -303,7 +303,7 @@ def test_losses_by_the_length_of_blocks(masked, monkeypatch, capsys):
 
 
 def test_its_learned_positions_are_inspected(tmp_path, capsys):
-    """Their limit has another name than that of a Transformer's encoder."""
+    """Their limit has a different name from that of a Transformer's encoder."""
     positions = {"position_encoder": "learned", "position_injection": "bias"}
     weights = make_roberta(**positions).state_dict()
     args = Namespace(arch="floater_roberta", **SIZES, **positions)
@@ -325,7 +325,7 @@ def test_trained_heads_are_converted_too(masked, tmp_path, caplog):
 
 
 def test_a_longer_table_than_that_of_the_base_model(masked, stock, tmp_path):
-    """Refused, and with the flag gone on with: as far as the base model reads, nothing changes."""
+    """It is refused without the flag. With it, nothing changes as far as the base model reads."""
     data, lm, checkpoint = masked
     command = ["train", data, *TRAIN, *lm, "--arch", "floater_roberta", "--max-positions", 30]
     command += ["--finetune-from-model", checkpoint, "--save-dir", tmp_path, "--max-update", 1]
@@ -345,7 +345,7 @@ def test_a_longer_table_than_that_of_the_base_model(masked, stock, tmp_path):
 
 @pytest.fixture(scope="module")
 def topics(masked, tmp_path_factory):
-    """Sentences of the words of ``masked``, and whether they begin with a small number."""
+    """Sentences in the words of ``masked``, labelled by whether they begin with a small number."""
     folder = tmp_path_factory.mktemp("topics")
     generator = torch.Generator().manual_seed(1)
     rows = torch.randint(0, 10, (40, 6), generator=generator).tolist()
@@ -365,7 +365,7 @@ def topics(masked, tmp_path_factory):
 
 
 def test_a_head_that_a_task_gives_is_trained_alone(masked, topics, tmp_path):
-    """And a head that is there already, of masked words, is not."""
+    """The head for masked words, which exists already, is not trained."""
     task = "--task sentence_prediction --criterion sentence_prediction --num-classes 2 --init-token"
     command = ["train", topics, *TRAIN, *task.split(), 0, "--separator-token", 2]
     command += ["--arch", "floater_roberta", "--max-positions", 24, "--max-update", 2]
@@ -383,7 +383,7 @@ def test_a_head_that_a_task_gives_is_trained_alone(masked, topics, tmp_path):
 
 @pytest.mark.parametrize("positions", [[], ["--position-encoder", "rotary"]], ids=str)
 def test_fine_tuning(positions, masked, topics, tmp_path):
-    """From a stock model, a head and all, until the position that decides is found."""
+    """All of a stock model and a new head are trained until they find the position that decides."""
     task = "--task sentence_prediction --criterion sentence_prediction --num-classes 2 --init-token"
     command = ["train", topics, *TRAIN, *task.split(), 0, "--separator-token", 2]
     command += ["--arch", "floater_roberta", "--max-positions", 24, *positions]

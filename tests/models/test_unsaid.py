@@ -1,4 +1,4 @@
-"""What a command or a checkpoint leaves unsaid means what it meant before defaults changed."""
+"""Options that a command or a checkpoint leaves unsaid mean what they did under old defaults."""
 
 import logging
 
@@ -22,7 +22,7 @@ MLP = {"dynamics": "mlp", "initial_scale": 1.0}
 
 
 def typed(*flags):
-    """What fairseq-train's parser makes of flags, of the options whose defaults have changed."""
+    """Return the options whose defaults have changed, as fairseq-train's parser reads ``flags``."""
     command = ["data", "--arch", "floater_transformer_tiny", *map(str, flags)]
     args = options.parse_args_and_arch(options.get_training_parser(), command)
     config = FloaterTransformerConfig.of(args)
@@ -45,12 +45,12 @@ def test_commands(caplog):
     for flags in (["--ode-steps-per-position", 2], ["--dynamics-init", "random"], adjoint):
         assert typed(*flags) == {**NEW, "dynamics": "mlp"}
     assert "--dynamics mlp, which reads --ode-steps-per-position" in caplog.text
-    assert typed("--dynamics-longest-period", 100) == NEW  # all read it
+    assert typed("--dynamics-longest-period", 100) == NEW  # every kind reads it
     assert typed("--position-encoder", "rnn", "--ode-steps-per-position", 2) == NEW
     with pytest.raises(UserError, match="--ode-solver euler is read by --dynamics mlp, but"):
         typed("--dynamics", "linear", "--ode-solver", "euler")
     hidden = ["--dynamics-hidden-dim", 8]
-    assert typed(*hidden)["dynamics"] == "mlp"  # as before there were others
+    assert typed(*hidden)["dynamics"] == "mlp"  # as before there were other kinds
     assert typed("--dynamics", "driven", *hidden)["dynamics"] == "driven"
     with pytest.raises(UserError, match="-dim 8 is read by --dynamics mlp or driven, but"):
         typed("--dynamics", "linear", *hidden)
@@ -77,8 +77,8 @@ def test_a_training_goes_on_with_its_own(tmp_path, caplog):
     assert typed(*elsewhere, save_floater(tmp_path / "rnn.pt", position_encoder="rnn")) == NEW
     last.write_bytes(b"PK")
     (tmp_path / "checkpoint_best.pt").write_bytes(b"PK")
-    assert typed("--save-dir", tmp_path) == NEW  # that it is broken is said once it is loaded
-    other = save_floater(tmp_path / "checkpoint_1_2.pt", **MLP)  # what a training goes on from then
+    assert typed("--save-dir", tmp_path) == NEW  # that it is broken is reported at loading
+    other = save_floater(tmp_path / "checkpoint_1_2.pt", **MLP)  # a training then resumes from this
     assert typed("--save-dir", tmp_path) == MLP
     last.unlink()
     assert typed("--save-dir", tmp_path) == MLP and caplog.text.endswith(f"as in {other}\n")
@@ -111,7 +111,7 @@ def test_what_lies_about_is_no_model_to_go_on_from(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("formerly", [MLP, {"dynamics": "linear", "initial_scale": 1.0}], ids=str)
 def test_checkpoints_without_the_options_compute_what_they_did(formerly, tmp_path):
-    """As they were before there was a choice, and before there was a scale."""
+    """Checkpoints from before there was a choice of dynamics, and from before there was a scale."""
 
     def older(state):
         delattr(state["args"], "initial_scale")
@@ -138,7 +138,7 @@ def test_what_a_checkpoint_does_not_read_is_let_be(tmp_path):
 
 @pytest.mark.parametrize("kind", ["linear", "driven"])
 def test_adam_moves_a_scaled_start_so_much_further(kind):
-    """And what is learned is the start of the same trajectories."""
+    """With either scale, what is learned is the start of the same trajectories."""
     moved = {}
     for scale in (1.0, 16.0):
         options = PositionOptions(dynamics=kind, initial_scale=scale).validate()

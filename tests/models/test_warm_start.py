@@ -1,4 +1,4 @@
-"""A trained base model goes on with learned positions from where it was."""
+"""A trained base model continues from where it was, with learned positions."""
 
 from argparse import Namespace
 from collections import OrderedDict
@@ -21,7 +21,7 @@ LEARNED_BASE = {"encoder_learned_pos": True, "decoder_learned_pos": True}
 NO_BASE = {"no_token_positional_embeddings": True}
 ADDITIVE = {"position_injection": "additive"}
 
-#: options of the base model, and ours
+#: options of the base model, and of ours
 STARTS = {
     "floater": ({}, FLOATER),
     "random, damped": ({}, {**FLOATER, "dynamics_init": "random", "dynamics_damping": 0.5}),
@@ -44,7 +44,7 @@ STARTS = {
 
 
 def remembered(model, **options):
-    """The weights of a stock model as read from a checkpoint."""
+    """Return the weights of a stock model as if read from a checkpoint."""
     shape = {"encoder_layers": 3, "decoder_layers": 2, "encoder_attention_heads": 2}
     return Weights.of(model.state_dict(), "base.pt", {**shape, **options})
 
@@ -69,7 +69,7 @@ def test_starts_from_the_base_models_logits(started):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("kind", ["linear", "driven", "mlp"])
 def test_starts_in_half_precision(kind, dtype):
-    """With --fp16 fairseq halves a model before it loads the trained one."""
+    """With --fp16, fairseq converts a model to half precision before it loads the trained one."""
     stock, ours = make_stock(seed=3).to(dtype), make_model(seed=5, dynamics=kind).to(dtype)
     ours.load_state_dict(remembered(stock))
     assert not ours.encoder.position_encoder.initial.any()
@@ -112,7 +112,7 @@ def test_a_checkpoint_of_its_own_keeps_its_trajectories(combination):
 
 
 def as_old_fairseq_wrote(model):
-    """Names of 2018: projections in one matrix, numbered layer norms, counted sinusoids."""
+    """Return weights as in 2018: one matrix of projections, numbered norms, counted sinusoids."""
     old = OrderedDict()
     for name, value in model.state_dict().items():
         stem, _, kind = name.rpartition(".")
@@ -193,7 +193,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("base", [{}, LEARNED_BASE], ids=["sinusoidal", "learned"])
 def test_positions_at_the_input_can_be_dropped(base, caplog):
-    """It then computes what the base model does without what that adds; the log says so."""
+    """The model then computes what the base model does without them; the log says so."""
     stock, ours = make_stock(seed=3, **base), make_model(seed=5, position_encoder="none")
     ours.load_state_dict(remembered(stock, **base))
     where = "learned" if base else "sinusoidal"
@@ -213,7 +213,7 @@ def test_positions_at_all_blocks_are_not_dropped(caplog):
 
 
 def test_a_part_of_a_models_weights_leaves_the_rest():
-    """As fairseq's moving average has it at every update: parameters, and no buffers."""
+    """fairseq's moving average loads such a part at every update: parameters, but no buffers."""
     model, other = (make_model(seed=n, decoder_normalize_before=True) for n in (3, 4))
     part = dict(other.named_parameters())
     model.load_state_dict(part, strict=False)
@@ -296,7 +296,7 @@ def test_one_flag_on_the_command_line(how, corpus, trained, tmp_path):
 
 
 def test_moving_averages_begin_as_the_model_that_is_loaded(corpus, trained, tmp_path):
-    """fairseq would look for its weights in a checkpoint that it has taken them out of."""
+    """fairseq would look for the weights in a checkpoint from which it has removed them."""
     flags = ["--finetune-from-model", trained["stock"][0], "--store-ema", "--ema-decay", 0.5]
     result = succeed(*finetune(corpus, tmp_path, *flags, "--lr", 0))
     assert result.losses()[0] < trained["stock"][1].losses()[0] - 0.5
@@ -328,7 +328,7 @@ def test_mistakes_are_one_line(more, reason, corpus, trained, tmp_path):
 
 
 def test_options_of_an_argparse_namespace(corpus, trained, tmp_path):
-    """As fairseq of before 2020 saved them: no cfg, but args."""
+    """Before 2020, fairseq saved options as args, without a cfg."""
     base, _ = trained["stock"]
     torch.serialization.add_safe_globals([Namespace])
     state = torch.load(base, weights_only=True)

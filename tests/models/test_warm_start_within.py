@@ -1,4 +1,4 @@
-"""Trained models go on with positions within attention, or from them with FLOATER's."""
+"""Trained models continue with positions within attention, or from these with FLOATER's."""
 
 import copy
 import re
@@ -51,7 +51,7 @@ GOES_ON = {
 
 @pytest.mark.parametrize("name", GOES_ON)
 def test_goes_on_from_positions_within_attention(name):
-    """Not a logit changes; and a model of its own kind loads as it is."""
+    """No logit changes, and weights of a model of the same kind load as they are."""
     base, options = GOES_ON[name]
     options = {**{k: v for k, v in base.items() if k.startswith(("shaw", "alibi"))}, **options}
     theirs, ours = make_model(seed=3, **base), make_model(seed=5, lively=False, **options)
@@ -162,7 +162,7 @@ def test_other_positions_within_attention_are_refused(there, here, message):
     "options", [{"rotary_base": 20000}, {"position_delta": 1}, {"attention_log_scale": 4}], ids=str
 )
 def test_a_whole_number_is_the_same_as_a_fraction(options):
-    """As --model-overrides and hand-written options have them."""
+    """--model-overrides and hand-written options may have whole numbers."""
     rotary = {"base_positions": "rotary"}
     as_floats = {name: float(value) for name, value in options.items()}
     ours, again = (make_model(seed=seed, **rotary, **as_floats) for seed in (3, 4))

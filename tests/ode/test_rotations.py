@@ -1,4 +1,4 @@
-"""Linear and driven dynamics: against an independent solver, and bounded whatever the weights."""
+"""Linear and driven dynamics: against an independent solver, and bounded for any weights."""
 
 import math
 
@@ -14,7 +14,7 @@ DELTA = 0.1
 
 
 def make(kind, dim=6, tracks=3, spread=0.5, **options):
-    """An encoder in float64 whose every parameter has a value."""
+    """Return an encoder in float64, none of whose parameters is left at zero."""
     torch.manual_seed(1)
     dynamics = build_dynamics(EncoderOptions(dynamics=kind, **options), dim)
     encoder = FloaterEncoder(tracks, dim, dynamics, delta=DELTA, initial_std=1.0).double()
@@ -26,7 +26,7 @@ def make(kind, dim=6, tracks=3, spread=0.5, **options):
 
 
 def solved(encoder, positions):
-    """By torchdiffeq, from the equations in the docstrings, matrix by matrix."""
+    """Solve the equations in the docstrings by torchdiffeq, matrix by matrix."""
     h, dim = encoder.dynamics, encoder.dim
     identity, skew = torch.eye(dim).double(), (h.skew - h.skew.t()).detach()
     basis = torch.linalg.inv(identity + skew) @ (identity - skew)
@@ -67,7 +67,7 @@ def test_equals_an_independent_solver(kind, dim):
     assert error < {"linear": 1e-5, "driven": 1e-3}[kind]
     within = {"linear": 1e-5, "driven": 0.02}[
         kind
-    ]  # a formula, and the cubic between two positions
+    ]  # from a formula, and from the cubic between two positions
     states = states[:, torch.searchsorted(positions, between)]
     torch.testing.assert_close(encoder(between), states, rtol=0, atol=within)
 
@@ -86,7 +86,7 @@ def test_quadrature_is_of_eighth_order():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_norms_stay_for_ever_whatever_the_weights(kind):
-    """At 65,536 positions in float32, of weights a hundred times those of a start."""
+    """At 65,536 positions in float32, for weights a hundred times those at the start."""
     encoder = make(kind, 8, tracks=2, spread=100.0).float()
     with torch.no_grad():
         encoder.dynamics.rates.mul_(30.0)
@@ -94,7 +94,7 @@ def test_norms_stay_for_ever_whatever_the_weights(kind):
         norms = states.norm(dim=-1)
         wanted = encoder.initial.norm(dim=-1, keepdim=True).expand_as(norms)
         torch.testing.assert_close(norms, wanted, rtol=1e-3, atol=0)
-        # So do those of each pair, in the coordinates in which they turn.
+        # The norms of each pair stay as well, in the coordinates in which the pairs turn.
         pairs = (states @ encoder.dynamics.basis(states)).unflatten(-1, (4, 2)).norm(dim=-1)
         wanted = pairs[:, :1].expand_as(pairs)
         assert float((pairs - wanted).abs().max() / norms.max()) < 1e-3
@@ -156,7 +156,7 @@ def test_sizes():
 
 
 def test_far_angles_are_as_exact_as_near_ones():
-    """Of float32 parameters, too: whole turns are taken off in float64."""
+    """For float32 parameters as well, since whole turns are removed in float64."""
     encoder = make("linear")
     with torch.no_grad():
         exact = encoder(50_000)[:, -50:]

@@ -35,7 +35,7 @@ def gradients(states, parameters, seed=1):
 
 
 def exact(dynamics, initial, times):
-    """dopri5 at 1e-10 in float64."""
+    """Solve by dopri5 at 1e-10 in float64."""
     states = torchdiffeq.odeint(dynamics, initial, times, rtol=1e-10, atol=1e-10, method="dopri5")
     return states.transpose(0, 1)
 
@@ -45,7 +45,7 @@ def exact(dynamics, initial, times):
 @pytest.mark.parametrize("steps", [1, 5, "1/2", 0.25])
 @pytest.mark.parametrize("solver", sorted(TABLEAUS))
 def test_native_equals_torchdiffeq(solver, steps, damping, times):
-    """The same scheme on the same grid: the same numbers, and the same gradients."""
+    """The same scheme on the same grid gives the same numbers and the same gradients."""
     dynamics, initial = problem(damping=damping)
     options = {"solver": solver, "steps_per_position": steps}
     ours = solve(dynamics, initial, times, backend="native", **options)
@@ -76,7 +76,7 @@ def test_hidden_trajectory_gradcheck(solver, activation):
 @pytest.mark.parametrize("steps", [2, 1, "1/3"])
 @pytest.mark.parametrize("activation", ["tanh", "gelu"])
 def test_solve_gradcheck(activation, steps):
-    """Through the whole solve, to p(0) and to every weight of h."""
+    """Gradients are checked through the whole solve, to p(0) and to every weight of h."""
     dynamics, initial = problem(3, 4, 2, activation=activation, damping=0.2)
     names = [name for name, _ in dynamics.named_parameters()]
     times = REGULAR[:6]

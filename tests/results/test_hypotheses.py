@@ -1,4 +1,4 @@
-"""What hypotheses come to over seeds, against scipy and Holm by hand."""
+"""Verdicts on hypotheses over seeds, against scipy and Holm's correction by hand."""
 
 import re
 import subprocess
@@ -36,7 +36,7 @@ H7: none > base on test
 
 
 def write_records(folder):
-    """Of seeds 2 to 5, and of a seed 1 that is otherwise."""
+    """Write records of seeds 2 to 5, and of a seed 1 with other scores."""
     for row, values in SCORES.items():
         for seed, bleu in enumerate([50.0 - values[0], *values], 1):
             bins = [{"words": "<= 5", "sentences": 5, "bleu": bleu}]
@@ -58,7 +58,7 @@ def test_each_is_decided(tmp_path):
     lines = {line[0]: line[1:] for line in cells if line and re.fullmatch(r"H\d", line[0])}
     found = [ttest_rel(SCORES[row], SCORES["base"]) for row in ("better", "level", "worse")]
     better, level, worse = (test.pvalue for test in found)
-    assert better < worse < level  # Holm: over five, of which two have no p
+    assert better < worse < level  # Holm's correction is over five, and two of them have no p
     corrected = {"H1": 5 * better, "H5": 4 * worse, "H2": 1.0}
     assert lines["H3"][4:6] == ["", ""]  # it has a margin
     for name, p in corrected.items():
@@ -79,8 +79,8 @@ def test_each_is_decided(tmp_path):
     values = [a - b for a, b in zip(SCORES["better"], SCORES["base"])]
     low, high = found[0].confidence_interval(0.95)
     cell = f"{sum(values) / 4:+.1f} ± {stdev(values):.1f} [{low:+.1f}, {high:+.1f}]"
-    assert f"| H1 test | {cell} |" in text and "| H2 test" not in text  # which is about a bin
-    assert "| H6 test" not in text  # which has two seeds
+    assert f"| H1 test | {cell} |" in text and "| H2 test" not in text  # H2 is about a bin
+    assert "| H6 test" not in text  # it has only two seeds
     assert "- seeds 2, 3, 4, 5; a hypothesis stays open if one of them is missing" in text
 
 
@@ -104,7 +104,7 @@ def test_it_is_the_corrected_p_that_decides(tmp_path):
 
 
 def test_one_that_is_open_corrects_as_if_it_were_not_shown(tmp_path):
-    """Its p so far is no help to others, whose verdicts would change with its last seeds."""
+    """Its p so far must not help others, or their verdicts would change with its last seeds."""
     rows = {"base": [20.0] * 4, "near": [20.8, 21.2, 20.65, 20.4], "far": [29.0, 29.1, 29.2]}
     assert 0.05 / 3 < ttest_rel(rows["near"], rows["base"]).pvalue < 0.025
     lines = "H1: near > base on test\nH2: far > base on test\nH3: base > far on test\n"
@@ -164,7 +164,7 @@ def test_what_is_no_hypothesis_is_named(line, tmp_path):
 
 
 def test_those_of_the_protocol_name_rows_that_there_are():
-    """And tests of their protocol."""
+    """They also name only tests of their protocol."""
     command = ["bash", ROOT / "recipes/run.sh", "peers_bible_short", "--list"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     rows = {line.split()[0].rsplit("/", 1)[1] for line in done.stdout.splitlines()}

@@ -27,7 +27,7 @@ def write(path, lines):
 
 @pytest.fixture
 def data(tmp_path):
-    """2,000 training sentences of up to 10 subwords but for two, of 11 and of 90."""
+    """2,000 training sentences of up to 10 subwords, except for two of 11 and of 90."""
     write(tmp_path / "bpe/train.en", of_length(*[7] * 1000, *[10] * 998, 11, 90))
     write(tmp_path / "bpe/test.en", of_length(11, 3, 12, 14, 18, 19, 40))
     return tmp_path
@@ -37,7 +37,7 @@ def test_the_few_longest_training_sentences_do_not_count(data):
     assert training_length([1] * 999 + [50]) == 1
     assert training_length([1] * 998 + [50] * 2) == 50
     bins = dict(by_subwords(data, "en", "test", [1, 1.33, 1.66]))
-    # 10 are the length of 1,998 of 2,000 sentences, which is 99.9 %.
+    # 1,998 of 2,000 sentences, which is 99.9 %, have at most 10 subwords.
     assert bins == {"<= 10": [1], "11-13": [0, 2], "14-17": [3], "> 17": [4, 5, 6]}
 
 
@@ -56,7 +56,7 @@ def test_a_report_shows_both(data):
     record.tests["test"] = score(translations, test, sorted_by)
     assert {k: v["sentences"] for k, v in record.bins("test").items()} == {"<= 4": 3, "> 4": 4}
     counts = {k: v["sentences"] for k, v in record.bins("test", "subwords").items()}
-    assert counts == {"<= 10": 1, "11-13": 2, "14-90": 4}  # without the bin that is empty
+    assert counts == {"<= 10": 1, "11-13": 2, "14-90": 4}  # without the empty bin
     record.write(data)
     report(data, data / "table")
     page = (data / "table.md").read_text()

@@ -1,11 +1,11 @@
-"""A table of what was lost, of records that have no tests."""
+"""A table of losses, for records that have no tests."""
 
 from fairseq_floater import cli
 from fairseq_floater.results.record import Record
 
 
 def test_a_folder_without_tests_is_a_table_of_losses(tmp_path):
-    """Last and lowest, also of a row without any; beside translations it is refused."""
+    """It has the last and the lowest loss of each row, and lists a row without any."""
     trained = {"head": {"100": 6.0, "300": 5.0}, "floater": {"100": 4.5, "300": 4.75}, "none": {}}
     for order, (row, losses) in enumerate(trained.items()):
         training = {"updates": 300, "valid_nll_losses": losses}

@@ -14,7 +14,7 @@ def with_bleu(row, seed, bleu, bins):
 
 
 def test_differences_over_seeds_are_paired_and_corrected():
-    """p is that of a paired t-test; Holm's correction by hand, over two columns of two rows."""
+    """p is that of a paired t-test, with Holm's correction by hand, for two columns of two rows."""
     base = [with_bleu("base", n, 20.0 + n, {"<= 5": 10.0 + n}) for n in (1, 2, 3, 4)]
     near = [(1, 21.4, 11.3), (2, 22.1, 12.9), (3, 23.5, 13.2)]
     far = [(1, 25.0, 11.5), (2, 26.2, 12.0), (3, 26.9, 13.3), (5, 90.0, 90.0)]
@@ -28,7 +28,7 @@ def test_differences_over_seeds_are_paired_and_corrected():
     assert names == ["all", "<= 5"] and [line[0] for line in body] == ["near", "far"]
     tests = [ttest_rel([line[2] for line in of[:3]], [11.0, 12.0, 13.0]) for of in (near, far)]
     least, most = sorted(float(test.pvalue) for test in tests)
-    corrected = {least: 2 * least, most: max(2 * least, most)}  # all sentences are the bins again
+    corrected = {least: 2 * least, most: max(2 * least, most)}  # "all" repeats the bin: it has no p
     for line, test in zip(body, tests):
         low, high = test.confidence_interval(0.95)
         interval, p = f"[{low:+.1f}, {high:+.1f}]", min(1.0, corrected[float(test.pvalue)])

@@ -159,7 +159,7 @@ def test_tokens_are_detokenised_for_sacrebleu():
 
 
 def test_compounds_are_split_as_by_the_usual_script():
-    """Perl's s{(\\S)-(\\S)}{$1 ##AT##-##AT## $2}g, and what it made of these lines."""
+    """These are the results of Perl's s{(\\S)-(\\S)}{$1 ##AT##-##AT## $2}g."""
     lines = ["a state-of-the-art x-y", "- dash -", "a-b-c-d", "2-3"]
     assert [line.replace("##AT##-##AT##", "@") for line in split_compounds(lines)] == [
         "a state @ of @ the @ art x @ y",
@@ -197,7 +197,7 @@ def test_significance_tells_noise_from_a_difference():
     assert p_values(base, [], reference, lowercase=False) == {}
 
 
-# --- what a run cost
+# --- the cost of a run
 
 
 def test_training_log_over_an_interruption(corpus, trained, tmp_path):
@@ -220,7 +220,7 @@ def test_training_log_over_an_interruption(corpus, trained, tmp_path):
 
 def test_position_parameters(trained):
     floater, learned = trained["floater"][0], trained["learned"][0]
-    # h: 8 rates and a basis a stack; 2 blocks x (3 + 6) initial values of 16.
+    # h: 8 rates and a basis per stack; 2 blocks x (3 + 6) initial values of 16 numbers.
     assert count_parameters(load_model(floater).model) == {
         "dynamics": 2 * (8 + 16 * 16),
         "initial values": 2 * (3 + 6) * 16,
@@ -233,7 +233,7 @@ def test_position_parameters(trained):
 
 
 def test_solver_errors(trained, tmp_path):
-    """None of rotations; small for new ones of mlp, and large where they are too steep for it."""
+    """Rotations have none; a new mlp has small ones, and one that is too steep has large ones."""
     rotations = solver_errors(load_model(trained["floater"][0]).model)
     assert set(rotations) == {"encoder", "decoder"} and max(rotations.values()) < 1e-6
     floater = save_floater(tmp_path / "floater.pt", dynamics="mlp")
@@ -285,7 +285,7 @@ def test_report_holds_means_deviations_and_p_values(tmp_path, bins):
     gain = a - records[0].tests["test"]["bleu"]
     assert f"| test | ours | 1 | {gain:+.1f} | 0.0010 |" in text
     within = re.findall(r"^\| test \| (\w+) \| (\d) \|", text, re.M)
-    assert within == [("ours", "1"), ("later", "2")]  # each of the first seed it shares with base
+    assert within == [("ours", "1"), ("later", "2")]  # the first seed that each shares with base
     assert "1,234,567" in text and ("ended by themselves" in text) == bins
     assert "±" not in text.split("| test | ours | 1")[1].split("\n")[0]
 
@@ -299,8 +299,8 @@ def test_report_of_rows_without_a_seed_in_common(tmp_path):
 
 
 def test_report_of_rows_that_were_scored_otherwise(tmp_path, monkeypatch):
-    """Without bins, with others, and on a test set more than the baseline."""
-    few = partial(significance.PairedTest, n_samples=10)  # nobody looks at the p-values here
+    """Rows have no bins, or other bins, or one more test set than the baseline."""
+    few = partial(significance.PairedTest, n_samples=10)  # the p-values are not checked here
     monkeypatch.setattr(significance, "PairedTest", few)
     base = make_record("base", 0, 1, 0.4, tmp_path)
     make_record("plain", 1, 1, 0.1, tmp_path, bins=False)
@@ -316,13 +316,13 @@ def test_report_of_rows_that_were_scored_otherwise(tmp_path, monkeypatch):
     lengths = text.split("| test: source words |")[1].split("\n\n")[0]
     assert "≤4 (" in lengths.split("\n")[0] and "| plain" not in lengths
     row = next(line for line in lengths.split("\n") if line.startswith("| other: BLEU"))
-    bleu = base.bins("test")  # the same bins but for the first
+    bleu = base.bins("test")  # the same bins except for the first
     assert row.split("|")[2].strip() == "" and len(row.split("|")) == len(bleu) + 4
     assert "| more | other" not in text
 
 
 def test_the_process_that_waits_for_gpus_is_not_the_machine(tmp_path):
-    """fairseq starts one for each; the one that started them has seen none, and ends last."""
+    """fairseq starts a process per GPU; the one that starts them uses none, and ends last."""
     machines = ["NVIDIA H100, torch 2.6.0", "x86_64 CPU, 8 threads, torch 2.6.0"]
     log = "".join(f"2026 | INFO | fairseq_floater.training.cost | machine: {m}\n" for m in machines)
     (tmp_path / "train.log").write_text(log)
@@ -352,7 +352,7 @@ def test_only_a_line_feed_ends_a_line(tmp_path):
 
 
 def test_report_refuses_other_references(tmp_path):
-    """A test set prepared anew, and a row that was scored before."""
+    """The test set was prepared again after a row had been scored."""
     make_record("base", 0, 1, 0.4, tmp_path)
     make_record("ours", 1, 1, 0.1, tmp_path)
     path = references_path(tmp_path, "en-de", "test")

@@ -15,7 +15,7 @@ OURS = {1: 22.0, 2: 24.0, 3: 22.9, 4: 99.0}  # seed 4 has no counterpart
 
 @pytest.fixture
 def folders(tmp_path):
-    """Three seeds of two rows with bins, and in another experiment one seed of one of them."""
+    """Three seeds of two rows with bins, and another experiment with one seed of one of them."""
     long, short = tmp_path / "long", tmp_path / "short"
     for folder in (long, short):
         folder.mkdir()
@@ -33,7 +33,7 @@ def test_methods_by_corpora(folders, tmp_path):
     header = "| long: en-de test | long: en-de test, > 5 words | short: en-de test |"
     assert f"| BLEU {header}" in lines
     assert "| base | 20.5 ± 0.5 | 11.5 ± 0.5 | 30.0 \\* |" in lines
-    assert "| theirs |  |  | 31.0 \\* |" in lines  # (and nothing is compared over one seed)
+    assert "| theirs |  |  | 31.0 \\* |" in lines  # and nothing is compared over one seed
     test = ttest_rel([OURS[n] for n in BASE], list(BASE.values()))
     low, high = test.confidence_interval(0.95)
     p = min(1.0, 2 * test.pvalue)  # two cells are tested

@@ -1,4 +1,4 @@
-"""fairseq's optimizers side by side, beside a learning rate of the dynamics' own."""
+"""fairseq's composite optimizer, with a separate learning rate for the dynamics."""
 
 import torch
 from launching import succeed, together
@@ -21,7 +21,7 @@ COMPOSITE = [
 
 
 def train(corpus, folder, *overrides):
-    """A few updates of a small model by hydra."""
+    """Return a command that trains a small model for one update by hydra."""
     sizes = [f"{s}_{d}_dim" for s in ("encoder", "decoder") for d in ("embed", "ffn_embed")]
     return [
         *("hydra-train", "--config-dir", ROOT / "recipes" / "hydra", "--config-name", "tiny"),
@@ -33,7 +33,7 @@ def train(corpus, folder, *overrides):
 
 
 def test_dynamics_take_their_share_under_a_composite_optimizer(corpus, tmp_path):
-    """After one update of Adam each has moved by its learning rate, wherever it has a gradient."""
+    """One update of Adam moves each weight by its learning rate, wherever it has a gradient."""
     commands = {
         scale: train(
             corpus,
@@ -52,7 +52,7 @@ def test_dynamics_take_their_share_under_a_composite_optimizer(corpus, tmp_path)
     whole, share = weights["1.0"], weights["0.1"]
     for name, value in whole.items():
         if ".dynamics." in name:
-            # They start alike: nine tenths of a step apart.
+            # They start from equal values, and so end nine tenths of a step apart.
             apart = (value - share[name]).abs()
             moved = apart[apart > 0]
             assert len(moved) > 0 and (moved.max() - 0.009).abs() < 1e-4, name

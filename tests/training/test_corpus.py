@@ -1,4 +1,4 @@
-"""What cannot be read: no sentences, or bytes that are no text."""
+"""Data that cannot be read: without sentences, or with bytes that are not text."""
 
 import io
 from pathlib import Path

@@ -73,7 +73,7 @@ def failing(error):
 
 @pytest.mark.parametrize("error", [OverflowError("math range error"), ZeroDivisionError()])
 def test_other_errors_stay_what_they_are(error):
-    """Only in half precision is an overflow one of the gradients."""
+    """An overflow is about the gradients only in half precision."""
     with pytest.raises(RuntimeError, match="what comes of it"):
         failing(error)
 

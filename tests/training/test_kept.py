@@ -1,4 +1,4 @@
-"""Which checkpoint of a save folder is gone on from."""
+"""Which checkpoint of a save folder a training resumes from."""
 
 import errno
 import logging
@@ -24,7 +24,7 @@ def save(path, updates, score=None, best=None):
 
 
 def put_now(path):
-    """Have the clock of the files, which is not exact, tell that ``path`` came after all others."""
+    """Make ``path`` the newest of all files by their clock, which is not exact."""
     others = [other for other in path.parent.iterdir() if other != path]
     while any(path.lstat().st_ctime_ns <= other.lstat().st_ctime_ns for other in others):
         os.utime(path, follow_symlinks=False)
@@ -32,7 +32,7 @@ def put_now(path):
 
 @pytest.fixture
 def folder(tmp_path):
-    """As after 24 updates, the newest files last; ``crash.pt`` and others are not gone on from."""
+    """As after 24 updates, newest files last; a training does not resume from ``crash.pt`` etc."""
     names = {
         **{"checkpoint_1_8.pt": 8, "checkpoint1.pt": 10, "checkpoint_2_16.pt": 16},
         **{"checkpoint_best.pt": 16, "checkpoint_2_24.pt": 24, "checkpoint_last.pt": 24},
@@ -48,7 +48,7 @@ def truncate(path):
 
 
 def flip(path):
-    """One bit in the middle, where the weights are."""
+    """Flip one bit in the middle, where the weights are."""
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
@@ -115,7 +115,7 @@ def test_an_earlier_checkpoint_put_in_place_of_the_last(put, folder):
 
 
 def test_nothing_is_written_through_a_link(folder):
-    """To what is linked, an earlier checkpoint; neither by us nor when fairseq saves or copies."""
+    """The linked file, an earlier checkpoint, stays: when we write, or fairseq saves or copies."""
     early, last = folder / "checkpoint_1_8.pt", folder / "checkpoint_last.pt"
     copy = copying_whole(None)
     newer = folder / "checkpoint_3_32.pt"
@@ -187,14 +187,14 @@ def test_faults_of_the_machine_are_no_damage(where, fault, folder, monkeypatch):
 
 
 def test_the_best_of_several_is_gone_on_from(tmp_path):
-    """As --keep-best-checkpoints leaves them."""
+    """--keep-best-checkpoints leaves files with such names."""
     best = tmp_path / "checkpoint.best_loss_2.5000.pt"
     save(best, 16)
     assert newest_whole(tmp_path)[0] == (best, 16)
 
 
 def test_what_cannot_be_read_is_not_what_cannot_be_written(folder):
-    """There is nothing at the beginning of the memory."""
+    """Reading fails, since nothing is mapped at the beginning of the memory."""
     source, last = "/proc/self/mem", folder / "checkpoint_last.pt"
     with pytest.raises(UserError, match=f"{source} cannot be read: Input/output error: check"):
         copying_whole(None)(source, str(last), overwrite=True)

@@ -24,7 +24,7 @@ def parameters(model):
 
 
 def adam(model):
-    """fairseq's Adam over what is to be trained, as its trainer builds it."""
+    """Return fairseq's Adam over what is to be trained, as its trainer builds it."""
     options = {"lr": [0.01], "adam_betas": "(0.9, 0.98)", "adam_eps": 1e-8, "weight_decay": 0.1}
     cfg = OmegaConf.create(
         {**options, "use_old_adam": True, "tpu": False, "fp16_adam_stats": False}
@@ -33,7 +33,7 @@ def adam(model):
 
 
 def train(model, updates, optimizer=None):
-    """As fairseq's trainer does; the parameters after every update."""
+    """Train as fairseq's trainer does; return the parameters at first and after every update."""
     optimizer = optimizer or adam(model)
     history = [parameters(model)]
     for number in range(updates):
@@ -52,7 +52,7 @@ def is_position(name):
 
 @pytest.mark.parametrize("encoder", ["floater", "rnn"])
 def test_dynamics_and_initial_values_take_their_shares_of_a_step(encoder):
-    """Less than a whole step, and more."""
+    """The shares are less than a whole step, and more than one."""
     scales = {"dynamics_lr_scale": 0.25, "initial_lr_scale": 4.0}
     plain = make_model(seed=2, position_encoder=encoder)
     scaled = make_model(seed=2, position_encoder=encoder, **scales)
@@ -91,12 +91,12 @@ def test_updates_at_every_third_step_only(monkeypatch):
         for name in before:
             rests = is_position(name) and number % 3 != 0
             assert torch.equal(before[name], after[name]) == rests, (number, name)
-    # With gradient at updates 0, 3 and 6; without once after each of them, for the table.
+    # With gradients at updates 0, 3 and 6; without them once after each of these, for the table.
     assert solves.count(True) == 2 * 3 and solves.count(False) == 2 * 2
 
 
 def test_resting_parameters_keep_their_moments():
-    """Also where they have gradients of 0, as in half precision and some data parallelism."""
+    """Also if their gradients are 0, as in half precision and some kinds of data parallelism."""
     model = make_model(seed=2, dynamics_update_interval=3)
     optimizer = adam(model)
     for number in range(4):
@@ -171,7 +171,7 @@ def test_float32_copies_of_half_precision_take_their_share(monkeypatch):
 
 
 def test_one_flat_row_of_parameters_is_refused():
-    """Before any work, and only where parameters must be told apart."""
+    """It is refused before any work, and only if parameters must be told apart."""
     model = make_model(dynamics_lr_scale=0.25)
     with pytest.raises(UserError, match="add --fp16-no-flatten-grads"):
         FP16Optimizer.build_fp32_params(None, list(model.parameters()), flatten=True)
@@ -182,7 +182,7 @@ def test_one_flat_row_of_parameters_is_refused():
 
 
 def test_only_parameters_of_a_name_learn():
-    """Positions too, if their name matches; a base model without any can be trained in part."""
+    """Positions as well, if their names match; a base model without any can be trained in part."""
     model = make_model(train_only=r"decoder.*(fc1|position_encoder)")
     learning = [name for name, p in model.named_parameters() if p.requires_grad]
     assert learning and {name.split(".")[0] for name in learning} == {"decoder"}
@@ -204,7 +204,7 @@ def test_what_stacks_share_has_the_names_of_both(part):
 
 @pytest.mark.parametrize("pattern", ["position_encoder|sentence_head", "sentence_head"])
 def test_a_head_that_is_to_come_counts(pattern, monkeypatch):
-    """With it there will be something to learn, also between the updates of positions."""
+    """With the head there will be something to learn, also between the updates of positions."""
     monkeypatch.setattr(FloaterTransformerModel, "gets_heads", True, raising=False)
     model = make_model(train_only=pattern, position_encoder_update_interval=2)
     before = [name for name, p in model.named_parameters() if p.requires_grad]

@@ -132,7 +132,7 @@ def test_models_without_our_positions_keep_their_backends():
 
 
 def test_what_fairseq_lacks_for_sharding(monkeypatch, capsys):
-    """It fails earlier, as it does not depend on the library that shards."""
+    """fairseq fails before our check, since it does not require the library that shards."""
     monkeypatch.setattr("sys.argv", ["fairseq-train"])
     monkeypatch.delenv("FLOATER_TRACEBACK", raising=False)
     lacks = ImportError("Cannot find FullyShardedDataParallel. Please install fairscale")

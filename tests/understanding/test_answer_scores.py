@@ -1,4 +1,4 @@
-"""Exact matches and F1, against torchmetrics and by hand."""
+"""Exact match and F1 against torchmetrics, and against values by hand."""
 
 import random
 
@@ -13,13 +13,13 @@ WORDS = sorted(set(" ".join(LINES[:2]).split()))
 
 
 def test_normalised_in_the_order_of_the_scripts():
-    """Punctuation goes before articles: of ``a.n`` an article is left, and goes."""
+    """Punctuation is removed before articles, so ``a.n`` becomes an article and is removed too."""
     assert normalised("The  Dog's, AN apple; a.n") == "dogs apple"
     assert normalised("the") == normalised("...") == ""
 
 
 def test_scores_are_those_of_torchmetrics():
-    """For questions with answers, some predictions wrong, some near."""
+    """All questions have answers; some predictions are wrong, and some are close."""
     from torchmetrics.text import SQuAD  # slow to import
 
     generator, metric = random.Random(0), SQuAD()
@@ -29,7 +29,7 @@ def test_scores_are_those_of_torchmetrics():
             " ".join(generator.choices([*WORDS, "The", "a", "fox,"], k=generator.randint(1, 4)))
             for _ in range(generator.randint(1, 3))
         ]
-        # Of what normalises to nothing torchmetrics takes 2.0's view in 1.1, too.
+        # For answers that normalise to nothing, torchmetrics follows 2.0's rules in 1.1 as well.
         answers = [answer for answer in answers if normalised(answer)] or ["dog"]
         prediction = " ".join(generator.choices([*WORDS, "the"], k=generator.randint(1, 4)))
         prediction = generator.choice([prediction, answers[-1].upper() + "."])
@@ -47,7 +47,7 @@ def test_scores_are_those_of_torchmetrics():
 
 
 def test_scores_of_questions_with_and_without_answers_by_hand():
-    """By SQuAD 2.0's rules; two of four have an answer, and one has no prediction."""
+    """By SQuAD 2.0's rules: two of four questions have an answer; a fifth has no prediction."""
     given = [("a", "the brown fox"), ("b", "dogs"), ("c", None), ("d", None), ("e", "fox")]
     questions = [
         Question(id, "?", 0, () if text is None else (Answer(text, 0),)) for id, text in given
@@ -60,13 +60,14 @@ def test_scores_of_questions_with_and_without_answers_by_hand():
     assert found["HasAns_f1"] == pytest.approx(25.0) and found["HasAns_exact"] == 0.0
     assert found["f1"] == pytest.approx((50 + 0 + 100 + 0) / 4)
     assert found["missing"] == 1
-    # Nothing answered: c and d are right. Then c (an empty one: +0), a (+0.5), d (-1), b (+0).
+    # With nothing answered, c and d are right. Then answers count one by one: c (an empty one: +0),
+    # a (+0.5), d (-1), b (+0).
     assert found["best_f1"] == pytest.approx(62.5) and found["best_f1_thresh"] == -3.0
     assert found["best_exact"] == pytest.approx(50.0) and found["best_exact_thresh"] == 0.0
-    # Up to a threshold, and at it, predictions count.
+    # Predictions count up to the threshold, and at it.
     at = score_answers(questions, predictions, odds, null_threshold=-3.0)
     assert at["f1"] == pytest.approx(62.5)
-    # With this one b and d count as not answered; what is best stays the same.
+    # With this threshold, b and d count as not answered; the best scores stay the same.
     at = score_answers(questions, predictions, odds, null_threshold=0.5)
     assert at["f1"] == pytest.approx(62.5) and at["NoAns_f1"] == pytest.approx(100.0)
     assert {name: at[name] for name in at if "best" in name} == {
@@ -76,7 +77,7 @@ def test_scores_of_questions_with_and_without_answers_by_hand():
         score_answers(questions, predictions, {"a": -3.0, "b": 2.0, "c": -5.0})
     answerable = [question for question in questions if question.answers]
     found = score_answers(answerable, predictions)
-    assert found["total"] == 3 and found["f1"] == pytest.approx(50 / 3)  # e counts 0
+    assert found["total"] == 3 and found["f1"] == pytest.approx(50 / 3)  # e counts as 0
     nothing = [Question("f", "?", 0, (Answer("The", 0), Answer("a fox", 0)))]
     found = score_answers(nothing, {"f": "a"})  # by the rules of 1.1, which know no empty answer
     assert found["exact"] == 100.0 and found["f1"] == 0.0

@@ -42,14 +42,14 @@ WORDS = sorted(set(" ".join(LINES[:2]).split()))
 
 
 def asked(passage, question, *answers, id="1"):
-    """A file of one question."""
+    """Return the content of a file with one question."""
     given = [{"text": text, "answer_start": begin} for text, begin in answers]
     qas = [{"id": id, "question": question, "answers": given}]
     return {"version": "v2.0", "data": [{"paragraphs": [{"context": passage, "qas": qas}]}]}
 
 
 def write_questions(path, count, seed):
-    """Which word comes after this one? Of every third question the word is not there."""
+    """Ask which word comes after ``one?``, which every third passage does not have."""
     generator, paragraphs = random.Random(seed), []
     for number in range(count):
         words = generator.sample(WORDS, len(WORDS)) * 2
@@ -112,11 +112,11 @@ def test_windows_reach_every_piece(length, step):
     assert {piece for first, last in found for piece in range(first, last)} == set(range(length))
     assert [first for first, _ in found] == [step * n for n in range(len(found))]
     assert all(last - first <= 10 for first, last in found)
-    assert sum(last == length for _, last in found) == 1  # none begins when all was read
+    assert sum(last == length for _, last in found) == 1  # no window begins once all is read
 
 
 def has_all_of_it(found, index):
-    """Whether the pieces of a window begin before its question's answer and end after it."""
+    """True if a window's pieces include its question's whole answer."""
     window, question = found.windows[index], found.question(index)
     cut = found.passages[question.passage]
     begins, ends = (given[window.first : window.last] for given in (cut.begins, cut.ends))
@@ -127,7 +127,7 @@ def has_all_of_it(found, index):
 
 @pytest.mark.parametrize("separators", [1, 2])
 def test_the_places_of_an_answer_are_its_characters(separators, place):
-    """In every window that has all of it; in others it is nowhere."""
+    """This holds in every window with the whole answer; other windows have no place for it."""
     found = dataset(place, place / "bin/train.json", separators=separators)
     assert len(found) > 2 * 60
     there = set()
@@ -148,7 +148,7 @@ def test_the_places_of_an_answer_are_its_characters(separators, place):
 
 
 def test_answers_within_words_and_twice(place, tmp_path):
-    """The pieces that hold an answer's characters, of the answer that is meant."""
+    """The pieces found hold the answer's characters, at the place that is meant."""
     path, passage = tmp_path / "one.json", "the dog, the dog jumps"
     for answer, wanted in {
         ("dog", 4): (4, 7),
@@ -166,7 +166,7 @@ def test_answers_within_words_and_twice(place, tmp_path):
 
 
 def test_an_answer_keeps_its_last_accent(place, tmp_path):
-    """One that is a character of its own, which BERT's tokenizer leaves out of its pieces."""
+    """The accent is a character of its own, which BERT's tokenizer leaves out of its pieces."""
     stripping = Tokenizer.from_file(str(place / "bin/tokenizer.json"))
     stripping.normalizer = BertNormalizer()
     (tmp_path / "bin").mkdir()
@@ -246,7 +246,7 @@ def test_answers_are_in_their_passages(tuned, place, tmp_path):
 
 @pytest.mark.parametrize("row", ["floater", "base"])
 def test_windows_beyond_the_positions_of_training(row, tuned, place, tmp_path):
-    """Every passage in one window, where those of training had room for less; or shorter ones."""
+    """Windows can have room for a whole passage, unlike those of training, or be shorter."""
     save, _ = tuned
     if row == "base":  # the model with its own table alone
         save = tmp_path / "run"

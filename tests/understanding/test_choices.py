@@ -1,4 +1,4 @@
-"""Options to choose from: rows, training, predictions, and what files must be like."""
+"""Options to choose from: rows, training, predictions, and faults of files."""
 
 import json
 import random
@@ -24,11 +24,11 @@ TASK = ["--task", "floater_multiple_choice", "--criterion", "multiple_choice"]
 ROOM = ["--max-positions", POSITIONS, "--max-option-length", 8]
 WORDS = sorted(set(" ".join(LINES[:2]).split()))
 ROWS = {"train": 40, "valid": 10}
-UPDATES = 140  # by which it has learned with every seed of eight
+UPDATES = 140  # enough to learn with each of eight seeds
 
 
 def write_passages(path, count, seed, answers=True):
-    """A line of two questions each; what is right is always the fox."""
+    """Write lines with two questions each; the right option is always the fox."""
     generator, lines = random.Random(seed), []
     others = [word for word in WORDS if word != "fox"]
     for _ in range(count // 2):
@@ -121,7 +121,7 @@ def test_passages_that_are_cut_are_counted(place):
 
 
 def test_a_model_learns_to_choose(tuned):
-    """From a guess among four, which is 2 bits."""
+    """It starts from a guess among four, which is 2 bits."""
     _, done = tuned
     losses = done.losses()
     assert len(losses) == UPDATES and losses[0] == pytest.approx(2, abs=0.1) and losses[-1] < 0.1
@@ -137,7 +137,7 @@ def test_predictions_are_letters(tuned, place, tmp_path):
     assert found.labels == [letter for passage in published for letter in passage["answers"]]
     assert found.predictions == found.labels  # the fox, in questions it was not trained on
     succeed(*command, "--out", tmp_path / "small.tsv", "--max-tokens", 100)
-    other = read_predictions(tmp_path / "small.tsv")  # rounding may turn one
+    other = read_predictions(tmp_path / "small.tsv")  # rounding may change one
     assert other.labels == found.labels
     assert sum(a != b for a, b in zip(other.predictions, found.predictions)) <= 1
     succeed(*command, "--out", tmp_path / "test.tsv", "--subset", "test")

@@ -1,4 +1,4 @@
-"""Classes and scores of sentences: trained by length, predicted, measured, and in a table."""
+"""Classes and scores of sentences: training by length, predictions, metrics and tables."""
 
 import json
 import random
@@ -39,7 +39,7 @@ AT_INPUT = ["--position-encoder", "learned", "--position-blocks", "input"]
 
 
 def write_rows(folder, tokenizer):
-    """Pairs of which one begins with a word of the other, or does not: class ``1`` or ``0``."""
+    """Write pairs: the second is the first word of the first (class ``1``) or is not (``0``)."""
     generator, words = random.Random(0), " ".join(LINES[:2]).split()
     for split, count in ROWS.items():
         lines = {"input0": [], "input1": [], "label": [], "score": []}
@@ -60,7 +60,7 @@ def write_rows(folder, tokenizer):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A pre-trained model, and rows for it: of classes in ``bin``, of scores in ``scores``."""
+    """A pre-trained model, and rows for it, with classes in ``bin`` and scores in ``scores``."""
     folder = tmp_path_factory.mktemp("labels")
     converted = write_model(folder / "there", "bert")
     convert_huggingface(converted, folder / "model/model.pt", AS_IT_WAS)
@@ -104,7 +104,7 @@ def tuned(place, tmp_path_factory):
 
 
 def test_batches_are_of_one_length_and_training_learns(tuned, place):
-    """The tokens of an epoch are those that there are, but for a few pads."""
+    """An epoch has only a few pads beside the tokens of the data."""
     _, done = tuned
     losses = done.losses()
     assert sum(losses[-5:]) < sum(losses[:5])
@@ -113,7 +113,7 @@ def test_batches_are_of_one_length_and_training_learns(tuned, place):
 
 
 def padded(place, name):
-    """Tokens with pads by those without, of an epoch in batches of 8."""
+    """Return the ratio of tokens with pads to those without, in an epoch with batches of 8."""
     options = {"data": str(place / "bin"), "num_classes": 2, "init_token": 0, "separator_token": 2}
     cfg = TASK_DATACLASS_REGISTRY[name](**options)
     cfg.seed, cfg.regression_target, cfg.classification_head_name = 1, False, "head"
@@ -126,7 +126,7 @@ def padded(place, name):
 
 @pytest.mark.parametrize("reported", ["report_mcc", "report_acc_and_f1", None])
 def test_lists_of_predictions_are_not_added_up(reported):
-    """As fairseq's own task has it for several GPUs, whose trainer then fails."""
+    """fairseq's own task has them added up over several GPUs, and its trainer then fails."""
     cfg = SentencePredictionConfig(**({reported: True} if reported else {}))
     task = SimpleNamespace(source_dictionary=Dictionary(), label_dictionary=Dictionary())
     criterion = SentencePredictionCriterion(cfg, task)
@@ -135,7 +135,7 @@ def test_lists_of_predictions_are_not_added_up(reported):
 
 
 def test_several_scores_a_row_are_no_table():
-    """Of a head of two regression targets, which fairseq trains."""
+    """They come from a head with two regression targets, which fairseq can train."""
     task = SimpleNamespace(
         cfg=SimpleNamespace(regression_target=True, classification_head_name="head")
     )
@@ -145,7 +145,7 @@ def test_several_scores_a_row_are_no_table():
 
 
 def test_predictions_have_the_names_of_the_classes(tuned, place, tmp_path):
-    """Class 0 is the most frequent label, ``1``; rows stand in the order of the data."""
+    """Class 0 is the most frequent label, ``1``; rows are in the order of the data."""
     save, _ = tuned
     out = tmp_path / "valid.tsv"
     command = ["floater", "predict", save / "checkpoint_last.pt", place / "bin"]
@@ -166,7 +166,7 @@ def test_predictions_have_the_names_of_the_classes(tuned, place, tmp_path):
     assert (tmp_path / "small.tsv").read_text() == out.read_text()
     succeed(*command, "--out", tmp_path / "test.tsv", "--subset", "test")
     header, *rows = (tmp_path / "test.tsv").read_text().splitlines()
-    assert header == "index\tprediction" and len(rows) == ROWS["test"]  # as GLUE takes it
+    assert header == "index\tprediction" and len(rows) == ROWS["test"]  # the format that GLUE takes
 
 
 def test_scores_and_their_correlations(place, tmp_path):
@@ -251,7 +251,7 @@ def test_a_table_has_medians_deviations_and_a_test_over_seeds(tmp_path):
 
 
 def test_figures_are_counted_as_they_are_shown(tmp_path):
-    """And there is no table of differences before a row has something to be compared with."""
+    """There is no table of differences as long as no row has anything to be compared with."""
     write_record(tmp_path, "base", 1, {"accuracy": 61.04}, "cola")
     report_labels([tmp_path], tmp_path / "table", "base")
     assert "better / equal / worse" not in (tmp_path / "table.md").read_text()
@@ -260,13 +260,13 @@ def test_figures_are_counted_as_they_are_shown(tmp_path):
         write_record(tmp_path, "floater", 1, {"accuracy": ours}, task)
     report_labels([tmp_path], tmp_path / "table", "base")
     assert "| floater | +0.1 | +0.0 | -0.1 | 1 / 1 / 1 |" in (tmp_path / "table.md").read_text()
-    write_record(tmp_path, "base", 2, {"accuracy": 61.1}, "rte")  # a seed more than floater's
+    write_record(tmp_path, "base", 2, {"accuracy": 61.1}, "rte")  # one seed more than floater has
     report_labels([tmp_path], tmp_path / "table", "base")
     assert "| floater | +0.1 | +0.0 | -0.1 | 1 / 1 / 0 |" in (tmp_path / "table.md").read_text()
 
 
 def test_a_task_with_two_tests_counts_once(tmp_path):
-    """As the mean over all its rows, which is what is published for RACE."""
+    """It counts as the mean over all its rows, which is what is published for RACE."""
     tests = {"valid": {"accuracy": 80.0, "rows": 9}, "valid1": {"accuracy": 70.0, "rows": 18}}
     Record("glue", "mnli", "base", 0, 1, {}, tests, {}).write(tmp_path)
     write_record(tmp_path, "base", 1, {"accuracy": 55.0})
@@ -277,7 +277,7 @@ def test_a_task_with_two_tests_counts_once(tmp_path):
 
 
 def test_of_questions_about_passages_the_first_test_counts(tmp_path):
-    """Others are shown beside; several folders make one table, and one count."""
+    """The others are shown beside it; several folders make one table, with one count."""
     for row, scores in (("base", (60.0, 50.0)), ("floater", (59.0, 55.0))):
         found = ({"f1": f1, "exact": f1, "rows": 9} for f1 in scores)
         tests = dict(zip(("test", "test1"), found))
