@@ -1,8 +1,8 @@
-"""A parallel corpus of a hundred lines, models trained on it, and the flags of fairseq for both.
+"""A parallel corpus of a hundred lines, models trained on it, and fairseq's flags for both.
 
-A pytest plugin: test modules name it in ``pytest_plugins`` and share its fixtures, so that the
-corpus is built and the models are trained once a session, for all of its processes.
-(PYTEST_DONT_REWRITE: they also import from it, before.)
+This is a pytest plugin. Test modules name it in ``pytest_plugins`` and share its fixtures, so the
+corpus is built and the models are trained once per session, for all of its processes.
+(PYTEST_DONT_REWRITE: test modules also import from it before pytest loads it as a plugin.)
 """
 
 import fcntl
@@ -18,7 +18,7 @@ from places import PLUGIN
 
 COMMON = [
     *("--user-dir", PLUGIN, "--cpu", "--num-workers", 0, "--no-progress-bar"),
-    # By default fairseq silently leaves out the last batch where its size is no multiple of 8.
+    # By default fairseq silently leaves out the last batch if its size is not a multiple of 8.
     *("--required-batch-size-multiple", 1),
 ]
 SHAPE = "--encoder-embed-dim 16 --encoder-ffn-embed-dim 16 --encoder-layers 2 --decoder-layers 2"
@@ -36,7 +36,7 @@ LONG = 1100  # words, beyond fairseq's default limit of 1,024
 
 
 def write_corpus(folder):
-    """Random words, and as their translation the same words in reverse: positions matter."""
+    """Write random words, and the same words in reverse as their translation: positions matter."""
     generator = random.Random(0)
     for split, count in {**SENTENCES, "long": 1}.items():
         with open(folder / f"{split}.de", "w") as source, open(folder / f"{split}.en", "w") as to:
@@ -48,14 +48,14 @@ def write_corpus(folder):
 
 
 def made_once(tmp_path_factory, name, make):
-    """What ``make`` returns of an empty folder, called once for all processes of the session."""
+    """Call ``make`` on an empty folder once for all processes of the session; return its result."""
     base = tmp_path_factory.getbasetemp()
     base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     folder, result = base / name, base / f"{name}.pickle"
     with open(base / f"{name}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not result.exists():
-            shutil.rmtree(folder, ignore_errors=True)  # of a process in which it failed
+            shutil.rmtree(folder, ignore_errors=True)  # left by a process in which it failed
             folder.mkdir()
             result.write_bytes(pickle.dumps(make(folder)))
     return pickle.loads(result.read_bytes())
@@ -63,7 +63,7 @@ def made_once(tmp_path_factory, name, make):
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory):
-    """A data folder; its subset ``test1`` is one pair of ``LONG`` words. Nobody may write to it."""
+    """A data folder, to be read only; its subset ``test1`` is one pair of ``LONG`` words."""
     return made_once(tmp_path_factory, "corpus", make_corpus)
 
 
@@ -80,7 +80,7 @@ def make_corpus(folder):
 
 @pytest.fixture(scope="session")
 def trained(corpus, tmp_path_factory):
-    """Model name to (checkpoint, what its training printed). Nobody may write to these."""
+    """(checkpoint, what its training printed) by model name. Checkpoints are to be read only."""
     return made_once(tmp_path_factory, "models", partial(train_models, corpus))
 
 
@@ -91,7 +91,7 @@ def train_models(corpus, folder):
         "learned": "--arch floater_transformer --position-encoder learned "
         "--max-source-positions 20 --max-target-positions 20".split(),
     }
-    updates = {"floater": 64, "stock": 64, "learned": 8}  # what the last has learned is of no use
+    updates = {"floater": 64, "stock": 64, "learned": 8}  # what the last one learns is not used
     commands = {
         name: [
             *("train", corpus, *TRAINING, *shape),
@@ -99,7 +99,7 @@ def train_models(corpus, folder):
         ]
         for name, shape in shapes.items()
     }
-    # fairseq's own model is trained as by somebody who has never heard of the plugin.
+    # fairseq's own model is trained as if by somebody who has never heard of the plugin.
     commands["stock"] = [part for part in commands["stock"] if part not in ("--user-dir", PLUGIN)]
     results = together(succeed, commands)
     return {name: (folder / name / "checkpoint_last.pt", results[name]) for name in commands}

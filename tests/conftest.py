@@ -1,7 +1,7 @@
-"""Small models on a small vocabulary, built the way fairseq builds them; how tests are shared out.
+"""Small models on a small vocabulary, built as fairseq builds them; how tests are distributed.
 
-The process that shares out the tests among the others reads this file too, and runs none of them:
-torch and fairseq are imported where they are used.
+The process that distributes the tests among the others also reads this file, but runs no tests.
+Therefore torch and fairseq are imported only where they are used.
 """
 
 import os
@@ -24,7 +24,7 @@ SMALL = {
     "dropout": 0.0,
 }
 
-#: every combination of encoder, blocks and injection that has a meaning
+#: every meaningful combination of encoder, blocks and injection
 COMBINATIONS = [
     (encoder, blocks, injection)
     for encoder in ("floater", "learned", "rnn")
@@ -33,7 +33,7 @@ COMBINATIONS = [
 ] + [("sinusoidal", "all", "additive"), ("sinusoidal", "input", "additive"), ("none", "all", None)]
 
 
-#: positions within attention, alone, beside those of the input, and under FLOATER's biases
+#: positions within attention: alone, beside those of the input, and under FLOATER's biases
 WITHIN = {
     "rotary": {"position_encoder": "rotary"},
     "relative bias, input kept": {
@@ -86,7 +86,7 @@ def make_task(words: int = 23) -> SimpleNamespace:
 
 
 def make_model(task=None, *, seed: int = 0, lively: bool = True, **options):
-    """A small ``floater_transformer``; ``lively`` gives every position parameter a value."""
+    """Build a small ``floater_transformer``; ``lively`` adds noise to every position parameter."""
     import torch
     from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 
@@ -105,7 +105,7 @@ def make_model(task=None, *, seed: int = 0, lively: bool = True, **options):
 
 
 def make_stock(task=None, *, seed: int = 0, **options):
-    """fairseq's ``transformer`` of the same shape."""
+    """Build fairseq's ``transformer`` of the same shape."""
     import torch
     from fairseq.models.transformer import TransformerModel
 
@@ -117,7 +117,7 @@ def make_stock(task=None, *, seed: int = 0, **options):
 def make_batch(
     lengths=(5, 9, 3), target_lengths=(7, 4, 6), *, left_pad=True, left_pad_target=False
 ):
-    """Random tokens (4..26), padded as fairseq would: source left, target right."""
+    """Make random tokens (4..26), padded as fairseq pads them: source left, target right."""
     import torch
 
     generator = torch.Generator().manual_seed(1)
@@ -143,7 +143,7 @@ def make_batch(
 
 
 def steps(model, batch, count, state=None):
-    """Numbers and outputs (batch, words) of steps of a decoding that is fed the batch's target."""
+    """Yield the number and output (batch, words) of each decoding step, fed the batch's target."""
     tokens, state = batch["prev_output_tokens"], {} if state is None else state
     encoder_out = model.encoder(batch["src_tokens"], batch["src_lengths"])
     for step in range(count):
@@ -154,7 +154,7 @@ def steps(model, batch, count, state=None):
 
 
 def as_options(encoder, blocks, injection):
-    """One of ``COMBINATIONS`` as options."""
+    """Return one of ``COMBINATIONS`` as options."""
     return {
         "position_encoder": encoder,
         "position_blocks": blocks,
@@ -168,7 +168,7 @@ def combination(request):
     return as_options(*request.param)
 
 
-#: modules that take longest, which pytest-xdist starts with (see run.sh)
+#: the slowest modules, which pytest-xdist starts with (see run.sh)
 LONG = (
     *("training", "run", "command_line", "export", "quickstart", "wmt14", "corpora", "wheel"),
     *("readme", "heatmap", "serve", "export_page", "to_huggingface", "roberta", "results"),
@@ -181,7 +181,7 @@ def pytest_addoption(parser):
         "--hostile",
         type=int,
         metavar="N",
-        help="make N cases, others each time, for every test of tests/hostile (see hostility.py)",
+        help="make N cases, new ones each time, for every test of tests/hostile (see hostility.py)",
     )
     parser.addoption(
         "--processes",
@@ -193,7 +193,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    """One fork server for all processes, which are forked from it as well."""
+    """Start one fork server for all processes, which are themselves forked from it."""
     hostility.wanted = config.getoption("--hostile")
     if processes := getattr(config.option, "numprocesses", None):
         os.environ["FORK_SERVER"] = launching.fork_server()
@@ -202,6 +202,6 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """The long modules first, so that no process is left with one at the end."""
+    """Put the long modules first, so that none of them is still running alone at the end."""
     ranks = {f"test_{name}": rank for rank, name in enumerate(LONG)}
     items.sort(key=lambda item: ranks.get(item.path.stem, len(LONG)))

@@ -1,7 +1,7 @@
-"""What the tests of data-prep share: its programs as a user runs them, a web server with faults.
+"""Shared code of the tests of data-prep: its programs as a user runs them, and a faulty web server.
 
-A pytest plugin: test modules that want the server name it in ``pytest_plugins``.
-(PYTEST_DONT_REWRITE: they also import from it, before.)
+This is a pytest plugin. Test modules that use the server name it in ``pytest_plugins``.
+(PYTEST_DONT_REWRITE: test modules also import from it before pytest loads it as a plugin.)
 """
 
 import hashlib
@@ -16,14 +16,14 @@ import launching
 import pytest
 from places import PREP
 
-#: programs that import the plugin or sacremoses, which takes them seconds
+#: programs that import the plugin or sacremoses, which takes seconds
 FORKED = ("squad.py", "race.py", "plain.py")
 
 HIDDEN = ("DATA_MIRROR", "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
 
 
 def environment(**variables):
-    """No mirror and no proxy but those that a test names."""
+    """Return the environment, without mirrors and proxies other than those that a test names."""
     every = launching.environment(**variables)
     return {name: every[name] for name in every if name not in HIDDEN or name in variables}
 
@@ -53,7 +53,7 @@ def succeeds(done):
 
 
 def fails(done, message, code=1):
-    """The exit code, the message as the one line on stderr, and no traceback."""
+    """Check the exit code, and that the message is the only line on stderr, with no traceback."""
     assert done.returncode == code, done.stdout + done.stderr
     assert done.stderr == f"error: {message}\n"
 
@@ -63,7 +63,7 @@ def sha256(path):
 
 
 def deb(members):
-    """A package of Debian, which is an archive of ar: its members by name."""
+    """Return a Debian package, which is an ar archive, with these members by name."""
     parts = [b"!<arch>\n"]
     for name, data in members.items():
         header = f"{name:16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(data):<10}`\n"
@@ -72,20 +72,20 @@ def deb(members):
 
 
 def tree(folder):
-    """Names of all files in a folder, without those in .stages."""
+    """Return the names of all files in a folder, except those in .stages."""
     names = (str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     return sorted(name for name in names if not name.startswith(".stages/"))
 
 
 class Site:
-    """Files by path, faults by path, and a record of what was asked for and sent."""
+    """A web server with files and faults by path, and a record of what was requested and sent."""
 
     def __init__(self):
         self.files = {}
-        self.ranges = True  # whether it knows HTTP ranges
+        self.ranges = True  # whether it supports HTTP ranges
         self.cuts = defaultdict(list)  # bytes after which the next answers break off
         self.errors = defaultdict(list)  # status codes of the next answers
-        self.stall = threading.Event()  # answers that are cut wait for it before they end
+        self.stall = threading.Event()  # an answer that is cut waits for this before it ends
         self.stall.set()
         self.requests = []  # (path, Range header or None)
         self.sent = defaultdict(int)  # bytes of bodies

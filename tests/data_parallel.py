@@ -1,7 +1,7 @@
-"""fairseq-train, with every process keeping its parameters, and torch's DDP on the CPU.
+"""Run fairseq-train with every process saving its parameters, and with torch's DDP on the CPU.
 
-fairseq saves the first process's parameters only, and names a GPU to torch's
-``DistributedDataParallel`` even with ``--cpu``.
+fairseq itself saves only the first process's parameters, and tells torch's
+``DistributedDataParallel`` to use a GPU even with ``--cpu``.
 """
 
 import torch
@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 class Trainer(train.Trainer):
     def consolidate_optimizer(self):
-        """Called in every process before a checkpoint is written."""
+        """Save the parameters; this is called in every process before a checkpoint is written."""
         super().consolidate_optimizer()
         path = f"{self.cfg.checkpoint.save_dir}/parameters{self.data_parallel_rank}.pt"
         torch.save(self.get_model().state_dict(), path)

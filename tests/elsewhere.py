@@ -1,11 +1,11 @@
-"""Models on the device of pretended.py, beside the same models on the CPU.
+"""Compare models on the device of pretended.py with the same models on the CPU.
 
     python elsewhere.py < OPTIONS
 
-OPTIONS, in JSON, are those of a model by its name, and null for fairseq's own ``transformer``. For
-each model one line of JSON: in training, in decoding and as transformers has it once exported, the
-largest difference from the CPU, relative to the largest value, or to 0.001 if that is larger, and
-the names of what the program would have waited for.
+OPTIONS is JSON: each model's options by its name, or null for fairseq's own ``transformer``. For
+each model, one line of JSON is printed. For training, for decoding and for the model exported to
+transformers, it has the largest difference from the CPU, relative to the largest value or to 0.001
+if that is larger, and the names of the operations that the program would have waited for.
 """
 
 import copy
@@ -23,7 +23,7 @@ SIZES = {"encoder_layers": 1, "decoder_layers": 1}
 
 
 def trained(model, batch):
-    """Logits and gradients of an update, of the kind of batches that fairseq's task has."""
+    """Return the logits and gradients of an update, on a batch as fairseq's task makes them."""
     model.decoder.left_pad_target = False
     torch.manual_seed(1)  # for shifts
     logits = model.train()(**batch)[0]
@@ -34,22 +34,22 @@ def trained(model, batch):
 
 @torch.no_grad()
 def decoded(model, batch):
-    """Logits of two steps."""
+    """Return the logits of two steps."""
     return [logits for _, logits in steps(model.eval(), batch, 2)]
 
 
 @torch.no_grad()
 def exported(model, batch):
-    """Logits of an exported model, whose tables are shorter than the source."""
+    """Return the logits of an exported model whose tables are shorter than the source."""
     source, target = batch["src_tokens"], batch["prev_output_tokens"]
     masks = {"attention_mask": source.ne(1).long(), "decoder_attention_mask": target.ne(1).long()}
     return [model(input_ids=source, decoder_input_ids=target, **masks).logits]
 
 
 def there(compute, model, batch):
-    """What ``compute`` returns there, on the CPU again, and what it waited for.
+    """Return what ``compute`` returns on the device, as CPU tensors, and what it waited for.
 
-    The second time: the first one may prepare what is kept.
+    Both are from a second call, since the first one may prepare what is kept between calls.
     """
     with Pretending():
         model.to(DEVICE)

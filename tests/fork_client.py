@@ -2,12 +2,12 @@
 
     python -IS fork_client.py PROGRAM ARGUMENT...
 
-In place of ``python PROGRAM ARGUMENT...``: with the same standard files, folder and environment.
-The server is the one that has imported what the program will, or the one named $FORK_LEVEL. The
-client ends as the program does, be it by a signal; it hands on the signals that ask for an end, and
-if it is killed itself the server kills the program.
+This stands in for ``python PROGRAM ARGUMENT...``: the program has the same standard files, folder
+and environment. The server is the one that has imported what the program will import, or the one
+named by $FORK_LEVEL. The client ends as the program does, even if that is by a signal. It passes on
+the signals that ask it to end, and if it is killed itself, the server kills the program.
 
-It imports what is written in C alone: ``socket`` and ``json`` would take longer than all the rest.
+It imports only modules written in C: ``socket`` and ``json`` would take longer than all the rest.
 """
 
 import _signal
@@ -20,14 +20,14 @@ TESTS = os.path.dirname(os.path.realpath(__file__))
 PLUGIN = os.path.join(os.path.dirname(TESTS), "fairseq_floater")
 DATA_PREP = os.path.join(os.path.dirname(TESTS), "data-prep")
 OURS = "floater pieces.py pytest_worker.py race.py samples.py squad.py weights_id.py".split()
-LARGE = ("moses.py", "plain.py")  # others of data-prep have little to import
+LARGE = ("moses.py", "plain.py")  # the other programs of data-prep import little
 
 
 def level(program, *arguments):
-    """The name of the server."""
+    """Return the name of the server for a program."""
     name = os.path.basename(program)
     given = dict(zip(arguments, arguments[1:])).get("--user-dir", "")
-    # fairseq-interactive reads what is typed through the plugin, which finds it running.
+    # The plugin checks fairseq-interactive's input only if that runs before it is imported.
     ours = given and os.path.abspath(given) == PLUGIN and name != "fairseq-interactive"
     if ours or name in OURS:
         return "plugin"
@@ -36,7 +36,7 @@ def level(program, *arguments):
 
 
 def ask(connection):
-    """Send what is to be run."""
+    """Send the server what it is to run."""
     request = {
         "arguments": sys.argv[1:],
         "environment": dict(os.environ),
@@ -50,7 +50,7 @@ def ask(connection):
 
 
 def end(code):
-    """As a process of this exit code; those below 0 are signals."""
+    """End as a process with this exit code did; codes below 0 are signals."""
     if code < 0:
         if -code != _signal.SIGKILL:
             _signal.signal(-code, _signal.SIG_DFL)
@@ -65,7 +65,7 @@ def main():
     ask(connection)
     with open(connection.fileno(), closefd=False) as answers:
         started = answers.readline().strip()
-        if started == "none":  # with this environment it must be an interpreter of its own
+        if started == "none":  # this environment needs an interpreter of its own
             os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
         for number in (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM):
             _signal.signal(number, lambda number, _: os.kill(int(started), number))

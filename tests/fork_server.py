@@ -1,19 +1,19 @@
-"""Python programs in processes that have imported already what they will.
+"""Run Python programs in processes that have already imported what the programs import.
 
     python fork_server.py SMALL BARE FAIRSEQ PLUGIN
 
-where each is the number of an inherited socket. Most of the time of a short training goes into
-imports. A server listens at each socket, has imported once what its programs do, and forks for each
-program that fork_client.py asks for: at SMALL it has imported what scripts of data-prep do of the
-standard library; at BARE torch and fairseq alone, for programs that are to import by themselves all
-that they use; at FAIRSEQ what fairseq's programs import; at PLUGIN the plugin besides. The new
-process leaves the server's loop and runs the program at the top level of the interpreter: exit
-code, ``sys.excepthook``, ``atexit`` and all else at its end are those of any program. The servers
-do not import fairseq_cli, which sets up logging. When their standard input ends, they kill what
-they have started and exit.
+where each argument is the number of an inherited socket. A short training spends most of its time
+on imports. Therefore a server listens at each socket, imports once what its programs import, and
+forks for each program that fork_client.py asks for. The server at SMALL has imported what the
+scripts of data-prep use of the standard library; the one at BARE, only torch and fairseq, for
+programs that must import everything else by themselves; the one at FAIRSEQ, what fairseq's programs
+import; and the one at PLUGIN, the plugin as well. The new process leaves the server's loop and runs
+the program at the top level of the interpreter, so its exit code, ``sys.excepthook``, ``atexit``
+and everything else at its end are those of any program. The servers do not import fairseq_cli,
+which sets up logging. When their standard input ends, they kill what they have started and exit.
 
-Three things are not as in a fresh interpreter: the seed of hashes is the server's, what fairseq
-logs while it is imported is not logged again, and hydra remembers what it has parsed.
+Three things differ from a fresh interpreter: the hash seed is the server's, what fairseq logs while
+it is imported is not logged again, and hydra remembers what it has parsed.
 """
 
 import atexit
@@ -45,13 +45,13 @@ def import_all(*names):
 
 
 def import_small():
-    """What most scripts of data-prep use, of the standard library alone."""
+    """Import what most scripts of data-prep use, all of it from the standard library."""
     import_all("argparse", "hashlib", "http.client", "json", "ssl", "urllib.request")
     import_all("gzip", "lzma", "tarfile", "zipfile", "xml.etree.ElementTree")
 
 
 def import_fairseq():
-    """What some of its programs import, torch at an optimizer's first step, and ``floater``."""
+    """Import what some fairseq programs, an optimizer's first step and ``floater`` import."""
     import_all("fairseq.trainer", "fairseq.sequence_generator", "hydra", "torch._dynamo")
     import_all("matplotlib.figure", "matplotlib.backends.backend_agg", "sacremoses")
     remember()
@@ -59,7 +59,7 @@ def import_fairseq():
 
 
 def import_plugin():
-    """As ``--user-dir`` does, which then finds that it has been done."""
+    """Import the plugin as ``--user-dir`` does, which then finds that this has been done."""
     from fairseq.utils import import_user_module
 
     import_all("fairseq_floater.cli", "transformers.generation", "transformers.models.auto")
@@ -68,9 +68,9 @@ def import_plugin():
 
 
 def remember():
-    """Spare hydra what it does again for every configuration: to parse and copy all defaults.
+    """Spare hydra what it repeats for every configuration: parsing and copying all defaults.
 
-    And to read the source of whoever calls it.
+    Also spare it reading the source code of its callers.
     """
     from hydra._internal import utils
     from hydra.core.config_store import ConfigStore
@@ -81,25 +81,25 @@ def remember():
             parsed[rule] = parse(self, *rule)
         return copy.copy(parsed[rule])
 
-    # To see who calls, it needs no lines of source around each call, which are slow to find.
+    # To find its caller, it does not need the lines of source around each call, a slow search.
     utils.inspect = types.SimpleNamespace(**{**vars(inspect), "stack": partial(inspect.stack, 0)})
     parsed, parse = {}, OverridesParser.parse_rule
     OverridesParser.parse_rule = parse_rule
-    ConfigStore.__deepcopy__ = lambda self, memo: self  # what is loaded from it is copied then
+    ConfigStore.__deepcopy__ = lambda self, memo: self  # loading from it copies anyway
 
 
 def compose(arch):
-    """Make a configuration as fairseq's programs do: hydra takes longest for its first one."""
+    """Make a configuration as fairseq's programs do, since hydra's first one takes longest."""
     from fairseq import options
     from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
-    with warnings.catch_warnings(action="ignore"):  # a program still gives each of them once
+    with warnings.catch_warnings(action="ignore"):  # a program still gives each warning once
         parser = options.get_training_parser()
         args = options.parse_args_and_arch(parser, ["data", "--arch", arch])
         convert_namespace_to_omegaconf(args)
 
 
-#: what each server imports, beside what those before it have
+#: what each server imports in addition to those before it
 LEVELS = (
     import_small,
     lambda: import_all("torch", "fairseq"),
@@ -120,12 +120,12 @@ class Server:
         signal.set_wakeup_fd(self.waker, warn_on_full_buffer=False)
 
     def serve(self):
-        """Return in each process that is forked: its request, and its standard files."""
+        """Serve requests; return in each new process, with its request and its standard files."""
         while True:
             waiting = [sys.stdin, self.listener, self.wake, *self.clients.values()]
             ready, _, _ = select.select(waiting, [], [])
             for pid, client in self.clients.items():
-                if client in ready or sys.stdin in ready:  # whoever waited for it was killed
+                if client in ready or sys.stdin in ready:  # the client or the launcher is gone
                     os.kill(pid, signal.SIGKILL)
             if sys.stdin in ready:
                 sys.exit()
@@ -143,7 +143,7 @@ class Server:
                         os.close(file)
 
     def fork(self, client, environment):
-        """0 in the new process; 'none' goes to a client that wants another interpreter."""
+        """Return 0 in the new process. A client that needs a fresh interpreter is sent 'none'."""
         if not starts_equal(environment, os.environ):
             client.sendall(b"none\n")
             return None
@@ -161,7 +161,7 @@ class Server:
         return pid
 
     def bury(self):
-        """Tell of every process that has ended."""
+        """Send the exit code of every process that has ended to its client."""
         with contextlib.suppress(ChildProcessError):
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 with self.clients.pop(ended[0]) as client, contextlib.suppress(OSError):
@@ -169,15 +169,15 @@ class Server:
 
 
 def receive(client):
-    """A request, and its standard input, output and error."""
+    """Return a request, and its standard input, output and error."""
     length, files, _, _ = socket.recv_fds(client, 8, 3)
     return marshal.loads(client.recv(int.from_bytes(length), socket.MSG_WAITALL)), files
 
 
 def starts_equal(environment, other):
-    """Whether what Python, torch and matplotlib read of these at the start is the same.
+    """True if Python, torch and matplotlib find the same in both environments when they start.
 
-    This project is found whether or not its folder is named: it is installed from there.
+    Whether PYTHONPATH names this project's folder makes no difference: it is installed from there.
     """
 
     def read(variables):
@@ -200,21 +200,21 @@ def become(request, files):
     sys.argv[:] = request["arguments"]
     sys.path[0] = str(Path(sys.argv[0]).resolve().parent)
     if "numpy" in sys.modules:
-        sys.modules["numpy"].random.seed()  # Python's own generator does so by itself
+        sys.modules["numpy"].random.seed()  # Python seeds its own generator by itself
     if Path(sys.argv[0]).name == "fairseq-train":
-        # It sets up logging before it imports fairseq, which does so where nothing is set up.
+        # It sets up logging before it imports fairseq, which does so only if nothing is set up.
         logging.root.handlers.clear()
         logging.root.setLevel(logging.WARNING)
 
 
 def leave(code):
-    """End as the interpreter does, but for taking apart all that was imported.
+    """End as the interpreter does, but without taking apart everything that was imported.
 
-    That takes longer than most programs of the tests.
+    That would take longer than most programs of the tests.
     """
     threading._shutdown()
     atexit._run_exitfuncs()
-    with contextlib.suppress(OSError):  # a full disk, say: the interpreter then tells of it
+    with contextlib.suppress(OSError):  # such as a full disk: the interpreter then reports it
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code & 0xFF)
@@ -222,7 +222,7 @@ def leave(code):
 
 
 def listen(sockets):
-    """In a process for each socket, import what belongs to it: the one that listens at it."""
+    """In a process for each socket, import what belongs to it, and return that socket."""
     for index, import_level in enumerate(LEVELS):
         import_level()
         if index == len(LEVELS) - 1 or os.fork() == 0:
@@ -238,9 +238,9 @@ if __name__ == "__main__":
     listener = listen([socket.socket(fileno=int(number)) for number in sys.argv[1:]])
     logging.disable(logging.NOTSET)
     server = Server(listener)
-    for finalizer in weakref.finalize._registry:  # of torch's operators, one by one
+    for finalizer in weakref.finalize._registry:  # slow: there is one for each of torch's operators
         finalizer.atexit = False
-    gc.freeze()  # what is there is shared with the processes as long as nothing touches it
+    gc.freeze()  # forked processes share these objects as long as nothing touches them
     become(*server.serve())
     program = types.ModuleType("__main__")
     program.__file__ = sys.argv[0]

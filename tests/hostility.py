@@ -1,16 +1,16 @@
-"""How many cases the tests in tests/hostile make of what is damaged or lies.
+"""The number of cases of damaged or lying input that the tests in tests/hostile make.
 
-pytest tests/hostile              # the same few at every run
-pytest tests/hostile --hostile N  # N for every test, others at every run
+pytest tests/hostile              # the same few cases at every run
+pytest tests/hostile --hostile N  # N cases for every test, new ones at every run
 """
 
-#: as given by ``--hostile``
+#: the number given by ``--hostile``, if any
 wanted = None
 
 
 def cases(number):
-    """A decorator beside hypothesis's ``given``: ``number`` cases, or as many as are wanted."""
-    from hypothesis import HealthCheck, Phase, settings  # not where no such test is run
+    """Return a decorator to go with hypothesis's ``given``: ``number`` cases, or ``wanted``."""
+    from hypothesis import HealthCheck, Phase, settings  # only where such tests run
 
     return settings(
         max_examples=wanted or number,

@@ -1,9 +1,9 @@
-"""fairseq-train that is killed inside its NUMBER-th save or copy of a checkpoint.
+"""Run fairseq-train, and kill it inside its NUMBER-th save or copy of a checkpoint.
 
     python killed_inside.py WHAT NUMBER ARGUMENT...
 
-WHAT is ``save`` or ``copy``: SIGKILL comes when half of the file is written. Or it is ``rename``:
-SIGKILL comes when all is written and nothing is in its place yet.
+If WHAT is ``save`` or ``copy``, SIGKILL comes when half of the file is written. If it is
+``rename``, SIGKILL comes when the file is complete but not yet in its place.
 """
 
 import io

@@ -1,8 +1,8 @@
-"""Programs of fairseq's and ours, run as a user runs them.
+"""Run fairseq's programs and ours as a user runs them.
 
-They run in processes forked by fork_server.py, which imports torch, fairseq and what else they use
-once. With ``bare=True`` it has imported torch and fairseq alone; with ``fresh=True`` they run in an
-interpreter of their own, which takes seconds to start.
+They run in processes forked by fork_server.py, which imports torch, fairseq and everything else
+that they use, once for all. With ``bare=True``, it has imported only torch and fairseq. With
+``fresh=True``, programs run in an interpreter of their own, which takes seconds to start.
 """
 
 import atexit
@@ -32,17 +32,17 @@ class Result:
     err: str
 
     def losses(self, tag="train_inner"):
-        """Losses in the order they were logged: ``train_inner`` at updates, ``valid``, ..."""
+        """Return losses in the order they were logged: ``train_inner`` (updates), ``valid``, ..."""
         found = re.findall(rf"(?:\| {tag} \||\[{tag}\]).*?\bloss[= ]([^ ,|]+)", self.out)
         return [float(loss) for loss in found]
 
     def lines(self, kind):
-        """Sentence number to what follows it, for fairseq's ``H-0 <tab> ...`` and the like."""
+        """Return by sentence number what follows it in lines such as ``H-0 <tab> ...``."""
         found = re.findall(rf"^{kind}-(\d+)\t(.*)$", self.out, re.MULTILINE)
         return {int(number): text for number, text in found}
 
     def hypotheses(self):
-        """Sentence number to (score, text)."""
+        """Return (score, text) by sentence number."""
         pairs = {n: line.split("\t") for n, line in self.lines("H").items()}
         return {n: (float(score), text) for n, (score, text) in pairs.items()}
 
@@ -52,13 +52,13 @@ class Result:
 
 
 def environment(**variables):
-    """That of every program: one thread, no GPU, this project's package, and the fork server."""
+    """Return the environment of every program: one thread, no GPU, and this project's package."""
     inherited = {name: text for name, text in os.environ.items() if name != "FLOATER_TRACEBACK"}
     folders = [str(ROOT), *filter(None, [inherited.get("PYTHONPATH")])]
     return {
         **inherited,
         "OMP_NUM_THREADS": "1",
-        "PYTHONUTF8": "1",  # as recipes have it, whose programs would not be forked otherwise
+        "PYTHONUTF8": "1",  # as in recipes, whose programs would not be forked otherwise
         "CUDA_VISIBLE_DEVICES": "",
         "PYTHONPATH": os.pathsep.join(folders),
         **{name: str(value) for name, value in variables.items()},
@@ -67,9 +67,9 @@ def environment(**variables):
 
 @cache
 def fork_server():
-    """The folder of the servers' sockets: that of the environment, or one that lives as long as we.
+    """Return the folder of the servers' sockets, after starting servers if there are none yet.
 
-    See fork_server.py for what each of them is for.
+    See fork_server.py for what each server is for.
     """
     if "FORK_SERVER" in os.environ:
         return os.environ["FORK_SERVER"]
@@ -102,7 +102,7 @@ FORKED = [sys.executable, "-IS", TESTS / "fork_client.py"]
 
 
 def start(program, *arguments, fresh=False, bare=False, **kwargs):
-    """Start ``floater``, fairseq-``program``, or a Python script by its path, and return."""
+    """Start ``floater``, fairseq-``program``, or a Python script by its path; do not wait."""
     if not Path(program).is_absolute():
         name = program if program == "floater" else f"fairseq-{program}"
         program = Path(sysconfig.get_path("scripts")) / name
@@ -120,7 +120,7 @@ def start(program, *arguments, fresh=False, bare=False, **kwargs):
 
 
 def run(program, *arguments, input=None, **kwargs):
-    """Run to the end, whatever the end is."""
+    """Run a program to its end, with any exit code."""
     if input is not None:
         kwargs["stdin"] = subprocess.PIPE
     with start(program, *arguments, **kwargs) as process:
@@ -129,21 +129,21 @@ def run(program, *arguments, input=None, **kwargs):
 
 
 def succeed(program, *arguments, **kwargs):
-    """Run to the end, which must be a good one."""
+    """Run a program to its end, and check that it succeeds."""
     result = run(program, *arguments, **kwargs)
     assert result.returncode == 0, result.err
     return result
 
 
 def together(function, commands, workers=2):
-    """``function`` of each of ``commands``, a dict of argument lists, two at a time."""
+    """Call ``function`` for each of ``commands``, a dict of argument lists, two at a time."""
     with ThreadPoolExecutor(workers) as pool:
         futures = {name: pool.submit(function, *command) for name, command in commands.items()}
         return {name: future.result() for name, future in futures.items()}
 
 
 def forks_of_bash():
-    """Variables by which what bash starts of fairseq, ``floater`` and our scripts is forked."""
+    """Return variables that make bash fork fairseq's programs, ``floater`` and our scripts."""
     return {
         "BASH_ENV": TESTS / "fork_programs.sh",
         "FORK_SERVER": fork_server(),

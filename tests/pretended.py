@@ -1,13 +1,13 @@
-"""A device that is another than the CPU to torch, and computes on the CPU all the same.
+"""A device that torch takes for one other than the CPU, although it computes on the CPU.
 
 An operation on tensors of two devices is refused, as on a GPU. ``waits`` has the names of
 operations for which the program would wait until the device is done: those that read values back,
-and copies from one device to the other. Kernels, what they cannot do, and random numbers are the
-CPU's.
+and copies from one device to the other. Kernels, their limits and random numbers are those of the
+CPU.
 
-Importing this makes the device torch's accelerator for the rest of the process: it is for programs,
-not for tests, which share a process. torch has a place for such devices and lets them be written in
-Python, in a way that is experimental and may change with its next release.
+Importing this makes the device torch's accelerator for the rest of the process, so it is for
+programs, not for tests, which share a process. torch provides for such devices and lets them be
+written in Python, in a way that is experimental and may change with its next release.
 """
 
 import functools
@@ -28,7 +28,7 @@ NAME = "pretended"
 #: operations whose result the program reads, or whose size depends on values
 READ_BACK = ("_local_scalar_dense", "equal", "is_nonzero", "nonzero", "masked_select", "_unique")
 COPIES = ("_to_copy", "copy_")
-#: operations that take no single value of the CPU along, as those on elements do
+#: operations that, unlike elementwise ones, accept no single value on the CPU
 TOGETHER = ("cat", "stack")
 
 HERE = attrgetter("here")
@@ -38,7 +38,7 @@ waits = []
 
 
 class There(Tensor):
-    """A tensor there: it wraps ``here``, the one of the CPU that has the values."""
+    """A tensor on the device. It wraps ``here``, a tensor on the CPU that has the values."""
 
     @staticmethod
     def __new__(cls, here):
@@ -55,7 +55,7 @@ class There(Tensor):
     def __torch_dispatch__(cls, function, types, args=(), kwargs=None):
         return compute(function, args, kwargs or {})
 
-    # What torch does in no operation, or with a size that Python does not see:
+    # What torch does without an operation, or with a size that Python does not see:
 
     def data_ptr(self):
         return self.here.data_ptr()
@@ -83,14 +83,14 @@ class There(Tensor):
 
 
 class Pretending(TorchDispatchMode):
-    """Within, tensors that are there can be made of nothing, and of those of the CPU."""
+    """While active, tensors on the device can be created, and copied from the CPU."""
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         return compute(function, args, kwargs or {})
 
 
 def compute(function, args, kwargs):
-    """What ``function`` returns, where its arguments are or where ``device`` says."""
+    """Return what ``function`` returns, on the device of its arguments or on ``device``."""
     name, kwargs = function.overloadpacket.__name__, dict(kwargs)
     tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
     are_there = [isinstance(tensor, There) for tensor in tensors]
@@ -111,7 +111,7 @@ def compute(function, args, kwargs):
         indices = [index for index in indices if index is not None]
         _refuse_two_devices(name, tensors, indices)
         moved = any(not isinstance(index, There) for index in indices)
-        masks = any(index.dtype == torch.bool for index in indices)  # how many it chooses is read
+        masks = any(index.dtype == torch.bool for index in indices)  # the number it selects is read
         if name.startswith(READ_BACK) or moved or masks:
             waits.append(name)
     result = function(*tree_map_only(There, HERE, args), **tree_map_only(There, HERE, kwargs))
@@ -122,13 +122,13 @@ def compute(function, args, kwargs):
 
 
 def _refuse_two_devices(name, tensors, indices):
-    """A single value goes along with others and is not written to; indices may be on the CPU."""
+    """Refuse tensors on the CPU, except indices and single values that are not written to."""
     for number, tensor in enumerate(tensors):
         written = name.endswith("_") and number == 0
         goes_along = not tensor.dim() and name not in TOGETHER and not written
         if not (isinstance(tensor, There) or goes_along or any(tensor is i for i in indices)):
             raise RuntimeError(
-                f"{name}: expected all tensors on one device, one of shape "
+                f"{name}: expected all tensors on one device, but one of shape "
                 f"{tuple(tensor.shape)} is on the CPU"
             )
 
@@ -148,7 +148,7 @@ _aten, _all = torch.library.Library("aten", "IMPL"), torch.library.Library("_", 
 
 
 def _made(function):
-    """A factory of torch's that ``torch.tensor`` calls where no mode sees it."""
+    """Wrap a factory of torch that ``torch.tensor`` calls where no mode sees it."""
 
     def kernel(*args, **kwargs):
         kwargs.pop("pin_memory", None)
@@ -168,7 +168,7 @@ _aten.impl("empty_strided", _made(torch.ops.aten.empty_strided.default), "Privat
 _aten.impl("empty.memory_format", _made(torch.ops.aten.empty.memory_format), "PrivateUse1")
 _aten.impl("_copy_from", _copied, "PrivateUse1")
 
-# ---- a model that is moved keeps its parameters and what they carry, as on a GPU ----
+# ---- a model that is moved keeps its parameters and their attributes, as on a GPU ----
 
 
 def _moving(apply):
@@ -190,7 +190,7 @@ def _moving(apply):
 
 torch.nn.Module._apply = _moving(torch.nn.Module._apply)
 
-# ---- automatic mixed precision of what our models compute ----
+# ---- automatic mixed precision for the operations of our models ----
 
 HALF = ["linear", "matmul", "mm", "bmm", "addmm", "baddbmm", "scaled_dot_product_attention"]
 SINGLE = ["layer_norm", "softmax.int", "log_softmax.int", "sum", "sum.dim_IntList", "exp", "log"]
@@ -199,7 +199,7 @@ _AUTOCAST = DispatchKeySet(DispatchKey.AutocastPrivateUse1)
 
 
 def _cast(name, wanted):
-    """The operation on floating-point tensors of the type that ``wanted`` returns."""
+    """Make an operation cast its floating-point tensors to the type that ``wanted`` returns."""
     function, _, overload = name.partition(".")
     function = getattr(getattr(torch.ops.aten, function), overload or "default")
 

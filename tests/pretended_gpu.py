@@ -1,10 +1,10 @@
-"""A program of fairseq's or ``floater`` on a machine that seems to have a GPU.
+"""Run a program of fairseq or ``floater`` on a machine that seems to have a GPU.
 
     python pretended_gpu.py NAME ARGUMENTS, such as train data --fp16
 
 NAME is what follows ``fairseq-``, or floater, or the path of a script; ``--cpu`` is dropped.
-torch.cuda says here that there is a GPU, and what is moved to it is moved to the device of
-pretended.py. There is one GPU, and no apex.
+Here torch.cuda says that there is a GPU, and what is moved to it is moved to the device of
+pretended.py. There is one GPU, and apex is missing.
 """
 
 import functools
@@ -20,7 +20,7 @@ from pretended import DEVICE, NAME, Pretending
 
 
 def moved(move):
-    """``to`` of tensors and modules."""
+    """Make ``to`` of tensors or modules move to the pretended device instead of a GPU."""
 
     def there(device):
         is_device = isinstance(device, (str, torch.device))
@@ -35,7 +35,7 @@ def moved(move):
 
 
 def pretend():
-    """Have torch.cuda say that there is a GPU."""
+    """Make torch.cuda say that there is a GPU."""
     torch.Tensor.to, torch.nn.Module.to = moved(torch.Tensor.to), moved(torch.nn.Module.to)
     torch.Tensor.cuda = lambda tensor, device=None, non_blocking=False: tensor.to(
         DEVICE, non_blocking=non_blocking
@@ -65,7 +65,7 @@ if __name__ == "__main__":
     pretend()
     name = sys.argv[1]
     sys.argv = [f"fairseq-{name}", *(part for part in sys.argv[2:] if part != "--cpu")]
-    logging.root.handlers.clear()  # fairseq_cli sets up logging where nothing has
+    logging.root.handlers.clear()  # fairseq_cli sets up logging only if nothing else has
     with Pretending():
         if name.endswith(".py"):
             sys.path[0] = str(Path(name).parent)

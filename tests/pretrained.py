@@ -1,4 +1,4 @@
-"""Folders as ``save_pretrained`` of Hugging Face's leaves them, of small random models."""
+"""Folders of small random models, as Hugging Face's ``save_pretrained`` writes them."""
 
 import json
 
@@ -12,14 +12,14 @@ LINES = [
     "foxes jump, dogs sleep; who is quicker than the brown one?",
 ]
 WIDTH, INNER, LAYERS, POSITIONS = 16, 32, 2, 24
-#: positions of the model as it was
+#: options that keep the positions of the original model
 AS_IT_WAS = {"position_encoder": "learned", "position_blocks": "input"}
 
 
 def wordpiece():
-    """As BERT's, which puts the special pieces in fairseq's order nowhere.
+    """Return a tokenizer like BERT's, with no special piece where fairseq's order has it.
 
-    Its pieces are written down: what a trainer of WordPiece finds differs from run to run.
+    Its pieces are listed here because those that a WordPiece trainer finds vary from run to run.
     """
     special = ["[PAD]", "[unused1]", "[MASK]", "[UNK]", "[SEP]", "[CLS]"]
     letters = sorted(set("".join(LINES)) - set(" ,;?"))
@@ -31,13 +31,13 @@ def wordpiece():
     tokenizer.add_special_tokens(special)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
-    tokenizer.enable_truncation(4)  # as sentence encoders come
+    tokenizer.enable_truncation(4)  # as sentence encoders are published
     tokenizer.enable_padding(length=4, pad_token="[PAD]")
     return tokenizer
 
 
 def byte_level():
-    """As RoBERTa's."""
+    """Return a tokenizer like RoBERTa's."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -58,7 +58,7 @@ KINDS = {
 
 
 def write_model(folder, kind, head=False, **changes):
-    """A folder as ``save_pretrained`` leaves it, with random weights."""
+    """Write a folder as ``save_pretrained`` does, with random weights, and return it."""
     make, _, unused, prefix = KINDS[kind]
     tokenizer = make()
     folder.mkdir()
@@ -72,7 +72,7 @@ def write_model(folder, kind, head=False, **changes):
         "num_attention_heads": 2,
         "max_position_embeddings": POSITIONS + unused,
         "vocab_size": words,
-        "layer_norm_eps": 0.01,  # so that another would show
+        "layer_norm_eps": 0.01,  # unusual, so that a wrong one would show
         "hidden_act": "gelu",
         **changes,
     }

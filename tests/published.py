@@ -1,10 +1,11 @@
-"""Archives of the same layout as those of IWSLT14 and WMT14, with little but unruly text.
+"""Archives with the layout of those of IWSLT14 and WMT14, and with a little unruly text.
 
-The text is the same at every run. tests/published.sha256 is of what fairseq's scripts, those of
-its main branch of 2024, make of these archives: prepare-iwslt14.sh, prepare-wmt14en2de.sh without
-and with --icml17, prepare-wmt14en2fr.sh. They were run in empty folders, and changed only to find
-the archives, Moses's scripts (mosesdecoder's master of February 2025, Perl 5.36) and subword-nmt
-0.3.8 where they lay on that machine. Its names are FOLDER/FILE, and "code" for the merges.
+The text is the same at every run. tests/published.sha256 has the checksums of what fairseq's
+scripts (main branch of 2024) make of these archives: prepare-iwslt14.sh, prepare-wmt14en2de.sh
+without and with --icml17, prepare-wmt14en2fr.sh. They were run in empty folders, and changed only
+to find the archives, Moses's scripts (mosesdecoder's master of February 2025, Perl 5.36) and
+subword-nmt 0.3.8 on that machine. The names in that file are FOLDER/FILE, with "code" for the
+merges.
 """
 
 import gzip
@@ -35,7 +36,7 @@ SPACES = [*(" " * 30), "  ", "\t", "\u00a0", "\u2009", "\u2028", "\x85", "\x0b",
 
 
 class Writer:
-    """Makes up lines; uses only what is the same in every version of Python."""
+    """Makes up lines, using only functions that are the same in every version of Python."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed).random
@@ -51,7 +52,7 @@ class Writer:
         return line + self.choose(["", "", ".", " .", '."', "!", ".'", "..."])
 
     def pair(self, languages: list[str]) -> list[str]:
-        """Mostly of like length; sometimes empty, unequal, overlong, or with an overlong word."""
+        """Make a pair, mostly alike in length; some are empty, unequal, overlong or a long word."""
         kind, words = self.random(), 1 + int(self.random() * 12)
         if kind < 0.03:
             return [self.choose(["", " ", "\u00a0"]), self.line(languages[1], words)]
@@ -64,7 +65,7 @@ class Writer:
         return [self.line(language, words) for language in languages]
 
     def pairs(self, languages: list[str], number: int) -> list[tuple[str, ...]]:
-        """One tuple of lines for each language."""
+        """Return one tuple of lines for each language."""
         return list(zip(*(self.pair(languages) for _ in range(number))))
 
 
@@ -83,7 +84,7 @@ def tar(members: dict[str, bytes], mode: str = "w:gz") -> bytes:
 
 
 def segments(lines, language: str) -> bytes:
-    """The lines as the segments of a test set, in its various ways to write them."""
+    """Return the lines as segments of a test set, in the various ways that these are written."""
     text = [f'<?xml version="1.0"?><doc docid="1" lang="{language}">', "<title> Ein Titel </title>"]
     for i, line in enumerate(lines, 1):
         if not line.strip():
@@ -112,7 +113,7 @@ def iwslt14_members() -> dict[str, bytes]:
 
 
 def wmt14_members() -> dict[str, dict[str, bytes]]:
-    """Members of every archive, by the archive's address."""
+    """Return the members of every archive, by the archive's address."""
     writer, archives = Writer(15), {}
 
     def corpus(archive: str, member: str, numbers: dict[str, int], pack=lambda text: text) -> None:
@@ -147,14 +148,14 @@ def iwslt14() -> dict[str, bytes]:
 
 
 def wmt14() -> dict[str, bytes]:
-    """Every archive, by its address."""
+    """Return every archive, by its address."""
     return {
         name: tar(members, "w" if name.endswith(".tar") else "w:gz")
         for name, members in wmt14_members().items()
     }
 
 
-# In place of fairseq-preprocess, which takes longer than all the rest: only its dictionaries.
+# Stands in for fairseq-preprocess, which takes longer than all the rest: makes dictionaries only.
 STAND_IN = """
 import argparse, pathlib
 from collections import Counter
@@ -197,7 +198,7 @@ class Published:
         self.sums.write_text("".join(f"{hexa}  {name}\n" for name, hexa in sums.items()))
 
     def run(self, *options, binarise: bool = False):
-        """With fairseq-preprocess if ``binarise``, else with its stand-in."""
+        """Run the script, with fairseq-preprocess if ``binarise``, or else with its stand-in."""
         variables = {"DATA_MIRROR": self.site.address}
         if not binarise:
             variables["BASH_ENV"] = self.bash
@@ -205,12 +206,12 @@ class Published:
         return run(self.script, *common, *options, **variables)
 
     def read(self, name: str) -> list[str]:
-        """Lines of a file."""
+        """Return the lines of a file."""
         return (self.out / name).read_bytes().decode().removesuffix("\n").split("\n")
 
 
 def wanted(folder: str) -> dict[str, str]:
-    """The sha256 of what fairseq's script made, by the name of the file that is the same here."""
+    """Return the sha256 of each file that fairseq's script made, by the name of ours."""
     found = {}
     for line in Path(__file__).with_suffix(".sha256").read_text().splitlines():
         digest, _, name = line.partition("  ")

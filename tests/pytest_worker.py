@@ -1,5 +1,5 @@
-"""A process of pytest's, by ``fork_client.py``: it runs what pytest-xdist sends it."""
+"""A process of pytest, started by ``fork_client.py``, that runs what pytest-xdist sends it."""
 
 import sys
 
-exec(eval(sys.stdin.readline()))  # as execnet has an interpreter of its own do
+exec(eval(sys.stdin.readline()))  # as execnet does in an interpreter that it starts

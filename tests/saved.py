@@ -1,4 +1,4 @@
-"""Checkpoints of small models, as fairseq leaves them, without a training."""
+"""Checkpoints of small models, as fairseq saves them, but without training."""
 
 from argparse import Namespace
 
@@ -8,7 +8,7 @@ from fairseq.models import ARCH_CONFIG_REGISTRY
 
 
 def state_of(model, options, arch):
-    """What a checkpoint of this model holds; ``options`` are those that differ from ``arch``'s."""
+    """Return what a model's checkpoint holds; ``options`` differ from the defaults of ``arch``."""
     args = Namespace(arch=arch, task="translation", criterion="cross_entropy", **options)
     ARCH_CONFIG_REGISTRY[arch](args)
     return {
@@ -23,14 +23,14 @@ def state_of(model, options, arch):
 
 
 def save_floater(path, *, seed=0, change=None, **options):
-    """A checkpoint of ``make_model``; ``change`` may alter its state before it is written."""
+    """Save a checkpoint of ``make_model``; ``change`` may alter its state before it is written."""
     model = make_model(seed=seed, **options)
     known = {name: value for name, value in model.options.items() if name != "_name"}
     return _save(state_of(model, known, "floater_transformer"), path, change)
 
 
 def save_stock(path, *, seed=0, change=None, **options):
-    """A checkpoint of ``make_stock``."""
+    """Save a checkpoint of ``make_stock``."""
     model = make_stock(seed=seed, **options)
     return _save(state_of(model, {**SMALL, **options}, "transformer"), path, change)
 

@@ -1,4 +1,4 @@
-"""Small Bibles: modules of SWORD, compressed as the real ones are, in packages of Debian."""
+"""Small Bibles: SWORD modules, compressed like the real ones, in Debian packages."""
 
 import io
 import lzma
@@ -21,7 +21,7 @@ Versification=KJV
 
 
 def module(name, texts):
-    """Files of a module by path, made of OSIS by (book, chapter, verse)."""
+    """Return a module's files by path, made from OSIS texts by (book, chapter, verse)."""
     structure = BibleStructure("kjv", ["ot", "nt"])
     files = {f"mods.d/{name}.conf": CONF.format(name=name).encode()}
     for testament, books in structure.get_books().items():
@@ -41,7 +41,7 @@ def module(name, texts):
 
 
 def package(name, texts):
-    """A package of Debian with a module."""
+    """Return a Debian package with a module."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for path, content in module(name, texts).items():

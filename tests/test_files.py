@@ -22,7 +22,7 @@ def write(path, content=b"new"):
 
 @pytest.fixture
 def full_disk():
-    """Files end after 10,000 bytes; the system's error is another, what we see of it the same."""
+    """Limit files to 10,000 bytes: the system's error differs, but we see it in the same way."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
     yield
@@ -77,7 +77,7 @@ def test_errors_leave_the_old_file(error, tmp_path):
 
 
 def test_a_full_disk_is_named_in_the_end(full_disk, tmp_path):
-    """Also by torch, which aborts the program when a file of its programs' refuses a write."""
+    """Also by torch, which aborts the process if an exported program's file refuses a write."""
     program = torch.export.export(torch.nn.Linear(100, 100), (torch.ones(1, 100),))
     for name, save in (
         ("bytes", lambda file: file.write(bytes(100_000))),
@@ -92,7 +92,7 @@ def test_a_full_disk_is_named_in_the_end(full_disk, tmp_path):
 
 
 def test_a_folder_that_may_not_be_read(tmp_path, monkeypatch):
-    """As a drop box: the file is in its place, so that nothing has failed."""
+    """The folder is like a drop box. The file is in its place, so nothing has failed."""
 
     def refuse(path, flags, *more, opened=os.open):
         if flags & os.O_DIRECTORY:
@@ -118,7 +118,7 @@ import signal, sys, time
 from pathlib import Path
 from fairseq_floater.files import written_whole
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as does one of nohup's
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as does one under nohup
 with written_whole(Path(sys.argv[1])) as file:
     file.write(b"half")
     file.flush()

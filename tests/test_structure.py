@@ -1,4 +1,4 @@
-"""The shape of the package: what may import what, how long a file is, where fairseq is touched."""
+"""The shape of the package: what may import what, how long files are, where fairseq is changed."""
 
 import ast
 import inspect
@@ -56,12 +56,12 @@ def tree(path):
 
 @cache
 def nodes(path):
-    """All nodes of a file's syntax tree."""
+    """Return all nodes of a file's syntax tree."""
     return [*ast.walk(tree(path))]
 
 
 def imports(path):
-    """The modules of the package that a file names in its imports, wherever these stand."""
+    """Return the modules of the package that a file imports, anywhere in the file."""
     found = set()
     for node in nodes(path):
         if isinstance(node, ast.Import):
@@ -74,7 +74,7 @@ def imports(path):
 
 @cache
 def graph():
-    """The modules that each imports."""
+    """Return the modules that each module imports."""
     return {name: imports(path) for name, path in MODULES.items()}
 
 
@@ -86,7 +86,7 @@ def test_no_arrow_runs_up(name):
 
 
 def test_no_circle():
-    """Among files; a folder's ``__init__`` collects what its files define."""
+    """No circle among files; a folder's ``__init__`` collects what its files define."""
     state = {}
 
     def visit(name, path):
@@ -108,7 +108,7 @@ def test_files_are_short(path):
 
 
 def test_kinds_of_position_encoders_are_told_apart_in_their_folder_only():
-    """Elsewhere what counts is what a kind can do, not what it is called."""
+    """Elsewhere, what matters is what a kind can do, not its name."""
     names = r"['\"](floater|sinusoidal|learned|rnn|none)['\"]"
     compared = re.compile(
         rf"(position_encoder\b|\bkind\b|\bencoder\b)\W{{0,4}}(==|!=|in)\s*\(?{names}"
@@ -123,14 +123,14 @@ def test_stacks_are_reached_by_their_names_in_the_state_dict():
         if "models" in path.parts and path.name == "floater_transformer.py":
             continue
         if "export" in path.parts:
-            continue  # a program has a source and a target
+            continue  # an exported program has a source and a target
         for node in nodes(path):
             if isinstance(node, ast.Attribute) and node.attr in ("encoder", "decoder"):
                 assert ast.unparse(node.value) != "model", f"{path.name}:{node.lineno}"
 
 
 def test_fairseq_is_changed_by_hooks_alone():
-    """No other file assigns to a name of an imported module of fairseq's or torch's."""
+    """No other file assigns to an attribute of anything imported from fairseq, torch or sys."""
     for path in FILES:
         theirs = set()
         for node in nodes(path):

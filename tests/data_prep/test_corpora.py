@@ -1,4 +1,4 @@
-"""Whole preparations of Multi30k and the Bible, from small archives laid out as the real ones."""
+"""Whole preparations of Multi30k and the Bible, from small archives laid out like the real ones."""
 
 import gzip
 import hashlib
@@ -18,11 +18,11 @@ PLACE = "raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw"
 PUBLISHED = {"train": 60, "val": 9, "test_2016_flickr": 8, "test_2017_flickr": 7}
 SPLITS = {"train": 60, "valid": 9, "test2016": 8, "test2017": 7}
 NOUNS = {"dog": "Hund", "girl": "Mädchen", "bicycle": "Fahrrad", "café": "Café", "coat": "Mantel"}
-ODD = "one\u2028two\x85three\rfour"  # on one line, whatever Python takes for its end
+ODD = "one\u2028two\x85three\rfour"  # one line, although Python sees ends of lines in it
 
 
 def sentences(language, count, seed):
-    """Lines of 4 or 7 words, and one with odd ends."""
+    """Return lines of 4 or 7 words, after one that has odd ends of lines in it."""
     generator, lines = random.Random(seed), []
     for _ in range(count):
         words = [NOUNS[n] if language == "de" else n for n in generator.choices([*NOUNS], k=3)]
@@ -31,7 +31,7 @@ def sentences(language, count, seed):
 
 
 def publish(files):
-    """Put Multi30k's archives on the site; returns their checksums as sha256sum writes them."""
+    """Put Multi30k's archives on the site; return their checksums as sha256sum writes them."""
     sums = ""
     for seed, (name, count) in enumerate(PUBLISHED.items()):
         for language in ("en", "de"):
@@ -75,14 +75,14 @@ def lines(path):
 
 
 def examples(out):
-    """Sentences that fairseq-preprocess has read, by prefix and language."""
+    """Return how many sentences fairseq-preprocess has read, by prefix and language."""
     log = (out / "bin" / "preprocess.log").read_text()
     found = re.findall(r"(?:bpe|joined)/(\w+)\.(\w\w): (\d+) sents", log)
     return {(split, language): int(count) for split, language, count in found}
 
 
 def test_multi30k(multi30k):
-    """From the mirror, over a connection that breaks; skipped, redone in parts, other options."""
+    """From a mirror whose connection breaks; skipped, redone in part, and with other options."""
     site, out = multi30k.site, multi30k.out
     train = f"/mirror/{PLACE}/train.en.gz"
     site.cuts[train] = [len(site.files[train]) // 2]
@@ -168,7 +168,7 @@ def test_multi30k_with_a_wrong_checksum(multi30k):
     ids=["unequal", "latin-1"],
 )
 def test_multi30k_with_files_that_are_not_parallel(multi30k, text, why):
-    """Nothing is left of the stage; with good files the next run goes through it."""
+    """Nothing of the stage is left, and the next run completes it with good files."""
     good = multi30k.site.files[f"/mirror/{PLACE}/val.de.gz"]
     multi30k.replace("val.de.gz", gzip.compress(text))
     done = multi30k.run()
@@ -178,7 +178,7 @@ def test_multi30k_with_files_that_are_not_parallel(multi30k, text, why):
     assert done.stderr.count("\n") == 1
     assert not (multi30k.out / "raw").exists() and not (multi30k.out / ".stages/raw").exists()
     if b"\xdf" in text:
-        return  # what comes next is the same
+        return  # the rest is the same in both cases
     multi30k.replace("val.de.gz", good)
     assert "it was deleted, run again to download it" in multi30k.run().stderr
     done = multi30k.run("--subword", "sentencepiece", "--size", 9999)
@@ -241,7 +241,7 @@ VERSES = {
 
 
 def write_bibles(folder, longer=()):
-    """Two packages in one folder, with their checksums; ``longer`` verses have ten words more."""
+    """Write two packages with their checksums; ``longer`` verses have ten more words."""
     everything = [verse for part in VERSES.values() for verse in part]
     english = {
         verse: f"The {LORD} of {verse[0]} {verse[1]} said {verse[2]}." for verse in everything
@@ -250,7 +250,7 @@ def write_bibles(folder, longer=()):
     english["Genesis", 1, 31] += f'{NOTE}<chapter eID="Gen.1"/> <title>Glossary</title>'
     for verse in longer:
         english[verse] += " and so on" * 3 + " indeed"
-    spanish["Genesis", 1, 30] = NOTE  # so this pair goes
+    spanish["Genesis", 1, 30] = NOTE  # so this pair is dropped
     spanish["Mark", 1, 1] = "Sin par."
     english["Jonah", 2, 1] = spanish["Jonah", 2, 1] = "Otherwise."
     sums = ""
@@ -287,7 +287,7 @@ def test_documents_are_runs_of_verses(tmp_path):
     write_bibles(tmp_path)
     out = tmp_path / "out"
     succeeds(prepare_bible(tmp_path, "--verses", 2))
-    # Daniel 3:1-5 and James 1:1-3: no document goes on in another chapter.
+    # Daniel 3:1-5 and James 1:1-3: no document continues in another chapter.
     names = ["Daniel 3:1-2", "Daniel 3:3-4", "Daniel 3:5", "James 1:1-2", "James 1:3"]
     assert lines(out / "raw/test.verse") == names
     assert lines(out / "raw/test.es")[:3] == [
@@ -305,7 +305,7 @@ def test_documents_are_runs_of_verses(tmp_path):
 
 
 def test_long_pairs_that_are_not_trained_on_are_a_test(tmp_path):
-    """But for those of books that others repeat, and those that are nearly short enough."""
+    """Except those of books that others repeat, and those that are nearly short enough."""
     long, twin = [("Genesis", 1, 3), ("Genesis", 1, 9)], ("Mark", 2, 1)
     write_bibles(tmp_path, longer=[*long, twin])
     out, options = tmp_path / "out", ["--train-max-words", 7, "--long-test", 16]

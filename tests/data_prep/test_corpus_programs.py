@@ -16,7 +16,7 @@ import subword
 from corpora import fails, run, sha256, succeeds, tree
 from stages import UserError
 
-# What Python, but not "\n", would take for the end of a line.
+# What Python would take for the end of a line, other than "\n".
 ODD = "one\u2028two\x85three\rfour\x0bfive\x1csix"
 
 
@@ -117,7 +117,7 @@ def learn(text, method, size, model):
 
 
 def subword_nmt(command, folder):
-    """Output of a shell command that runs subword-nmt's own program."""
+    """Return the output of a shell command that runs subword-nmt's own program."""
     path = f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}"
     command = ["bash", "-c", command]
     return subprocess.run(command, cwd=folder, env={"PATH": path}, capture_output=True).stdout

@@ -1,4 +1,4 @@
-"""Servers that lie, and what others have put where a download is to go: one line, nothing kept."""
+"""Lying servers, and what others put in a download's place: one line of error, nothing kept."""
 
 import hashlib
 import os
@@ -25,7 +25,7 @@ MIRROR = "check the address, or set DATA_MIRROR"
 
 @contextmanager
 def answering(*answers):
-    """A server that sends these bytes, or what these functions do, to one client after another."""
+    """Run a server that answers one client after another, with these bytes or functions."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve():
@@ -67,7 +67,7 @@ def short_bounds(monkeypatch):
 
 
 def refused(url, file, message, checksum=SHA256):
-    """One line with this in it, and nothing left."""
+    """Check that the error is one line with this message, and that nothing is left."""
     with pytest.raises(UserError) as error:
         fetch.fetch(url, file, checksum)
     assert message in str(error.value) and "\n" not in str(error.value)
@@ -100,7 +100,7 @@ def test_an_answer_without_end(file):
 
 @pytest.mark.parametrize("start", [b"", head("Content-Length: 256000")])
 def test_a_trickle_is_followed_for_so_long_only(file, start):
-    """A byte now and then, in the body or in the headers, and no silence long enough to notice."""
+    """A byte comes now and then, in body or headers, with no silence long enough to notice."""
 
     def drip(client):
         client.sendall(start)
@@ -117,7 +117,7 @@ def test_a_trickle_is_followed_for_so_long_only(file, start):
 
 
 def test_connections_that_bring_a_byte_each(file):
-    """Each brings more, so that only the number of all tries ends them."""
+    """Each brings more, so only the limit on all tries ends them."""
     answers = [head(f"Content-Length: {len(CONTENT)}") + CONTENT[:1]] + [
         head(
             f"Content-Range: bytes {at}-255999/256000",
@@ -137,7 +137,7 @@ def test_connections_that_bring_a_byte_each(file):
 
 @pytest.mark.parametrize("given", ["bytes 7-255999/256000", "bytes */256000", "nonsense", None])
 def test_another_range_than_was_asked_for(file, given):
-    """The file is asked for from its beginning, in place of being put together wrongly."""
+    """The file is requested from its beginning, instead of being put together wrongly."""
     cut = head(f"Content-Length: {len(CONTENT)}") + CONTENT[:1000]
     lines = [f"Content-Range: {given}"] if given else []
     wrong = head(*lines, status="206 Partial Content") + CONTENT[7:]

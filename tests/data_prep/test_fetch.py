@@ -1,4 +1,4 @@
-"""Downloads: over real HTTP on this machine, from a server that has every fault we know."""
+"""Downloads over real HTTP on this machine, from a server with every fault that we know."""
 
 import hashlib
 import os
@@ -38,12 +38,12 @@ def download(url, file, *options, **variables):
 
 
 def is_there(file):
-    """The whole file and nothing else."""
+    """True if the whole file is there, and nothing else."""
     return file.read_bytes() == CONTENT and list(file.parent.iterdir()) == [file]
 
 
 def part_of(file, url):
-    """Where what has come of a download lies; bound to the address and to the checksum."""
+    """Return the path of a partial download, which depends on the address and the checksum."""
     return part.name_of(file, url, ("sha256", SHA256))
 
 
@@ -148,7 +148,7 @@ def test_a_busy_server_is_asked_again(site, url, file):
 
 
 def test_a_server_that_is_not_there(monkeypatch, file):
-    """After five tries; in this process, for the waits between them."""
+    """It fails after five tries. This runs in this process, to shorten the waits between them."""
     monkeypatch.setattr(downloading, "WAIT", 0.001)
     message = "127.0.0.1:1/x: Connection refused: check the network, then run again to continue"
     with pytest.raises(fetch.UserError, match=message):
@@ -156,7 +156,7 @@ def test_a_server_that_is_not_there(monkeypatch, file):
 
 
 def test_a_server_that_always_cuts(monkeypatch, site, url, file):
-    """As long as every try brings more, it is tried again; what came is kept."""
+    """It tries again as long as every try brings more, and keeps what has arrived."""
     monkeypatch.setattr(downloading, "WAIT", 0.001)
     site.cuts[NAME] = [1000] * 8 + [0] * 4
     with pytest.raises(fetch.UserError, match="ended at byte 8,000 of 307,200: check the network"):
@@ -167,7 +167,7 @@ def test_a_server_that_always_cuts(monkeypatch, site, url, file):
 
 
 def test_a_mirror_is_tried_first(site, url, file, tmp_path):
-    """Folder or address, by host and path or by name."""
+    """The mirror is a folder or an address, with files by host and path or by name."""
     host = site.address.removeprefix("http://")
     for place in (tmp_path / "a" / f"{host}{NAME}", tmp_path / "b" / "corpus.tgz"):
         place.parent.mkdir(parents=True)

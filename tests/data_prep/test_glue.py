@@ -1,4 +1,4 @@
-"""GLUE: published files to plain text, what is refused, and a whole preparation."""
+"""GLUE: plain text from published files, what is refused, and a whole preparation."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ RTE = [
 
 
 def rte(folder, change=lambda name, rows: rows):
-    """A zip as RTE's."""
+    """Write a zip like RTE's."""
     archive = folder / "RTE.zip"
     with zipfile.ZipFile(archive, "w") as zipped:
         for name, header, count in RTE:
@@ -99,7 +99,7 @@ def test_scores_are_a_fifth(tmp_path):
 
 
 def mrpc(folder):
-    """What MRPC is made from, laid out as DATA_MIRROR, with its list of checksums."""
+    """Write what MRPC is made from, laid out as a DATA_MIRROR, with its list of checksums."""
     glue_place = folder / "dl.fbaipublicfiles.com/glue/data"
     place = folder / "dl.fbaipublicfiles.com/senteval/senteval_data"
     header = "\ufeffQuality\t#1 ID\t#2 ID\t#1 String\t#2 String"
@@ -152,7 +152,7 @@ def test_what_is_done_is_not_done_again(prepared):
 
 
 def test_training_rows_are_held_out_for_choosing(prepared):
-    """In place of the development set; row for row in every file."""
+    """They replace the development set, row for row in every file."""
     folder, command, mirror, _ = prepared
     out = folder / "held out"
     more = ["--hold-out", 3, "--out", out]
@@ -164,7 +164,7 @@ def test_training_rows_are_held_out_for_choosing(prepared):
         found = {s: (out / f"raw/{s}.{part}").read_text().splitlines() for s in ("train", "valid")}
         assert found["valid"] == rows[2::3] and len(found["valid"]) == 2
         assert found["train"] == [row for n, row in enumerate(rows, 1) if n % 3]
-    # Rows in which another label is the most frequent one have the same classes.
+    # The classes are the same although another label is the most frequent one.
     classes = [(place / "bin/label/dict.txt").read_text() for place in (folder / "data", out)]
     assert classes[0] == classes[1]
     dictionary = Dictionary.load(str(out / "bin/input0/dict.txt"))

@@ -1,4 +1,4 @@
-"""iwslt14.sh, on a small archive, beside what fairseq's script makes of the same."""
+"""iwslt14.sh on a small archive, compared with what fairseq's script makes of it."""
 
 import json
 
@@ -25,7 +25,7 @@ def tokens(lines):
 
 
 def test_a_whole_preparation(corpus):
-    """As fairseq's script, byte for byte; and done once."""
+    """The files equal those of fairseq's script, byte for byte, and are made only once."""
     succeeds(corpus.run(binarise=True))
     made = {file: sha256(corpus.out / file) for file in wanted("iwslt14")}
     assert made == wanted("iwslt14")
@@ -53,7 +53,7 @@ def test_a_whole_preparation(corpus):
 
 
 def test_short_pairs_in_pieces(corpus):
-    """--train-max-words is of German words of train; pieces join to the plain text."""
+    """--train-max-words counts the German words of train; pieces join to the plain text."""
     options = ("--subword", "sentencepiece", "--size", 200, "--train-max-words", 6)
     out = succeeds(corpus.run(*options))
     long = [line for line in corpus.read("raw/train.de") if len(line.split()) > 6]
@@ -117,7 +117,7 @@ def test_an_archive_that_is_cut_off(corpus):
 
 
 def test_an_archive_that_is_not_the_published_one(site, tmp_path):
-    """Without a list of checksums, the archive is that of IWSLT14 or none."""
+    """Without a list of checksums, only the archive of IWSLT14 is accepted."""
     corpus = Published("iwslt14.sh", iwslt14(), site, tmp_path)
     options = ("--out", corpus.out, "--workers", 1)
     done = run("iwslt14.sh", *options, DATA_MIRROR=site.address)

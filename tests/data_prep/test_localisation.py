@@ -21,14 +21,14 @@ THINGS = {"door": "Tür", "gate": "Pforte", "blind": "Jalousie", "lamp": "Leucht
 
 
 def sentences(side):
-    """64 plain sentences; side 0 is English, side 1 German."""
+    """Return 64 plain sentences; side 0 is English, side 1 German."""
     words = [[(k, v)[side] for k, v in table.items()] for table in (VERBS, PLACES, THINGS)]
     the = ("the", "die")[side]
     return [f"{v} {the} {p} {t} now" for v in words[0] for p in words[1] for t in words[2]]
 
 
 def tree(side):
-    """Nested texts of one language; those beside ``plain`` put one rule each to the test."""
+    """Return nested texts of one language; each of those beside ``plain`` tests one rule."""
     return {
         "config": {"step": {"plain": dict(enumerate(sentences(side)))}},
         "variants": {
@@ -99,7 +99,7 @@ def everything(out):
 
 
 def fails(done, *words, code=1):
-    """One line on stderr that has the words, the exit code, and no traceback."""
+    """Check the exit code, and that stderr is one line with these words and no traceback."""
     assert done.returncode == code, done.stderr
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
     assert all(word in done.stderr for word in words), done.stderr
@@ -107,7 +107,7 @@ def fails(done, *words, code=1):
 
 @pytest.fixture(scope="module")
 def program():
-    """The program as a module, for what the command line does not let happen."""
+    """The program as a module, for cases that the command line does not allow."""
     spec = importlib.util.spec_from_file_location("localisation", PROGRAM)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -189,7 +189,7 @@ def test_two_runs_are_byte_equal(made, wheel, tmp_path):
 
 
 def redone(done):
-    """The stages a run did not skip."""
+    """Return the stages that a run did not skip."""
     assert done.returncode == 0, done.stderr
     return [name for name in ("corpus", "pieces") if f"{name}: working" in done.stdout]
 

@@ -1,8 +1,8 @@
-"""moses.py and clean.py: what Moses's Perl scripts make of lines chosen to be difficult.
+"""moses.py and clean.py, compared with Moses's Perl scripts on lines chosen to be difficult.
 
-tests/moses/lines.jsonl has [language, steps, line, output] in every line; the output is that of
-the scripts named in moses.py (mosesdecoder's master of February 2025, Perl 5.36), one after the
-other.  pairs.json has pairs of source and target, and those that clean-corpus-n.perl keeps.
+tests/moses/lines.jsonl has [language, steps, line, output] in every line. The output is that of
+the scripts named in moses.py (mosesdecoder's master of February 2025, Perl 5.36), run one after the
+other. pairs.json has pairs of source and target, and those that clean-corpus-n.perl keeps.
 """
 
 import io
@@ -37,7 +37,7 @@ def bytes_of(lines):
 
 
 def test_the_filter_keeps_lines_whole_and_in_order():
-    """With any number of workers; U+2028 and its like end no line."""
+    """It does so with any number of workers; U+2028 and similar characters do not end a line."""
     rows = [row for row in ROWS if row[:2] == ["en", "tokenise"]] * 150
     lines, wanted = bytes_of(row[2] for row in rows), bytes_of(row[3] for row in rows)
     for workers in (1, 3):
@@ -70,7 +70,7 @@ def test_unknown_languages_and_steps():
 
 
 class Endless(io.RawIOBase):
-    """Two million lines, and how far they were read when anything was written."""
+    """Two million lines; ``most`` is the largest number of them that were read but not written."""
 
     def __init__(self):
         self.read_lines, self.most = 0, 0

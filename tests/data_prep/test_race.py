@@ -1,4 +1,4 @@
-"""RACE and MCTest: published files to passages with their questions, and mistakes."""
+"""RACE and MCTest: passages with their questions from published files, and mistakes."""
 
 import json
 import tarfile
@@ -16,7 +16,7 @@ PARTS = [f"{part}/{school}" for part in ("train", "dev", "test") for school in (
 
 
 def race(folder, **changes):
-    """As the archive of RACE is unpacked; ``changes`` of what its last file says."""
+    """Write the files of RACE's archive; ``changes`` are applied to train/high/10.txt."""
     for part in PARTS:
         (folder / part).mkdir(parents=True)
         for number in (10, 9):
@@ -34,7 +34,7 @@ def race(folder, **changes):
 
 
 def mctest(folder, columns=23):
-    """A story in each part, its answer told by one sentence or several."""
+    """Write one story per part, with questions that need one sentence or several."""
     folder.mkdir(parents=True)
     for part in [f"mc{size}.{split}" for size in (160, 500) for split in ("train", "dev", "test")]:
         asked = ["one: Who?", "fox", "dog", "cat", "owl", "multiple: What: this?", *"abcd"] * 2
@@ -99,7 +99,7 @@ def test_mistakes_are_one_line(mistake, tmp_path):
 
 
 def test_the_script_from_a_mirror(tmp_path):
-    """MCTest whole, with checksums of its own; an archive of RACE that is another is refused."""
+    """MCTest is prepared whole, with its own checksums; another archive of RACE is refused."""
     convert_huggingface(write_model(tmp_path / "there", "bert"), tmp_path / "model/model.pt", {})
     place = "raw.githubusercontent.com/mcobzarenco/mctest/master/data/MCTest"
     mctest(tmp_path / "mirror" / place)

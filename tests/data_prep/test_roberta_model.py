@@ -27,7 +27,7 @@ SIZES = {
 
 
 def gpt2():
-    """Pieces by number, and the rules by which they are joined, as GPT-2's two files have them."""
+    """Return the numbers of pieces, and the rules that join pieces, as in GPT-2's two files."""
     model = json.loads(byte_level().to_str())["model"]
     pieces = {p: n for p, n in model["vocab"].items() if not p.startswith("<")}
     return pieces, [tuple(rule) for rule in model["merges"]]
@@ -35,10 +35,10 @@ def gpt2():
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
-    """What fairseq's page has: an archive of a small model in the old layout, and GPT-2's files."""
+    """What fairseq publishes: an archive of a small model in the old layout, and GPT-2's files."""
     folder = tmp_path_factory.mktemp("published")
     pieces, rules = gpt2()
-    numbers = sorted(pieces.values(), key=lambda n: (7 * n) % 301)  # by frequency, as it were
+    numbers = sorted(pieces.values(), key=lambda n: (7 * n) % 301)  # as if by frequency
     place = folder / "roberta.base"
     place.mkdir()
     words = [*map(str, numbers), "madeupword0000"]
@@ -86,7 +86,7 @@ def prepared(published, tmp_path_factory):
 
 @pytest.mark.parametrize("text", [*LINES, "A fox's  1,000 dogs\u2026 caf\u00e9", " x "])
 def test_pieces_are_those_of_fairseqs_own_bpe(text, published, prepared):
-    """By number in the model: fairseq's GPT-2 encoder and dictionary are another way to them."""
+    """Their numbers in the model equal those from fairseq's GPT-2 encoder and dictionary."""
     _, theirs, _ = published
     pieces, rules = gpt2()
     wanted = [theirs.index(str(number)) for number in Encoder(pieces, rules).encode(text)]

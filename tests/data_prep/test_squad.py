@@ -1,4 +1,4 @@
-"""SQuAD: splits of what is published, questions with faults, and mistakes."""
+"""SQuAD: splits of the published files, questions with faults, and mistakes."""
 
 import json
 
@@ -15,7 +15,7 @@ HALF, XQUAD = "dev-v2.0.subset-cs224n.json", "dev-v1.1.subset-xquad.json"
 
 
 def article(title, *passages, answered=True, file=""):
-    """Of each passage one question, about its second word."""
+    """Return an article with one question per passage, about its second word."""
     paragraphs = []
     for number, context in enumerate(passages):
         word = context.split()[1]
@@ -26,7 +26,7 @@ def article(title, *passages, answered=True, file=""):
 
 
 def published(folder, **files):
-    """A folder with files of these articles."""
+    """Write a folder with files of these articles."""
     folder.mkdir()
     for name, articles in files.items():
         content = {"version": "2", "data": articles}
@@ -72,7 +72,7 @@ def test_questions_with_faults_are_left_out_and_named(tmp_path):
 
 
 def test_no_passage_and_no_article_is_in_two_splits(tmp_path):
-    """Of the half, what XQuAD asks about is not trained on, and it is tested on other articles."""
+    """What XQuAD asks about is not trained on, and tests use articles outside the half."""
     ours = [article(t, f"The {t} one.", f"The {t} two.", file="h") for t in "ABCDEFGH"]
     ours.append(article("I", "The I one.", answered=False))
     theirs = [
@@ -93,7 +93,7 @@ def test_no_passage_and_no_article_is_in_two_splits(tmp_path):
     assert "The A two." in found["train"].passages and "The A one." not in found["train"].passages
     assert all(question.answers for question in found["train"].questions)
     succeeds(prepare("half-2.0", folder, tmp_path / "b"))
-    # A is not in the other's valid, where what serves both is chosen.
+    # A is not in valid of half-1.1, since choices made there serve both corpora.
     assert titles(tmp_path / "b/valid.json") == ["A", "E", "I"]
     assert titles(tmp_path / "b/train.json") == list("BCDFGH")
 
@@ -115,7 +115,7 @@ def test_files_that_are_not_as_they_should_be(content, message, tmp_path):
 
 
 def test_the_script_gets_checks_and_splits(tmp_path):
-    """What a mirror has of other content is refused; mistakes are one line."""
+    """A mirror's file with other content is refused; mistakes are one line."""
     convert_huggingface(write_model(tmp_path / "there", "bert"), tmp_path / "model/model.pt", {})
     mirror = tmp_path / "mirror/rajpurkar.github.io/SQuAD-explorer/dataset"
     mirror.mkdir(parents=True)

@@ -66,7 +66,7 @@ class Toy:
         path.write_text(content.replace(old, new))
 
     def redone(self, *options):
-        """The stages that a run does not skip."""
+        """Return the stages that a run does not skip."""
         out = succeeds(self.run(*options))
         assert all(f"{name}: " in out for name in ("count", "split", "check"))
         return [line.partition(":")[0] for line in out.splitlines() if "working" in line]
@@ -92,7 +92,7 @@ def test_stages_run_once(toy):
 
 def test_a_change_redoes_the_stages_it_concerns(toy):
     assert toy.redone() == ALL
-    assert toy.redone("--size", 3) == ["count"]  # what split reads is as it was
+    assert toy.redone("--size", 3) == ["count"]  # the input of split is unchanged
     assert toy.redone("--word-kind", "odd", "--size", 3) == []  # named by no stage
     toy.edit(toy.program, "len(", "2 * len(")
     assert toy.redone("--size", 3) == ["count"]
@@ -105,7 +105,7 @@ def test_a_change_redoes_the_stages_it_concerns(toy):
 
 
 def test_what_a_program_imports_is_part_of_it(toy):
-    """By way of another module, too."""
+    """This includes imports through another module."""
     near, far = toy.folder / "near.py", toy.folder / "far.py"
     near.write_text("import os\nif os:\n    from far import one\n")
     far.write_text("one = 1\n")
@@ -118,7 +118,7 @@ def test_what_a_program_imports_is_part_of_it(toy):
 
 
 def test_a_command_of_floater_is_part_of_what_calls_it(toy):
-    """With all that it imports of the package, which is looked for beside the programs."""
+    """So is everything that it imports of the package, which is found beside the programs."""
     plugin = toy.folder.parent / "fairseq_floater"
     (plugin / "commands").mkdir(parents=True)
     (plugin / "part").mkdir()
@@ -183,7 +183,7 @@ def test_a_folder_that_has_moved_is_as_good(toy):
 
 
 def test_two_runs_do_not_share_a_folder(toy):
-    """The second waits for the first, and then has nothing to do."""
+    """The second waits until the first has ended; after both, there is nothing left to do."""
     toy.out.mkdir(parents=True)
     first = os.open(toy.out, os.O_RDONLY)
     fcntl.flock(first, fcntl.LOCK_EX)
@@ -199,7 +199,7 @@ def test_two_runs_do_not_share_a_folder(toy):
 
 @pytest.mark.parametrize("old", ["", "count", "upper"])
 def test_a_failing_stage_stops_the_script(toy, old):
-    """In the middle of a function, before or after outputs were made."""
+    """It fails in the middle of a function, before or after outputs were made."""
     if old:
         toy.redone()
         (toy.out / old).unlink()

@@ -1,4 +1,4 @@
-"""Archives: what is unpacked of good ones, and that nothing is left of bad ones."""
+"""What is unpacked from good archives, and that bad ones leave nothing."""
 
 import bz2
 import gzip
@@ -27,7 +27,7 @@ def member(name, content="", **fields):
 
 
 def tar_bytes(*members):
-    """An uncompressed tar of FILES and of more members."""
+    """Return an uncompressed tar of FILES and of more members."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for info, data in [*(member(*item) for item in FILES.items()), *members]:
@@ -119,7 +119,7 @@ def test_what_escapes_is_refused(archive, fault):
 
 
 def test_a_way_through_links_is_refused(archive):
-    """A long one leads out of the folder without the notice of some versions of tarfile."""
+    """Some versions of tarfile do not notice that a long one leads out of the folder."""
     chain, path = [], ""
     for letter in "abcdefghijklmnop":
         name = f"{path}{'d' * 247}"
@@ -215,7 +215,7 @@ def test_other_mistakes_are_one_line(archive):
 
 @pytest.mark.parametrize("bomb", ["train.de.gz", "a.tar.gz", "a.tar.bz2", "a.tar.xz", "a.deb"])
 def test_what_would_fill_the_disk_is_refused(tmp_path, bomb):
-    """Of some hundred kilobytes 128 MB would come; 67 MB are what any archive may have."""
+    """Some hundred kilobytes would unpack to 128 MB; any archive may unpack to 67 MB."""
     compress = {"bz2": bz2.compress, "xz": lzma.compress}.get(
         bomb.rpartition(".")[2], gzip.compress
     )
@@ -274,7 +274,7 @@ def test_the_members_of_an_archive_are_counted(archive, monkeypatch):
 
 @pytest.mark.parametrize("size", ["-60", "-5", "1_0", "", "abc"])
 def test_a_deb_with_a_member_of_no_size(tmp_path, size):
-    """One of -60 bytes would be read for ever."""
+    """A member of -60 bytes would be read forever."""
     content = bytearray(deb({"control.tar": b"odd"}))
     content[8 + 48 : 8 + 58] = f"{size:10}".encode()
     archive = tmp_path / "text.deb"
@@ -283,7 +283,7 @@ def test_a_deb_with_a_member_of_no_size(tmp_path, size):
 
 
 def test_a_member_of_negative_size(archive):
-    """tarfile would go back, and read the members before it for ever."""
+    """tarfile would go back, and read the members before it forever."""
     content = bytearray(WHOLE)
     content[AT_A_HEADER + 124 : AT_A_HEADER + 136] = tarfile.itn(-512, 12, tarfile.GNU_FORMAT)
     content[AT_A_HEADER + 148 : AT_A_HEADER + 156] = b" " * 8
@@ -302,7 +302,7 @@ def test_a_header_is_not_read_into_memory_whatever_its_size(archive):
 
 
 def test_a_file_where_a_folder_must_be(archive):
-    """Faults of the archive, not of the disk."""
+    """These are faults of the archive, not of the disk."""
     done = unpack(archive, tar_bytes(member("README/more")))
     assert f"{archive} is damaged (" in done.stderr and done.stderr.count("\n") == 1
     done = unpack(archive, tar_bytes(member("x" * 300)))

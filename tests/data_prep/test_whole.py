@@ -1,4 +1,4 @@
-"""Files and folders are made whole or not at all, and nothing of others is touched."""
+"""Files and folders are made whole or not at all, and nothing else is touched."""
 
 import re
 import signal
@@ -55,7 +55,7 @@ import signal, sys, time
 from stages import report_errors
 from whole import filled, written
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as does one of nohup's
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as does one under nohup
 def wait():
     with written(Path(sys.argv[1]) / "file"), filled(Path(sys.argv[1]) / "folder"):
         print("ready", flush=True)

@@ -1,4 +1,4 @@
-"""English text for a masked language model, and files of zip archives."""
+"""English text for a masked language model, and files from zip archives."""
 
 import zipfile
 
@@ -21,7 +21,7 @@ WIKITEXT = {
 
 
 def brown(documents=20):
-    """Documents of a sentence each, named as Brown's; all but their words is left out."""
+    """Return documents of one sentence, named like Brown's, of which only the words are kept."""
     text = "\n\n\tThe/at fox/nn ``/`` jumps/vbz ''/'' ,/, number/nn {}/cd-hl ./.\n\n"
     found = {f"brown/ca{n:02}": text.format(n) for n in range(1, documents + 1)}
     return {**found, "brown/README": "no text", "brown/cats.txt": "ca01 news"}
@@ -78,7 +78,7 @@ def test_archives_that_are_not_as_they_should_be(corpus, content, message, tmp_p
 
 
 def test_what_the_script_refuses(tmp_path):
-    """An archive with another checksum, and what is no corpus."""
+    """An archive with another checksum, and an unknown corpus."""
     convert_huggingface(write_model(tmp_path / "there", "bert"), tmp_path / "model/model.pt", {})
     archive(tmp_path, brown()).rename(tmp_path / "brown.zip")
     command = [ROOT / "data-prep/wikitext.sh", "--model", tmp_path / "model"]

@@ -1,4 +1,4 @@
-"""wmt14.sh, on small archives, beside what fairseq's scripts make of the same."""
+"""wmt14.sh on small archives, compared with what fairseq's scripts make of them."""
 
 import json
 
@@ -25,7 +25,7 @@ def corpus(site, tmp_path):
 
 @pytest.mark.parametrize("name", CORPORA)
 def test_a_whole_preparation(corpus, name):
-    """As fairseq's scripts, byte for byte; and done once."""
+    """The files equal those of fairseq's scripts, byte for byte, and are made only once."""
     target = name[9:11]
     options = ["--target", target] + ["--icml17"] * name.endswith("icml17")
     succeeds(corpus.run(*options, binarise=name == "wmt14.en-de"))
@@ -56,7 +56,7 @@ def test_a_whole_preparation(corpus, name):
 
 
 def test_short_pairs_in_pieces(corpus):
-    """--train-max-words is of English words of train; pieces join to the plain text, bars too."""
+    """--train-max-words counts English words of train; pieces join to the plain text, even bars."""
     options = ("--subword", "sentencepiece", "--size", 200, "--train-max-words", 8)
     succeeds(corpus.run(*options))
     for split in CORPORA["wmt14.en-de"]:
@@ -84,7 +84,7 @@ def test_short_pairs_in_pieces(corpus):
 
 
 def changed(archive, member, change):
-    """All archives, with a member of one changed, or dropped if the change is to None."""
+    """Return an archive with one member changed, or dropped if ``change`` returns None."""
     members = wmt14_members()[archive]
     members[member] = change(members[member])
     members = {name: text for name, text in members.items() if text is not None}
@@ -136,7 +136,7 @@ def test_faults_of_the_archives(corpus, fault):
 
 
 def test_archives_that_are_not_the_published_ones(corpus):
-    """Without a list of checksums, they are those of WMT14 or none."""
+    """Without a list of checksums, only the archives of WMT14 are accepted."""
     done = run("wmt14.sh", "--out", corpus.out, DATA_MIRROR=corpus.site.address)
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert "not a8cd784e006feb32ac6f3d9ec7eb389a" in done.stderr

@@ -1,4 +1,4 @@
-"""The worked example of a position encoder in the documentation, used as it tells to."""
+"""The documentation's worked example of a position encoder, used as the page says."""
 
 import re
 
@@ -88,14 +88,14 @@ def test_it_is_what_it_says(polynomial):
 
 
 def test_it_leaves_as_a_program_alone(polynomial):
-    """Elsewhere nobody knows its positions beyond a table."""
+    """No other export target knows its positions beyond a table."""
     model = make_model(position_encoder="polynomial").eval()
     with pytest.raises(UserError, match="--position-encoder polynomial.*: use --to torch"):
         build_exported(model, Lengths(6, 7))
     batch = make_batch()
     with torch.no_grad():
         meant = model(**batch)[0]
-        program = trace(WholeModel(model, 20)).module()  # uses the model up
+        program = trace(WholeModel(model, 20)).module()  # leaves the model unusable
         torch.testing.assert_close(program(*batch.values()), meant)
 
 
@@ -133,7 +133,7 @@ def test_the_command(corpus, tmp_path):
 
 
 def test_floater_on_a_peer_from_outside(corpus, tmp_path):
-    """ALiBi under a name of its own is what FLOATER's biases stand on as they do on ALiBi."""
+    """On ALiBi that is registered under another name, FLOATER's biases act as on ALiBi itself."""
     folder = tmp_path / "my_peer"
     folder.mkdir()
     (folder / "__init__.py").write_text(

@@ -1,4 +1,4 @@
-"""The page on exports: its example is run, and its table is what the program does."""
+"""The page on exports: its example runs, and its table says what the program does."""
 
 import json
 import re
@@ -20,7 +20,7 @@ pytest_plugins = ["commands"]
 PAGE = (ROOT / "docs" / "export.md").read_text()
 INPUT = {"position_blocks": "input", "position_injection": "additive"}
 
-#: blocks: graphs take time
+#: one block per stack: graphs take time
 ONE = {"encoder_layers": 1, "decoder_layers": 1}
 
 #: rows of the table, as options
@@ -49,7 +49,7 @@ ROWS = {
 
 
 def table(page=PAGE):
-    """Row to target to what its cell says."""
+    """Return what each cell says, by row and then by target."""
     lines = [
         [cell.strip(" `") for cell in line.strip("|").split("|")]
         for line in page.splitlines()
@@ -58,7 +58,7 @@ def table(page=PAGE):
     return {row[0]: dict(zip(lines[0][1:], row[1:])) for row in lines[1:]}
 
 
-#: rows of the table whose models were translated with, under other names
+#: rows of the table that have other names in the results of translating
 TRANSLATED = {
     "floater, biases (the default)": ["floater, biases", "floater, biases, `mlp"],
     "floater as rotation or scores": ["floater as rotation", "floater as scores"],
@@ -79,7 +79,7 @@ PROGRAMS = {
 
 @pytest.mark.parametrize("row", ROWS)
 def test_every_yes_has_translated(row):
-    """By recipes/benchmarks/exported_kinds.py, whose every no is a no here."""
+    """In recipes/benchmarks/exported_kinds.py, which refuses exactly where the page says no."""
     found = table((ROOT / "recipes/results/exported_kinds.md").read_text())
     for name in TRANSLATED.get(row, [row]):
         for target, program in PROGRAMS.items():
@@ -93,7 +93,7 @@ def test_the_table_has_every_row():
 
 @pytest.mark.parametrize("row", ROWS)
 def test_a_no_is_refused_and_a_yes_is_not(row, tmp_path):
-    """(That a yes computes the same is for the tests of each target, which have these kinds.)"""
+    """(That a yes computes the same is checked by each target's tests, which have these kinds.)"""
     for options in ROWS[row]:
         checkpoint = save_floater(tmp_path / "model.pt", **options, **ONE)
         config = load_translation_model(checkpoint).config
@@ -102,7 +102,7 @@ def test_a_no_is_refused_and_a_yes_is_not(row, tmp_path):
             export_stock(checkpoint, tmp_path / "stock.pt")
             taken = "yes"
         except UserError as error:
-            # This one lacks the task that a real checkpoint has: it has come past the positions.
+            # This checkpoint lacks the task of a real one, but its positions have been accepted.
             taken = "no" if "has no place for these" in str(error) else "yes"
         assert taken == table()[row]["fairseq"]
     assert all(table()[row][target] == "yes" for target in ("huggingface", "onnx", "torch"))
@@ -121,7 +121,7 @@ def test_greedy_decoding_in_onnx_runtime(corpus, tmp_path):
     save_floater(checkpoint, task=make_task(20), base_positions="rotary", **ONE)
     succeed("floater", "export", checkpoint, folder, "--to", "onnx", "--data", data)
     for graph in folder.glob("*.onnx"):
-        assert b".py" not in graph.read_bytes()  # no lines of source of this machine
+        assert b".py" not in graph.read_bytes()  # no source lines of this machine
     search = ["--path", checkpoint, "--beam", 1, "--max-len-a", 0, "--max-len-b", 20]
     generated = succeed("generate", corpus, *GENERATION, *search)
     names = {}

@@ -21,7 +21,7 @@ def flags():
 
 
 def rows(table):
-    """Flag to its other cells."""
+    """Return the other cells of each row, by flag."""
     cells = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
     return {flag.strip("`"): rest for flag, *rest in cells}
 

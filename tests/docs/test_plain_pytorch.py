@@ -19,7 +19,7 @@ EXAMPLES = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.S | re.M)
     ],
 )
 def test_examples(example, printed, tmp_path):
-    """One of them imports by itself all that it uses, but for torch and fairseq."""
+    """One of them imports by itself everything that it uses, except torch and fairseq."""
     path = tmp_path / "example.py"
     path.write_text(EXAMPLES[example])
     done = run(path, bare=example == 1)

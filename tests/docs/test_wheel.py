@@ -1,4 +1,4 @@
-"""The wheel: what somebody gets who installs the package without the repository."""
+"""The wheel: what a user gets by installing the package without the repository."""
 
 import random
 import shutil
@@ -43,7 +43,7 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory):
-    """Folder of a fresh environment with the wheel, which also sees the packages of this one."""
+    """The folder of a new environment with the wheel, which also sees this one's packages."""
     folder = tmp_path_factory.mktemp("installed")
     venv.create(folder, with_pip=False)
     python = folder / "bin/python"
@@ -73,7 +73,7 @@ main(["--help"])
 
 @pytest.fixture(scope="module")
 def printed(installed, tmp_path_factory):
-    """What the installed package says of itself, line by line, in another folder."""
+    """The lines that the installed package prints about itself, run in another folder."""
     folder = tmp_path_factory.mktemp("elsewhere")
     return run(installed / "bin/python", "-c", LOOK, folder=folder).splitlines()
 
@@ -122,9 +122,9 @@ for program, sys.argv in {runs}:
 
 
 def test_training(installed, package, tmp_path):
-    """One update, with the installed plugin as --user-dir, and a look at what it made.
+    """Train for one update with the installed plugin as --user-dir, and inspect the result.
 
-    The corpus is fairseq's own work; both programs are run by one interpreter.
+    fairseq alone makes the corpus; one interpreter runs both programs.
     """
     generator = random.Random(0)
     for split in ("train", "valid"):

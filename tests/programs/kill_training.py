@@ -1,13 +1,13 @@
-"""Kill a small training at random moments, let it go on, and compare it with one left alone.
+"""Kill a small training at random moments, resume it, and compare it with one left alone.
 
     python tests/programs/kill_training.py --kills 50 [--folder FOLDER] [--seed N]
 
 Each training is killed once, by SIGKILL to its process group: every other one at any time, the
-others a random moment after it has begun to write its n-th checkpoint. Then it is run again until
-it ends, and the parameters and the state of the optimizer in its last and its best checkpoint must
-be those of a training that nobody killed, bit for bit. A script that is stopped goes on where it
-was, in the same folder for the same seed. The exit code is 1 if any training differs or leaves
-a part of a file.
+others at a random moment after they have begun to write their n-th checkpoint. Then the training is
+run again until it ends. The parameters and the optimizer's state in its last and its best
+checkpoint must equal those of a training that was not killed, bit for bit. If this script is
+stopped, it resumes where it was when it is run with the same folder and seed. The exit code is 1 if
+any training differs or leaves a part of a file.
 """
 
 import argparse
@@ -37,11 +37,11 @@ FLAGS = [
     *("--update-epoch-batch-itr", "True", "--save-interval-updates", 2, "--max-update", 24),
     *("--lr-scheduler", "inverse_sqrt", "--warmup-updates", 8),
 ]
-SAVES = 30  # files written by a training, about
+SAVES = 30  # about as many files as a training writes
 
 
 def prepare(folder):
-    """The corpus and the training that nobody kills; returns how long that took, in seconds."""
+    """Make the corpus and the unkilled training; return how many seconds the latter took."""
     if not (folder / "seconds").exists():
         shutil.rmtree(folder, ignore_errors=True)
         (folder / "corpus").mkdir(parents=True)
@@ -70,7 +70,7 @@ def begin(name, *arguments):
 
 
 def wait(process, save_dir, moment, seconds):
-    """Until it is time to kill, or the training has ended."""
+    """Wait until it is time to kill, or the training has ended."""
     end = time.monotonic() + (moment["after"] * seconds if moment["write"] is None else 60)
     seen = set()
     while process.poll() is None and time.monotonic() < end:
@@ -94,7 +94,7 @@ def kill(folder, number, generator, seconds):
         ended = process.poll() is not None
         if not ended:
             os.killpg(process.pid, signal.SIGKILL)
-    time.sleep(0.1)  # the server of forks kills the program itself
+    time.sleep(0.1)  # it is the fork server that kills the program
     names = sorted(path.name for path in save_dir.glob("*")) if save_dir.exists() else []
     again = run(*training(folder, "killed"))
     found = {
@@ -120,7 +120,7 @@ def same_checkpoint(one, other):
 
 
 def equal(one, other):
-    """Whether the same numbers are in the same places of these dictionaries and lists."""
+    """True if these dictionaries and lists have the same numbers in the same places."""
     if isinstance(one, torch.Tensor):
         return torch.equal(one, other)
     if isinstance(one, dict):

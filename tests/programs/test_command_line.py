@@ -1,4 +1,4 @@
-"""Generation, validation and loading from the command line, and what bad input looks like."""
+"""Generation, validation and loading from the command line, and how bad input is reported."""
 
 import math
 import os
@@ -55,14 +55,14 @@ def test_prefix_tokens_begin_every_translation(generated):
 
 
 def test_checkpoints_of_stock_fairseq_are_read(generated):
-    """Their options are an argparse namespace, which torch by itself refuses to load."""
+    """Their options are an argparse namespace, which torch refuses to load by default."""
     assert set(generated["stock"].hypotheses()) == set(range(SENTENCES["test"]))
 
 
 def test_validation_and_lengths_beyond_1024(corpus, trained, tmp_path):
     """Long sources and targets pass through every program, with no flag that allows them.
 
-    In processes that have imported torch and fairseq alone, but for the training.
+    Except for the training, this is in processes that have imported only torch and fairseq.
     """
     checkpoint = ["--path", trained["floater"][0]]
     words = " ".join(f"a{i % 10}" for i in range(LONG))
@@ -102,7 +102,7 @@ def test_validation_and_lengths_beyond_1024(corpus, trained, tmp_path):
 
 
 def test_checkpoint_is_plain_data(trained):
-    """torch alone reads it, with nothing allowed beyond what torch allows."""
+    """torch alone reads it, without allowing more types than torch allows by default."""
     script = (
         "import sys, torch; state = torch.load(sys.argv[1], weights_only=True); "
         "assert not any(name.startswith(('fairseq', 'omegaconf')) for name in sys.modules); "
@@ -116,7 +116,7 @@ def test_checkpoint_is_plain_data(trained):
 
 
 class CreatesFolder:
-    """Unpickling it runs code, if harmless code."""
+    """Unpickling this runs code, although it is harmless."""
 
     def __init__(self, folder):
         self.folder = str(folder)
@@ -142,7 +142,7 @@ def bad(trained, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def uneven(corpus, tmp_path_factory):
-    """A data folder whose training set has a source sentence too many; of a bare preprocess."""
+    """A data folder whose training set has one source sentence too many; preprocess runs bare."""
     folder = tmp_path_factory.mktemp("uneven")
     for language, words in (("de", "a1 a2\n"), ("en", "b2 b1\n")):
         (folder / f"train.{language}").write_text(words * (8 if language == "de" else 7))
@@ -203,7 +203,7 @@ def refused(corpus, trained, bad, uneven):
     ],
 )
 def test_bad_input_ends_in_one_line(refused, name, message):
-    """On standard error, with no traceback, naming the thing and the mend."""
+    """It is on standard error, without a traceback, and names the thing and the fix."""
     result = refused[name]
     assert result.returncode == 1
     assert "Traceback" not in result.err
@@ -215,7 +215,7 @@ def test_code_in_a_checkpoint_does_not_run(refused, bad):
 
 
 def test_unknown_encoder_is_named_after_the_usage(refused):
-    """argparse finds it by itself, and prints its usage first."""
+    """argparse itself refuses it, and prints the usage first."""
     result = refused["unknown encoder"]
     assert result.returncode == 2 and "Traceback" not in result.err
     message = "argument --position-encoder: invalid choice: 'rope' .*floater"

@@ -1,4 +1,4 @@
-"""What goes wrong is one line that says what to do, wherever it goes wrong."""
+"""Every error is one line that says what to do, wherever it happens."""
 
 import resource
 import sys
@@ -31,7 +31,7 @@ Traceback (most recent call last):
 
 
 def shown_by_hook(error, monkeypatch, capsys):
-    """What a program of fairseq's prints of an error that ends it; None for a traceback."""
+    """Return what a fairseq program prints about a fatal error, or None for a traceback."""
     tracebacks = []
     monkeypatch.setattr(sys, "argv", ["/bin/fairseq-train"])
     monkeypatch.setattr(sys, "excepthook", lambda *_: tracebacks.append(1))
@@ -55,7 +55,7 @@ def shown_by_hook(error, monkeypatch, capsys):
     ],
 )  # fmt: skip
 def test_errors_of_the_process_of_a_gpu(kind, message, shown, monkeypatch, capsys):
-    """fairseq starts one for each; what is left of their errors is the text of a traceback."""
+    """fairseq starts one for each GPU; only the text of a traceback is left of its error."""
     error = ProcessRaisedException(WORKER.format(kind=kind, message=message), 1, 4711)
     printed = shown_by_hook(error, monkeypatch, capsys)
     if shown is None:
@@ -86,7 +86,7 @@ def test_optimizer_of_another_model(sizes):
 
 
 def test_other_optimizers_are_let_be():
-    """Of programs that import the plugin, with states of other lengths than their parameters."""
+    """Programs that import the plugin may use others, with states not as long as parameters."""
     parameters = [torch.nn.Parameter(torch.zeros(size)) for size in (3, 2)]
     optimizer = torch.optim.LBFGS(parameters)
 

@@ -1,4 +1,4 @@
-"""Programs that fork_server.py forks are as those of an interpreter of their own."""
+"""Programs that fork_server.py forks behave as in an interpreter of their own."""
 
 import re
 import signal
@@ -67,12 +67,12 @@ def test_signals_reach_the_program(number, code, message, program):
         while process.stdout.readline() != "ready\n":
             pass
         process.send_signal(number)
-        assert process.communicate()[1] == message  # at the end of its files, so it is gone
+        assert process.communicate()[1] == message  # its files are closed, so it has ended
     assert process.returncode == code
 
 
 def test_an_interpreter_that_starts_otherwise_is_fresh(program, tmp_path):
-    """Where the environment changes what Python does when it starts."""
+    """That is, where the environment changes what Python does when it starts."""
     (tmp_path / "fairseq_cli").mkdir()
     (tmp_path / "fairseq_cli" / "__init__.py").write_text("")
     (tmp_path / "fairseq_cli" / "train.py").write_text("cli_main = lambda: print('a stand-in')")
@@ -83,7 +83,7 @@ def test_an_interpreter_that_starts_otherwise_is_fresh(program, tmp_path):
 
 
 def test_programs_of_the_bare_server_import_by_themselves(tmp_path):
-    """What of the commands, and of torch and fairseq, they do not have from the start."""
+    """They start without what other programs, or later parts of torch and fairseq, import."""
     script, names = tmp_path / "script.py", ("matplotlib", "sacremoses", "torch._dynamo")
     script.write_text(f"import sys\nprint(*(name for name in {names} if name in sys.modules))")
     assert succeed(script, bare=True).out.split() == []
@@ -91,7 +91,7 @@ def test_programs_of_the_bare_server_import_by_themselves(tmp_path):
 
 
 def test_a_training_prints_what_it_does_in_a_fresh_interpreter(corpus, tmp_path):
-    """But for numbers, and what fairseq logs while it is imported; the losses are equal too."""
+    """Except for numbers, and what fairseq logs during its import. The losses are equal too."""
     command = ["train", corpus, *TRAINING, "--arch", "floater_transformer", "--max-update", 2]
     printed = []
     for fresh in (False, True):

@@ -1,4 +1,4 @@
-"""fairseq's programs and ours where there is a GPU, or so they think (see pretended_gpu.py)."""
+"""fairseq's programs and ours on a GPU, or on what they take for one (see pretended_gpu.py)."""
 
 import pytest
 import torch
@@ -10,14 +10,14 @@ pytest_plugins = ("commands",)
 
 GPU = TESTS / "pretended_gpu.py"
 
-#: with own rates, which mixed precision must not lose
+#: flags with separate learning rates, which mixed precision must not lose
 RATES = "--dynamics-lr-scale 0.1 --initial-lr-scale 16 --clip-norm 1".split()
 LOSS = "--criterion floater_cross_entropy --label-smoothing 0.1".split()
 
 
 @pytest.fixture(scope="module")
 def trainings(corpus, tmp_path_factory):
-    """By flag, what a training on the GPU printed, and its checkpoint; and one on the CPU."""
+    """What trainings on the GPU, by flag, and one on the CPU printed, and their checkpoints."""
     folder = tmp_path_factory.mktemp("gpu")
     train = ["train", corpus, *TRAINING, "--arch", "floater_transformer", *RATES]
     train += ["--max-update", 5, "--disable-validation", *LOSS]
@@ -36,7 +36,7 @@ def parameters(path):
 
 
 def test_a_training_is_that_of_the_cpu(trainings):
-    """As far as losses are printed; and what is saved is read where there is no GPU."""
+    """Its losses agree as far as they are printed, and its checkpoint is read without a GPU."""
     (cpu, on_cpu), (gpu, on_gpu) = trainings["cpu"], trainings[""]
     assert "machine: pretended" in gpu.out and "peak memory of the device" in gpu.out
     assert len(gpu.losses()) == 5 and gpu.losses() == pytest.approx(cpu.losses(), abs=2e-3)
@@ -47,9 +47,9 @@ def test_a_training_is_that_of_the_cpu(trainings):
 
 @pytest.mark.parametrize("flag", ["--fp16", "--bf16", "--amp"])
 def test_half_precision_learns_what_single_does(flag, trainings):
-    """And it is used: fairseq saves weights in float32 whose values are those of the halves.
+    """It is really used: the float32 weights that fairseq saves have values of half precision.
 
-    With --amp they are no halves, and differ from those of single precision.
+    With --amp they do not, but they differ from those of single precision.
     """
     done, checkpoint = trainings[flag]
     assert done.losses() == pytest.approx(trainings["cpu"][0].losses(), rel=0.03)
@@ -57,7 +57,7 @@ def test_half_precision_learns_what_single_does(flag, trainings):
     half = {"--fp16": torch.float16, "--bf16": torch.bfloat16}.get(flag)
     for name, value in weights.items():
         assert half is None or torch.equal(value, value.to(half).to(value.dtype)), name
-    name = "decoder.position_encoder.initial"  # takes 16 times the steps of the others
+    name = "decoder.position_encoder.initial"  # its learning rate is 16 times that of the others
     assert not torch.equal(weights[name], single[name])
     assert float(weights[name].norm()) == pytest.approx(float(single[name].norm()), rel=0.05)
 

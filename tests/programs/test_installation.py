@@ -1,4 +1,4 @@
-"""Where the plugin is, and what it says where fairseq is not."""
+"""Where the plugin is, and what it says without a working fairseq."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""A training that is killed while it saves goes on, and ends as if it had not been."""
+"""A training that is killed while it saves can be resumed, and ends as if never killed."""
 
 import shutil
 import signal
@@ -19,7 +19,7 @@ FLAGS = [
 
 
 def state(folder):
-    """Parameters and the optimizer's state, by name, of the last and of the best checkpoint."""
+    """Return parameters and optimizer state, by name, of the last and the best checkpoint."""
     found = {}
     for which in ("last", "best"):
         checkpoint = torch.load(folder / f"checkpoint_{which}.pt", weights_only=True)
@@ -46,7 +46,7 @@ def unkilled(corpus, tmp_path_factory):
      ("rename", 5, "checkpoint_1_6.pt of update 6", 6)],
 )  # fmt: skip
 def test_killed_inside_a_save(corpus, unkilled, tmp_path, what, number, goes_on_from, updates):
-    """In the second checkpoint; in the first checkpoint_last.pt; before the second is reached."""
+    """In the second checkpoint, in the first checkpoint_last.pt, or before the second one."""
     train = [corpus, *FLAGS, "--save-dir", tmp_path]
     assert run(KILLED, what, number, *train).returncode == -signal.SIGKILL
     (part,) = tmp_path.glob(".checkpoint*.part")
@@ -77,7 +77,7 @@ train.cli_main()
 
 
 def test_a_full_disk(corpus, unkilled, tmp_path):
-    """No file may be as long as a checkpoint. What was saved before is as it was."""
+    """No file may be as long as a checkpoint. What was saved before stays unchanged."""
     program, folder = tmp_path / "fairseq-train.py", tmp_path / "saved"
     program.write_text(FULL)
     shutil.copytree(unkilled[0], folder)

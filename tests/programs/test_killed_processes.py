@@ -1,6 +1,6 @@
-"""Training in several processes of which one is killed: all end, and the next start goes on.
+"""Training in several processes, one of which is killed: all end, and the next start resumes.
 
-``--processes 4`` has as many instead of two.
+``--processes 4`` trains in four processes instead of two.
 """
 
 import signal
@@ -31,7 +31,7 @@ def size(request):
 
 
 def command(program, corpus, folder, rank, size):
-    """One of the processes of a training, which meet at a file beside their save folder."""
+    """Return the command of one process of several, which meet at a file by their save folder."""
     meeting = folder.with_name(f"{folder.name}.meeting")
     return [
         *(program, corpus, *FLAGS, "--save-dir", folder, "--distributed-rank", rank),
@@ -72,7 +72,7 @@ def test_one_of_the_processes_is_killed(corpus, unkilled, size, tmp_path, killed
             assert process.returncode == -signal.SIGKILL
         else:
             assert process.returncode == 1
-            assert err.strip().splitlines()[-1].endswith(ENDED)  # torch names the process before
+            assert err.strip().splitlines()[-1].endswith(ENDED)  # torch names the process first
             assert "Traceback" not in err
     (tmp_path / "saved.meeting").unlink(missing_ok=True)
     for parameters in parameters_of_ranks(corpus, folder, size):

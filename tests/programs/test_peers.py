@@ -1,4 +1,4 @@
-"""Positions within attention by fairseq's own commands: trained, gone on from, translated with."""
+"""Positions within attention with fairseq's own commands: training, warm start, translation."""
 
 import pytest
 from commands import GENERATION, TRAINING
@@ -13,7 +13,7 @@ def train(corpus, folder, *flags, updates=8):
 
 
 def test_a_trained_peer_goes_on_with_floater(corpus, tmp_path):
-    """Its loss goes on where it was; the translations of an ensemble of the two are whole."""
+    """Its loss continues from where it was; an ensemble of the two translates every sentence."""
     peer = ["--position-encoder", "shaw", "--shaw-max-distance", 3]
     first = train(corpus, tmp_path / "peer", *peer, updates=40)
     more = ["--base-positions", "shaw", "--shaw-max-distance", 3, "--position-attention", "cross"]

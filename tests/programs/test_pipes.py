@@ -1,4 +1,4 @@
-"""What is piped in and out: text that is none, and readers that have seen enough."""
+"""Pipes in and out: input that is not text, and readers that have seen enough."""
 
 import pytest
 from commands import GENERATION

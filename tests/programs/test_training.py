@@ -1,4 +1,4 @@
-"""Training from the command line: continued, in parallel, in half precision, by hydra."""
+"""Training from the command line: continued, in parallel, in half precision, with hydra."""
 
 import math
 import shutil
@@ -33,10 +33,11 @@ def assert_equal(found, expected, tolerance=0.0):
 
 
 def test_killed_training_continues_exactly(corpus, tmp_path):
-    """SIGKILL in the third epoch; with dropout and layer drop.
+    """SIGKILL comes in the third epoch, with dropout and layer drop.
 
-    By default fairseq forms the batches of all epochs when it starts, and others when it starts
-    in a later epoch; --update-epoch-batch-itr forms each epoch's from the seed and its number.
+    By default fairseq forms the batches of all epochs when it starts, and forms other ones when it
+    starts in a later epoch. --update-epoch-batch-itr forms those of each epoch from the seed and
+    the epoch's number.
     """
     train = [
         *("train", corpus, *TRAINING, *FLOATER, "--update-epoch-batch-itr", "True"),
@@ -45,7 +46,7 @@ def test_killed_training_continues_exactly(corpus, tmp_path):
         *("--save-interval-updates", 21, "--save-interval", 99, "--validate-interval", 99),
     ]
     with start(*train, "--save-dir", tmp_path / "killed") as process:
-        for line in process.stdout:  # to its end, so that the program is gone
+        for line in process.stdout:  # to the end, so that the program has ended
             if "Saved checkpoint" in line:
                 process.kill()
         assert process.wait() == -signal.SIGKILL
@@ -66,7 +67,7 @@ def test_killed_training_continues_exactly(corpus, tmp_path):
 
 
 def test_a_training_starts_from_the_best_of_its_own_folder(corpus, trained, tmp_path):
-    """And is no continuation of what was trained there; once it has saved, it is one of itself."""
+    """It does not continue what was trained there, but once it has saved, it continues itself."""
     base = tmp_path / "checkpoint_best.pt"
     shutil.copy(trained["stock"][0], base)
     train = ["train", corpus, *TRAINING, *FLOATER, "--save-dir", tmp_path, "--no-epoch-checkpoints"]
@@ -78,7 +79,7 @@ def test_a_training_starts_from_the_best_of_its_own_folder(corpus, trained, tmp_
 
 @pytest.fixture(scope="module")
 def variants(corpus, tmp_path_factory):
-    """Short trainings in uncommon ways: name to (checkpoint, what was printed)."""
+    """Short trainings in uncommon ways: (checkpoint, what was printed) by name."""
     folder = tmp_path_factory.mktemp("variants")
     drop = ["--encoder-layerdrop", 0.3, "--decoder-layerdrop", 0.3]
     options = {
@@ -99,7 +100,7 @@ def variants(corpus, tmp_path_factory):
 
 
 def are_of(dtype, weights):
-    """Whether numbers of this precision hold all ``weights``, which fairseq saves as float32."""
+    """True if numbers of this precision can hold ``weights``, which fairseq saves as float32."""
     return all(torch.equal(value, value.to(dtype).float()) for value in weights.values())
 
 
@@ -135,7 +136,7 @@ PLAIN = ["--dropout", 0, "--optimizer", "sgd", "--lr", 0.5, "--update-epoch-batc
 
 
 def data_parallel(corpus, folder, rank, backend):
-    """A process of two, that meet at a file in ``folder``."""
+    """Return the command of one of two processes, which meet at a file in ``folder``."""
     return [
         *(DATA_PARALLEL, corpus, *TRAINING, *FLOATER, *PLAIN, "--save-dir", folder),
         *("--ddp-backend", backend, "--distributed-world-size", 2, "--distributed-rank", rank),
@@ -155,7 +156,7 @@ def single(corpus, tmp_path_factory):
 
 @pytest.mark.parametrize("backend, stops", [("legacy_ddp", [6, 8]), ("pytorch_ddp", [8])])
 def test_two_processes_equal_one(corpus, single, tmp_path, backend, stops):
-    """The same batches, one each a process; also continued from within the second epoch."""
+    """The batches are the same, one per process, also when continued within the second epoch."""
     for updates in stops:
         commands = {
             rank: [*data_parallel(corpus, tmp_path, rank, backend), "--max-update", updates]
@@ -184,7 +185,7 @@ def test_two_processes_while_the_dynamics_rest(corpus, tmp_path, more):
 
 
 def test_two_processes_refuse_what_does_not_fit(corpus, trained, tmp_path):
-    """The one that reads the checkpoint, and the one that is sent it."""
+    """The process that reads the checkpoint refuses it, and so does the one that receives it."""
     base = ["--finetune-from-model", trained["stock"][0], "--encoder-attention-heads", 4]
     commands = {
         rank: [*data_parallel(corpus, tmp_path, rank, "legacy_ddp"), *base, "--max-update", 1]
@@ -199,21 +200,21 @@ CONFIG = ["--config-dir", ROOT / "recipes" / "hydra", "--config-name", "tiny"]
 
 
 def hydra(corpus, folder, *overrides):
-    """As the comments of the configuration say, but smaller."""
+    """Return the command of the configuration's comments, with smaller sizes."""
     sizes = [f"{stack}_{size}_dim" for stack in STACKS for size in ("embed", "ffn_embed")]
     return [
         *("hydra-train", *CONFIG, f"task.data={corpus}", f"common.user_dir={PLUGIN}"),
         *(f"model.{size}=16" for size in sizes),
         *("common.cpu=true", "common.log_interval=1", "dataset.num_workers=0"),
         *("optimization.max_update=12", "lr_scheduler.warmup_updates=4", f"hydra.run.dir={folder}"),
-        # An update is an epoch here, and nobody looks at what comes before the last one.
+        # An epoch is one update here, and nothing before the last one is looked at.
         *("checkpoint.save_interval=12", "dataset.validate_interval=12"),
         *overrides,
     ]
 
 
 def test_hydra_trains(corpus, tmp_path):
-    """Also in bfloat16. One of the bare server."""
+    """Also in bfloat16. One of the trainings runs on the bare server."""
     commands = {
         "bfloat16": hydra(corpus, tmp_path / "bfloat16", "common.bf16=true"),
         "bad": hydra(corpus, tmp_path / "bad", "model.position_delta=0"),
@@ -234,7 +235,7 @@ def test_hydra_trains(corpus, tmp_path):
 
 
 def test_hydra_configuration_is_the_tiny_architecture():
-    """Also where hydra's defaults are not those of the command line."""
+    """This also holds where hydra's defaults differ from those of the command line."""
     given = OmegaConf.load(ROOT / "recipes" / "hydra" / "tiny.yaml").model
     args = Namespace(dynamics_lr_scale=0.1)  # goes with the learning rate, not with the sizes
     ARCH_CONFIG_REGISTRY["floater_transformer_tiny"](args)

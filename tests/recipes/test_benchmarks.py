@@ -1,4 +1,4 @@
-"""Benchmarks in small: they print a table, whatever it says."""
+"""Small runs of the benchmarks, which print a table; its figures are not checked."""
 
 import importlib
 import sys
@@ -9,7 +9,7 @@ from places import ROOT, TESTS
 
 BENCHMARKS = ROOT / "recipes/benchmarks"
 
-#: of the paper's equation
+#: options for benchmarks of the paper's equation
 SMALL = {
     "solver": ["--dims", "4", "--positions", "4", "--tracks", "2", "--repeats", "1"],
     "dynamics": ["--dim", "4", "--tracks", "2"],
@@ -38,7 +38,7 @@ ON_A_GPU = {
 
 @pytest.mark.parametrize("name", ON_A_GPU)
 def test_a_benchmark_takes_the_time_of_a_gpu(name, tmp_path):
-    """Or of what seems one (see pretended_gpu.py)."""
+    """Or of a device that seems to be one (see pretended_gpu.py)."""
     small = [*ON_A_GPU[name], *([tmp_path] if name == "scaling" else [])]
     command = [BENCHMARKS / f"{name}.py", *small, "--device", "cuda"]
     out = succeed(TESTS / "pretended_gpu.py", *command).out

@@ -1,4 +1,4 @@
-"""``recipes/evidence.sh``: what is missing, in order, and what becomes of rows that end or fail."""
+"""``recipes/evidence.sh``: what is missing, in order, and what rows that end or fail leave."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from places import ROOT
 
 RECIPES = ROOT / "recipes"
 
-#: in the place of recipes/run.sh: writes a record, or fails; or a table
+#: stands in for recipes/run.sh: writes a record or fails, or writes a table
 STUB = """
 [ "$4" != --stage ] || { [ "$1" != worse ] && ls "$RECORDS/$1" >"$RECORDS/$1/table.md"; exit; }
 IFS=/ read -r experiment pair row <<<"$1"
@@ -78,7 +78,7 @@ def test_a_list_that_is_not_there(tmp_path):
 
 
 def test_a_result_that_cannot_be_kept_is_none(tmp_path):
-    """As on a full disk: the row is missing still, and is not said to be done."""
+    """As on a full disk, the row is still missing, and is not reported as done."""
     recipes = place(tmp_path, "e/p/one 1\n")
     full = tmp_path / "cp"
     full.write_text('#!/bin/sh\nprintf half >"$2"\nexit 1\n')
@@ -101,7 +101,7 @@ def test_tables_of_what_is_there(tmp_path):
 
 
 def test_a_table_that_an_interrupted_run_left_is_made(tmp_path):
-    """And one that is newer than its results is not."""
+    """A table that is newer than its results is not made again."""
     recipes = place(tmp_path, "e/p/one 2\nf/p/one 2\ng/p/one 1\n")
     for experiment in ("f", "g"):
         shutil.copytree(recipes / "results/e", recipes / f"results/{experiment}")
@@ -133,7 +133,7 @@ def test_no_more_rows_than_wanted_and_none_that_others_work_on(tmp_path):
 
 
 def preload(folder, vendor, compiler, **variables):
-    """What ``use_avx512`` says and preloads, on such a processor, with such a compiler if any."""
+    """Run ``use_avx512`` with this vendor of the processor, and with this compiler, if any."""
     programs, recipes = folder / "bin", folder / "recipes"
     for made in (programs, recipes, folder / ".venv"):
         made.mkdir(parents=True)
@@ -155,7 +155,7 @@ def test_mkl_uses_avx512_on_processors_of_amd(tmp_path):
     assert preload(tmp_path / "2", "GenuineIntel", ":").stdout == "\n"
     assert preload(tmp_path / "3", "AuthenticAMD", None).stdout == "\n"
     assert preload(tmp_path / "4", "AuthenticAMD", ":", LD_PRELOAD=" ").stdout == " \n"
-    assert preload(tmp_path / "a space", "AuthenticAMD", ":").stdout == "\n"  # ld.so cuts there
+    assert preload(tmp_path / "a space", "AuthenticAMD", ":").stdout == "\n"  # ld.so splits there
     failed = preload(tmp_path / "5", "AuthenticAMD", "exit 1")
     assert failed.stderr == "error: cc failed: see above, or set LD_PRELOAD=' ' to do without\n"
 

@@ -1,4 +1,4 @@
-"""What an update launches is held here; the benchmark prints it for every encoder and size."""
+"""Bounds on an update's launches; the benchmark prints these for every encoder and size."""
 
 import sys
 
@@ -14,7 +14,7 @@ import models  # noqa: E402
 
 @pytest.fixture(scope="module")
 def counts():
-    """Of an update of the smallest model, by variant and number of positions."""
+    """Counts of an update of the smallest model, by variant and number of positions."""
     words = models.dictionary(20)
 
     def counts(variant, positions):
@@ -41,7 +41,7 @@ def test_mlp_launches_more_with_each_position_and_waits_for_nothing(counts):
 
 
 def test_counting():
-    """Against a computation whose launches and waits can be told by hand."""
+    """Check the counts of a computation whose launches and waits are known."""
     weight = torch.ones(3, requires_grad=True)
     host = torch.arange(3.0)
     with launches.Counting([weight]) as counting:

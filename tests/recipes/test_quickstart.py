@@ -21,7 +21,7 @@ def quickstart(tmp_path_factory):
 
 
 def test_quickstart_runs_through(quickstart):
-    """Corpus, training, translation, scores, samples, pictures; far too short to be good."""
+    """Corpus, training (far too short to be good), translation, scores, samples, pictures."""
     runs, run, done = quickstart
     assert done.returncode == 0, done.stderr
     for text in ("pairs kept", "floater: validation at update 1", "BLEU", "nrefs:1|case:mixed"):
@@ -34,7 +34,7 @@ def test_quickstart_runs_through(quickstart):
 
 
 def test_quickstart_reuses_what_is_done(quickstart):
-    """But for a picture that is older than the model."""
+    """Except for a picture that is older than the model."""
     runs, run, first = quickstart
     drawn = {stack: runs / f"quickstart/{stack}.png" for stack in ("encoder", "decoder")}
     old = (run / "average.pt").stat().st_mtime_ns - 1
@@ -81,7 +81,7 @@ def test_setup_needs_a_fitting_python(tmp_path):
 
 @pytest.mark.parametrize("locale", ["C.UTF-8", "POSIX", "tr_TR.UTF-8", "de_DE"])
 def test_any_locale_and_folder_will_do(locale):
-    """(The last two are seldom there; and an & means something in a pattern of bash 5.2.)"""
+    """(The last two are rarely installed. An & has a meaning in a replacement of bash 5.2.)"""
     script = (
         '. "$0"; folder="/R&D" tests=(a) name=TRAIN; echo "${name,,}" "${tests[@]/#/$folder/}"; '
     )
@@ -107,7 +107,7 @@ SET_UP = ["bash", "-euc", ". recipes/common.sh; setup_environment; command -v py
 
 
 def with_stand_in(folder):
-    """A repository of the files that an installation reads, and variables to install it with."""
+    """Make a repository of the files that an installation reads; return it and variables."""
     place, python = folder / "a clone", folder / "a python"
     (place / "recipes").mkdir(parents=True)
     for name in ("setup.py", "constraints.txt", "recipes/common.sh"):
@@ -130,7 +130,7 @@ def test_recipes_started_side_by_side_install_once(tmp_path):
 
 
 def test_a_copy_or_a_moved_repository_installs_anew(tmp_path):
-    """What an environment holds names the place where it was made."""
+    """The files of an environment name the place where it was made."""
     place, variables = with_stand_in(tmp_path)
 
     def set_up():

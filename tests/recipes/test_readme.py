@@ -16,9 +16,9 @@ pytest_plugins = ["commands"]
 PAGES = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md"]
 PAGES += [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("docs/**/*.md"))]
 
-#: how many blocks of commands each page has; all of them are executed, below or where it says so
+#: how many blocks of commands each page has; all are executed, below or where a comment says
 COMMANDS = {
-    "README.md": 3,  # the first: the quick start by test_recipes.py, the tests by .ci/run
+    "README.md": 3,  # the first: the quick start by test_quickstart.py, the tests by .ci/run
     "CONTRIBUTING.md": 1,  # by .ci/run
     "docs/adding-an-encoder.md": 2,  # by tests/docs/test_adding_an_encoder.py
     "docs/checkpoints.md": 1,
@@ -37,7 +37,7 @@ PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 
 def run(script, folder):
-    """Commands of a page, in a folder."""
+    """Run commands of a page in a folder."""
     return bash("-euo", "pipefail", "-c", script, cwd=folder, variables={"PATH": PATH})
 
 
@@ -48,13 +48,13 @@ def succeed(script, folder):
 
 
 def changed(script, before, after):
-    """``script`` with one part changed, which must be there."""
+    """Return ``script`` with one part changed, which it must contain."""
     assert before in script
     return script.replace(before, after)
 
 
 def lines_of(script):
-    """The commands of a block, without comments and one a line."""
+    """Return the commands of a block, one per line, without comments."""
     lines = script.replace("\\\n", " ").splitlines()
     return [line.split("#")[0].strip() for line in lines]
 
@@ -136,7 +136,7 @@ def test_commands_for_trained_models(trained, tmp_path, tools):
 
 
 def test_recipe_commands():
-    """Each runs as it stands, but for running in earnest."""
+    """Each runs as it stands, but as a dry run unless it only lists."""
     commands = [line for block in blocks("docs/recipes.md") for line in lines_of(block)]
     assert len(commands) == 7
     for command in commands:

@@ -110,7 +110,7 @@ ENTRIES = [
 
 @pytest.mark.parametrize("path", ENTRIES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_cd_goes_where_it_is_told(path):
-    """With CDPATH it prints, or goes elsewhere."""
+    """If CDPATH is set, cd prints, or goes elsewhere."""
     before, found, _ = path.read_text().partition("\nunset CDPATH")
     assert found and "cd " not in before.partition("\nset -")[2]
 
@@ -143,7 +143,7 @@ def test_a_dry_run_makes_no_folder(tmp_path):
 
 
 def test_a_row_that_is_decoded_otherwise_has_the_model_of_another(shell):
-    """Which is trained if need be, and once."""
+    """The other row is trained if necessary, and only once."""
     other = """
     ROW=y ROW_MODEL=([y]=x) ROW_FLAGS=([x]="" [y]="--beam 7") FIRST=2 LAST=4
     AVERAGE=1 GENERATE=(--beam 4) REMOVE_BPE=w TESTS=(test)
@@ -164,7 +164,7 @@ def test_a_row_that_is_decoded_otherwise_has_the_model_of_another(shell):
 
 
 def test_a_model_to_fine_tune_is_known_by_its_weights(shell):
-    """Its file also says what made it, on what machine: rows of two machines are seeds of one."""
+    """The file also says what made it and where, but runs of two machines are seeds of one row."""
     ids = [
         shell(
             f"source {ROOT}/recipes/finetuning.sh; MODEL=$PWD; mkdir -p base; ROW=base\n"

@@ -46,14 +46,14 @@ def test_all_experiments_are_there():
     assert wanted | {"table2_big", "table2_iwslt14", "warm_tiny"} <= set(EXPERIMENTS)
 
 
-#: flags of which a row's are, those of its model and of its positions
+#: flags that a row may have: those of its model and of its positions
 OF_ROWS = {"--arch", *(flag_name(option.name) for option in fields(PositionOptions))}
-#: what rows and protocols say that fairseq's parser has taken
+#: flags of rows and of protocols that fairseq's parser has accepted
 SEEN = set()
 
 
 def trainings(text):
-    """Every command that trains, typed, its seeds and folders aside."""
+    """Yield every command that trains, as typed, with its seeds and folders replaced."""
     for command in re.findall(r"^fairseq-train \S+(.*)", words(text), re.MULTILINE):
         command = re.sub(r"(?<=--seed )\d+", "1", command)
         command = re.sub(r"(?<=--save-dir |from-model )\S+", "folder", command)
@@ -67,10 +67,10 @@ def trainings(text):
 
 
 def parsed(typed):
-    """As fairseq's own parser takes a command; None where it has taken both of its parts before.
+    """Parse a command with fairseq's own parser; return None if both its parts were parsed before.
 
-    Those are what a row says, and what its protocol does: every combination would take half a
-    minute.
+    The parts are the flags of a row and those of its protocol. Parsing every combination would take
+    half a minute.
     """
     flags = re.split(r"(?<=\S) (?=--)", " ".join(typed))
     of_row = {flag for flag in flags if flag.split()[0] in OF_ROWS}
@@ -185,7 +185,7 @@ COUNTS = {"train": 80, "val": 8, "test_2016_flickr": 6, "test_2017_flickr": 5}
 
 
 def write_mirror(folder):
-    """Multi30k's files with a few lines of toy text, laid out as DATA_MIRROR."""
+    """Write Multi30k's files with a few lines of toy text, laid out as a DATA_MIRROR."""
     generator, sums = random.Random(0), []
     place = folder / "raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw"
     place.mkdir(parents=True)
@@ -199,7 +199,7 @@ def write_mirror(folder):
     (folder / "sums").write_text("".join(sums))
 
 
-#: models for so small a corpus
+#: sizes of models for so small a corpus
 SMALL = " ".join(
     f"--{stack}-{size}"
     for stack in ("encoder", "decoder")
@@ -210,13 +210,13 @@ SHORT = f"--max-update 6 --cpu {SMALL}"
 
 @pytest.fixture(scope="module")
 def warm(tmp_path_factory):
-    """All rows of warm_tiny, two at a time: base model, that for longer, FLOATER from it."""
+    """All rows of warm_tiny, two at a time: base model, the same for longer, FLOATER from it."""
     runs, mirror = tmp_path_factory.mktemp("runs"), tmp_path_factory.mktemp("mirror")
     write_mirror(mirror)
     prepare = [ROOT / "data-prep/multi30k.sh", "--out", runs / "data/multi30k.en-de"]
     prepare += ["--checksums", mirror / "sums", "--size", 20, "--workers", 1]
     assert bash(*prepare, variables={"DATA_MIRROR": mirror}).returncode == 0
-    # Models that have learned nothing go on up to the last token they may.
+    # Models that have learned nothing generate up to the last token that is allowed.
     programs = tmp_path_factory.mktemp("programs") / "programs.sh"
     programs.write_text(
         f"source {TESTS}/fork_programs.sh\n"
@@ -257,7 +257,7 @@ def test_warm_start_goes_on_from_the_average_of_the_base_model(warm):
 
 
 def test_what_is_done_is_not_done_again(warm):
-    """Nor in a folder that was moved: nothing that it holds says where it was."""
+    """This also holds for a folder that was moved: nothing in it says where it was."""
     runs, _ = warm
     before = {path: path.stat().st_mtime_ns for path in runs.rglob("*.log")}
     moved = runs.rename(runs.with_name("moved"))
@@ -273,7 +273,7 @@ def test_what_is_done_is_not_done_again(warm):
 
 
 def test_a_failing_row_does_not_stop_the_others(warm):
-    """And the report of those that are there is made."""
+    """The report of the rows that are there is still made."""
     runs, _ = warm
     log = runs / "multi30k_tiny/en-de/sinusoidal-input-longer/seed1/generate.test2017.log"
     whole = log.read_text()
@@ -286,16 +286,17 @@ def test_a_failing_row_does_not_stop_the_others(warm):
 
 
 def goes_on(runs, first, last, updates, train=f"--max-tokens 250 {SMALL}"):
-    """Stages of the quick start's row. By these flags several updates make an epoch."""
+    """Run stages of the quick start's row. With these flags, an epoch has several updates."""
     stages = ["--stage", first, "--stop-stage", last, "--train", train]
     return run("quickstart/en-de/floater", "--runs", runs, *stages, UPDATES=str(updates))
 
 
 @pytest.fixture(scope="module")
 def trained_twice(warm, tmp_path_factory):
-    """Runs of the quick start's row on this corpus, its folder, and what was printed last.
+    """Return the runs folder, that of the quick start's row, the last result and a time.
 
-    It was trained for two updates and then for a third: with when it was translated before that.
+    The row was trained for two updates and then for a third, both times up to its scores. The time
+    is that of the first translation.
     """
     runs = tmp_path_factory.mktemp("goes on")
     data = runs / "data/localisation.en-de"
@@ -312,7 +313,7 @@ def trained_twice(warm, tmp_path_factory):
 
 
 def test_more_updates_go_on_and_are_translated_anew(trained_twice):
-    """They go on from the last checkpoint, and the old translations do not stay."""
+    """Training resumes from the last checkpoint, and the old translations are replaced."""
     runs, folder, done, translated = trained_twice
     assert done.returncode == 0, done.stderr
     assert "Loaded checkpoint" in (folder / "train.log").read_text()
@@ -342,7 +343,7 @@ def test_another_command_or_corpus_does_not_go_on(trained_twice):
     runs, *_ = trained_twice
     done = goes_on(runs, 2, 6, 3, train=f"--max-tokens 250 {SMALL} --lr 1e-4")
     assert done.returncode == 1 and "was trained with another command, corpus" in done.stderr
-    # A corpus with other words in its dictionary, the command being the same.
+    # The same command, but a corpus with other words in its dictionary.
     dictionary = runs / "data/localisation.en-de/bin/dict.en.txt"
     whole = dictionary.read_text()
     dictionary.write_text(whole.replace("\n", " #overwrite\n", 1))

@@ -1,4 +1,4 @@
-"""Weights in a line, whatever else a checkpoint holds."""
+"""One line identifies the weights of a checkpoint, whatever else it holds."""
 
 import torch
 from launching import run, succeed
@@ -8,7 +8,7 @@ PROGRAM = ROOT / "recipes/weights_id.py"
 
 
 def written(path, minutes=0, **changed):
-    """A checkpoint of a training that took so many minutes."""
+    """Write a checkpoint of a training that took so many minutes; return the id of its weights."""
     model = {
         "scale": torch.tensor(2.0),
         "half": torch.ones(3, 2, dtype=torch.bfloat16),
