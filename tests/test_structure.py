@@ -21,7 +21,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 #: from the bottom up: a file imports from its own floor and those below it
 FLOORS = [
-    ["errors", "files", "intact", "progress", "devices"],
+    ["errors", "files", "checksums", "progress", "devices"],
     ["ode"],
     ["encoders"],
     ["training"],

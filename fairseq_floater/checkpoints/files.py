@@ -16,12 +16,12 @@ from fairseq_floater.checkpoints.options import (
     say_what_was_meant,
     take_lists,
 )
+from fairseq_floater.checksums import require_intact, unreadable
 from fairseq_floater.errors import DamagedCheckpoint, UserError, first_line
 from fairseq_floater.files import written_whole
-from fairseq_floater.intact import require_intact, unreadable
 from fairseq_floater.models.description import model_options
-from fairseq_floater.models.soundness import require_sound
 from fairseq_floater.models.warm_start import Weights
+from fairseq_floater.models.weight_checks import require_sound
 
 
 def remembering_options(load: Callable[..., Dict[str, Any]]) -> Callable[..., Dict[str, Any]]:

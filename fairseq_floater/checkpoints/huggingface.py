@@ -23,7 +23,7 @@ from torch import Tensor
 from fairseq_floater.data import PieceTokenizer
 from fairseq_floater.data.tokenizer_json import SPECIAL
 from fairseq_floater.errors import DamagedCheckpoint, UserError, first_line
-from fairseq_floater.models.soundness import require_sound
+from fairseq_floater.models.weight_checks import require_sound
 
 #: how many rows the position table of each type of model has before the first position
 UNUSED_ROWS = {"bert": 0, "roberta": 2, "xlm-roberta": 2, "camembert": 2}

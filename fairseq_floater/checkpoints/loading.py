@@ -20,8 +20,8 @@ from fairseq_floater.models.floater_roberta import HEADS
 from fairseq_floater.models.floater_transformer import FloaterTransformerModel
 from fairseq_floater.models.kinds import TRANSFORMER, kind_with
 from fairseq_floater.models.positioned import PositionedModel
-from fairseq_floater.models.soundness import require_sound
 from fairseq_floater.models.warm_start import Weights
+from fairseq_floater.models.weight_checks import require_sound
 
 
 class Loaded(NamedTuple):

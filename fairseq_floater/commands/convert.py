@@ -42,7 +42,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from fairseq_floater.checkpoints.convert import convert, convert_huggingface
-    from fairseq_floater.models.unsaid import settle_unsaid
+    from fairseq_floater.models.changed_defaults import settle_unsaid
 
     settle_unsaid(args)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from fairseq_floater.blocks.positioned import PositionedStack
 from fairseq_floater.checkpoints.loading import load_model
 from fairseq_floater.encoders import FloaterEncoder
-from fairseq_floater.encoders.room import require_room
+from fairseq_floater.encoders.table_limits import require_room
 from fairseq_floater.errors import UserError, naming
 from fairseq_floater.inspection.encoders import count_parameters, solver_error
 from fairseq_floater.inspection.spectrum import Spectrum, spread

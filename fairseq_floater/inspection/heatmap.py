@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, FigureBase
 from torch import Tensor
 
-from fairseq_floater.encoders.room import require_room
+from fairseq_floater.encoders.table_limits import require_room
 from fairseq_floater.errors import UserError, naming
 from fairseq_floater.files import require_other_file, save_picture
 from fairseq_floater.inspection.encoders import load_part

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure, FigureBase
 from torch import Tensor
 
 from fairseq_floater.encoders import PositionEncoder
-from fairseq_floater.encoders.room import NUMBERS
+from fairseq_floater.encoders.table_limits import NUMBERS
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import require_other_file, save_picture
 from fairseq_floater.inspection.encoders import load_part

@@ -8,9 +8,9 @@ from fairseq.models.transformer import transformer_legacy as stock
 
 import fairseq_floater.models.floater_roberta  # noqa: F401  registers the model
 import fairseq_floater.models.floater_transformer  # noqa: F401  registers the model
+from fairseq_floater.models.changed_defaults import settle_unsaid
 from fairseq_floater.models.config import FloaterTransformerConfig, ModelConfig, validate
 from fairseq_floater.models.roberta_config import FloaterRobertaConfig
-from fairseq_floater.models.unsaid import settle_unsaid
 
 
 def tiny_architecture(args: Any) -> None:

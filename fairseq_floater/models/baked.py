@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fairseq_floater.blocks.positioned import PositionedStack
 from fairseq_floater.encoders import PositionEncoder
-from fairseq_floater.encoders.room import require_room
+from fairseq_floater.encoders.table_limits import require_room
 from fairseq_floater.models.renamed import new_name
 
 logger = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from typing import Any, Dict, Mapping, Optional
 from fairseq_floater.encoders import KINDS, WITHIN_ATTENTION, EncoderOptions, Use
 from fairseq_floater.encoders.flags import flag_name
 from fairseq_floater.models.types import as_declared
-from fairseq_floater.training.kept import options_in
+from fairseq_floater.training.save_folder import options_in
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ from fairseq_floater.models.config import ModelConfig
 from fairseq_floater.models.limits import lift_task_limits
 from fairseq_floater.models.pruning import prune
 from fairseq_floater.models.renamed import with_new_names
-from fairseq_floater.models.soundness import require_sound
 from fairseq_floater.models.warm_start import Weights, fit
+from fairseq_floater.models.weight_checks import require_sound
 from fairseq_floater.options import add_flags
 from fairseq_floater.training.levers import apply_levers
 

@@ -9,7 +9,7 @@ from typing import Any, Callable, Iterator, List, Optional, Tuple
 import torch
 
 from fairseq_floater.errors import UserError, behind
-from fairseq_floater.training.kept import what_is_left
+from fairseq_floater.training.save_folder import what_is_left
 
 #: attribute of a trainer that holds the losses of its last step, see ``_watched``
 LOSSES = "floater_losses"

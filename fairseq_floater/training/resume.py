@@ -11,7 +11,7 @@ import torch
 
 from fairseq_floater.errors import OTHER_OPTIMIZER, UserError
 from fairseq_floater.files import remove_leftovers
-from fairseq_floater.training.kept import (
+from fairseq_floater.training.save_folder import (
     BEST,
     LAST,
     is_only_copy,

@@ -12,7 +12,7 @@ from fairseq.file_io import PathManager
 
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import written_whole
-from fairseq_floater.training.kept import what_is_left
+from fairseq_floater.training.save_folder import what_is_left
 
 
 def saving_whole(save: Callable[..., None]) -> Callable[..., None]:

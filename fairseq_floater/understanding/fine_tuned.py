@@ -10,7 +10,7 @@ from fairseq import checkpoint_utils, utils
 from fairseq_floater.errors import UserError
 from fairseq_floater.models.description import task_options
 from fairseq_floater.progress import Progress
-from fairseq_floater.training.kept import state_of
+from fairseq_floater.training.save_folder import state_of
 
 
 def task_of(checkpoint: Path) -> Mapping[str, Any]:

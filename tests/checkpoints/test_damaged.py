@@ -13,8 +13,8 @@ from saved import save_floater, save_stock
 
 from fairseq_floater import cli
 from fairseq_floater.checkpoints.files import read_checkpoint
+from fairseq_floater.checksums import require_intact
 from fairseq_floater.errors import DamagedCheckpoint, UserError
-from fairseq_floater.intact import require_intact
 
 NAME = "decoder.layers.0.fc1.weight"
 

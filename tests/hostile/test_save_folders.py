@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairseq_floater.checkpoints.files import read_checkpoint
-from fairseq_floater.training.kept import newest_whole
+from fairseq_floater.training.save_folder import newest_whole
 
 #: damage to the bytes of a file
 BYTES = (

@@ -11,7 +11,7 @@ from typing import NamedTuple, Optional
 
 from fairseq_floater.blocks.positioned import UNLIMITED, PositionedStack
 from fairseq_floater.encoders.flags import flag_name
-from fairseq_floater.encoders.room import require_room
+from fairseq_floater.encoders.table_limits import require_room
 from fairseq_floater.errors import UserError
 from fairseq_floater.models.config import FloaterTransformerConfig, ModelConfig
 from fairseq_floater.models.floater_transformer import FloaterTransformerModel

@@ -10,7 +10,7 @@ from fairseq_floater.encoders.dynamics import DYNAMICS
 from fairseq_floater.encoders.flags import flag_name
 from fairseq_floater.errors import UserError
 from fairseq_floater.models.description import model_options
-from fairseq_floater.training.kept import LAST, own_checkpoints, state_of
+from fairseq_floater.training.save_folder import LAST, own_checkpoints, state_of
 
 logger = logging.getLogger(__name__)
 

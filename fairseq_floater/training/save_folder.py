@@ -9,8 +9,8 @@ from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tup
 
 import torch
 
+from fairseq_floater.checksums import require_intact, unreadable
 from fairseq_floater.errors import DamagedCheckpoint, UserError
-from fairseq_floater.intact import require_intact, unreadable
 
 #: the checkpoint that fairseq resumes from, and the one with the best score on the validation set
 LAST, BEST = "checkpoint_last.pt", "checkpoint_best.pt"

@@ -11,8 +11,8 @@ import torch
 from fairseq_floater.checkpoints.files import read_checkpoint
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import remove_leftovers, written_whole
-from fairseq_floater.training.kept import newest_whole, what_is_left
 from fairseq_floater.training.resume import mend_last
+from fairseq_floater.training.save_folder import newest_whole, what_is_left
 from fairseq_floater.training.saving import copying_whole, saving_whole
 
 
