@@ -85,7 +85,7 @@ def clean(text: str) -> str:
 
 
 def open_bible(folder: Path) -> SwordBible:
-    """Open the only module in a SWORD folder, the one that contains mods.d and modules."""
+    """Open the only module in a SWORD folder, which is the folder with mods.d and modules."""
     modules = SwordModules(str(folder))
     names = list(modules.parse_modules())
     if len(names) != 1:

@@ -36,8 +36,8 @@ require_whole LONG_TEST 0
 TESTS=(test)
 if [ "$LONG_TEST" -gt 0 ]; then
     [ "$TRAIN_MAX_WORDS" -gt 0 ] && [ "$LONG_TEST" -ge "$TRAIN_MAX_WORDS" ] ||
-        fail "--long-test $LONG_TEST is for pairs that are not trained on: set --train-max-words to" \
-            "1 to $LONG_TEST"
+        fail "--long-test $LONG_TEST is for pairs that are not trained on: set" \
+            "--train-max-words to a value from 1 to $LONG_TEST"
     TESTS+=(long)
 fi
 require_choice JOINED no yes

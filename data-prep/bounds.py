@@ -25,19 +25,30 @@ class Excess(UserError):
 
 
 class Bounded(io.RawIOBase):
-    """A stream that can be read up to a bound, and that seeks as the underlying stream does."""
+    """A stream that can be read up to a bound, and that seeks as the underlying stream does.
 
-    def __init__(self, stream: BinaryIO, packed: int, most: int, progress: Progress) -> None:
+    Args:
+        stream: the unpacked content.
+        packed: size of the archive, in bytes.
+        most: bytes that may come out of an archive of any size.
+        progress: where it reports the bytes read.
+        option: the flag of the program that sets ``most``, if it has one.
+    """
+
+    def __init__(
+        self, stream: BinaryIO, packed: int, most: int, progress: Progress, option: str = ""
+    ) -> None:
         self.stream, self.progress = stream, progress
         self.bound = min(most, max(FREE, RATIO * packed))
         self.work = 0  # bytes, counted again where the stream goes back, as it does for hard links
-        # Where the ratio sets the bound, a larger ``most`` would not help.
-        self.mend = "" if self.bound < most else "; --most allows more"
+        if self.bound < most:
+            self.reason = f" ({RATIO} times its size or {FREE / 1e6:,.0f} MB)"
+        else:
+            self.reason = f"; {option} allows more" if option else ""
 
     def check(self, size: int) -> None:
         if size > self.bound:
-            ratio = "" if self.mend else f" ({RATIO} times its size or {FREE / 1e6:,.0f} MB)"
-            bound = f"{self.bound / 1e6:,.1f} MB{ratio}{self.mend}"
+            bound = f"{self.bound / 1e6:,.1f} MB{self.reason}"
             raise Excess(f"it would unpack to more than the allowed {bound}")
 
     def read(self, size: int = -1) -> bytes:

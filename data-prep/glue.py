@@ -139,7 +139,7 @@ class Published:
 def rows(
     content: bytes, name: str, table: Table, bad: list[int]
 ) -> Iterator[tuple[int, list[str]]]:
-    """Yield the line number and columns of each row; add lines of another width to ``bad``."""
+    """Yield the line number and columns of each row; add to ``bad`` the numbers of other lines."""
     for number, line in enumerate(content.removesuffix(b"\n").split(b"\n"), 1):
         columns = decode(line, name, number).removeprefix("\ufeff").rstrip("\r").split("\t")
         if number == 1 and table.header:
@@ -261,9 +261,10 @@ def prepare(
         }
     unseen = set(report["valid"]["labels"]) - set(report["train"]["labels"])
     if unseen:
+        fix = "raise --train-rows" if choice.train_rows else "correct the rows"
         raise UserError(
             f"{published.path}: no training row has the label {', '.join(sorted(unseen))}, "
-            "which others have: correct them, or get the file from its publisher"
+            f"which rows of valid have: {fix}, or get the file from its publisher"
         )
     if task.labels:
         write(out / "label.dict.txt", join_lines([f"{label} 1" for label in task.labels]))

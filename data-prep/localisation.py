@@ -301,8 +301,8 @@ def parse_args() -> argparse.Namespace:
         parser.error(f"--source and --target are both {args.source!r}: choose two languages")
     if args.min_words > args.max_words:
         parser.error(
-            f"--min-words {args.min_words} is over --max-words {args.max_words}: lower it, or "
-            "raise that"
+            f"--min-words {args.min_words} is over --max-words {args.max_words}: lower the "
+            "first or raise the second"
         )
     args.languages = (args.source, args.target)
     args.work = args.work or args.out / "download"

@@ -74,8 +74,8 @@ class Part:
 def opened(path: Path, url: str, checksum: Checksum | None) -> Iterator[Part]:
     """Open the part of ``path`` that comes from this address.
 
-    Without a checksum, nothing is kept for a later run: nobody would notice if a different file
-    were appended to it.
+    Without a checksum, nothing is kept for a later run, because nobody would notice if the rest
+    then came from a different file.
     """
     name = name_of(path, url, checksum)
     with open_plain(name, os.O_RDWR | os.O_CREAT) as file:

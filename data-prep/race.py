@@ -4,10 +4,10 @@
     python data-prep/race.py mctest folder --out bin
 
 writes bin/{train,valid,test}.jsonl and test1.jsonl, with each line laid out as a file of RACE.  For
-RACE, test has the questions of middle schools and test1 those of high schools.  For MCTest, test is
-of mc500 and test1 of mc160; train and valid have the questions of both.  Files are read in the
-order of their names.  Passages with a fault, such as an answer that is not one of the options, are
-left out, counted and named.
+RACE, test has the questions of middle schools and test1 those of high schools.  For MCTest, test
+has those of mc500 and test1 those of mc160; train and valid have both.  Files are read in the order
+of their names.  Passages with a fault, such as an answer that is not one of the options, are left
+out, counted and named.
 """
 
 import json
@@ -56,7 +56,7 @@ def read_mctest(folder: Path, part: str) -> Iterator[Found]:
             {
                 "id": columns[0],
                 "article": columns[2].replace("\\newline", "\n").replace("\\tab", " "),
-                # Each question is preceded by the number of sentences that tell its answer.
+                # "one: " or "multiple: " before a question says how many sentences tell its answer.
                 "questions": [question.partition(": ")[2] for question, *_ in asked],
                 "options": [options for _, *options in asked],
                 "answers": letters.split("\t"),

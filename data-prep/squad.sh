@@ -6,13 +6,14 @@
 #   --corpus NAME      1.1 or 2.0: the training and development sets as published. half-1.1 or
 #                      half-2.0: half of the development set of 2.0, as a Stanford course has it, to
 #                      train on; half-1.1 is tested on XQuAD's English questions about other
-#                      articles, and half-2.0 on every fourth article
+#                      articles; half-2.0 has no test set, and is validated on every fourth article
 #   --model FOLDER     with the model's dict.txt and tokenizer.json, as floater convert writes them
 #   --out FOLDER       default: runs/data/squad.NAME
 #
 # bin/ is what --task floater_question_answering takes. Its train.json and valid.json, and the
-# test.json of half-1.1, are laid out as the published files are. In test1.json and test2.json, which
-# are identical, the passages of an article are joined into one, longer than most models' positions.
+# test.json of half-1.1, are laid out as the published files are. In test1.json and test2.json,
+# which are identical, the passages of an article are joined into one, longer than most models'
+# positions.
 set -euo pipefail
 unset CDPATH # with it cd prints, or leads elsewhere
 source "$(dirname "$0")/common.sh"

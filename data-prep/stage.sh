@@ -5,10 +5,10 @@
 #
 # Inputs and outputs are files or folders. COMMAND, a program or a shell function, writes
 # OUTPUT.part for each OUTPUT; once it has succeeded they are renamed, so that outputs are whole or
-# absent. The marker of a stage records what it was made from. The stage is run again if any of this
-# has changed since: the command, a function that it calls, a program in data-prep or a command of
-# floater that they name, what these import from this project, a variable in capitals, an input or
-# an output.
+# absent. The marker of a stage records what they were made from. The stage is run again if any of
+# this has changed since: the command, a function that it calls, a program in data-prep or a command
+# of floater that they name, what these import from this project, a variable in capitals, an input
+# or an output.
 stage() {
     local name=$1 marker=$OUT/.stages/$1 log=$OUT/.stages/$1.log start=$SECONDS
     local inputs=() outputs=() path made status last

@@ -144,7 +144,7 @@ def unpack(file: BinaryIO, name: Path, folder: Path, patterns: list[str], most: 
         file = open_deb(file, folder)
     file.seek(0)
     with file, decompressed(file) as stream:
-        bounded = Bounded(stream, packed, most, progress)
+        bounded = Bounded(stream, packed, most, progress, "--most")
         if stream is not file and name.suffix == ".gz" and not name.stem.endswith(".tar"):
             with (folder / name.stem).open("xb") as target:
                 while block := bounded.read(BLOCK):

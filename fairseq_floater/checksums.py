@@ -8,7 +8,7 @@ from typing import IO, Union
 
 from fairseq_floater.errors import DamagedCheckpoint, NoCheckpoint, UserError, first_line
 
-#: attribute of a folder in an archive; torch would read nothing, and use memory as it finds it
+#: attribute of a folder in an archive; torch would read nothing, and use uninitialised memory
 FOLDER = 0x10
 
 #: how many bytes are read at a time

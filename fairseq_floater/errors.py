@@ -51,7 +51,7 @@ class NoCheckpoint(DamagedCheckpoint):
 
 @contextlib.contextmanager
 def naming(checkpoint: Union[Path, str]) -> Iterator[None]:
-    """Begin the errors raised within it with the checkpoint that the model was read from."""
+    """Within the context, begin user errors with the checkpoint that the model was read from."""
     try:
         yield
     except UserError as error:

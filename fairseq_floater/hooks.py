@@ -116,9 +116,9 @@ def _copy_shares() -> None:
 
 
 def _watch_steps() -> None:
-    """Drop the gradients of resting parameters before a step, and scale steps back after it.
+    """Drop the gradients of resting parameters before a step, and scale the steps of others after.
 
-    A parameter with a share other than 1 takes only that share of each step.
+    A parameter with a share other than 1 takes that share of each step.
     """
     register_optimizer_step_pre_hook(before_step)
     register_optimizer_step_post_hook(after_step)
@@ -139,7 +139,7 @@ def _train_in_bfloat16() -> None:
 
 
 def _check_settings() -> None:
-    """Refuse or correct settings that cannot work, before any data are read.
+    """Refuse or correct settings that cannot work, before training data are read.
 
     fairseq would divide by them, or shard parameters that the plugin treats separately.
     """

@@ -2,7 +2,7 @@
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
-# In other locales bash may not map I to i, and Python may be unable to write its translations.
+# In other locales bash may not map I to i, and Python may be unable to write translations.
 export LC_ALL=C PYTHONUTF8=1
 # In bash 5.2 an & in the replacement of a pattern, such as a folder, would stand for the match.
 shopt -u patsub_replacement 2>/dev/null || true

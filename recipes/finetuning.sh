@@ -1,6 +1,6 @@
 # The stages of a row that fine-tunes a pre-trained model. Sourced by a protocol, after stages.sh,
 # whose stages prepare, train and report it uses. No checkpoints are averaged: the model of a row is
-# its last checkpoint, and none is chosen by the set that it is scored on. Beside what train reads,
+# its last checkpoint, and none is chosen by the set that it is scored on. Besides what train reads,
 # these stages read from a protocol:
 #
 #   MODEL              a folder of models

@@ -61,10 +61,10 @@ done
 [ "$FIRST" -le "$LAST" ] && [ "$LAST" -le 6 ] || fail "stages run from 1 to 6, got $FIRST to $LAST"
 
 # Besides setting variables, a file in recipes/configs may say: row NAME FLAGS...;
-# warm_row NAME BASE FLAGS... for a row that starts from the averaged checkpoint of the row BASE; and
-# decoded_row NAME BASE FLAGS... for the model of the translation row BASE, decoded with these flags
-# of fairseq-generate. The record of a decoded row has the options and the loss of BASE, and the
-# flags in its commands. ROW_SEEDS[NAME] has the seeds of a row that differ from those of the
+# warm_row NAME BASE FLAGS... for a row that starts from the averaged checkpoint of the row BASE;
+# and decoded_row NAME BASE FLAGS... for the model of the translation row BASE, decoded with these
+# flags of fairseq-generate. The record of a decoded row has the options and the loss of BASE, and
+# the flags in its commands. ROW_SEEDS[NAME] has the seeds of a row, if they are not those of the
 # experiment. With ON_VALIDATION=1 rows are scored on the validation set.
 declare -a ROWS=()
 declare -A ROW_FLAGS=() ROW_BASE=() ROW_SEEDS=() ROW_MODEL=()

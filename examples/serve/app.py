@@ -155,5 +155,5 @@ async def translate(asked: Asked, request: Request) -> Any:
         return refused(400, "text has half a character (a lone surrogate): send whole ones")
     try:
         return await request.app.state.translator.translate(asked.text)
-    except ValueError as error:  # the text is longer than the positions reach
+    except ValueError as error:  # the text is too long for the model's positions
         return refused(413, str(error))

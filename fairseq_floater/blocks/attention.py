@@ -39,7 +39,7 @@ class PositionedAttention(MultiheadAttention):
         self.positions: AttentionPositions = NEUTRAL
 
     def use(self, positions: AttentionPositions) -> None:
-        """Use ``positions`` until the next call, since fairseq's blocks call with fixed arguments.
+        """Use ``positions`` until told otherwise: fairseq's blocks call with fixed arguments.
 
         The caller must set ``NEUTRAL`` again after the pass.
         """
@@ -165,7 +165,7 @@ class PositionedAttention(MultiheadAttention):
             q, k = q.float(), k.float()
         # A product of three-dimensional tensors is launched faster than one of four dimensions.
         target, source = q.flatten(0, 1), k.flatten(0, 1).transpose(1, 2)
-        with _without_autocast(q):  # which would turn it back into float16
+        with _without_autocast(q):  # which would turn the logits back into float16
             logits = torch.baddbmm(q.new_empty(1), target, source, beta=0, alpha=self.scaling)
         logits = logits.view(*q.shape[:3], -1)
         if mask is None:
@@ -260,7 +260,6 @@ def _merged(
     added = scores if added is None else added
     if hidden is None or added is None:
         return hidden if added is None else added
-    # Not -inf: where everything else is -inf, a pad then still sees pads, and a kernel does not
-    # return NaN because there is nothing to see. A token sees itself, and next to that the weights
-    # of pads vanish.
+    # Not -inf: where everything else is -inf, a pad then still sees pads. If it saw nothing, a
+    # kernel could return NaN. A token sees itself, and beside that the weights of pads vanish.
     return added.masked_fill(hidden, torch.finfo(added.dtype).min)

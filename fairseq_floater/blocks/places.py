@@ -33,7 +33,7 @@ class Places(NamedTuple):
 
     @classmethod
     def shifted(cls, numbers: Tensor, tokens: Tensor, shift: Union[int, Tensor]) -> "Places":
-        """Return places that are ``shift`` positions later: (batch, 1), or one number for all."""
+        """Return places ``shift`` positions later. ``shift`` is (batch, 1), or one for all."""
         if isinstance(shift, int) and shift == 0:
             return cls(numbers, tokens)
         moved = (numbers >= 0) * shift
@@ -95,8 +95,8 @@ def sentence_times(tokens: Tensor, padding: int, separator: int, gap: float) -> 
     """Return times: one step per token, and a pause of ``gap`` * n steps after each sentence.
 
     n is the number of the sentence's tokens, so the pause between two sentences is proportional to
-    the length of the first (paper, appendix C). A time depends only on what is before
-    it, so a decoder knows it while it generates.
+    the length of the first (paper, appendix C). A time depends only on what is before it, so a
+    decoder knows it while it generates.
 
     Args:
         tokens: (batch, length), one document per row.

@@ -96,7 +96,7 @@ class PositionedStack:
     padding_idx: int
     training: bool
     layers: nn.ModuleList
-    embed_positions: Any  # at first fairseq's, then what _install_positions replaces it by
+    embed_positions: Any  # at first fairseq's, then what _install_positions replaces it with
     modules: Callable[[], Iterator[nn.Module]]
 
     def _install_positions(
@@ -257,7 +257,7 @@ class PositionedStack:
 
     @contextmanager
     def _trusting(self) -> Iterator[None]:
-        """Within the context, take parameters to be those of the last step, without comparing."""
+        """Within the context, take parameters to be those of the step before, without comparing."""
         encoders = self.encoders()
         try:
             for encoder in encoders:
@@ -339,7 +339,7 @@ class PositionedStack:
         return UNLIMITED if limit is None else limit - self.options.position_shift
 
     def max_positions(self) -> int:
-        """Return the limit: only a learned table sets one, fairseq's default of 1024 does not."""
+        """Return the limit: only a learned table sets one; fairseq's default of 1024 does not."""
         limit = shortest(*self.encoders())
         if limit is None:
             return UNLIMITED

@@ -9,7 +9,7 @@ from fairseq_floater.blocks.seam import AttentionPositions
 
 
 class RelativeVectors(AttentionPositions):
-    """Adds the vector of their distance to each key that a query sees, and likewise to each value.
+    """Adds to each key and value that a query sees a vector for its distance from the query.
 
     Products with the vectors are taken once for each distance, never for each pair of tokens (the
     paper's section 3.3).

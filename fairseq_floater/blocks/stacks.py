@@ -37,7 +37,7 @@ class FloaterEncoderStack(PositionedStack, TransformerEncoderBase):
         places = self.places(src_tokens)
         with self.opened(places):
             encoded = super().forward(src_tokens, *args, **kwargs)
-        # Cross-attention needs them where token numbers alone are not enough.
+        # Cross-attention needs the places of tokens where their numbers alone are not enough.
         moved = self.options.timed or self.options.position_shift
         places_of_tokens = places.tokens.expand(len(src_tokens), -1)
         return {**encoded, "places": [places_of_tokens]} if moved else encoded

@@ -1,6 +1,6 @@
 """Later decoding steps, in which all tokens stand at one position and the weights do not change.
 
-Biases of the position and those of the projections are then added up to one vector, and queries,
+Biases of the position and those of the projections are then added into one vector, and queries,
 keys and values are computed in one product: a step takes no more products than without positions.
 """
 

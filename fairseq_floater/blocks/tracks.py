@@ -7,7 +7,7 @@ from fairseq_floater.encoders import EncoderOptions, Use
 #: the attentions of a block
 SELF, JOINT, CROSS = "self", "joint", "cross"
 
-#: names of the tracks that act in each attention, by injection, which can act in no others
+#: names of the tracks that act in each attention, by injection; it can act in no other attention
 TRACKS: Dict[str, Dict[str, Tuple[str, ...]]] = {
     "bias": {
         SELF: ("self query", "self key", "self value"),

@@ -27,8 +27,9 @@ def average_checkpoints(checkpoints: Sequence[Path], output: Path) -> None:
     type of the weights. Baked tables are left out: ``floater bake`` makes new ones.
 
     Raises:
-        UserError: if a checkpoint cannot be read, or differs from the first in its weights or in
-            what its model computes; the message names the weight or the option.
+        UserError: if a checkpoint cannot be read, has weights of other names, shapes or kinds or
+            other whole numbers than the first, or is of a model that computes something else. The
+            message names the weight or the option.
     """
     require_other_file(output, *checkpoints)
     first: Optional[_Averaged] = None

@@ -47,8 +47,8 @@ def remembering_options(load: Callable[..., Dict[str, Any]]) -> Callable[..., Di
             take_lists(state)
         state["model"] = Weights.of(state["model"], path, options)
         if isinstance(state.get("extra_state"), dict):
-            # With --store-ema fairseq would look for a model that it has dropped. Without stored
-            # averages, they start from the model that was loaded.
+            # Without averages, --store-ema makes fairseq look for a model that it has dropped. With
+            # an empty dictionary, they start from the model that was loaded.
             state["extra_state"].setdefault("ema", {})
         return state
 

@@ -77,7 +77,7 @@ class Converted(NamedTuple):
         state: that of a ``roberta`` checkpoint, with ``layer_norm_eps`` beside its options.
         dictionary: the pieces between fairseq's special ones, in fairseq's order.
         left_out: names of weights that ``roberta`` has no place for.
-        has_head: whether there was a masked-LM head; if not, a new one is in its place.
+        has_head: whether its masked-LM head was taken over; if not, a new one is in its place.
     """
 
     state: Dict[str, Any]
@@ -134,7 +134,7 @@ def read_config(folder: Path) -> Dict[str, Any]:
     """Return the options in ``config.json``, with defaults for those that may be left out.
 
     Raises:
-        UserError: naming the file, and any option that fairseq's ``roberta`` cannot have.
+        UserError: naming the file and, if one cannot be converted, the option.
     """
     path = folder / "config.json"
     if not path.is_file():
@@ -254,7 +254,7 @@ def _reorder(path: Path, weights: Dict[str, Tensor], order: Tensor) -> None:
 def _fold_types(
     path: Path, weights: Dict[str, Tensor], found: Mapping[str, Tensor], config: Mapping[str, Any]
 ) -> None:
-    """Put two rows before the first position, and add the type of a first sentence to each."""
+    """Put two rows before the first position, and add a first sentence's type to all positions."""
     unused = UNUSED_ROWS[config["model_type"]]
     rows = weights[POSITIONS]  # (unused + positions, dim)
     if len(rows) != config["max_position_embeddings"]:

@@ -105,7 +105,7 @@ def read_existing(checkpoint: Path) -> Dict[str, Any]:
     """As ``read_checkpoint``, for a file that must be there, with weights that must be sound.
 
     Raises:
-        UserError: as ``read_checkpoint``; also if there is no such file, or naming the weight.
+        UserError: as ``read_checkpoint``; also if there is no such file, or a weight is unsound.
     """
     if not checkpoint.is_file():
         raise UserError(f"no checkpoint at {checkpoint}: give the path of a checkpoint*.pt")
@@ -115,7 +115,7 @@ def read_existing(checkpoint: Path) -> Dict[str, Any]:
 
 
 def build_model(checkpoint: Path, config: ModelConfig, state: Mapping[str, Any]) -> PositionedModel:
-    """Build a model with fresh weights and a vocabulary as large as that of those in ``state``.
+    """Build a model with fresh weights; its vocabulary is as large as that of ``state``.
 
     Raises:
         UserError: if there is no model with these options, which are those in ``checkpoint``.

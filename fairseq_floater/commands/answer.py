@@ -39,7 +39,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "--best",
         type=at_least_one,
         default=20,
-        help="number of answers to list; default: %(default)s",
+        help="number of answers to list per question; default: %(default)s",
     )
     add(
         "--window-length",

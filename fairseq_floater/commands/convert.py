@@ -57,4 +57,4 @@ def run(args: argparse.Namespace) -> None:
     if converted.left_out:
         print(f"left out, as fairseq has no place for them: {', '.join(converted.left_out)}")
     if not converted.has_head:
-        print("the base model has no masked-LM head, so a new one was added")
+        print("there is no masked-LM head to take over, so a new one was added")

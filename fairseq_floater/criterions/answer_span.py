@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from fairseq_floater.criterions.one_right import OneRight
 
-#: the head of a model that predicts this
+#: the head of a model that predicts where an answer begins and ends
 SPAN_HEAD = "span"
 
 

@@ -15,7 +15,7 @@ from fairseq_floater.criterions.smoothed import smoothed_cross_entropy
 
 @register_criterion("floater_cross_entropy", dataclass=LabelSmoothedCrossEntropyCriterionConfig)
 class FloaterCrossEntropy(LabelSmoothedCrossEntropyCriterion):
-    """Replaces ``label_smoothed_cross_entropy``, with the same options, value and gradient.
+    """Used in place of ``label_smoothed_cross_entropy``: same options, value and gradient.
 
     It needs less memory: only the logits and their gradient are written at the size (tokens,
     words). It is as fast if the allocator keeps its pages, as in ``recipes``, and faster if it does

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from fairseq_floater.criterions.one_right import OneRight
 from fairseq_floater.errors import UserError
 
-#: the head of a model that scores an option, with its name in fairseq's sentence_ranking
+#: the head of a model that scores an option, named as in fairseq's sentence_ranking
 OPTION_HEAD = "sentence_classification_head"
 
 

@@ -12,7 +12,7 @@ class OneRight(FairseqCriterion):
     """Logs the loss and how many rows are right."""
 
     def log(self, loss: Tensor, right: Tensor, sample: Dict[str, Any]) -> Dict[str, Any]:
-        """Return what is logged of a batch: its loss, a sum over rows, and which rows are right."""
+        """Return the log of a batch, given its loss, a sum over rows, and which rows are right."""
         return {
             "loss": loss.detach(),
             "nright": right.sum(),

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-#: how many logits are processed at once: on a CPU, a few rows that fit into its cache; on other
-#: devices more, since each operation costs a launch there
+#: how many logits are processed at once: on a CPU, those of a few rows, which fit into its cache;
+#: on other devices more, since each operation costs a launch there
 AT_ONCE_ON_CPU, AT_ONCE = 2**18, 2**27
 
 

@@ -125,7 +125,7 @@ class ChoiceRows(ByLength):
 
     Attributes:
         cut: how many questions have a passage that is cut.
-        cut_options: how many questions with an option are cut.
+        cut_options: how many pairs of a question and one of its options are cut.
     """
 
     def __init__(

@@ -6,7 +6,7 @@ from typing import Any, Iterator, List, NamedTuple, Tuple
 
 from fairseq_floater.errors import UserError, first_line
 
-#: what an unexpected layout raises, including numbers like 1e999 and halves of characters
+#: what an unexpected layout raises, and so do numbers like 1e999 and halves of characters
 _NOT_SO = (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError)
 
 

@@ -121,7 +121,7 @@ class TokenizerJsonOptions(FairseqDataclass):
 
 @register_bpe("tokenizer_json", dataclass=TokenizerJsonOptions)
 class TokenizerJson:
-    """``--bpe tokenizer_json --tokenizer-json FILE``: splits text into pieces, between spaces."""
+    """``--bpe tokenizer_json --tokenizer-json FILE``: text as pieces with spaces between them."""
 
     def __init__(self, cfg: TokenizerJsonOptions):
         if not cfg.tokenizer_json:

@@ -32,7 +32,8 @@ class Wanted(NamedTuple):
         dim: width of the blocks.
         injection: what the tracks are for, see ``PositionEncoder.injections``.
         heads: number of heads of the attention that the tracks act in.
-        causal: whether a token sees only itself and those before it: distances have one direction.
+        causal: whether a token sees only itself and those before it, so that distances have one
+            direction.
         beside_input: whether the blocks' input has positions of its own beside the tracks.
         name: what the encoder belongs to, for error messages.
         offset: the sinusoidal number of the first position.
@@ -228,7 +229,7 @@ class PositionEncoder(nn.Module):
 
     @contextmanager
     def computing(self) -> Iterator[None]:
-        """Compute in full precision within it, with gradients if they are taken now."""
+        """Within the context, compute in full precision, with gradients if they are taken now."""
         device = self.anchor.device.type
         with torch.set_grad_enabled(self.learning), torch.autocast(device, enabled=False):
             yield

@@ -8,7 +8,7 @@ from fairseq_floater.encoders.base import PositionEncoder, Wanted
 from fairseq_floater.encoders.departure import FloaterRotation, FloaterScores
 from fairseq_floater.encoders.options import EncoderOptions, Use
 
-#: by kind and injection, the class of a kind that has another one for that injection
+#: by kind and injection, the class that replaces the kind's own for that injection
 BY_INJECTION: Dict[Tuple[str, str], Type[PositionEncoder]] = {
     ("floater", "rotation"): FloaterRotation,
     ("floater", "scores"): FloaterScores,

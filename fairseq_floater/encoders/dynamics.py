@@ -26,7 +26,7 @@ class Kind(NamedTuple):
     """A kind of dynamics.
 
     Attributes:
-        build: builds it from ``DynamicsOptions`` and the size of the state.
+        build: builds the dynamics from ``DynamicsOptions`` and the size of the state.
         reads: the fields of ``DynamicsOptions`` that it reads, besides ``position_delta``.
     """
 

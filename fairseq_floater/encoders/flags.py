@@ -98,7 +98,7 @@ class TimesOptions(NoOptions):
     )
 
     def unread(self) -> Set[str]:
-        """Return the fields on separators, unless tokens stand in sentences."""
+        """Return the fields about sentences, unless tokens stand in sentences."""
         apart = {"sentence_separator", "sentence_gap"}
         return set() if self.position_times == "sentences" else apart
 

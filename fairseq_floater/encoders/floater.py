@@ -159,7 +159,7 @@ class FloaterEncoder(PositionEncoder):
         table = equation.flow(initial, positions * self.delta, start)
         if equation.bounded:
             return table
-        # In training on another device than the CPU, the loss, which fairseq reads, shows the same.
+        # In training on a device other than the CPU, the loss, which fairseq reads, shows as much.
         read = devices.free_to_read(table) or not table.requires_grad
         if read and not bool(torch.isfinite(table[:, -1]).all()):
             self._raise_diverged(table, positions)

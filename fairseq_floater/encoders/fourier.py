@@ -16,8 +16,8 @@ from fairseq_floater.encoders.flags import AT_LEAST_ONE, Range, TimesOptions, fl
 from fairseq_floater.encoders.oscillators import SHORTEST_PERIOD, spread_periods
 from fairseq_floater.ode.layers import Linear
 
-#: mean square of a hidden unit at the start: gelu of a value of variance 1/6, since torch's weights
-#: make that of features whose squares add up to the number of frequencies
+#: mean square of a hidden unit at the start: gelu of a value of variance 1/6, which torch's weights
+#: give for features whose squares add up to the number of frequencies
 HIDDEN_POWER = 0.055
 
 

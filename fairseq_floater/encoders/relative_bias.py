@@ -35,8 +35,8 @@ class RelativeBiasOptions(NoOptions):
 def distance_buckets(distances: Tensor, buckets: int, max_distance: int) -> Tensor:
     """Return the bucket, (distances,) int64, of each distance >= 0 in one direction.
 
-    The first half of the buckets hold one distance each; in the rest, the bucket grows with the
-    logarithm of the distance.
+    The first half of the buckets hold one distance each; in the rest, the number of the bucket
+    grows with the logarithm of the distance.
     """
     exact = buckets // 2
     far = distances.double().clamp(min=exact)

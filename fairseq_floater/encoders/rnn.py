@@ -59,7 +59,7 @@ class RecurrentCell(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, start: Tensor, positions: Tensor) -> Tensor:
-        """Return (tracks, positions, dim), from ``start`` (tracks, dim) at ``positions[0]`` on."""
+        """Return states (tracks, positions, dim), of which ``start`` (tracks, dim) is the first."""
         inputs = (
             positions.unsqueeze(1) if self.input == "scalar" else sinusoids(positions, self.dim)
         )

@@ -3,9 +3,9 @@
 from fairseq_floater.encoders.base import PositionEncoder
 from fairseq_floater.errors import UserError
 
-#: most numbers of a table, 1 GB in float32
+#: the most numbers that a table may have, 1 GB in float32
 NUMBERS = 2**28
-#: most positions of a table; a million of them take minutes
+#: the most positions that a table may have; a million of them take minutes
 POSITIONS = 10**6
 
 

@@ -124,7 +124,7 @@ def fingerprint_of_table(table: Tensor) -> Tensor:
 
 
 def fingerprint(encoder: PositionEncoder, state: Mapping[str, Tensor]) -> Tensor:
-    """Return ``WORDS`` numbers (int64) computed from an encoder's settings and its ``state``."""
+    """Return ``WORDS`` numbers (int64) from an encoder's settings and its weights ``state``."""
     digest = hashlib.sha256("\n".join(_settings(encoder)).encode())
     for name, _ in sorted(encoder.named_parameters(remove_duplicate=False)):
         # In the precision of the solve, regardless of the checkpoint's.

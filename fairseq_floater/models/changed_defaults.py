@@ -55,7 +55,7 @@ def settle_unsaid(args: Any) -> None:
 
 
 def _given(args: Any) -> List[str]:
-    """Return the equation's options, besides its kind, that a command sets to new values."""
+    """Return the equation's options, besides its kind, that a command changes from the default."""
     read = sorted(set().union(*(kind.reads for kind in DYNAMICS.values())))
     values = {name: getattr(args, name, None) for name in read}
     return [

@@ -50,7 +50,7 @@ Config = TypeVar("Config", bound="ModelConfig")
 
 
 class ModelConfig(PositionOptions):
-    """Options of a model, with any stacks.
+    """Options of a model, whichever stacks it has.
 
     Attributes:
         limits: for each stack, the prefix of its options and the option that limits its length.
@@ -89,7 +89,7 @@ class ModelConfig(PositionOptions):
         return config
 
     def input_options(self) -> Dict[str, bool]:
-        """Return fairseq's options for the input, as ``--base-positions`` sets them; else none."""
+        """Return fairseq's options for the input if ``--base-positions`` sets it, else none."""
         if self.base_positions is None or self.beneath is not None:
             return {}
         learned = {f"{side}_learned_pos": self.base_positions == "learned" for side in self.sides}
@@ -159,7 +159,7 @@ TRAINING = {
 
 
 def different_computation(there: ModelConfig, here: ModelConfig) -> List[str]:
-    """Return the options that make equal weights compute something else, a sentence each.
+    """Return, a sentence each, the options that make equal weights compute something else here.
 
     Limits of the length are left out, since they change no computation: where one is the length of
     a table, the weights differ. They also differ where the dynamics have another size.

@@ -1,4 +1,4 @@
-"""Check that options have their declared types, which in a damaged file they may not."""
+"""Check that options have their declared types, as those in a damaged file may not."""
 
 import enum
 import re
@@ -29,7 +29,7 @@ def wrong_types(options: Mapping[str, Any], declared: Type[Any]) -> List[str]:
 
 
 def as_declared(options: Mapping[str, Any], declared: Type[Any]) -> Dict[str, Any]:
-    """Return those of ``options`` that are declared, with whole numbers as floats where meant."""
+    """Return the ``options`` that are declared, whole numbers as floats if a float is meant."""
     known = {f.name: f for f in fields(declared) if f.name != "_name"}
     return {
         name: float(value) if _is(value, int) and _type(known[name]) is float else value

@@ -74,7 +74,7 @@ class DrivenDynamics(LinearDynamics):
             .sum(2)
         )
         ahead = (mean * gaps.to(free, non_blocking=True)[:, None]).double().cumsum(dim=1).to(free)
-        # From the state at the first time, which the free rotation of the others starts at, too.
+        # Angles count from the first time, where p is ``start``; without it, the first time is 0.
         angles = self.angles(times if start is None else times - times[0], free)
         angles = angles + nn.functional.pad(ahead, (0, 0, 1, 0))
         return self.turned(free if start is None else start.to(free) @ basis, angles) @ basis.t()

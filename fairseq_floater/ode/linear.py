@@ -16,8 +16,8 @@ class LinearDynamics(nn.Module):
 
     K = Q D Q^T: Q is orthogonal, the Cayley map (I + S)^-1 (I - S) of a learned skew-symmetric S,
     and D turns each pair of coordinates at a learned rate. Every skew-symmetric K is of this form.
-    At the start Q = I, so that a trajectory is a row of sinusoids whose amplitude and phase, for
-    each pair of features, its initial values give (those of Vaswani et al. 2017 are among these).
+    At the start Q = I, so that a trajectory is a row of sinusoids. Its initial values give the
+    amplitude and phase of each pair of features (those of Vaswani et al. 2017 are among these).
 
     Bounded: K^T = -K gives d|p|^2/dt = 2 p^T K p = 0, so that |p(t)| = |p(0)| at every time, for
     any parameters. The flow is evaluated in closed form, so this holds for what is computed, to

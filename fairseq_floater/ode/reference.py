@@ -1,4 +1,4 @@
-"""The same solve by torchdiffeq, which is the reference, and solves any other dynamics."""
+"""The same solve by torchdiffeq, which is the reference and also solves any other dynamics."""
 
 import torch
 import torchdiffeq

@@ -14,7 +14,7 @@ class Translation:
 
     text: str  #: subwords joined by fairseq (``--remove-bpe``), otherwise as generated
     length: int  #: tokens generated, without the end of the sentence
-    ended: bool  #: whether it ended by itself, or was cut off at ``--max-len-b``
+    ended: bool  #: whether it ended by itself, rather than being cut off
 
 
 def read_lines(path: Path) -> List[str]:

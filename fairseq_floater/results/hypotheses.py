@@ -1,4 +1,4 @@
-"""Decide, over seeds, which of the hypotheses hold that were written down before the runs."""
+"""Decide, over seeds, which hypotheses hold; they were written down before the runs."""
 
 import re
 from dataclasses import dataclass, replace
@@ -36,7 +36,7 @@ _LINE = re.compile(
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """The claim that a row scores more BLEU than another, or less by at most a margin."""
+    """The claim that a row scores more BLEU than another, or at most a margin less."""
 
     name: str
     row: str

@@ -9,8 +9,8 @@ import numpy as np
 from fairseq_floater.errors import UserError
 from fairseq_floater.results.generation import read_lines
 
-#: share of the training sentences that are no longer than what counts as their length: the few
-#: longest, such as lists of names, do not teach positions
+#: share of the training sentences that are not longer than the training length: the few longest,
+#: such as lists of names, do not teach positions
 SHARE = 0.999
 
 WORDS, SUBWORDS = "words", "subwords"
@@ -47,8 +47,8 @@ def by_subwords(data: Path, language: str, test: str, relative: Sequence[float])
     """Sort sentences by their number of subwords, relative to the length of training sentences.
 
     Args:
-        data: a corpus as ``data-prep`` leaves it; its training sentences count before any are
-            joined.
+        data: a corpus as ``data-prep`` leaves it; the lengths are those of its training sentences
+            before any are joined.
         language: of the source.
         test: name of the test set.
         relative: upper ends, rising, relative to the least length that ``SHARE`` of the training
@@ -71,7 +71,7 @@ def parse_edges(text: str) -> List[int]:
     """Convert a text such as ``12,16,20`` to rising whole numbers.
 
     Raises:
-        UserError: if it has anything else.
+        UserError: if it is anything else.
     """
     edges = [int(part) if part.isdecimal() else 0 for part in text.split(",")] if text else []
     if any(low >= high for low, high in zip([0, *edges], edges)):
@@ -83,7 +83,7 @@ def parse_relative(text: str) -> List[float]:
     """Convert a text such as ``1,1.33`` to rising numbers.
 
     Raises:
-        UserError: if it has anything else.
+        UserError: if it is anything else.
     """
     try:
         edges = [float(part) for part in text.split(",")] if text else []

@@ -1,4 +1,4 @@
-"""Compare rows with a baseline over seeds: what other trainings would say, not other sentences."""
+"""Compare rows with a baseline over seeds: this speaks for other trainings, not other sentences."""
 
 import re
 from statistics import mean, stdev
@@ -138,7 +138,7 @@ def interval(paired: Sequence[float], share: float = 0.95) -> Tuple[float, float
 
 
 def holm(values: Sequence[float]) -> List[float]:
-    """Correct p-values as Holm (1979) does: the k-th least of n times n - k + 1, and rising."""
+    """Correct p-values as Holm (1979) does: the k-th least of n times n - k + 1, never falling."""
     order = sorted(range(len(values)), key=values.__getitem__)
     corrected, largest = [0.0] * len(values), 0.0
     for rank, number in enumerate(order):

@@ -220,7 +220,7 @@ def _require_same_references(record: Record, test: str, references: Sequence[str
 
 
 def _lengths(rows: Rows, test: str, unit: str) -> str:
-    """Tabulate BLEU, length ratio and the share of outputs that ended by themselves, by length."""
+    """Tabulate BLEU, length ratio and share of outputs that ended, by source length."""
     sizes: Dict[str, int] = {}
     for records in rows.values():
         for record in records:

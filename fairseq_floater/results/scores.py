@@ -1,4 +1,4 @@
-"""Compute BLEU and chrF as papers report them, with sacreBLEU (Post 2018), also by length."""
+"""Compute BLEU and chrF as papers report them, by sacreBLEU (Post 2018), also by source length."""
 
 import hashlib
 import re

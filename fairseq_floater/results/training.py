@@ -45,7 +45,7 @@ def read_training(log: Path) -> Dict[str, Any]:
 
 
 def validation_losses(log: Path) -> Dict[int, float]:
-    """Return losses on the validation set in bits per token, by the number of updates before."""
+    """Return validation losses in bits per token, by the number of updates before them."""
     return _by_updates("\n".join(read_lines(log)))
 
 

@@ -1,7 +1,7 @@
 """``--task floater_multiple_choice``: one of several options is right, as in RACE.
 
-It replaces fairseq's ``sentence_ranking``, whose criterion passes the options through the model one
-after another. Here they are the rows of one batch, and take one pass.
+Use it in place of fairseq's ``sentence_ranking``, whose criterion passes the options through the
+model one after another. Here they are the rows of one batch, and take one pass.
 """
 
 import logging
@@ -31,7 +31,7 @@ class MultipleChoiceConfig(TokenizerOptions):
         512, "longest input, in pieces; a passage is cut at its end to fit", range=AT_LEAST_ONE
     )
     max_option_length: int = flag(
-        128, "pieces of a question with its option to keep, from the start", range=AT_LEAST_ONE
+        128, "how many first pieces of a question with its option are kept", range=AT_LEAST_ONE
     )
 
 
@@ -62,7 +62,7 @@ class MultipleChoiceTask(TaskWithTokenizer):
         logger.info(
             f"{split}: {len(rows):,} questions about {len(choices.passages):,} passages; "
             f"{rows.cut:,} questions have a passage that is cut at its end, and "
-            f"{rows.cut_options:,} questions with an option are cut as well"
+            f"{rows.cut_options:,} pairs of question and option are cut as well"
         )
         self.datasets[split] = rows
         return rows

@@ -2,7 +2,7 @@
 
 Freezing takes parameters out of training. The other levers work with any optimizer, around its
 step. Before the step, a parameter that rests loses its gradient, so the optimizer skips it and its
-moments stay. After the step, a parameter with its own learning rate is moved part of the way back.
+moments stay. After the step, the change of a parameter with its own learning rate is scaled.
 """
 
 import re

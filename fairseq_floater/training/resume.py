@@ -60,7 +60,7 @@ def mend_last(folder: Path, base: Optional[str] = None) -> None:
     A broken one is kept beside it as ``checkpoint_last.pt.broken``, and one that exists nowhere
     else as ``checkpoint_last.pt.before``. If the newest checkpoint has the best score but is not
     yet ``checkpoint_best.pt``, it is copied there as well. For ``base``, see
-    ``kept.own_checkpoints``.
+    ``save_folder.own_checkpoints``.
 
     Raises:
         UserError: if there is only a part of a checkpoint and nothing else to resume from, or if

@@ -149,7 +149,7 @@ def _since(path: Path) -> int:
 
 
 def _updates(path: Path) -> int:
-    """Return after how many updates it was saved; raises as ``state_of`` does."""
+    """Return after how many updates a file was saved; raises as ``state_of`` does."""
     state = state_of(path)
     try:
         return int(state["optimizer_history"][-1]["num_updates"])

@@ -35,7 +35,7 @@ def saving_whole(save: Callable[..., None]) -> Callable[..., None]:
 
 
 def copying_whole(copy: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap fairseq's ``PathManager.copy``, with which it makes ``checkpoint_last.pt``."""
+    """Wrap fairseq's ``PathManager.copy``, which makes ``checkpoint_last.pt`` from another."""
 
     @functools.wraps(copy)
     def copy_whole(src_path: str, dst_path: str, overwrite: bool = False) -> Any:

@@ -41,7 +41,7 @@ def bf16_without_tpu(parse: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def checking_settings(build: Callable[..., None]) -> Callable[..., None]:
-    """Wrap fairseq's ``Trainer.__init__``, which is called before any data is read.
+    """Wrap fairseq's ``Trainer.__init__``, which is called before training data are read.
 
     Raises:
         UserError: naming the flag and its value.

@@ -29,7 +29,7 @@ class Asked:
 
     Attributes:
         candidates: the best of each window.
-        nothing: the score of no answer, the least over all windows: one with the answer knows.
+        nothing: the score of no answer, the least over all windows; one with the answer gives it.
     """
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ def answer(
         best: how many answers are kept.
         max_tokens: the most tokens in a batch.
         window_length: longest window, in pieces; that of the training if None. If the model's own
-            table of positions ends before, its last row is repeated.
+            table of positions is shorter, its last row is repeated.
         window_step: from a window to the next, in pieces; that of the training if None.
 
     Raises:
@@ -112,7 +112,7 @@ def _with_windows(
 def best_spans(
     sample: Dict[str, Any], logits: Tensor, longest: int, best: int
 ) -> Iterator[Tuple[int, float, List[Tuple[float, int, int]]]]:
-    """Yield each window of a batch: its number, the score of no answer, and the best answers.
+    """Yield for each window of a batch its number, the score of no answer, and the best answers.
 
     Args:
         sample: the batch.

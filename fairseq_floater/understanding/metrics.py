@@ -62,7 +62,7 @@ def measure(found: Labelled, names: Sequence[str]) -> Dict[str, float]:
     """Return metrics by name, times 100.
 
     Raises:
-        UserError: if there are no labels, no rows, or no metric of some name.
+        UserError: if there are no labels or no rows, or a name is not that of a metric.
     """
     if not found.labels:
         raise UserError("without labels there is nothing to measure: predict a labelled set")

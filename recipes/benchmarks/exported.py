@@ -7,10 +7,10 @@ example of docs/export.md, and torch's program take the likeliest word instead, 
 compared with fairseq doing the same.
 
 The first table counts the lines that are the same as fairseq's. For the other lines it gives the
-difference between the scores that fairseq gives to both translations, which is close to 0 if they
-are equally good. (exported_kinds.py does this for every kind of positions.) The second table has
-tokens per second, on one thread and on two, one line at a time and in batches. A program that
-cannot take the model is listed with the reason.
+largest difference between the scores that fairseq gives to both translations, which is close to 0
+if they are equally good. (exported_kinds.py does this for every kind of positions.) The second
+table has tokens per second, on one thread and on two, one line at a time and in batches. A program
+that cannot take the model is listed with the reason.
 
     python recipes/benchmarks/exported.py CHECKPOINT DATA > recipes/results/exported.md
 

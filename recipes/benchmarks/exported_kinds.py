@@ -1,4 +1,4 @@
-"""Count the lines that each program translates as fairseq with the plugin, by position kind.
+"""Count the lines that each program translates like fairseq with the plugin, by kind of positions.
 
 A trained model with sinusoids is trained further with each kind for some updates, because the
 translations of a model with random weights never end. Then each is compared as in exported.py.

@@ -142,7 +142,7 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument(
-        "--exact-positions", type=int, default=1024, help="most positions for errors (slow)"
+        "--exact-positions", type=int, default=1024, help="most positions to find errors for (slow)"
     )
     add_device(parser)
     args = parser.parse_args()

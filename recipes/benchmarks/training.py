@@ -1,4 +1,4 @@
-"""Compare the training speed of FLOATER, with each of its levers, with fairseq's own Transformer.
+"""Compare the training speed of FLOATER and its levers with that of fairseq's own Transformer.
 
 Models that differ only in their positions are trained on the same batch in turn, in one run. A
 round has as many updates as one cycle of --position-encoder-update-interval. Models are built again

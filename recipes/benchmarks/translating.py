@@ -96,7 +96,7 @@ def onnx(args: argparse.Namespace, folder: Path) -> Program:
 
 
 def whole_targets(args: argparse.Namespace, file: Path) -> Program:
-    """Return the program of ``--to torch``; without a cache, each step reads the whole target."""
+    """Return the program of ``--to torch``; it has no cache: each step reads the target so far."""
     logits = torch.export.load(file).module()
     words, target = (args.dictionaries[side] for side in ("source", "target"))
 

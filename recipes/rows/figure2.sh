@@ -1,5 +1,6 @@
 # The curves of the paper's figure 2: models trained on short sentences, scored by length. FLOATER
-# has its default initial h, the paper's (small and random), or one that forgets.
+# is trained as it is by default, with the paper's initial h (small and random), and with damping,
+# which makes it forget.
 BASELINE=sinusoidal-input
 FLOATER="--position-encoder floater --dynamics mlp --position-blocks all"
 row floater-all $FLOATER

@@ -62,8 +62,8 @@ row rotary-cross --position-encoder rotary --position-attention both
 row relative-bias-quarter --position-encoder relative-bias --relative-buckets "${FEW_BUCKETS:-8}" \
     --relative-max-distance $((LENGTH / 4))
 row fire-quarter --position-encoder fire --fire-length $((LENGTH / 4))
-# Language models go beyond the lengths that they were trained on in this way: in translation, the
-# slowest angles of a head, which is 32 wide, are twice as slow (rotary's base times 2^(16/15), the
-# "NTK-aware" base).
+# Language models go beyond the lengths that they were trained on in this way: only when the model
+# translates, the slowest angles of a head, which is 32 wide, are twice as slow (rotary's base times
+# 2^(16/15), the "NTK-aware" base).
 decoded_row rotary-ntk rotary --model-overrides "{'rotary_base':20946.0}"
 decoded_row floater-on-rotary-ntk floater-on-rotary --model-overrides "{'rotary_base':20946.0}"

@@ -318,7 +318,8 @@ def test_long_pairs_that_are_not_trained_on_are_a_test(tmp_path):
     assert json.loads((out / "corpus.json").read_text())["tests"] == ["test", "long"]
     fails(
         prepare_bible(tmp_path, "--train-max-words", 7, "--long-test", 6),
-        "--long-test 6 is for pairs that are not trained on: set --train-max-words to 1 to 6",
+        "--long-test 6 is for pairs that are not trained on: set --train-max-words to a value "
+        "from 1 to 6",
     )
 
 

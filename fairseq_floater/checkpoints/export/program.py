@@ -95,7 +95,7 @@ class WholeModel(nn.Module):
         super().__init__()
         source, target = Lengths.of(model, positions)
         if model.decoder.follows_source:
-            source = min(source, target)  # its table, of this length, serves both
+            source = min(source, target)  # one table, as long as the target, serves both
         self.lengths = Lengths(source, target)
         self.padding_idx = model.encoder.padding_idx
         self.encoder = WholeEncoder(model.encoder, source)

@@ -188,7 +188,7 @@ class FloaterConverter(Converter):
 
 
 def input_table(stack: PositionedStack, length: int) -> Tensor:
-    """Return what is added to the input of a stack, (length, dim): zeros if it has no positions."""
+    """Return the positions added to a stack's input, (length, dim): zeros if there are none."""
     encoder = stack.position_encoder if stack.additive else stack.input_encoder
     if encoder is None:
         return torch.zeros(length, stack.embed_tokens.weight.size(1))  # type: ignore[attr-defined]

@@ -61,7 +61,7 @@ class Tokens(NamedTuple):
         return max(t.numbers.size(1) for t in sides if t is not None) + self.shift
 
     def distances(self) -> Tensor:
-        """Return distances (new, length) of each key from each new token, negative before it."""
+        """Return how far each key is from each new token, (new, length): negative if before it."""
         keys = torch.arange(self.numbers.size(1), device=self.numbers.device)
         return keys[None, :] - keys[-self.new :, None]
 
