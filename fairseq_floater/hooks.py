@@ -10,8 +10,10 @@ import argparse
 import atexit
 import functools
 import sys
+from types import SimpleNamespace
 from typing import Any, Sequence
 
+import numpy as np
 import torch
 from fairseq import checkpoint_utils, options
 from fairseq.data import data_utils
@@ -138,6 +140,15 @@ def _train_in_bfloat16() -> None:
     options.parse_args_and_arch = bf16_without_tpu(options.parse_args_and_arch)
 
 
+def _name_old_numpy_types() -> None:
+    """Give numpy 2 the name ``np.compat.long`` back, which fairseq uses and numpy 1 had.
+
+    Without it, --sample-break-mode eos ends in an AttributeError.
+    """
+    if not hasattr(np, "compat"):
+        np.compat = SimpleNamespace(long=int)  # type: ignore[attr-defined]
+
+
 def _check_settings() -> None:
     """Refuse or correct settings that cannot work, before training data are read.
 
@@ -189,6 +200,7 @@ HOOKS = (
     _watch_steps,
     _explain_divergence,
     _train_in_bfloat16,
+    _name_old_numpy_types,
     _check_settings,
     _refuse_useless_data,
     _check_text,

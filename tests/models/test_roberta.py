@@ -248,6 +248,7 @@ def test_masked_lm_goes_on_from_fairseqs_own(masked, tmp_path):
     command = ["train", data, *TRAIN, *lm, "--arch", "floater_roberta"]  # as long as its samples
     done = succeed(
         *(*command, "--finetune-from-model", stock, "--freeze-base", "--max-update", 4),
+        *("--sample-break-mode", "eos"),
         *("--save-dir", tmp_path),
     )
     assert len(done.losses()) == 4
