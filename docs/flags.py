@@ -1,14 +1,18 @@
-"""Print the table of flags, one row for each field of ``PositionOptions``.
+"""Put the table of flags into the page ``flags.md``, one row for each field of ``PositionOptions``.
 
-The documentation build puts the table into the page ``flags.md``, so that the page stays in step
-with the code.
+    python docs/flags.py
+
+A test fails if the table on the page is not that of the code.
 """
 
 import re
 from dataclasses import Field, fields
+from pathlib import Path
 from typing import Any, List, Tuple, get_args
 
 from fairseq_floater.options import PositionOptions
+
+PAGE = Path(__file__).with_name("flags.md")
 
 #: descriptions of fields without choices and without a range, by the type of their values
 KINDS = {bool: "a switch", int: "a whole number", float: "a number", str: "a text"}
@@ -60,5 +64,12 @@ def table() -> str:
     return "\n".join(rows)
 
 
+def with_table(page: str) -> str:
+    """Return the text of the page with the present table in place of the one that it has."""
+    before, _, rest = page.partition("| flag | default |")
+    _, _, after = rest.partition("\n\n")
+    return f"{before}{table()}\n\n{after}"
+
+
 if __name__ == "__main__":
-    print(table())
+    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

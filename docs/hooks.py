@@ -6,8 +6,6 @@ are one folder, and the links are rewritten accordingly.
 """
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 from mkdocs.exceptions import PluginError
@@ -26,8 +24,6 @@ ADDED = (
     "recipes/results/**/*.md",
     "recipes/results/**/*.png",
 )
-#: the place of the table in flags.md
-FLAGS = "<!-- the table of flags -->"
 
 #: an element that a browser would fetch from the network
 FETCHED = re.compile(r"""<(?:script|link|img|iframe)\b[^>]*?\b(?:src|href)=["']?(?:https?:)?//""")
@@ -44,19 +40,11 @@ def on_files(files, config):
 
 
 def on_page_markdown(markdown, page, config, files):
-    """Rewrite the links and insert the table of flags."""
+    """Rewrite the links."""
     depth = page.file.src_uri.count("/")
     markdown = markdown.replace("](docs/", "](")
     markdown = markdown.replace("](" + "../" * (depth + 1), "](" + "../" * depth)
     markdown = markdown.replace("](README.md", "](index.md")
-    if FLAGS in markdown:
-        # In a process of its own, because fairseq changes the logging of its whole process.
-        printed = subprocess.run(
-            [sys.executable, ROOT / "docs/flags.py"], cwd=ROOT, stdout=subprocess.PIPE, text=True
-        )
-        if printed.returncode:
-            raise PluginError("docs/flags.py failed (see above): flags.md would have no table")
-        markdown = markdown.replace(FLAGS, printed.stdout)
     return markdown
 
 

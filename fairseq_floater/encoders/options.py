@@ -121,7 +121,7 @@ class EncoderOptions(
     )
     position_blocks: str = flag(
         "all",
-        "inject positions at all blocks, or at the first block's input only",
+        "where positions act: in all blocks, or in the first only (additive vectors: at its input)",
         choices=("all", "input"),
     )
     position_injection: Optional[str] = flag(
