@@ -303,7 +303,9 @@ class PositionEncoder(nn.Module):
         The first track is ``first`` (positions, dim), or 0 if that is not given. All others are 0,
         yet every parameter can learn (paper, section 3.3). None if there is no such state.
         """
-        return self._vanishing_state() if first is None else None
+        if first is not None or not self.output_parameters():
+            return None
+        return self._vanishing_state()
 
     def _vanishing_state(self) -> Dict[str, Tensor]:
         zero = tuple(self.output_parameters())

@@ -59,7 +59,7 @@ class FloaterEncoder(PositionEncoder):
         initial_std: standard deviation of the initial values; 0 starts all of them at 0.
         initial_scale: the initial values are the learned parameter times this.
         solver, steps_per_position, backend, adjoint: see ``fairseq_floater.ode.solver.solve``; not
-            read with ``LinearDynamics``.
+            read with ``LinearDynamics`` and ``DrivenDynamics``, which need no solver.
     """
 
     kind = "floater"
@@ -206,6 +206,6 @@ class FloaterEncoder(PositionEncoder):
 
     def extra_repr(self) -> str:
         found = f"tracks={self.tracks}, dim={self.dim}, delta={self.delta}"
-        if not self.equation.closed:
+        if isinstance(self.equation, Stepwise):
             found += f", solver={self.solver}, steps_per_position={self.steps_per_position}"
         return found + ("" if self.initial_scale == 1 else f", initial_scale={self.initial_scale}")

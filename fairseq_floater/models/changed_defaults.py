@@ -30,9 +30,11 @@ def settle_unsaid(args: Any) -> None:
     kind = getattr(args, "position_encoder", None) or EncoderOptions.position_encoder
     if kind not in KINDS:
         return  # reported when the options are checked
-    if not FORMERLY.keys() <= {declared.name for declared in fields(KINDS[kind].Options)}:
-        return  # it reads none of them
-    unsaid = [name for name in FORMERLY if getattr(args, name, None) is None]
+    read = {declared.name for declared in fields(KINDS[kind].Options)}
+    changed = [name for name in FORMERLY if name in read]
+    if not changed:
+        return
+    unsaid = [name for name in changed if getattr(args, name, None) is None]
     given = _given(args)
     asking = [name for name in given if name not in DYNAMICS[EncoderOptions.dynamics].reads]
     there, options = _starts_from(args) if unsaid else (None, {})

@@ -42,11 +42,17 @@ ROBERTA = ModelKind(
 
 
 def kind_of(options: Mapping[str, Any]) -> Optional[ModelKind]:
-    """Return the kind of a model with these options, ours or fairseq's; None for any other."""
+    """Return the kind of a model with these options, ours or fairseq's; None for any other.
+
+    A name that is not registered, perhaps of a module that is not loaded, counts as that of a
+    Transformer if the options have its blocks.
+    """
     if names_roberta(options):
         return ROBERTA
     name = str(options.get("arch") or options.get("_name"))
-    known = ARCH_MODEL_REGISTRY.get(name) or MODEL_REGISTRY.get(name, TransformerModelBase)
+    known = ARCH_MODEL_REGISTRY.get(name) or MODEL_REGISTRY.get(name)
+    if known is None:
+        return TRANSFORMER if "decoder_layers" in options else None
     return TRANSFORMER if issubclass(known, TransformerModelBase) else None
 
 

@@ -5,11 +5,15 @@ from typing import Mapping
 from torch import Tensor
 
 from fairseq_floater.blocks.positioned import kept_layers
+from fairseq_floater.encoders.learned import LearnedEncoder
 from fairseq_floater.errors import UserError
 from fairseq_floater.models.config import ModelConfig
 
 #: parameters, 64 MB, up to which no options are refused
 SMALL = 2**24
+
+#: options of a size that no parameter has: a distance from which all are in one bucket
+WITHOUT_PARAMETERS = ("relative_max_distance",)
 
 
 def require_size_of(config: ModelConfig, weights: Mapping[str, Tensor]) -> None:
@@ -19,8 +23,7 @@ def require_size_of(config: ModelConfig, weights: Mapping[str, Tensor]) -> None:
         UserError: saying how many parameters there would be, and how many there are.
     """
     there = sum(weight.numel() for weight in weights.values())
-    tables = any(name.endswith(".position_encoder.table") for name in weights)
-    least = least_parameters(config, tables)
+    least = least_parameters(config)
     if least > 4 * there + SMALL:
         raise UserError(
             f"its options are those of a model with more than {least:,} parameters, but it holds "
@@ -28,15 +31,22 @@ def require_size_of(config: ModelConfig, weights: Mapping[str, Tensor]) -> None:
         )
 
 
-def least_parameters(config: ModelConfig, tables: bool = False) -> int:
+def least_parameters(config: ModelConfig) -> int:
     """Return a lower bound on the number of parameters of a model with these options.
+
+    Word embeddings are left out, since options do not say how many words there are. Sizes of which
+    there is at least one vector or number each are counted once.
 
     Args:
         config: valid options.
-        tables: whether its position encoders are learned tables.
     """
     read = config.read_by_kind()
-    total = sum(size for size in read.values() if isinstance(size, int) and size > SMALL)
+    tables = issubclass(config.kind, LearnedEncoder)
+    total = sum(
+        size
+        for name, size in read.items()
+        if isinstance(size, int) and size > SMALL and name not in WITHOUT_PARAMETERS
+    )
     for stack in config.sides:
         attentions = 2 if stack == "decoder" else 1
         width, inner = _size(config, f"{stack}_embed_dim"), _size(config, f"{stack}_ffn_embed_dim")
@@ -46,7 +56,8 @@ def least_parameters(config: ModelConfig, tables: bool = False) -> int:
         if "dynamics_hidden_dim" in read:
             state = read.get("position_state_dim", width)
             total += max(0, read["dynamics_hidden_dim"] or state) * state
-        if tables or getattr(config, f"{stack}_learned_pos", True):  # RoBERTa's has no flag
+        at_input = config.keeps_input and getattr(config, f"{stack}_learned_pos", True)
+        if tables or at_input:  # RoBERTa's table has no flag
             total += width * max(0, getattr(config, config.limits[stack]) or 0)
     return total + _size(config, "decoder_output_dim") + _size(config, "decoder_input_dim")
 

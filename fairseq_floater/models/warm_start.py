@@ -168,9 +168,7 @@ def different_options(there: Mapping[str, Any], here: Mapping[str, Any]) -> List
         there = {**(_ROBERTAS if names_roberta(there) else _TRANSFORMERS), **there}
     ours, theirs = position_options(here), position_options(there)
     if ours is not None and theirs is not None and ours.kind is theirs.kind:
-        names += ours.kind.defining(ours) + (
-            ("dynamics",) if hasattr(ours.kind.Options, "dynamics") else ()
-        )
+        names += ours.kind.defining(ours)
     different = [
         f"{flag_name(name)} is {there[name]} there, {here[name]} here"
         for name in names
@@ -228,6 +226,8 @@ def _start_positions(
     elif same:
         assert encoder is not None
         start = encoder.starting_at(None)
+        if start is None:
+            return [_cannot_vanish(stack.name, encoder)]
     elif is_new and stack.additive and there.within is None and there.at_input in (None, *STOCK):
         assert encoder is not None
         start = encoder.starting_at(_base_table(stack, encoder, prefix, there.at_input, weights))
@@ -298,7 +298,10 @@ def _start_within(
                 "their initial values: train without it"
             ]
         if part == "position_encoder" and stack.biased:
-            state = encoder.starting_at(None) or state
+            start = encoder.starting_at(None)
+            if start is None:
+                return [_cannot_vanish(stack.name, encoder)]
+            state = start
         weights.update({f"{prefix}.{part}.{key}": value.clone() for key, value in state.items()})
     if dropped:
         _drop_at_input(weights, prefix)
@@ -331,6 +334,13 @@ def _drop(weights: Dict[str, Tensor], prefix: str) -> None:
 def _move(weights: Dict[str, Tensor], old: str, new: str) -> None:
     for key in [key for key in weights if key.startswith(old)]:
         weights[new + key[len(old) :]] = weights.pop(key)
+
+
+def _cannot_vanish(name: str, encoder: PositionEncoder) -> str:
+    return (
+        f"the biases of its {name} could not start at 0: {type(encoder).__name__} names no "
+        "output_parameters"
+    )
 
 
 def _other(name: str, there: Optional[str], here: Optional[str], where: str) -> str:

@@ -1,5 +1,7 @@
 """Options in a checkpoint that have the wrong type, or describe no model or an endless one."""
 
+from argparse import Namespace
+
 import pytest
 import torch
 from fairseq import checkpoint_utils
@@ -9,6 +11,8 @@ from fairseq_floater import cli
 from fairseq_floater.checkpoints.files import read_checkpoint
 from fairseq_floater.checkpoints.loading import load_model
 from fairseq_floater.errors import UserError
+from fairseq_floater.models.roberta_config import FloaterRobertaConfig
+from fairseq_floater.models.size import least_parameters
 
 WRONG = {
     "a text for a number": ("encoder_layers", "six", "--encoder-layers is 'six' (str), not"),
@@ -92,6 +96,16 @@ def test_files_of_embeddings_need_not_be_there(tmp_path, capsys):
         assert cli.main([part.format(**place) for part in TOOLS[tool]]) == 0, capsys.readouterr()
 
 
+def test_the_average_of_models_of_which_nothing_is_known(tmp_path, capsys):
+    def change(state):
+        state["args"] = Namespace(arch="somebody_elses")
+
+    base = save_stock(tmp_path / "theirs.pt", change=change)
+    assert cli.main(["average", str(base), str(base), "--out", str(tmp_path / "mean.pt")]) == 0
+    assert cli.main(["convert", str(base), str(tmp_path / "out.pt")]) == 1
+    assert "theirs.pt holds a somebody_elses: give a" in capsys.readouterr().err
+
+
 def test_models_of_other_kinds(tmp_path, capsys):
     def change(state):
         state["args"].arch = "transformer_lm_gpt"
@@ -122,6 +136,28 @@ def test_sizes_that_are_not_read_are_let_be(injection, tmp_path):
 
     path = save_floater(tmp_path / "wide.pt", change=widen, position_injection=injection)
     assert load_model(path).config.dynamics == "linear"
+
+
+#: options that are large, yet no parameter has their size
+LARGE = {
+    "relative-bias": {"relative_max_distance": 10**9},
+    "shaw": {"max_source_positions": 10**6, "max_target_positions": 10**6},
+    "rotary": {"max_source_positions": 10**6},
+}
+
+
+@pytest.mark.parametrize("peer", LARGE)
+def test_large_numbers_that_no_parameter_has_are_let_be(peer, tmp_path):
+    path = save_floater(tmp_path / "large.pt", position_encoder=peer, **LARGE[peer])
+    config = load_model(path).config
+    assert {name: getattr(config, name) for name in LARGE[peer]} == LARGE[peer]
+
+
+def test_a_long_roberta_without_a_table_is_let_be():
+    config = FloaterRobertaConfig(position_encoder="rotary", max_positions=10**6)
+    assert least_parameters(config) < 10**8
+    config.keep_input_positions = True
+    assert least_parameters(config) > 10**8
 
 
 def test_fairseq_evaluates_no_option_of_a_checkpoint(tmp_path, monkeypatch):

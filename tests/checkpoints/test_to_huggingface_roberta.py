@@ -146,6 +146,12 @@ def test_mistakes(converted, tmp_path):
     with pytest.raises(UserError, match="has 6 words with the mask, but the model"):
         export_roberta(base / "model.pt", tmp_path / "out", tmp_path)
     state = torch.load(base / "model.pt", weights_only=False)
+    args = Namespace(**{**vars(state["args"]), "encoder_layers": 0})
+    none = {name: w for name, w in state["model"].items() if ".layers." not in name}
+    none = {name: w[:0] if name.endswith(".initial") else w for name, w in none.items()}
+    torch.save({**state, "args": args, "model": none}, base / "none.pt")
+    with pytest.raises(UserError, match="cannot be exported: its encoder has no blocks"):
+        export_roberta(base / "none.pt", tmp_path / "out", base)
     after_words = {"encoder.sentence_encoder.quant_noise.weight": torch.zeros(WIDTH, WIDTH)}
     for options, weights in (
         ({"position_times": "sentences"}, {}),

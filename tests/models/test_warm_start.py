@@ -9,6 +9,7 @@ from commands import TRAINING
 from conftest import make_batch, make_model, make_stock
 from launching import run, succeed
 
+from fairseq_floater.encoders import FloaterEncoder
 from fairseq_floater.errors import UserError
 from fairseq_floater.models.warm_start import Weights
 
@@ -221,6 +222,21 @@ def test_a_part_of_a_models_weights_leaves_the_rest():
     batch = make_batch()
     with torch.no_grad():
         assert torch.equal(model(**batch)[0], other(**batch)[0])
+
+
+@pytest.mark.parametrize(
+    "base, options, reason",
+    [
+        ({}, FLOATER, "its encoder could not start at 0: FloaterEncoder names no output_param"),
+        ({}, {"base_positions": "rotary"}, "FloaterEncoder names no output_parameters"),
+        (NO_BASE, ADDITIVE, "no positions at the input, this one floater at all"),
+    ],
+)
+def test_an_encoder_that_does_not_say_what_makes_it_vanish(base, options, reason, monkeypatch):
+    monkeypatch.setattr(FloaterEncoder, "output_parameters", lambda self: [])
+    stock, ours = make_stock(seed=3, **base), make_model(seed=5, **options)
+    with pytest.raises(UserError, match=reason):
+        ours.load_state_dict(remembered(stock, **base))
 
 
 @pytest.mark.parametrize("base, options, reason", REFUSED.values(), ids=REFUSED)

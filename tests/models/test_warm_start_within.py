@@ -153,8 +153,10 @@ def test_every_peer_starts_from_a_trained_base_model(kind, keep, learned, caplog
 def test_other_positions_within_attention_are_refused(there, here, message):
     theirs, ours = make_model(seed=3, **there), make_model(seed=5, **here)
     before = copy.deepcopy(ours.state_dict())
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=message) as error:
         ours.load_state_dict(Weights.of(theirs.state_dict(), "peer.pt", theirs.options))
+    said = str(error.value).partition("nothing is loaded: ")[2].partition(" (")[0].split("; ")
+    assert len(said) == len(set(said))
     assert all(torch.equal(before[name], w) for name, w in ours.state_dict().items())
 
 

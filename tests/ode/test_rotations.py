@@ -141,6 +141,13 @@ def test_zero_stays_zero_and_yet_learns():
         assert encoder.initial.grad.abs().min() > 0
 
 
+def test_only_an_equation_that_a_solver_follows_shows_one():
+    """A baked table is used only if what an encoder shows is the same as when it was made."""
+    shown = {kind: repr(make(kind)) for kind in ("linear", "driven")}
+    assert not any("solver=" in text for text in shown.values())
+    assert "solver=rk4" in repr(make("mlp"))
+
+
 def test_sizes():
     count = {
         kind: sum(
