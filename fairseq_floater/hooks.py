@@ -76,7 +76,7 @@ def _write_checkpoints() -> None:
     PathManager.copy = staticmethod(copying_whole(PathManager.copy))
 
 
-def _go_on() -> None:
+def _resume_from_newest() -> None:
     """Let a training run that was killed resume from the newest whole checkpoint in its folder.
 
     This need not be checkpoint_last.pt. A flat optimizer state of another model is refused.
@@ -117,7 +117,7 @@ def _copy_shares() -> None:
     _FP16OptimizerMixin.build_fp32_params = classmethod(build_fp32_params)
 
 
-def _watch_steps() -> None:
+def _scale_steps() -> None:
     """Drop the gradients of resting parameters before a step, and scale the steps of others after.
 
     A parameter with a share other than 1 takes that share of each step.
@@ -194,10 +194,10 @@ HOOKS = (
     _read_namespaces,
     _read_checkpoints,
     _write_checkpoints,
-    _go_on,
+    _resume_from_newest,
     _send_checkpoints,
     _copy_shares,
-    _watch_steps,
+    _scale_steps,
     _explain_divergence,
     _train_in_bfloat16,
     _name_old_numpy_types,

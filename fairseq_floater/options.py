@@ -23,7 +23,7 @@ class PositionOptions(EncoderOptions, LeverOptions, FairseqDataclass):
 
     def in_force(self) -> Dict[str, Any]:
         """The options that this position encoder reads, and their values."""
-        levers = LEVERS if self.kind.learns else ()
+        levers = LEVERS if self.encoder_class.learns else ()
         return {
             "position_encoder": self.position_encoder,
             **self.where(),
@@ -40,7 +40,7 @@ class PositionOptions(EncoderOptions, LeverOptions, FairseqDataclass):
         take_over_old_names(self)
         self.check()
         self.check_levers()
-        if self.levers_in_use() and not self.kind.learns:
+        if self.levers_in_use() and not self.encoder_class.learns:
             raise UserError(
                 f"{self.levers_in_use()[0]} needs a learned position encoder, but "
                 f"--position-encoder is {self.position_encoder}: leave it out"
@@ -48,7 +48,7 @@ class PositionOptions(EncoderOptions, LeverOptions, FairseqDataclass):
         for name, has, needs in (
             (
                 "dynamics_lr_scale",
-                self.kind.shared_parameters,
+                self.encoder_class.shared_parameters,
                 "parameters that all trajectories share",
             ),
             ("initial_lr_scale", self.has_dynamics, "dynamics"),

@@ -81,8 +81,8 @@ class InputPositions(nn.Module):
 
     Args:
         feed: serves the vectors.
-        encoder: the encoder of the base encoding that the bias injection keeps; without one, the
-            vectors are the first block's.
+        encoder: the encoder of the base model's positions at the input, if these are kept; without
+            one, the vectors are the first block's.
     """
 
     anchor: Tensor

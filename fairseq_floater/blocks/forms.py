@@ -155,4 +155,4 @@ def form_of(options: EncoderOptions, use: Use, head_dim: int) -> Optional[Form]:
     """Return the form of a use of positions; None if it does not act within attention."""
     if use.injection not in FORMS:
         return None
-    return (PairScores if use.encoder.by_pair else FORMS[use.injection])(options, head_dim)
+    return (PairScores if use.encoder_class.by_pair else FORMS[use.injection])(options, head_dim)

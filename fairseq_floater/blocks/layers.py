@@ -1,4 +1,4 @@
-"""Transformer blocks with positions: fairseq's own, with a hook or two overridden."""
+"""Transformer blocks with positions: fairseq's own, with a method or two overridden."""
 
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
@@ -94,12 +94,13 @@ class PositionedLayer:
 
         Keys and values of the source are computed in the first step only.
         """
+        # the letters of its projections, and how many of them a later step computes
         known = {SELF: ("qkv", 3), JOINT: ("kv", 0), CROSS: ("qkv", 1)}
         found = []
         for name in self.forms["position_encoder"].slices:
             letters, computed = known[name]
             attention = self.encoder_attn if name == CROSS else self.self_attn
-            found.append((attention, projections(attention, letters), computed))
+            found.append(BiasedAttention(attention, projections(attention, letters), computed))
         return found
 
     def _inject(
@@ -140,6 +141,7 @@ class PositionedEncoderLayer(PositionedLayer, TransformerEncoderLayerBase):
     """Encoder block. Its tracks are one vector (additive), or those of its self-attention."""
 
     def build_self_attention(self, embed_dim: int, cfg: Any) -> MultiheadAttention:
+        # Built first of a block's attentions, all of which need the forms.
         self._choose_forms(cfg, cfg.encoder, causal=False)
         if not self._has_positions(cfg, SELF):
             return super().build_self_attention(embed_dim, cfg)
@@ -167,6 +169,7 @@ class PositionedDecoderLayer(PositionedLayer, TransformerDecoderLayerBase):
     """Decoder block. Its tracks are one vector (additive), or those of its attentions."""
 
     def __init__(self, cfg: Any, no_encoder_attn: bool = False):
+        # fairseq's __init__ builds the attentions, which must know these by then.
         self.attentions = decoder_attentions(cfg, no_encoder_attn)
         super().__init__(cfg, no_encoder_attn)
 

@@ -17,11 +17,11 @@ HALF_LIMIT = 2048.0
 class Places(NamedTuple):
     """Where the tokens of one pass through a stack stand, in positions; -1 at pads.
 
-    If all tokens of a decoding step stand at one position, its number is used instead of this.
+    If all tokens of a decoding step stand at one position, that position is used instead of this.
 
     Attributes:
-        numbers: (1 or batch, length) int64, the number of each token in its sentence, from 0; in
-            incremental decoding, those of all tokens so far.
+        numbers: (1 or batch, length) int64, the number of each token in its sentence, from 0, plus
+            the shift if there is one; in incremental decoding, those of all tokens so far.
         tokens: (1 or batch, length), where each token stands: its number, or a float64 time.
         source: (1 or batch, source length), likewise for the tokens that cross-attention reads, in
             a decoder that needs them.

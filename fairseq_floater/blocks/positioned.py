@@ -70,7 +70,7 @@ class PositionedStack:
             if there are none.
         input_encoder: the encoder of the positions that the base model adds to its input, if these
             are kept.
-        tracks: names of one block's tracks, in order.
+        own_track_names: names of the tracks of one block, in order; empty if it has none.
         blocks: numbers of the blocks that have tracks, from 0.
         kept_layers: numbers of the blocks that are kept of a larger model; empty if all are.
         name: the stack's name in error messages.
@@ -116,7 +116,7 @@ class PositionedStack:
         self.kept_layers = kept_layers(side.layers_to_keep)
         self._attentions = attentions
         chosen = self.options.chosen
-        self.tracks = () if chosen is None else self.track_names(chosen)
+        self.own_track_names = () if chosen is None else self.track_names(chosen)
         # Blocks that stay when others are removed keep their numbers, and so their trajectories.
         self._all_blocks = self.kept_layers or tuple(range(side.layers))
         self.blocks = self._all_blocks if chosen is None else self.blocks_of(chosen)
@@ -156,10 +156,10 @@ class PositionedStack:
     def blocks_of(self, use: Use) -> Tuple[int, ...]:
         """Return the numbers of the blocks that have tracks of one use.
 
-        Vectors at the input belong to the first.
+        A stack without blocks has one set of additive vectors, at its input.
         """
-        at_input = use.injection == "additive" and not self._all_blocks
-        return (0,) if use.blocks == "input" or at_input else self._all_blocks
+        without_blocks = use.injection == "additive" and not self._all_blocks
+        return (0,) if use.blocks == "input" or without_blocks else self._all_blocks
 
     def _build(self, use: Use, side: Any, max_positions: int) -> Optional[PositionEncoder]:
         """Build the encoder of the tracks of one use, block by block; None if there are none.
@@ -287,7 +287,9 @@ class PositionedStack:
 
     def _new_steps(self) -> Optional[DecodingSteps]:
         """Return the state of a new decoding; None if biases act in it as in other passes."""
-        if torch.is_grad_enabled() or not self.biased or not self.tracks or self.options.timed:
+        if torch.is_grad_enabled() or self.options.timed:
+            return None
+        if not self.biased or not self.own_track_names:
             return None
         layers = self._positioned_layers[: len(self.blocks)]
         attentions = [found for layer in layers for found in layer.biased_attentions()]

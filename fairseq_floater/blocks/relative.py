@@ -1,4 +1,7 @@
-"""Vectors of clipped distances beside keys and values (Shaw et al. 2018, section 3)."""
+"""Vectors of clipped distances beside keys and values (Shaw et al. 2018, section 3).
+
+This is the injection ``relative``. T5's relative bias, ``encoders.relative_bias``, adds scores.
+"""
 
 from typing import Optional
 

@@ -5,7 +5,7 @@ keys and values are computed in one product: a step takes no more products than 
 """
 
 from contextlib import contextmanager
-from typing import Iterator, List, Optional, Sequence, Tuple
+from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from fairseq.modules import MultiheadAttention
@@ -15,9 +15,20 @@ from fairseq_floater.blocks.attention import PositionedAttention
 from fairseq_floater.blocks.places import in_dtype
 from fairseq_floater.blocks.seam import NEUTRAL, AttentionPositions
 
-#: an attention that has biases, the projections that its tracks are for, in their order, and how
-#: many of these, from the first on, a step computes (not those of the source's keys and values)
-BiasedAttention = Tuple[PositionedAttention, List[nn.Linear], int]
+
+class BiasedAttention(NamedTuple):
+    """An attention that has biases.
+
+    Attributes:
+        attention: the module.
+        projections: those that its tracks are for, in their order.
+        computed: how many of these, from the first on, a later step computes: not those of the
+            source's keys and values.
+    """
+
+    attention: PositionedAttention
+    projections: List[nn.Linear]
+    computed: int
 
 
 class StepBiases(AttentionPositions):

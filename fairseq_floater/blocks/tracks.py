@@ -4,14 +4,14 @@ from typing import Dict, Tuple
 
 from fairseq_floater.encoders import EncoderOptions, Use
 
-#: the attentions of a block
+#: the attentions of a block; JOINT stands for the source tokens that self-attention also reads with
+#: ``--cross-self-attention``
 SELF, JOINT, CROSS = "self", "joint", "cross"
 
 #: names of the tracks that act in each attention, by injection; it can act in no other attention
 TRACKS: Dict[str, Dict[str, Tuple[str, ...]]] = {
     "bias": {
         SELF: ("self query", "self key", "self value"),
-        # of source tokens that self-attention reads together with the target
         JOINT: ("source key", "source value"),
         CROSS: ("cross query", "cross key", "cross value"),
     },

@@ -7,7 +7,7 @@ from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence
 import torch
 from torch import Tensor
 
-from fairseq_floater.checkpoints.files import forget_averages, write_checkpoint
+from fairseq_floater.checkpoints.files import forget_ema, write_checkpoint
 from fairseq_floater.checkpoints.loading import read_existing
 from fairseq_floater.checkpoints.options import options_of
 from fairseq_floater.errors import UserError
@@ -50,7 +50,7 @@ def average_checkpoints(checkpoints: Sequence[Path], output: Path) -> None:
         for name, weight in weights.items()
     }
     state["last_optimizer_state"] = None
-    forget_averages(state)
+    forget_ema(state)
     write_checkpoint(state, output)
 
 

@@ -116,7 +116,9 @@ def _require_parts(state: Any) -> None:
 
 @_explaining_reads
 def read_checkpoint(path: str) -> Dict[str, Any]:
-    """Return a checkpoint as it was written, on the CPU; fairseq's own reader brings it up to date.
+    """Return a checkpoint on the CPU, as it was written but for options that are newer than it.
+
+    These have the values that keep its model as it was. fairseq's own reader changes more.
 
     Raises:
         UserError: if it is not a checkpoint, is not what was written, or holds more than plain
@@ -129,7 +131,7 @@ def read_checkpoint(path: str) -> Dict[str, Any]:
 _REFUSALS = ("GLOBAL", "unrecognized function", "allowlisted via")
 
 
-def forget_averages(state: Dict[str, Any]) -> None:
+def forget_ema(state: Dict[str, Any]) -> None:
     """Remove the moving averages (EMA), which are of another model than the state now has."""
     for name in ("ema", "ema_fp32_params"):
         (state.get("extra_state") or {}).pop(name, None)

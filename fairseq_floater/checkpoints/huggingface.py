@@ -105,8 +105,8 @@ def read_huggingface(folder: Path, seed: int = 1) -> Converted:
             f"{folder / 'tokenizer.json'} has {len(names):,} pieces, but the vocab_size of "
             f"{folder / 'config.json'} is {size:,}: get both files of one model again"
         )
-    fillers = (f"madeupword{number:04d}" for number in count())
-    names += islice((name for name in fillers if name not in set(names)), size - len(names))
+    fillers, known = (f"madeupword{number:04d}" for number in count()), set(names)
+    names += islice((name for name in fillers if name not in known), size - len(names))
     first = [names.index(name) for name in SPECIAL if name != "<mask>"]
     between = [number for number, name in enumerate(names) if name not in SPECIAL]
     order = torch.tensor([*first, *between, names.index("<mask>")])

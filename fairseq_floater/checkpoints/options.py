@@ -13,7 +13,7 @@ from fairseq_floater.blocks.positioned import kept_layers, require_bounded
 from fairseq_floater.encoders import BASES, FORMERLY, KINDS
 from fairseq_floater.encoders.flags import flag_name
 from fairseq_floater.errors import UserError
-from fairseq_floater.models.config import ModelConfig, validate
+from fairseq_floater.models.config import ModelConfig, validate_model
 from fairseq_floater.models.description import model_options
 from fairseq_floater.models.kinds import kind_of
 from fairseq_floater.models.size import require_size_of
@@ -163,7 +163,7 @@ def options_of(
     try:
         config = kind.model.Config.of(options)
         if "position_encoder" in options:
-            validate(config)
+            validate_model(config)
         require_size_of(config, state["model"])
         for name in config.limits.values():
             require_bounded(name, getattr(config, name) or 0)

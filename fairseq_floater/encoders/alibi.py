@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from fairseq_floater.encoders.base import NoOptions, Wanted
+from fairseq_floater.encoders.base import KindOptions, Wanted
 from fairseq_floater.encoders.distances import DistanceEncoder
 from fairseq_floater.encoders.flags import flag
 from fairseq_floater.errors import UserError
@@ -15,7 +15,7 @@ ALIBI_FORMS = ("nonsymmetric", "symmetric", "learned")
 
 
 @dataclass
-class AlibiOptions(NoOptions):
+class AlibiOptions(KindOptions):
     """The form of ALiBi where tokens also see those after them, which the paper leaves open."""
 
     alibi_form: str = flag(
@@ -89,9 +89,8 @@ class AlibiEncoder(DistanceEncoder):
         """Return the slopes (directions, heads)."""
         if self.form == "learned":
             return self.log_slopes.double().exp()
-        back = alibi_slopes(self.looking_back)
-        on = alibi_slopes(self.dim - self.looking_back) if self.looking_back < self.dim else back
-        slopes = torch.cat([back, on])[: self.dim]
+        back, ahead = self.looking_back, self.dim - self.looking_back  # numbers of heads
+        slopes = torch.cat([alibi_slopes(heads) for heads in (back, ahead) if heads])
         return slopes.repeat(self.directions, 1).to(self.anchor.device, non_blocking=True)
 
     def by_distance(self, distances: Tensor) -> Tensor:

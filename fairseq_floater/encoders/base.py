@@ -73,8 +73,8 @@ class Wanted(NamedTuple):
 
 
 @dataclass
-class NoOptions:
-    """The flags that a position encoder reads: none here.
+class KindOptions:
+    """The flags that a kind of position encoder reads: none by default.
 
     The methods are called on options that have other fields besides those of this class.
     """
@@ -115,7 +115,7 @@ class PositionEncoder(nn.Module):
     kind: ClassVar[str]
 
     #: dataclass of the flags it reads, besides those that say where positions go
-    Options: ClassVar[Type[Any]] = NoOptions
+    Options: ClassVar[Type[Any]] = KindOptions
 
     #: what its tracks can be used for, the default first: ``additive`` adds one vector to a block's
     #: input, ``bias`` adds to the queries, keys and values of attention, ``rotation`` turns queries
@@ -217,13 +217,13 @@ class PositionEncoder(nn.Module):
 
     def first(self, length: int) -> Tensor:
         """Return the trajectories at the positions 0 .. length - 1."""
-        if self.learning and any(p.requires_grad for p in self.parameters()):
+        if self.takes_gradients and any(p.requires_grad for p in self.parameters()):
             self.trusted = False
             return self.computed(self._range(0, length))
         return self.kept(length)[:, :length]
 
     @property
-    def learning(self) -> bool:
+    def takes_gradients(self) -> bool:
         """Whether gradients are taken now."""
         return torch.is_grad_enabled() and not self.resting
 
@@ -231,7 +231,7 @@ class PositionEncoder(nn.Module):
     def computing(self) -> Iterator[None]:
         """Within the context, compute in full precision, with gradients if they are taken now."""
         device = self.anchor.device.type
-        with torch.set_grad_enabled(self.learning), torch.autocast(device, enabled=False):
+        with torch.set_grad_enabled(self.takes_gradients), torch.autocast(device, enabled=False):
             yield
 
     def computed(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
@@ -297,13 +297,15 @@ class PositionEncoder(nn.Module):
         """Precision of the trajectories: half precision is too coarse to accumulate in."""
         return torch.float64 if self.anchor.dtype == torch.float64 else torch.float32
 
-    def starting_at(self, first: Optional[Tensor] = None) -> Optional[Dict[str, Tensor]]:
+    def state_without_effect(
+        self, input_table: Optional[Tensor] = None
+    ) -> Optional[Dict[str, Tensor]]:
         """Return a state dict with which a trained model computes what it did without this encoder.
 
-        The first track is ``first`` (positions, dim), or 0 if that is not given. All others are 0,
-        yet every parameter can learn (paper, section 3.3). None if there is no such state.
+        The first track is ``input_table`` (positions, dim), or 0 if that is not given. All others
+        are 0, yet every parameter can learn (paper, section 3.3). None if there is no such state.
         """
-        if first is not None or not self.output_parameters():
+        if input_table is not None or not self.output_parameters():
             return None
         return self._vanishing_state()
 

@@ -43,5 +43,5 @@ def build_position_encoder(
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.default_generator.manual_seed(seed)  # the CPU's only, which is restored
-        kind = BY_INJECTION.get((use.encoder.kind, use.injection), use.encoder)
+        kind = BY_INJECTION.get((use.encoder_class.kind, use.injection), use.encoder_class)
         return kind.from_options(options, asked)

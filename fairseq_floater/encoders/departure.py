@@ -36,7 +36,8 @@ class Departure(FloaterEncoder):
     ):
         super().__init__(tracks, dim, dynamics, **settings)
         self.readout = nn.Parameter(torch.randn(outputs, dim) / dim**0.5)
-        self.load_state_dict(self._vanishing_state())  # if h(t, 0) would not be 0, h starts as 0
+        # The start is the peer: initial values are 0, and so is h's last layer if h(t, 0) is not 0.
+        self.load_state_dict(self._vanishing_state())
 
     @property
     def row_size(self) -> int:

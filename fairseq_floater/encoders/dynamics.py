@@ -6,7 +6,7 @@ from typing import Callable, Dict, FrozenSet, NamedTuple, Optional, Set
 
 from torch import Tensor, nn
 
-from fairseq_floater.encoders.base import NoOptions
+from fairseq_floater.encoders.base import KindOptions
 from fairseq_floater.encoders.flags import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE, Range, flag
 from fairseq_floater.encoders.oscillators import SHORTEST_PERIOD, spread_periods
 from fairseq_floater.errors import UserError
@@ -79,7 +79,7 @@ DYNAMICS: Dict[str, Kind] = {
 
 
 @dataclass
-class DynamicsOptions(NoOptions):
+class DynamicsOptions(KindOptions):
     """The equation and its solver."""
 
     position_delta: float = flag(

@@ -11,14 +11,14 @@ from typing import List
 import torch
 from torch import Tensor, nn
 
-from fairseq_floater.encoders.base import NoOptions, Wanted
+from fairseq_floater.encoders.base import KindOptions, Wanted
 from fairseq_floater.encoders.distances import DistanceEncoder
 from fairseq_floater.encoders.flags import AT_LEAST_ONE, POSITIVE, flag
 from fairseq_floater.ode.layers import Linear
 
 
 @dataclass
-class FireOptions(NoOptions):
+class FireOptions(KindOptions):
     """The network and what it starts from."""
 
     fire_hidden_dim: int = flag(32, "hidden size of the network (fire)", range=AT_LEAST_ONE)

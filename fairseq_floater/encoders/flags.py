@@ -8,7 +8,7 @@ import math
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, Callable, Collection, Dict, NamedTuple, Optional, Set
 
-from fairseq_floater.encoders.base import NoOptions
+from fairseq_floater.encoders.base import KindOptions
 from fairseq_floater.errors import UserError
 
 
@@ -80,7 +80,7 @@ def _check_value(declared: "Field[Any]", value: Any) -> None:
 
 
 @dataclass
-class TimesOptions(NoOptions):
+class TimesOptions(KindOptions):
     """Where tokens stand in time, for encoders that have values between whole positions."""
 
     position_times: str = flag(
@@ -104,7 +104,7 @@ class TimesOptions(NoOptions):
 
 
 @dataclass
-class SharingOptions(NoOptions):
+class SharingOptions(KindOptions):
     """Which stacks share their dynamics, for encoders whose tracks follow dynamics."""
 
     share_dynamics: str = flag(

@@ -56,11 +56,13 @@ class LearnedEncoder(PositionEncoder):
         table = self.table[:, :length]
         return (table.detach() if self.resting else table).to(self.dtype)
 
-    def starting_at(self, first: Optional[Tensor] = None) -> Optional[Dict[str, Tensor]]:
+    def state_without_effect(
+        self, input_table: Optional[Tensor] = None
+    ) -> Optional[Dict[str, Tensor]]:
         state = self._vanishing_state()
-        if first is not None:
-            state["table"] = torch.zeros(self.tracks, *first.shape, dtype=first.dtype)
-            state["table"][0] = first
+        if input_table is not None:
+            state["table"] = torch.zeros(self.tracks, *input_table.shape, dtype=input_table.dtype)
+            state["table"][0] = input_table
         return state
 
     def track_parameters(self) -> List[str]:

@@ -80,13 +80,13 @@ class Use(NamedTuple):
     """One use of a kind of position encoder in a model.
 
     Attributes:
-        encoder: the kind.
+        encoder_class: the kind.
         injection: how its tracks act, see ``PositionEncoder.injections``.
         blocks: ``all``, or ``input`` for the first only.
         attention: the attentions they act in, ``self``, ``cross`` or ``both``.
     """
 
-    encoder: Type[PositionEncoder]
+    encoder_class: Type[PositionEncoder]
     injection: str
     blocks: str
     attention: str
@@ -95,7 +95,7 @@ class Use(NamedTuple):
     def absolute(self) -> bool:
         """Whether anything changes if all positions are moved by the same amount."""
         if self.injection == "rotation":
-            return not self.encoder.even_rotation or self.attention != "self"
+            return not self.encoder_class.even_rotation or self.attention != "self"
         return self.injection in ("bias", "additive")
 
 
@@ -171,14 +171,14 @@ class EncoderOptions(
     )
 
     @property
-    def kind(self) -> Type[PositionEncoder]:
-        """The kind of position encoder, which says what it can do."""
+    def encoder_class(self) -> Type[PositionEncoder]:
+        """The class of ``--position-encoder``, which says what this kind can do."""
         return KINDS[self.position_encoder]
 
     @property
     def injection(self) -> Optional[str]:
         """The injection in force; None where there are no positions."""
-        return self.position_injection or next(iter(self.kind.injections), None)
+        return self.position_injection or next(iter(self.encoder_class.injections), None)
 
     @property
     def attention(self) -> str:
@@ -190,7 +190,7 @@ class EncoderOptions(
         """The use of ``position_encoder``; None for no positions."""
         if self.injection is None:
             return None
-        return Use(self.kind, self.injection, self.position_blocks, self.attention)
+        return Use(self.encoder_class, self.injection, self.position_blocks, self.attention)
 
     @property
     def beneath(self) -> Optional[Use]:
@@ -217,7 +217,7 @@ class EncoderOptions(
     @property
     def has_dynamics(self) -> bool:
         """Whether tracks follow dynamics, which stacks can share."""
-        return issubclass(self.kind.Options, SharingOptions)
+        return issubclass(self.encoder_class.Options, SharingOptions)
 
     @property
     def shares_dynamics(self) -> bool:
@@ -240,14 +240,14 @@ class EncoderOptions(
         return {**where, **self._given(*more)}
 
     def _given(self, *names: str) -> Dict[str, Any]:
-        """Return those of the named options that are not at their defaults."""
+        """Return those of the named options that are set."""
         return {name: getattr(self, name) for name in names if getattr(self, name)}
 
     def read_by_kind(self) -> Dict[str, Any]:
         """Return the options that the kinds in use read, with their values."""
-        kinds = {use.encoder.kind: use.encoder for use in self.uses.values()} or {"": self.kind}
+        classes = dict.fromkeys(use.encoder_class for use in self.uses.values())
         read: Dict[str, Any] = {}
-        for kind in kinds.values():
+        for kind in classes or [self.encoder_class]:
             unread = kind.Options.unread(self)
             names = [declared.name for declared in fields(kind.Options)]
             read |= {name: getattr(self, name) for name in names if name not in unread}
@@ -296,7 +296,7 @@ _INJECTED = {
 
 
 def _check_injection(options: EncoderOptions) -> None:
-    known, encoder = options.kind.injections, options.position_encoder
+    known, encoder = options.encoder_class.injections, options.position_encoder
     if options.position_injection is not None and not known:
         raise UserError(
             f"--position-encoder {encoder} has nothing to inject: leave out --position-injection"
@@ -335,7 +335,7 @@ def _check_base(options: EncoderOptions) -> None:
 
 def _check_log_scale(options: EncoderOptions) -> None:
     """If heads see different numbers of keys, there is no n that holds for all of them."""
-    alibi = any(issubclass(use.encoder, AlibiEncoder) for use in options.uses.values())
+    alibi = any(issubclass(use.encoder_class, AlibiEncoder) for use in options.uses.values())
     if options.attention_log_scale is not None and alibi and options.alibi_form == "nonsymmetric":
         raise UserError(
             f"--attention-log-scale {options.attention_log_scale:g} counts the keys that all "
@@ -349,7 +349,7 @@ def _check_times(options: EncoderOptions) -> None:
     if not options.timed:
         return
     name = options.position_encoder
-    if not issubclass(options.kind.Options, TimesOptions):
+    if not issubclass(options.encoder_class.Options, TimesOptions):
         raise UserError(
             f"--position-encoder {name} has whole positions only, and cannot be combined with "
             f"--position-times {options.position_times}: use floater, fourier, rotary or sinusoidal"

@@ -7,14 +7,14 @@ from typing import List
 import torch
 from torch import Tensor, nn
 
-from fairseq_floater.encoders.base import NoOptions, Wanted
+from fairseq_floater.encoders.base import KindOptions, Wanted
 from fairseq_floater.encoders.distances import DistanceEncoder
 from fairseq_floater.encoders.flags import AT_LEAST_ONE, Range, flag
 from fairseq_floater.errors import UserError
 
 
 @dataclass
-class RelativeBiasOptions(NoOptions):
+class RelativeBiasOptions(KindOptions):
     """How distances are put into buckets."""
 
     relative_buckets: int = flag(

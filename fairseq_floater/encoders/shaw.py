@@ -6,12 +6,12 @@ from typing import List
 import torch
 from torch import Tensor, nn
 
-from fairseq_floater.encoders.base import NoOptions, PositionEncoder, Wanted
+from fairseq_floater.encoders.base import KindOptions, PositionEncoder, Wanted
 from fairseq_floater.encoders.flags import AT_LEAST_ONE, flag
 
 
 @dataclass
-class ShawOptions(NoOptions):
+class ShawOptions(KindOptions):
     """Which distances have vectors, and which parts of attention they are added to."""
 
     shaw_max_distance: int = flag(

@@ -78,7 +78,9 @@ class SinusoidalEncoder(PositionEncoder):
     def at(self, positions: Tensor) -> Tensor:
         return self.trajectories(positions.to("cpu"))
 
-    def starting_at(self, first: Optional[Tensor] = None) -> Optional[Dict[str, Tensor]]:
+    def state_without_effect(
+        self, input_table: Optional[Tensor] = None
+    ) -> Optional[Dict[str, Tensor]]:
         return None
 
     def extra_repr(self) -> str:

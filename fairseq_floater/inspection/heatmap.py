@@ -86,7 +86,7 @@ def _shown(checkpoint: Path, name: Optional[str], positions: int) -> Shown:
     with naming(checkpoint):
         table, axes = shown_table(part, positions), axes_of(part)
     what = {"angle": "cosines of angles", "head": "scores"}.get(axes.columns, "encodings")
-    kind = part.use.encoder.kind
+    kind = part.use.encoder_class.kind
     return Shown(kind, table, part.tracks, axes, f"{kind} {what}, {part.name}")
 
 

@@ -42,7 +42,7 @@ def draw_inspection(checkpoint: Path, folder: Path, stack: str, length: int = 64
     _require_room(part.encoder, length)
     draw_heatmap(checkpoint, pictures[0], stack, length)
     table, _ = encoding_table(part, length)
-    title = f"{part.use.encoder.kind} encodings, {stack}"
+    title = f"{part.use.encoder_class.kind} encodings, {stack}"
     draw(table, part.tracks, length, pictures[1], title, axes_of(part).rows)
     return pictures
 

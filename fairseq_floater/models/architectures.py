@@ -9,7 +9,7 @@ from fairseq.models.transformer import transformer_legacy as stock
 import fairseq_floater.models.floater_roberta  # noqa: F401  registers the model
 import fairseq_floater.models.floater_transformer  # noqa: F401  registers the model
 from fairseq_floater.models.changed_defaults import settle_unsaid
-from fairseq_floater.models.config import FloaterTransformerConfig, ModelConfig, validate
+from fairseq_floater.models.config import FloaterTransformerConfig, ModelConfig, validate_model
 from fairseq_floater.models.roberta_config import FloaterRobertaConfig
 
 
@@ -69,7 +69,7 @@ def _checked(
     def fill(args: Any) -> None:
         settle_unsaid(args)
         architecture(args)
-        validate(config.of(args))
+        validate_model(config.of(args))
 
     return fill
 

@@ -122,7 +122,7 @@ class FloaterTransformerConfig(ModelConfig, _Flat):
         return config
 
 
-def validate(config: ModelConfig) -> None:
+def validate_model(config: ModelConfig) -> None:
     """Check the options, alone and together with fairseq's own.
 
     Raises:
@@ -270,6 +270,6 @@ def _validate_attention(config: ModelConfig) -> None:
     if getattr(config, "cross_self_attention", False) and others:
         raise UserError(
             "--cross-self-attention reads source and target together, where "
-            f"{others[0].encoder.kind} positions as {others[0].injection} have no meaning: leave "
-            "it out, or use biases"
+            f"{others[0].encoder_class.kind} positions as {others[0].injection} have no meaning: "
+            "leave it out, or use biases"
         )

@@ -50,14 +50,14 @@ def positions_of(options: Mapping[str, Any], stack: str) -> Positions:
     at_input = None
     if positions.injection == "additive":
         at_depth = " at all blocks" if positions.position_blocks == "all" else ""
-        at_input = f"{positions.kind.kind}{at_depth}"
+        at_input = f"{positions.encoder_class.kind}{at_depth}"
     elif positions.keeps_input and positions.base_positions in ("sinusoidal", "learned", "none"):
         at_input = None if positions.base_positions == "none" else positions.base_positions
     elif positions.keeps_input:
         at_input = _stock_input(options, stack)
     acts_within = chosen is not None and chosen.injection in WITHIN_ATTENTION
     within = chosen if acts_within else positions.beneath
-    biases = positions.kind.kind if positions.injection == "bias" else None
+    biases = positions.encoder_class.kind if positions.injection == "bias" else None
     return Positions(at_input, within and described(within, positions), biases)
 
 
@@ -76,11 +76,15 @@ def names_roberta(options: Mapping[str, Any]) -> bool:
 
 
 def described(use: Use, options: EncoderOptions) -> str:
-    """Describe a use within attention, with all options that define its parameters and angles."""
-    parts = [use.encoder.kind if use.injection == use.encoder.injections[0] else ""]
-    parts[0] = parts[0] or f"{use.encoder.kind} {use.injection}"
+    """Describe a use within attention, with all options that define its parameters and angles.
+
+    ``warm_start`` compares descriptions, and takes the kind and the attentions from them.
+    """
+    parts = [use.encoder_class.kind if use.injection == use.encoder_class.injections[0] else ""]
+    parts[0] = parts[0] or f"{use.encoder_class.kind} {use.injection}"
     defined = [
-        f"{flag_name(name)} {getattr(options, name)}" for name in use.encoder.defining(options)
+        f"{flag_name(name)} {getattr(options, name)}"
+        for name in use.encoder_class.defining(options)
     ]
     where = [] if use.attention == "self" else [f"in {use.attention} attentions"]
     where += [] if use.blocks == "all" else ["at the first block"]
@@ -89,7 +93,7 @@ def described(use: Use, options: EncoderOptions) -> str:
 
 def departed_from(options: EncoderOptions) -> Optional[str]:
     """Return the peer that a new model starts from, described as ``within``; None without one."""
-    peer = options.kind.departs_from(options)
+    peer = options.encoder_class.departs_from(options)
     if peer is None:
         return None
     as_peer = replace(options, **{"position_injection": None, **peer})

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fairseq_floater.blocks.positioned import PositionedStack, require_bounded
 from fairseq_floater.blocks.stacks import FloaterEncoderStack
 from fairseq_floater.criterions.answer_span import SPAN_HEAD
-from fairseq_floater.models.config import validate
+from fairseq_floater.models.config import validate_model
 from fairseq_floater.models.limits import options_of_task
 from fairseq_floater.models.positioned import PositionedModel
 from fairseq_floater.models.roberta_config import FloaterRobertaConfig
@@ -87,7 +87,7 @@ class FloaterRobertaModel(PositionedModel, RobertaModel):
             UserError: for option values or combinations that have no meaning.
         """
         config = FloaterRobertaConfig.of(cfg)
-        validate(config)
+        validate_model(config)
         if config.max_positions is None:  # also in a checkpoint, unless it was given
             config.max_positions = _positions_of(task)
         require_bounded("max_positions", config.max_positions)

@@ -7,7 +7,7 @@ from fairseq.models.transformer import TransformerModelBase
 
 from fairseq_floater.blocks.positioned import PositionedStack
 from fairseq_floater.blocks.stacks import FloaterDecoderStack, FloaterEncoderStack
-from fairseq_floater.models.config import FloaterTransformerConfig, validate
+from fairseq_floater.models.config import FloaterTransformerConfig, validate_model
 from fairseq_floater.models.limits import options_of_task
 from fairseq_floater.models.positioned import PositionedModel
 
@@ -40,7 +40,7 @@ class FloaterTransformerModel(PositionedModel, TransformerModelBase):
             UserError: for option values or combinations that have no meaning.
         """
         config = FloaterTransformerConfig.of(cfg)
-        validate(config)
+        validate_model(config)
         model = super().build_model(config.nested(), task)
         model.prepare(config, task)
         decoder = model.stacks()["decoder"]

@@ -41,7 +41,7 @@ def least_parameters(config: ModelConfig) -> int:
         config: valid options.
     """
     read = config.read_by_kind()
-    tables = issubclass(config.kind, LearnedEncoder)
+    tables = issubclass(config.encoder_class, LearnedEncoder)
     total = sum(
         size
         for name, size in read.items()

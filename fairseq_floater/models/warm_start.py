@@ -167,14 +167,16 @@ def different_options(there: Mapping[str, Any], here: Mapping[str, Any]) -> List
     if there:
         there = {**(_ROBERTAS if names_roberta(there) else _TRANSFORMERS), **there}
     ours, theirs = position_options(here), position_options(there)
-    if ours is not None and theirs is not None and ours.kind is theirs.kind:
-        names += ours.kind.defining(ours)
+    classes = {None if options is None else options.encoder_class for options in (ours, theirs)}
+    shared = classes.pop() if len(classes) == 1 else None
+    if shared is not None:
+        names += shared.defining(ours)
     different = [
         f"{flag_name(name)} is {there[name]} there, {here[name]} here"
         for name in names
         if name in there and name in here and _differ(there[name], here[name])
     ]
-    if ours is not None and theirs is not None and ours.kind is theirs.kind and ours.kind.learns:
+    if shared is not None and shared.learns:
         # The values in force, whether or not they are given.
         pairs = {"position_blocks": "position_blocks", "position_attention": "attention"}
         different += [
@@ -225,12 +227,13 @@ def _start_positions(
         return []
     elif same:
         assert encoder is not None
-        start = encoder.starting_at(None)
+        start = encoder.state_without_effect(None)
         if start is None:
             return [_cannot_vanish(stack.name, encoder)]
     elif is_new and stack.additive and there.within is None and there.at_input in (None, *STOCK):
         assert encoder is not None
-        start = encoder.starting_at(_base_table(stack, encoder, prefix, there.at_input, weights))
+        table = _take_base_table(stack, encoder, prefix, there.at_input, weights)
+        start = encoder.state_without_effect(table)
     elif there.within != here.within:
         return _start_within(stack, prefix, weights, there, here, options_here)
     elif here == Positions(None, None, None) and there.biases is None and there.at_input in STOCK:
@@ -298,7 +301,7 @@ def _start_within(
                 "their initial values: train without it"
             ]
         if part == "position_encoder" and stack.biased:
-            start = encoder.starting_at(None)
+            start = encoder.state_without_effect(None)
             if start is None:
                 return [_cannot_vanish(stack.name, encoder)]
             state = start
@@ -337,28 +340,27 @@ def _move(weights: Dict[str, Tensor], old: str, new: str) -> None:
 
 
 def _cannot_vanish(name: str, encoder: PositionEncoder) -> str:
-    return (
-        f"the biases of its {name} could not start at 0: {type(encoder).__name__} names no "
-        "output_parameters"
-    )
+    kind = type(encoder).__name__
+    return f"the biases of its {name} could not start at 0: {kind} names no output_parameters"
 
 
 def _other(name: str, there: Optional[str], here: Optional[str], where: str) -> str:
     return f"its {name} has {there or 'no'} positions {where}, this one {here or 'none'}"
 
 
-def _base_table(
+def _take_base_table(
     stack: PositionedStack,
     encoder: PositionEncoder,
     prefix: str,
     there: Optional[str],
     weights: Dict[str, Tensor],
 ) -> Optional[Tensor]:
-    """Return the vectors (positions, dim) that a base model adds; None if it adds none."""
+    """Take out the vectors (positions, dim) that a base model adds; None if it adds none."""
     offset = stack.padding_idx + 1
     if there == "learned":
         return weights.pop(f"{prefix}.embed_positions.weight")[offset:]
     if there == "sinusoidal":
+        # An encoder that has no table of its own only asks whether there are any.
         return sinusoids(torch.arange(encoder.max_positions or 1) + offset, encoder.dim)
     return None
 

@@ -90,4 +90,4 @@ class DrivenDynamics(LinearDynamics):
         tracks, dim = free.shape
         turned = self.turned(free, self.angles(times.flatten(), free))
         excess = self._excess(turned).view(tracks, *times.shape, -1)
-        return self.quickened(states @ basis, self.rates.to(states) + excess) @ basis.t()
+        return self.slopes_at(states @ basis, self.rates.to(states) + excess) @ basis.t()

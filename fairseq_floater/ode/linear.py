@@ -88,9 +88,9 @@ class LinearDynamics(nn.Module):
 
     def slopes(self, initial: Tensor, times: Tensor, states: Tensor) -> Tensor:
         basis = self.basis(states)
-        return self.quickened(states @ basis, self.rates.to(states)) @ basis.t()
+        return self.slopes_at(states @ basis, self.rates.to(states)) @ basis.t()
 
-    def quickened(self, coordinates: Tensor, rates: Tensor) -> Tensor:
+    def slopes_at(self, coordinates: Tensor, rates: Tensor) -> Tensor:
         """The slopes of ``coordinates`` (..., dim) whose pairs turn at ``rates`` (..., pairs)."""
         x, y, rest = self._pairs(coordinates)
         slopes = torch.stack([-y * rates, x * rates], dim=-1).flatten(-2)

@@ -65,7 +65,11 @@ class LeverOptions:
     )
 
     def check_levers(self) -> None:
-        """Check that something is left to learn; raises ``UserError`` if not."""
+        """Check that something is left to learn, and that ``--train-only`` is used alone.
+
+        Raises:
+            UserError: naming the flags and the fix.
+        """
         if self.freeze_base and self.freeze_position_encoder:
             raise UserError(
                 "--freeze-base and --freeze-position-encoder leave nothing to learn: give only "

@@ -264,7 +264,7 @@ def last_rows(case, positions, size, seen):
     if case.use.injection == "rotation":
         turn = positions.query._replace(rows=positions.query.rows[seen - size :])
         positions.query = positions.key = turn
-    elif case.use.encoder.by_pair:
+    elif case.use.encoder_class.by_pair:
         positions.given = positions.given[:, :, seen - size :]
     return positions
 

@@ -117,7 +117,7 @@ def test_what_biases_stand_beside_is_shown_too(options, rows, tmp_path, capsys):
     checkpoint, picture = tmp_path / "checkpoint.pt", tmp_path / "picture.png"
     model = save_checkpoint(checkpoint, **options)
     part, _ = load_part(checkpoint, "encoder-base")
-    assert part.use.encoder.kind == options["base_positions"]
+    assert part.use.encoder_class.kind == options["base_positions"]
     with torch.no_grad():
         assert torch.equal(part.encoder(30), model.encoder.base_encoder(30))
     arguments = [str(checkpoint), str(picture), "--stack", "encoder-base", "--positions", "30"]

@@ -17,7 +17,7 @@ from places import ROOT, TESTS
 from fairseq_floater.encoders.base import Wanted
 from fairseq_floater.encoders.flags import flag_name
 from fairseq_floater.encoders.relative_bias import RelativeBiasEncoder
-from fairseq_floater.models.config import validate
+from fairseq_floater.models.config import validate_model
 from fairseq_floater.models.kinds import kind_of
 from fairseq_floater.options import PositionOptions
 
@@ -107,7 +107,7 @@ def test_every_row_can_be_shown_and_is_what_fairseq_takes(experiment):
         if args.position_encoder not in ("floater", "rnn", "fourier"):
             assert "--dynamics-lr-scale" not in typed
         config = kind.model.Config.of(args)
-        validate(config)
+        validate_model(config)
         if "relative-bias" in (config.position_encoder, config.base_positions):
             RelativeBiasEncoder.from_options(config, Wanted(1, 8, "scores", causal=True))
     assert count >= len(rows)

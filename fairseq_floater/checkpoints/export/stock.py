@@ -95,7 +95,7 @@ def _require_input_only(checkpoint: Path, config: FloaterTransformerConfig) -> N
 
 
 def _stock_positions(config: FloaterTransformerConfig, lengths: Lengths) -> Dict[str, Any]:
-    learned = config.kind.learns  # fairseq computes the others itself
+    learned = config.encoder_class.learns  # fairseq computes the others itself
     return {
         "encoder_learned_pos": learned,
         "decoder_learned_pos": learned,
