@@ -118,7 +118,7 @@ def with_positions(
             f"{base} has learned positions already, of --position-encoder "
             f"{there.get('position_encoder')}: go on training it with --finetune-from-model {base}"
         )
-    options_of(base, state)
+    options_of(base, state)  # which checks them
     kind = kind_of(there)
     assert kind is not None  # otherwise options_of would have raised
     if arch is not None:

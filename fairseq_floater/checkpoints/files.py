@@ -27,10 +27,11 @@ from fairseq_floater.models.weight_checks import require_sound
 def remembering_options(load: Callable[..., Dict[str, Any]]) -> Callable[..., Dict[str, Any]]:
     """Make the weights that fairseq's loader reads remember the options of their model.
 
-    A model compares them with its own. If a file is not a checkpoint, or not what was written, the
-    loader says in one line why, and what to do.
+    A model compares them with its own. The loader also checks the weights and options of our
+    models, and leaves out the files of pre-trained embeddings. If a file is not a checkpoint, or
+    not what was written, it says in one line why, and what to do.
     """
-    load = _explaining_reads(load)
+    load = _checking_and_explaining(load)
 
     @functools.wraps(load)
     def remembering(path: str, *args: Any, **kwargs: Any) -> Dict[str, Any]:
@@ -42,7 +43,8 @@ def remembering_options(load: Callable[..., Dict[str, Any]]) -> Callable[..., Di
         if "position_encoder" in options:
             require_sound(path, state["model"])
             require_known(path, options)
-            options_of(path, state, args[0] if args else kwargs.get("arg_overrides"))
+            overrides = args[0] if args else kwargs.get("arg_overrides")
+            options_of(path, state, overrides)  # which checks them
             forget_embedding_files(state)
             take_lists(state)
         state["model"] = Weights.of(state["model"], path, options)
@@ -76,7 +78,7 @@ def remembering_across_processes(broadcast: Callable[..., Any]) -> Callable[...,
     return remembering
 
 
-def _explaining_reads(load: Callable[..., Dict[str, Any]]) -> Callable[..., Dict[str, Any]]:
+def _checking_and_explaining(load: Callable[..., Dict[str, Any]]) -> Callable[..., Dict[str, Any]]:
     @functools.wraps(load)
     def explained(path: str, *args: Any, **kwargs: Any) -> Dict[str, Any]:
         try:
@@ -114,7 +116,7 @@ def _require_parts(state: Any) -> None:
         raise ValueError("its optimizer_history is not a list of dictionaries")
 
 
-@_explaining_reads
+@_checking_and_explaining
 def read_checkpoint(path: str) -> Dict[str, Any]:
     """Return a checkpoint on the CPU, as it was written but for options that are newer than it.
 

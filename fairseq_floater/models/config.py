@@ -214,7 +214,7 @@ def _validate_kept_layers(config: ModelConfig, stack: str) -> None:
     if kept and first_only and 0 not in kept:
         raise UserError(
             f"--{stack}-layers-to-keep is {given} and leaves out layer 0, the only one with "
-            "biases under --position-blocks input: keep it"
+            "positions under --position-blocks input: keep it"
         )
 
 

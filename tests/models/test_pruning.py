@@ -123,7 +123,7 @@ def test_networks_of_each_block_are_refused_not_cut():
 
 
 def test_the_only_block_with_biases_must_stay():
-    with pytest.raises(UserError, match="leaves out layer 0, the only one with biases"):
+    with pytest.raises(UserError, match="leaves out layer 0, the only one with positions"):
         make_model(position_blocks="input", encoder_layers_to_keep="1,2")
 
 

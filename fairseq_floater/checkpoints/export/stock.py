@@ -3,7 +3,7 @@
 fairseq adds positions at the input, and nowhere else, so it can take over a model that does the
 same:
 
-- floater and rnn, additive at the input: their trajectories become a learned table;
+- floater, fourier and rnn, additive at the input: their trajectories become a learned table;
 - a learned table, additive at the input: as it is;
 - sinusoids at the input, or no positions: fairseq has both.
 

@@ -4,7 +4,8 @@
 
 CTranslate2 has fixed forms of positions. Through its own ``Converter``, it takes over:
 
-- positions at the input: floater and rnn, additive, and learned tables, sinusoids, and none;
+- positions at the input: floater, fourier and rnn, additive, and learned tables, sinusoids, and
+  none;
 - rotary, relative-bias, and shaw whose heads share vectors, in self-attention and with no other
   positions.
 
