@@ -83,7 +83,7 @@ class PositionedStack:
     options: EncoderOptions
     position_encoder: Optional[PositionEncoder]
     base_encoder: Optional[PositionEncoder]
-    tracks: Tuple[str, ...]
+    own_track_names: Tuple[str, ...]
     blocks: Tuple[int, ...]
     kept_layers: Tuple[int, ...]
     name: str
@@ -293,7 +293,7 @@ class PositionedStack:
             return None
         layers = self._positioned_layers[: len(self.blocks)]
         attentions = [found for layer in layers for found in layer.biased_attentions()]
-        projections = [projection for _, joined, _ in attentions for projection in joined]
+        projections = [projection for found in attentions for projection in found.projections]
         return DecodingSteps(attentions) if attentions and all(map(is_plain, projections)) else None
 
     def _pass(self, reading: Reading, at_input: Reading, blocks: List[Dict[str, Any]]) -> Pass:

@@ -77,11 +77,12 @@ class DecodingSteps:
         biases: List[Tensor] = []
         #: the attentions for which steps compute something, and where their biases are
         self._using: List[Tuple[PositionedAttention, StepBiases, slice]] = []
-        for attention, projections, computed in attentions:
-            if computed:
-                where = slice(len(biases), len(biases) + computed)
-                self._using.append((attention, StepBiases(projections[:computed]), where))
-            biases += [projection.bias for projection in projections]
+        for found in attentions:
+            if found.computed:
+                where = slice(len(biases), len(biases) + found.computed)
+                positions = StepBiases(found.projections[: found.computed])
+                self._using.append((found.attention, positions, where))
+            biases += [projection.bias for projection in found.projections]
         self.biases = torch.stack(biases).unsqueeze(1)  # (tracks, 1, dim)
 
     @contextmanager

@@ -36,10 +36,7 @@ def _of_model(findings: Findings) -> List[Row]:
     for name, stack in findings.stacks.items():
         blocks = f"{stack.blocks} block{'s' * (stack.blocks > 1)}"
         rows.append(
-            (
-                f"{name} tracks",
-                f"{blocks} x {len(stack.tracks)}: {', '.join(stack.tracks)}",
-            )
+            (f"{name} tracks", f"{blocks} x {len(stack.tracks)}: {', '.join(stack.tracks)}")
         )
     rows += [(name.replace("_", " "), str(value)) for name, value in findings.settings.items()]
     rows.append(("position parameters", _parameters(findings)))

@@ -35,7 +35,7 @@ def settle_unsaid(args: Any) -> None:
     if not changed:
         return
     unsaid = [name for name in changed if getattr(args, name, None) is None]
-    given = _given(args)
+    given = _given(args) if "dynamics" in read else []
     asking = [name for name in given if name not in DYNAMICS[EncoderOptions.dynamics].reads]
     there, options = _starts_from(args) if unsaid else (None, {})
     if options.get("position_encoder") == kind:

@@ -201,7 +201,7 @@ def _validate_sizes(config: ModelConfig) -> None:
 
 
 def _validate_kept_layers(config: ModelConfig, stack: str) -> None:
-    """Check that the kept layers exist and, if only one layer has biases, that it is kept."""
+    """Check that the kept layers exist and, if only one has positions, that it is kept."""
     given, layers = getattr(config, f"{stack}_layers_to_keep"), getattr(config, f"{stack}_layers")
     kept = kept_layers(given)
     if any(not 0 <= number < layers for number in kept):

@@ -45,14 +45,15 @@ def kind_of(options: Mapping[str, Any]) -> Optional[ModelKind]:
     """Return the kind of a model with these options, ours or fairseq's; None for any other.
 
     A name that is not registered, perhaps of a module that is not loaded, counts as that of a
-    Transformer if the options have its blocks.
+    Transformer if the options have numbers of blocks for both of its stacks.
     """
     if names_roberta(options):
         return ROBERTA
     name = str(options.get("arch") or options.get("_name"))
     known = ARCH_MODEL_REGISTRY.get(name) or MODEL_REGISTRY.get(name)
     if known is None:
-        return TRANSFORMER if "decoder_layers" in options else None
+        blocks = (options.get(f"{stack}_layers") for stack in ("encoder", "decoder"))
+        return TRANSFORMER if all(isinstance(number, int) for number in blocks) else None
     return TRANSFORMER if issubclass(known, TransformerModelBase) else None
 
 

@@ -8,6 +8,7 @@ from fairseq_floater.blocks.positioned import kept_layers
 from fairseq_floater.encoders.learned import LearnedEncoder
 from fairseq_floater.errors import UserError
 from fairseq_floater.models.config import ModelConfig
+from fairseq_floater.models.description import positions_of
 
 #: parameters, 64 MB, up to which no options are refused
 SMALL = 2**24
@@ -56,8 +57,7 @@ def least_parameters(config: ModelConfig) -> int:
         if "dynamics_hidden_dim" in read:
             state = read.get("position_state_dim", width)
             total += max(0, read["dynamics_hidden_dim"] or state) * state
-        at_input = config.keeps_input and getattr(config, f"{stack}_learned_pos", True)
-        if tables or at_input:  # RoBERTa's table has no flag
+        if tables or positions_of(config.by_name(), stack).at_input == "learned":
             total += width * max(0, getattr(config, config.limits[stack]) or 0)
     return total + _size(config, "decoder_output_dim") + _size(config, "decoder_input_dim")
 

@@ -232,6 +232,8 @@ def _start_positions(
             return [_cannot_vanish(stack.name, encoder)]
     elif is_new and stack.additive and there.within is None and there.at_input in (None, *STOCK):
         assert encoder is not None
+        if there.at_input is None and encoder.state_dict() and not encoder.output_parameters():
+            return [_cannot_vanish(stack.name, encoder)]
         table = _take_base_table(stack, encoder, prefix, there.at_input, weights)
         start = encoder.state_without_effect(table)
     elif there.within != here.within:
@@ -340,8 +342,7 @@ def _move(weights: Dict[str, Tensor], old: str, new: str) -> None:
 
 
 def _cannot_vanish(name: str, encoder: PositionEncoder) -> str:
-    kind = type(encoder).__name__
-    return f"the biases of its {name} could not start at 0: {kind} names no output_parameters"
+    return f"{type(encoder).__name__} of the {name} has no state without effect: see its methods"
 
 
 def _other(name: str, there: Optional[str], here: Optional[str], where: str) -> str:

@@ -96,9 +96,12 @@ def test_files_of_embeddings_need_not_be_there(tmp_path, capsys):
         assert cli.main([part.format(**place) for part in TOOLS[tool]]) == 0, capsys.readouterr()
 
 
-def test_the_average_of_models_of_which_nothing_is_known(tmp_path, capsys):
+@pytest.mark.parametrize(
+    "options", [{}, {"decoder_layers": 2, "decoder_embed_dim": 16}, {"decoder_layers": "[(8, 3)]"}]
+)
+def test_the_average_of_models_of_which_nothing_is_known(options, tmp_path, capsys):
     def change(state):
-        state["args"] = Namespace(arch="somebody_elses")
+        state["args"] = Namespace(arch="somebody_elses", **options)
 
     base = save_stock(tmp_path / "theirs.pt", change=change)
     assert cli.main(["average", str(base), str(base), "--out", str(tmp_path / "mean.pt")]) == 0
@@ -154,9 +157,10 @@ def test_large_numbers_that_no_parameter_has_are_let_be(peer, tmp_path):
 
 
 def test_a_long_roberta_without_a_table_is_let_be():
-    config = FloaterRobertaConfig(position_encoder="rotary", max_positions=10**6)
-    assert least_parameters(config) < 10**8
-    config.keep_input_positions = True
+    for positions in ({"position_encoder": "rotary"}, {"base_positions": "none"}):
+        config = FloaterRobertaConfig(max_positions=10**6, **positions)
+        assert least_parameters(config) < 10**8
+    config.base_positions = "learned"
     assert least_parameters(config) > 10**8
 
 

@@ -38,7 +38,7 @@ def test_each_kind_has_changed_defaults_of_its_own(monkeypatch):
     """That another kind's default has changed leaves those of FLOATER's equation as they are."""
     monkeypatch.setitem(FORMERLY, "rnn_layers", 1)
     assert typed("--ode-steps-per-position", 2)["dynamics"] == "mlp"
-    assert typed("--position-encoder", "rnn")["rnn_layers"] == 1
+    assert typed("--position-encoder", "rnn", "--ode-steps-per-position", 2)["rnn_layers"] == 1
 
 
 @pytest.fixture(autouse=True)

@@ -225,17 +225,17 @@ def test_a_part_of_a_models_weights_leaves_the_rest():
 
 
 @pytest.mark.parametrize(
-    "base, options, reason",
+    "base, options",
     [
-        ({}, FLOATER, "its encoder could not start at 0: FloaterEncoder names no output_param"),
-        ({}, {"base_positions": "rotary"}, "FloaterEncoder names no output_parameters"),
-        (NO_BASE, ADDITIVE, "no positions at the input, this one floater at all"),
+        ({}, FLOATER),
+        ({}, {"base_positions": "rotary"}),
+        (NO_BASE, ADDITIVE),
     ],
 )
-def test_an_encoder_that_does_not_say_what_makes_it_vanish(base, options, reason, monkeypatch):
+def test_an_encoder_that_does_not_say_what_makes_it_vanish(base, options, monkeypatch):
     monkeypatch.setattr(FloaterEncoder, "output_parameters", lambda self: [])
     stock, ours = make_stock(seed=3, **base), make_model(seed=5, **options)
-    with pytest.raises(UserError, match=reason):
+    with pytest.raises(UserError, match="FloaterEncoder of the encoder has no state without"):
         ours.load_state_dict(remembered(stock, **base))
 
 

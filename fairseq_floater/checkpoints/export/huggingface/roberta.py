@@ -70,10 +70,9 @@ def export_roberta(
         state, config, model = load_model(checkpoint)
         require_known_activation(checkpoint, config.activation_fn)
         require_whole_positions(checkpoint, config)
-        require_without(checkpoint, config, "quant_noise_pq")
         stack: Any = next(iter(model.stacks().values()))
         why = None if len(stack.layers) else "encoder has no blocks"
-        require_without(checkpoint, config, because=why)
+        require_without(checkpoint, config, "quant_noise_pq", because=why)
         words = len(stack.embed_tokens.weight)
         length, limit = length_of(stack, positions), stack.max_positions()
         rows, tokenizer = _tokenizer(data, words, limit)
