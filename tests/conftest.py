@@ -171,7 +171,7 @@ def combination(request):
 #: the slowest modules, which pytest-xdist starts with (see run.sh)
 LONG = (
     *("training", "run", "command_line", "export", "quickstart", "wmt14", "corpora", "wheel"),
-    *("readme", "heatmap", "serve", "export_page", "to_huggingface", "roberta", "results"),
+    *("readme", "heatmap", "serve", "export_page", "to_huggingface", "roberta_training", "results"),
     *("elsewhere", "gpu", "benchmarks"),
 )
 
