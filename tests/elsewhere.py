@@ -19,7 +19,7 @@ from pretended import DEVICE, Pretending, There, waits
 from fairseq_floater.checkpoints.export import Lengths
 from fairseq_floater.checkpoints.export.huggingface.model import build_exported
 
-SIZES = {"encoder_layers": 1, "decoder_layers": 1}
+SIZES = {"encoder_layers": 2, "decoder_layers": 1}
 
 
 def trained(model, batch):
@@ -34,8 +34,8 @@ def trained(model, batch):
 
 @torch.no_grad()
 def decoded(model, batch):
-    """Return the logits of two steps."""
-    return [logits for _, logits in steps(model.eval(), batch, 2)]
+    """Return the logits of three steps."""
+    return [logits for _, logits in steps(model.eval(), batch, 3)]
 
 
 @torch.no_grad()

@@ -227,8 +227,7 @@ def _start_positions(
         return []
     elif same:
         assert encoder is not None
-        start = encoder.state_without_effect(None)
-        if start is None:
+        if (start := encoder.state_without_effect()) is None:
             return [_cannot_vanish(stack.name, encoder)]
     elif is_new and stack.additive and there.within is None and there.at_input in (None, *STOCK):
         assert encoder is not None
@@ -303,8 +302,7 @@ def _start_within(
                 "their initial values: train without it"
             ]
         if part == "position_encoder" and stack.biased:
-            start = encoder.state_without_effect(None)
-            if start is None:
+            if (start := encoder.state_without_effect()) is None:
                 return [_cannot_vanish(stack.name, encoder)]
             state = start
         weights.update({f"{prefix}.{part}.{key}": value.clone() for key, value in state.items()})
@@ -342,7 +340,8 @@ def _move(weights: Dict[str, Tensor], old: str, new: str) -> None:
 
 
 def _cannot_vanish(name: str, encoder: PositionEncoder) -> str:
-    return f"{type(encoder).__name__} of the {name} has no state without effect: see its methods"
+    kind = type(encoder).__name__
+    return f"{kind} of the {name} has no state without effect: give it output_parameters"
 
 
 def _other(name: str, there: Optional[str], here: Optional[str], where: str) -> str:

@@ -49,7 +49,8 @@ def loss(corpus: str, checkpoint: Path, length: int, limit: int) -> float:
     done = subprocess.run(command, capture_output=True, text=True)
     found = re.search(r"valid on 'valid' subset \| loss ([0-9.]+)", done.stdout + done.stderr)
     if done.returncode or not found:
-        sys.exit(f"error: {checkpoint} at {length}: {(done.stderr.strip() or 'no loss')[-500:]}")
+        why = (done.stderr.strip() or "it printed no loss").splitlines()[-1]
+        sys.exit(f"error: {checkpoint} in blocks of {length}: {why}")
     return float(found[1])
 
 

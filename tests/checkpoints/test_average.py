@@ -36,7 +36,8 @@ def test_the_last_of_a_folder(tmp_path):
     with pytest.raises(UserError, match=f"^{message}: train longer, keep more .--keep-last-epochs"):
         last(tmp_path, 4)
     saved(tmp_path, "_2_500")
-    message = f"{tmp_path}/checkpoint_1_500.pt and checkpoint_2_500.pt are of the same update, so"
+    first, second = f"{tmp_path}/checkpoint_1_500.pt", "checkpoint_2_500.pt"
+    message = f"{first} and {second} are of the same update, so one"
     with pytest.raises(UserError, match=message):
         last(tmp_path, 3)
 

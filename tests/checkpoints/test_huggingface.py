@@ -187,7 +187,7 @@ WORDS = "embeddings.word_embeddings.weight"
 DAMAGES = {
     "no options": (
         lambda f: without(f, "config.json"),
-        "config.json: give the folder of a Hugging Face",
+        "config.json: give the folder of a Hugging Face model",
     ),
     "no weights": (lambda f: without(f, "model.safetensors"), "must be in this one file"),
     "no tokenizer": (lambda f: without(f, "tokenizer.json"), "no tokenizer at"),
@@ -200,7 +200,10 @@ DAMAGES = {
     "fewer words": (option("vocab_size", 40), "but the vocab_size of"),
     "more words": (option("vocab_size", 400), "pieces, not 400"),
     "more positions": (option("max_position_embeddings", 99), "it has 24 positions, not 99"),
-    "more layers": (option("num_hidden_layers", 3), "corresponds to fairseq's encoder.sentence"),
+    "more layers": (
+        option("num_hidden_layers", 3),
+        "nothing in it corresponds to fairseq's encoder.sentence_encoder.la",
+    ),
     "heads": (option("num_attention_heads", 3), "there is no such model"),
     "width": (option("hidden_size", 18), "16 there, 18 here"),
     "eps": (option("layer_norm_eps", -1.0), "--layer-norm-eps must be > 0"),
@@ -243,7 +246,8 @@ def test_what_is_read_is_not_written_over(name, tmp_path, capsys):
     assert "would be overwritten by what is made from it" in capsys.readouterr().err
     assert (folder / name).read_bytes() == before
     assert cli.main([*command, str(tmp_path / "dict.txt")]) == 1
-    assert "dict.txt is where its dict.txt is written: give another" in capsys.readouterr().err
+    message = "dict.txt is where its dict.txt is written: give another name"
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -263,7 +267,8 @@ def test_another_dictionary_is_not_written_over(tmp_path):
         write_model(tmp_path / kind, kind)
     convert_huggingface(tmp_path / "bert", tmp_path / "out/a.pt", AS_IT_WAS)
     convert_huggingface(tmp_path / "bert", tmp_path / "out/b.pt", {})
-    with pytest.raises(UserError, match=r"dict.txt is there already, of another model, but c.pt"):
+    message = r"dict.txt is there already, of another model, but c.pt needs"
+    with pytest.raises(UserError, match=message):
         convert_huggingface(tmp_path / "roberta", tmp_path / "out/c.pt", {})
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == ["a.pt", "b.pt", "dict.txt", "tokenizer.json"]

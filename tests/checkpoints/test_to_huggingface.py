@@ -145,6 +145,12 @@ def test_tables_for_onnx_end_where_learned_ones_do():
     assert [next(table.buffers()).size(1) for table in lengths] == [40, 12]
 
 
+def test_a_distance_that_no_table_can_hold():
+    model = make_model(position_encoder="relative-bias", relative_max_distance=10**9)
+    with pytest.raises(UserError, match="^--relative-max-distance 1000000000 makes a table of"):
+        build_exported(model, Lengths(6, 7))
+
+
 def test_learned_positions_end():
     exported = build_exported(
         make_model(position_encoder="learned", max_source_positions=8, max_target_positions=8),

@@ -7,24 +7,16 @@ from conftest import WITHIN
 from launching import run
 from places import TESTS
 
-#: those of ``WITHIN`` that differ in what they compute, and others with computations of their own
+#: those of ``WITHIN``, and others with computations of their own
 MODELS = {
-    **{
-        name: WITHIN[name]
-        for name in (
-            *("shaw", "alibi learned", "fire", "fourier", "floater rotation", "floater scores"),
-            *("floater on rotary", "floater in cross-attention on relative bias"),
-            "shifted, scaled",
-        )
-    },
+    **WITHIN,
+    "default": {},
     "driven": {"dynamics": "driven"},
-    "mlp, added": {
-        "dynamics": "mlp",
-        "position_injection": "additive",
-        "ode_steps_per_position": "1/4",
-    },
+    "mlp, a step over four": {"dynamics": "mlp", "ode_steps_per_position": "1/4"},
+    "mlp, added": {"dynamics": "mlp", "position_injection": "additive"},
     "learned": {"position_encoder": "learned", "position_injection": "bias"},
-    "recurrent": {"position_encoder": "rnn", "position_injection": "bias"},
+    "recurrent, added": {"position_encoder": "rnn", "position_injection": "additive"},
+    "none": {"position_encoder": "none"},
 }
 STOCK = "fairseq's own"
 

@@ -107,7 +107,8 @@ def test_every_peer_starts_from_a_trained_base_model(kind, keep, learned, caplog
         (
             {"position_encoder": "sinusoidal", "position_blocks": "input"},
             {"base_positions": "fire", "freeze_base": True},
-            "freeze-base would freeze the encoder's new fire, .* initial values: train without it",
+            "--freeze-base would freeze the encoder's new fire, .* at their initial values: "
+            "train without it",
         ),
         (
             {"position_encoder": "rotary"},

@@ -209,7 +209,7 @@ def test_grid_nodes():
 
 @pytest.mark.parametrize("value", [0, -1, "2/3", 1.5, "fast", float("inf"), float("nan"), "1/0"])
 def test_bad_steps(value):
-    with pytest.raises(UserError, match="whole number or 1 over a whole"):
+    with pytest.raises(UserError, match="whole number or 1 over a whole number"):
         parse_steps_per_position(value)
 
 

@@ -118,7 +118,7 @@ def test_losses_by_the_length_of_blocks(masked, monkeypatch, capsys):
     monkeypatch.setattr(
         sys, "argv", ["block_lengths", str(data), f"stock={stock}", "--lengths", "4"]
     )
-    with pytest.raises(SystemExit, match="at 4: "):
+    with pytest.raises(SystemExit, match="in blocks of 4: "):
         program.main()
 
 

@@ -149,7 +149,8 @@ def test_names_are_given_once(tmp_path):
 def test_seeds_are_named(line, count, tmp_path):
     path = tmp_path / "hypotheses.txt"
     path.write_text(f"H1: a > b on test\n{line}\n")
-    with pytest.raises(UserError, match=f"names {count} seeds, but at least 3 are needed: add"):
+    message = f"names {count} seeds, but at least 3 are needed: add a line"
+    with pytest.raises(UserError, match=message):
         read_hypotheses(path)
 
 
@@ -159,7 +160,8 @@ def test_seeds_are_named(line, count, tmp_path):
 def test_what_is_no_hypothesis_is_named(line, tmp_path):
     path = tmp_path / "hypotheses.txt"
     path.write_text(f"\n{line}\n")
-    with pytest.raises(UserError, match="line 2: .* is not a hypothesis: write NAME: ROW >"):
+    message = "line 2: .* is not a hypothesis: write NAME: ROW > BASELINE"
+    with pytest.raises(UserError, match=message):
         read_hypotheses(path)
 
 

@@ -77,7 +77,8 @@ def test_last_checkpoints_are_sorted_by_number(tmp_path):
         (tmp_path / f"checkpoint_3_{update}.pt").touch()
     names = [p.name for p in last_checkpoints(tmp_path, 2)]
     assert names == ["checkpoint_3_500.pt", "checkpoint_3_1000.pt"]
-    with pytest.raises(UserError, match="2 checkpoints by update and 2 by epoch to average, but 3"):
+    message = "has 2 checkpoints by update and 2 by epoch to average, but 3"
+    with pytest.raises(UserError, match=message):
         last_checkpoints(tmp_path, 3)
 
 

@@ -320,7 +320,10 @@ def test_rows_of_another_training_are_refused(change, message, tmp_path):
 
 MISTAKES = {
     "no file": (["nowhere.pt", "BIN"], "no checkpoint at nowhere.pt"),
-    "no set": (["CHECKPOINT", "BIN", "--subset", "dev"], "has no dev: choose a split in its"),
+    "no set": (
+        ["CHECKPOINT", "BIN", "--subset", "dev"],
+        "has no dev: choose a split in its input0",
+    ),
     "long": (["CHECKPOINT", "BIN", "--max-tokens", 2], "--max-tokens 2 is less than the longest"),
     "another task": (["MODEL", "BIN"], "is of --task masked_lm, which has no classes"),
 }

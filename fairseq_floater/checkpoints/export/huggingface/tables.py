@@ -17,6 +17,7 @@ from fairseq_floater.encoders.rnn import RNNEncoder
 from fairseq_floater.encoders.rotary import RotaryEncoder
 from fairseq_floater.encoders.shaw import ShawEncoder
 from fairseq_floater.encoders.sinusoidal import SinusoidalEncoder
+from fairseq_floater.encoders.table_limits import require_room
 from fairseq_floater.errors import UserError
 from fairseq_floater.ode.driven import DrivenDynamics
 from fairseq_floater.ode.dynamics import MLPDynamics
@@ -77,7 +78,9 @@ def _alibi(encoder: AlibiEncoder, length: int) -> _Parts:
 
 
 def _relative_bias(encoder: RelativeBiasEncoder, length: int) -> _Parts:
-    return "relative-bias", encoder(max(length, encoder.max_distance + 1)), {}, {}
+    farthest = encoder.max_distance
+    require_room(encoder, farthest + 1, f"--relative-max-distance {farthest}")
+    return "relative-bias", encoder(max(length, farthest + 1)), {}, {}
 
 
 def _shaw(encoder: ShawEncoder, length: int) -> _Parts:
