@@ -1,7 +1,7 @@
 """The positions of a model, by the options in its checkpoint, whichever program wrote them."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 from fairseq_floater.encoders import KINDS, WITHIN_ATTENTION, EncoderOptions, Use
 from fairseq_floater.encoders.flags import flag_name
@@ -10,17 +10,42 @@ from fairseq_floater.training.save_folder import options_in
 
 
 @dataclass(frozen=True)
+class Within:
+    """Positions within attention, other than biases.
+
+    Attributes:
+        use: their kind, their form, and where they act.
+        defined: each option that defines their parameters or angles, as a flag with its value.
+    """
+
+    use: Use
+    defined: Tuple[str, ...]
+
+    @classmethod
+    def of(cls, use: Use, options: EncoderOptions) -> "Within":
+        names = use.encoder_class.defining(options)
+        return cls(use, tuple(f"{flag_name(name)} {getattr(options, name)}" for name in names))
+
+    def __str__(self) -> str:
+        encoder, form, blocks, attention = self.use
+        name = encoder.kind if form == encoder.injections[0] else f"{encoder.kind} {form}"
+        where = [] if attention == "self" else [f"in {attention} attentions"]
+        where += [] if blocks == "all" else ["at the first block"]
+        return ", ".join([name, *self.defined, *where])
+
+
+@dataclass(frozen=True)
 class Positions:
     """The positions of one stack.
 
     Attributes:
         at_input: what is added to the input; None for nothing.
-        within: the form within attention, apart from biases; None for none.
+        within: those within attention, apart from biases; None for none.
         biases: the kind of the biases of the projections; None for none.
     """
 
     at_input: Optional[str]
-    within: Optional[str]
+    within: Optional[Within]
     biases: Optional[str]
 
 
@@ -58,7 +83,7 @@ def positions_of(options: Mapping[str, Any], stack: str) -> Positions:
     acts_within = chosen is not None and chosen.injection in WITHIN_ATTENTION
     within = chosen if acts_within else positions.beneath
     biases = positions.encoder_class.kind if positions.injection == "bias" else None
-    return Positions(at_input, within and described(within, positions), biases)
+    return Positions(at_input, within and Within.of(within, positions), biases)
 
 
 def _stock_input(options: Mapping[str, Any], stack: str) -> Optional[str]:
@@ -75,27 +100,11 @@ def names_roberta(options: Mapping[str, Any]) -> bool:
     return any("roberta" in str(options.get(name)) for name in ("_name", "arch"))
 
 
-def described(use: Use, options: EncoderOptions) -> str:
-    """Describe a use within attention, with all options that define its parameters and angles.
-
-    ``warm_start`` compares descriptions, and takes the kind and the attentions from them.
-    """
-    parts = [use.encoder_class.kind if use.injection == use.encoder_class.injections[0] else ""]
-    parts[0] = parts[0] or f"{use.encoder_class.kind} {use.injection}"
-    defined = [
-        f"{flag_name(name)} {getattr(options, name)}"
-        for name in use.encoder_class.defining(options)
-    ]
-    where = [] if use.attention == "self" else [f"in {use.attention} attentions"]
-    where += [] if use.blocks == "all" else ["at the first block"]
-    return ", ".join([*parts, *defined, *where])
-
-
-def departed_from(options: EncoderOptions) -> Optional[str]:
-    """Return the peer that a new model starts from, described as ``within``; None without one."""
+def departed_from(options: EncoderOptions) -> Optional[Within]:
+    """Return the peer that a new model starts from; None without one."""
     peer = options.encoder_class.departs_from(options)
     if peer is None:
         return None
     as_peer = replace(options, **{"position_injection": None, **peer})
     assert as_peer.chosen is not None
-    return described(as_peer.chosen, as_peer)
+    return Within.of(as_peer.chosen, as_peer)

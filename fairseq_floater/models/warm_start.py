@@ -1,34 +1,20 @@
-"""Starting from a trained model: which of its weights fit, and where the new parameters start.
+"""Starting from a trained model: which of its weights fit, and what to load of them.
 
-A base model is fairseq's ``transformer``, or ours. Its own positions, at the input or within
-attention, are kept (bias injection), or a table of the input becomes the first block's vectors
-(learned ones, injected additively). Everything else that positions add starts at 0, so that the
-first forward pass gives the base model's logits (paper, section 3.3). Other positions within
-attention start with new values, in place of those at the input. What does not fit is named before
-any weight is copied.
+Where positions start that the trained model lacks is said in ``position_starts``. What does not fit
+is named before any weight is copied.
 """
 
 import logging
 from collections import OrderedDict
-from dataclasses import replace
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping
 
 import torch
 from torch import Tensor
 
-from fairseq_floater.blocks.positioned import PositionedStack
-from fairseq_floater.encoders import PositionEncoder
 from fairseq_floater.encoders.flags import flag_name
-from fairseq_floater.encoders.options import PEERS
-from fairseq_floater.encoders.sinusoidal import sinusoids
 from fairseq_floater.errors import UserError
-from fairseq_floater.models.description import (
-    Positions,
-    departed_from,
-    names_roberta,
-    position_options,
-    positions_of,
-)
+from fairseq_floater.models.description import names_roberta, position_options
+from fairseq_floater.models.position_starts import start_positions
 
 logger = logging.getLogger(__name__)
 
@@ -56,9 +42,6 @@ _TRANSFORMERS = {
     **dict.fromkeys(("layernorm_embedding", "no_scale_embedding"), False),
     **dict.fromkeys(("no_cross_attention", "cross_self_attention"), False),
 }
-
-#: positions at the input that fairseq's own models have
-STOCK = ("sinusoidal", "learned")
 
 #: how many weights that do not fit are named; the others are counted
 NAMED = 4
@@ -100,7 +83,7 @@ def fit(model: Any, weights: Mapping[str, Tensor]) -> Dict[str, Tensor]:
     if options and (change := other_shift(options, model.options)):
         logger.warning(change)
     for prefix, stack in model.stacks().items():
-        misfits += _start_positions(stack, prefix, fitting, options, model.options)
+        misfits += start_positions(stack, prefix, fitting, options, model.options)
     try:
         model.upgrade_state_dict(fitting)
     except Exception as error:  # fairseq raises exceptions of every kind
@@ -190,179 +173,6 @@ def different_options(there: Mapping[str, Any], here: Mapping[str, Any]) -> List
 def _differ(there: Any, here: Any) -> bool:
     """True if values differ; 1 and 1.0 are the same, and so are a choice and its name."""
     return bool(there != here) and str(there) != str(here)
-
-
-def _start_positions(
-    stack: PositionedStack,
-    prefix: str,
-    weights: Dict[str, Tensor],
-    options_there: Mapping[str, Any],
-    options_here: Mapping[str, Any],
-) -> List[str]:
-    """Add to ``weights`` what a stack's positions start from, or return why that is impossible.
-
-    | there                  | here                          | what becomes of it          |
-    | ---------------------- | ----------------------------- | --------------------------- |
-    | the same               | the same                      | kept                        |
-    | at the input           | the same, and biases          | kept; biases start at 0     |
-    | a peer                 | biases on that peer           | it is the base; biases at 0 |
-    | at the input           | a learned table, additive     | the first block's vectors   |
-    | a peer                 | FLOATER that departs from it  | FLOATER's start             |
-    | at the input, or none  | a peer, or biases on one      | the peer's initial values   |
-    | at the input           | none                          | dropped; the log says so    |
-    | all else               |                               | refused                     |
-    """
-    here = positions_of(options_here, stack.name)
-    there = _positions_there(stack, prefix, weights, options_there, here)
-    place = f"{prefix}.position_encoder."
-    if there.within is not None and there.biases is None and here.biases is not None:
-        _move(weights, place, f"{prefix}.base_encoder.")  # the only positions are now the base
-    if there == Positions("learned", None, None) and not stack.additive:
-        _move(weights, place, f"{prefix}.embed_positions.encoder.")  # our own table at the input
-    encoder = stack.position_encoder
-    is_new = encoder is not None and not any(key.startswith(place) for key in weights)
-    same = (there.at_input, there.within) == (here.at_input, here.within)
-    start: Optional[Dict[str, Tensor]] = None
-    if same and not (is_new and stack.biased):
-        return []
-    elif same:
-        assert encoder is not None
-        if (start := encoder.state_without_effect()) is None:
-            return [_cannot_vanish(stack.name, encoder)]
-    elif is_new and stack.additive and there.within is None and there.at_input in (None, *STOCK):
-        assert encoder is not None
-        if there.at_input is None and encoder.state_dict() and not encoder.output_parameters():
-            return [_cannot_vanish(stack.name, encoder)]
-        table = _take_base_table(stack, encoder, prefix, there.at_input, weights)
-        start = encoder.state_without_effect(table)
-    elif there.within != here.within:
-        return _start_within(stack, prefix, weights, there, here, options_here)
-    elif here == Positions(None, None, None) and there.biases is None and there.at_input in STOCK:
-        _drop_at_input(weights, prefix)
-        logger.warning(
-            f"the {stack.name} continues without positions; its {there.at_input} ones are dropped"
-        )
-        return []
-    if start is None:
-        return [_other(stack.name, there.at_input, here.at_input, "at the input")]
-    weights.update({f"{place}{key}": value for key, value in start.items()})
-    return []
-
-
-def _positions_there(
-    stack: PositionedStack,
-    prefix: str,
-    weights: Mapping[str, Tensor],
-    options: Mapping[str, Any],
-    here: Positions,
-) -> Positions:
-    """Return the positions of a checkpoint's stack, as far as its weights and options say."""
-    ours = (f"{prefix}.position_encoder.", f"{prefix}.base_encoder.")
-    has_own = any(key.startswith(ours) for key in weights)
-    if not options and has_own:
-        return here
-    learned = not has_own and f"{prefix}.embed_positions.weight" in weights
-    if options:
-        there = positions_of(options, stack.name)
-        return replace(there, at_input="learned") if learned else there
-    return Positions("learned" if learned else here.at_input, None, None)
-
-
-def _start_within(
-    stack: PositionedStack,
-    prefix: str,
-    weights: Dict[str, Tensor],
-    there: Positions,
-    here: Positions,
-    options_here: Mapping[str, Any],
-) -> List[str]:
-    """Start new positions within attention if a model had none, or had what they start from.
-
-    Those at the input are kept or dropped as the options say, which changes the logits; the log
-    says so.
-    """
-    new = departed_from(stack.options) == there.within
-    if there.biases is not None or not (new or there.within is None):
-        return [
-            _other(stack.name, there.within, here.within, "within attention")
-            + _how_to_keep(there, here)
-        ]
-    dropped = here.at_input is None and there.at_input in STOCK
-    if there.at_input != here.at_input and not dropped:
-        return [_other(stack.name, there.at_input, here.at_input, "at the input")]
-    _drop(weights, f"{prefix}.position_encoder.")
-    for part in ("position_encoder", "base_encoder"):
-        encoder = getattr(stack, part)
-        if encoder is None:
-            continue
-        state = encoder.state_dict()
-        if part == "base_encoder" and state and options_here.get("freeze_base"):
-            return [
-                f"--freeze-base would freeze the {stack.name}'s new {here.within} positions at "
-                "their initial values: train without it"
-            ]
-        if part == "position_encoder" and stack.biased:
-            if (start := encoder.state_without_effect()) is None:
-                return [_cannot_vanish(stack.name, encoder)]
-            state = start
-        weights.update({f"{prefix}.{part}.{key}": value.clone() for key, value in state.items()})
-    if dropped:
-        _drop_at_input(weights, prefix)
-    if there.within is None or dropped:
-        fate = "dropped" if dropped else "kept"
-        at_input = f"; those at the input ({there.at_input}) are {fate}" if there.at_input else ""
-        started = f"the {stack.name} starts with {here.within} positions within attention"
-        logger.warning(f"{started}{at_input}")
-    return []
-
-
-def _how_to_keep(there: Positions, here: Positions) -> str:
-    """Return which option keeps the positions there beside biases; empty if none can."""
-    kind, _, more = (there.within or "").partition(",")
-    elsewhere = " attentions" in more or "at the first block" in more
-    if here.biases is None or there.biases is not None or kind not in PEERS or elsewhere:
-        return ""
-    return f" (--base-positions {kind}, with its model's other options for it, keeps them)"
-
-
-def _drop_at_input(weights: Dict[str, Tensor], prefix: str) -> None:
-    _drop(weights, f"{prefix}.embed_positions.")
-
-
-def _drop(weights: Dict[str, Tensor], prefix: str) -> None:
-    for key in [key for key in weights if key.startswith(prefix)]:
-        del weights[key]
-
-
-def _move(weights: Dict[str, Tensor], old: str, new: str) -> None:
-    for key in [key for key in weights if key.startswith(old)]:
-        weights[new + key[len(old) :]] = weights.pop(key)
-
-
-def _cannot_vanish(name: str, encoder: PositionEncoder) -> str:
-    kind = type(encoder).__name__
-    return f"{kind} of the {name} has no state without effect: give it output_parameters"
-
-
-def _other(name: str, there: Optional[str], here: Optional[str], where: str) -> str:
-    return f"its {name} has {there or 'no'} positions {where}, this one {here or 'none'}"
-
-
-def _take_base_table(
-    stack: PositionedStack,
-    encoder: PositionEncoder,
-    prefix: str,
-    there: Optional[str],
-    weights: Dict[str, Tensor],
-) -> Optional[Tensor]:
-    """Take out the vectors (positions, dim) that a base model adds; None if it adds none."""
-    offset = stack.padding_idx + 1
-    if there == "learned":
-        return weights.pop(f"{prefix}.embed_positions.weight")[offset:]
-    if there == "sinusoidal":
-        # An encoder that has no table of its own only asks whether there are any.
-        return sinusoids(torch.arange(encoder.max_positions or 1) + offset, encoder.dim)
-    return None
 
 
 def first_named(different: List[str]) -> List[str]:
