@@ -42,6 +42,7 @@ from fairseq_floater.training.levers import (
     hand_on_shares,
     require_none_shared,
 )
+from fairseq_floater.training.patience import restoring_patience, saving_patience
 from fairseq_floater.training.resume import from_newest_whole
 from fairseq_floater.training.saving import copying_whole, saving_whole
 from fairseq_floater.training.settings import bf16_without_tpu, checking_settings
@@ -82,6 +83,15 @@ def _resume_from_newest() -> None:
     This need not be checkpoint_last.pt. A flat optimizer state of another model is refused.
     """
     checkpoint_utils.load_checkpoint = from_newest_whole(checkpoint_utils.load_checkpoint)
+
+
+def _keep_patience() -> None:
+    """Let a training run that is resumed go on with what --patience has counted.
+
+    fairseq forgets the count with the process, so that an interrupted training would end later.
+    """
+    Trainer.save_checkpoint = saving_patience(Trainer.save_checkpoint)
+    Trainer.load_checkpoint = restoring_patience(Trainer.load_checkpoint)
 
 
 def _send_checkpoints() -> None:
@@ -195,6 +205,7 @@ HOOKS = (
     _read_checkpoints,
     _write_checkpoints,
     _resume_from_newest,
+    _keep_patience,
     _send_checkpoints,
     _copy_shares,
     _scale_steps,

@@ -11,6 +11,7 @@ import torch
 
 from fairseq_floater.errors import OTHER_OPTIMIZER, UserError
 from fairseq_floater.files import remove_leftovers
+from fairseq_floater.training.patience import is_exhausted
 from fairseq_floater.training.save_folder import (
     BEST,
     LAST,
@@ -47,10 +48,18 @@ def from_newest_whole(load: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _end_what_has_ended(trainer: Any) -> None:
-    """Prevent the extra update that fairseq makes in a training that has had all its updates."""
+    """Prevent the extra update that fairseq makes in a training that has had all its updates.
+
+    Also prevent the extra epoch of one that has ended by ``--patience``.
+    """
     optimization, updates = trainer.cfg.optimization, trainer.get_num_updates()
+    why = ""
     if 0 < (optimization.max_update or 0) <= updates:
-        logger.info(f"nothing is left to train: update {updates} is the last of --max-update")
+        why = f"update {updates} is the last of --max-update"
+    elif is_exhausted(patience := trainer.cfg.checkpoint.patience):
+        why = f"the last {patience} validations were no better, and --patience is {patience}"
+    if why:
+        logger.info(f"nothing is left to train: {why}")
         optimization.max_epoch = -1
 
 

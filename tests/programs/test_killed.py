@@ -69,6 +69,24 @@ def test_killed_after_the_last_save(corpus, unkilled):
     assert (folder / "checkpoint_last.pt").read_bytes() == before
 
 
+def test_patience_goes_on_counting(corpus, tmp_path):
+    """No validation is better than the first, because the learning rate is 0."""
+    train = ["train", corpus, *TRAINING, "--arch", "floater_transformer", "--lr", 0]
+    train += ["--save-dir", tmp_path]
+
+    def validations(patience, *flags):
+        done = succeed(*train, "--patience", patience, *flags)
+        why = f"the last {patience} validations were no better, and --patience is {patience}\n"
+        assert f"nothing is left to train: {why}" in done.out or done.losses("valid")
+        return len(done.losses("valid"))
+
+    assert validations(3, "--max-epoch", 2) == 2
+    assert validations(3) == 2
+    assert validations(3) == 0
+    assert validations(4) == 1
+    assert validations(2, "--reset-meters") == 3
+
+
 FULL = """import resource
 from fairseq_cli import train
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
