@@ -80,7 +80,11 @@ run_one() {
     IFS=/ read -r experiment pair row <<<"$1"
     log=$RUNS/evidence/$experiment.$pair.$row.seed$2
     exec 9>"$log.lock"
-    flock --nonblock 9 || return 0
+    flock --nonblock -E 75 9 || {
+        [ $? -ne 75 ] || return 0
+        echo "$1, seed $2: failed: $log.lock cannot be locked, see above" >&2
+        return 1
+    }
     echo "$1, seed $2: see $log.log"
     bash "$RECIPES/run.sh" "$1" --seed "$2" --runs "$RUNS" --stop-stage 5 >"$log.log" 2>&1 9>&- || {
         echo "$1, seed $2: failed: $(tail -n 1 "$log.log")" >&2
@@ -106,12 +110,16 @@ unshown() {
 
 # tables ROWS: make the tables of their experiments, as far as these have results.
 tables() {
-    local experiment
+    local experiment begun=$RUNS/evidence/tables.begun$$
+    mkdir -p "$RUNS/evidence"
     for experiment in $(cut -d / -f 1 <<<"$1" | sort -u); do
-        ! compgen -G "$RECIPES/results/$experiment/*.json" >/dev/null ||
-            RECORDS=$RECIPES/results bash "$RECIPES/run.sh" "$experiment" --runs "$RUNS" --stage 6 ||
-            status=1
+        compgen -G "$RECIPES/results/$experiment/*.json" >/dev/null || continue
+        touch "$begun"
+        # A table is as old as what it was made from: a result may come while it is being made.
+        RECORDS=$RECIPES/results bash "$RECIPES/run.sh" "$experiment" --runs "$RUNS" --stage 6 &&
+            touch -r "$begun" "$RECIPES/results/$experiment/table.md" || status=1
     done
+    rm -f "$begun"
 }
 
 if [ -n "$LIST" ]; then

@@ -20,7 +20,7 @@ def main() -> int:
 
     raw = args.runs / "data/localisation.en-de/raw"
     sources, references = read_lines(raw / "test.en"), read_lines(raw / "test.de")
-    records = {r.row: r for r in read_records(args.runs / "quickstart")}
+    records = {r.row: r for r in read_records(args.runs / "quickstart", [1])}
     print(f"\n{'':20} {'BLEU':>6} {'chrF':>6} {'parameters':>12} {'words/s':>9}")
     for row in args.rows:
         scores, cost = records[row].tests["test"], records[row].training

@@ -30,9 +30,15 @@ def is_marked(records: Sequence[Record]) -> bool:
 def require_same_training(records: Sequence[Record]) -> None:
     """Refuse seeds of one row that were trained or translated with different commands.
 
+    Also refuse rows that were scored against different references of the same test set.
+
+    Args:
+        records: the records of one experiment.
+
     Raises:
-        UserError: naming two records, and the first word that differs.
+        UserError: naming two records, and the first word that differs, or the test set.
     """
+    _require_same_references(records)
     first: Dict[Tuple[str, str, str], Tuple[str, List[str]]] = {}
     for record in records:
         for step, text in {**record.commands, **_circumstances(record)}.items():
@@ -44,6 +50,20 @@ def require_same_training(records: Sequence[Record]) -> None:
                 raise UserError(
                     f"{known} and {record.name} are not seeds of one row: {step} had {old}, "
                     f"then {new}: remove one of them, or give --seeds"
+                )
+
+
+def _require_same_references(records: Sequence[Record]) -> None:
+    first: Dict[Tuple[str, str], Tuple[str, str]] = {}
+    for record in records:
+        for test, scores in record.tests.items():
+            if (here := scores.get("references")) is None:  # older records do not say
+                continue
+            known, there = first.setdefault((record.pair, test), (record.name, here))
+            if there != here:
+                raise UserError(
+                    f"{known} and {record.name} were scored against different references of "
+                    f"{test}: prepare the corpus again and score both"
                 )
 
 

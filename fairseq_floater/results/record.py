@@ -50,7 +50,7 @@ def read_records(folder: Path, seeds: Collection[int] = ()) -> List[Record]:
     """Return all records in a folder, or those of some seeds, in the order of the table.
 
     Raises:
-        UserError: if there are none, or a file is not a record.
+        UserError: if there are none, or a file is not a record or does not have its name.
     """
     paths = sorted(folder.glob("*.json"))
     if not paths:
@@ -58,11 +58,14 @@ def read_records(folder: Path, seeds: Collection[int] = ()) -> List[Record]:
     records = []
     for path in paths:
         try:
-            records.append(Record(**json.loads(path.read_text("utf-8"))))
+            record = Record(**json.loads(path.read_text("utf-8")))
         except (TypeError, ValueError) as error:
             raise UserError(
                 f"{path} is not a result of floater score ({error}): remove it"
             ) from None
+        if path.stem != record.name:  # a copy would count as one more seed
+            raise UserError(f"{path} is a result of {record.name}: remove it, or rename it")
+        records.append(record)
     if seeds:
         records = [record for record in records if record.seed in seeds]
         if not records:

@@ -6,6 +6,7 @@ from typing import Collection, Container, Dict, Iterable, List, Mapping, Optiona
 
 from scipy.stats import ttest_ind
 
+from fairseq_floater.errors import UserError
 from fairseq_floater.results.over_seeds import require_alike, require_same_training
 from fairseq_floater.results.record import Record, read_records
 from fairseq_floater.results.report import markdown, require_row, write_page
@@ -48,10 +49,14 @@ def report_labels(
         seeds: use only these seeds; all if empty.
 
     Raises:
-        UserError: if there are no records, the baseline is not among them, the commands of a row's
-            seeds differ, or the rates, lengths or libraries of a task's rows do.
+        UserError: if there are no records, a run is in two folders, the baseline is not among the
+            records, the commands of a row's seeds differ, or the rates, lengths or libraries of a
+            task's rows do.
     """
     records = [record for folder in folders for record in read_records(folder, seeds)]
+    names = [record.name for record in records]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UserError(f"two of the folders have a result of {twice}: leave one of them out")
     require_row(records, baseline)
     require_same_training(records)
     for task in dict.fromkeys(record.pair for record in records):

@@ -132,6 +132,30 @@ def test_no_more_rows_than_wanted_and_none_that_others_work_on(tmp_path):
     assert bash(*command[:1], "--list").stdout == "e/p/three 1\ne/p/two 1\n"
 
 
+def test_a_lock_that_cannot_be_had_is_no_success(tmp_path):
+    """Nothing was done, although no other run works on the row."""
+    recipes = place(tmp_path, "e/p/one 1\n")
+    (tmp_path / "flock").write_text('#!/bin/sh\necho "No locks available" >&2\nexit 71\n')
+    (tmp_path / "flock").chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = bash(recipes / "evidence.sh", variables={"PATH": path})
+    assert done.returncode == 1 and "error: some rows failed" in done.stderr
+    assert "one.seed1.lock cannot be locked, see above" in done.stderr
+
+
+def test_a_result_that_comes_while_a_table_is_made_is_in_the_next(tmp_path):
+    recipes = place(tmp_path, "e/p/one 1\n")
+    late = 'cd "$RECORDS/$1" && touch p.late.seed1.json && sleep 0.05 && cp ../table table.md'
+    (recipes / "run.sh").write_text(
+        STUB.replace('>"$RECORDS/$1/table.md"', f'>"$RECORDS/table" && {late}')
+    )
+    assert bash(recipes / "evidence.sh").returncode == 0
+    table = recipes / "results/e/table.md"
+    assert "late" not in table.read_text()
+    assert bash(recipes / "evidence.sh").returncode == 0
+    assert "late" in table.read_text()
+
+
 def preload(folder, vendor, compiler, **variables):
     """Run ``use_avx512`` with this vendor of the processor, and with this compiler, if any."""
     programs, recipes = folder / "bin", folder / "recipes"

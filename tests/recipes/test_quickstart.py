@@ -41,8 +41,14 @@ def test_quickstart_reuses_what_is_done(quickstart):
     os.utime(drawn["decoder"], ns=(old, old))
     made = [path for path in run.iterdir() if path.name != "lock"]
     before = {path: path.stat().st_mtime_ns for path in [*made, drawn["encoder"]]}
+    result = json.loads((runs / "quickstart/en-de.floater.seed1.json").read_text())
+    result["tests"]["test"]["bleu"], result["seed"] = 77.7, 2  # it is not this seed's that counts
+    other = runs / "quickstart/en-de.floater.seed2.json"
+    other.write_text(json.dumps(result))
     again = run_bash("recipes/quickstart.sh", "--runs", runs, "--updates", 1)
+    other.unlink()
     assert again.returncode == 0, again.stderr
+    assert "floater" in again.stdout and "77.7" not in again.stdout
     assert again.stdout.count("done already") == 4
     assert again.stdout.count("unchanged, skipped") == 4
     assert {path: path.stat().st_mtime_ns for path in before} == before

@@ -226,6 +226,21 @@ def test_seeds_of_other_commands_are_refused(tmp_path):
             fails()
 
 
+def test_scores_against_other_references_are_not_compared():
+    records = [
+        Record("table", pair, row, 0, seed, {}, {"t": {"references": digest}}, {})
+        for pair, row, seed, digest in (
+            *(("en-de", "a", 1, "0a"), ("en-de", "a", 2, "0a"), ("en-de", "b", 1, "0a")),
+            *(("en-fr", "a", 1, "0f"), ("en-de", "b", 2, "0b")),
+        )
+    ]
+    older = Record("table", "en-de", "b", 0, 3, {}, {"t": {}}, {})
+    require_same_training([*records[:-1], older])
+    message = "en-de.a.seed1 and en-de.b.seed2 were scored against different references of t: "
+    with pytest.raises(UserError, match=message):
+        require_same_training(records)
+
+
 def test_trainings_that_end_by_themselves_may_differ_in_length():
     def of(seed, updates, duration, row="a"):
         commands = {"train": f"fairseq-train --seed {seed} # corpus 0a", "duration": duration}

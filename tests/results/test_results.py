@@ -374,6 +374,14 @@ def test_report_needs_results_and_a_known_baseline(tmp_path):
         report(tmp_path, tmp_path / "t")
 
 
+def test_a_copy_of_a_record_is_no_further_seed(tmp_path):
+    record = make_record("ours", 0, 1, 0.1, tmp_path)
+    text = (tmp_path / f"{record.name}.json").read_text()
+    (tmp_path / f"{record.name}.old.json").write_text(text)
+    with pytest.raises(UserError, match="ours.seed1.old.json is a result of en-de.ours.seed1: "):
+        report(tmp_path, tmp_path / "t")
+
+
 def test_records_come_back_as_they_were_written(tmp_path):
     record = make_record("ours", 0, 1, 0.2, tmp_path)
     assert read_records(tmp_path) == [record]

@@ -248,6 +248,9 @@ def test_a_table_has_medians_deviations_and_a_test_over_seeds(tmp_path):
     assert any(difference.fullmatch(line) for line in lines)
     with pytest.raises(UserError, match="--baseline other is not among the results: choose from"):
         report_labels([tmp_path], tmp_path / "table", "other")
+    message = "two of the folders have a result of cola.floater.seed1: leave one of them out"
+    with pytest.raises(UserError, match=message):
+        report_labels([tmp_path, tmp_path], tmp_path / "table", "base")
 
 
 def test_figures_are_counted_as_they_are_shown(tmp_path):
