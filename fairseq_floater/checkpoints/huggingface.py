@@ -152,8 +152,10 @@ def read_config(folder: Path) -> Dict[str, Any]:
         "position_embedding_type": ("absolute", None),
         "is_decoder": (False, None),
     }
+    if config.get("model_type") != "bert":
+        allowed["pad_token_id"] = (1, None)  # positions are counted from the row after this one
     for name, values in allowed.items():
-        if config.get(name) not in values:
+        if not any(config.get(name) == value for value in values):
             known = ", ".join(str(value) for value in values if value is not None)
             raise UserError(
                 f"{path} has {name} {config.get(name)!r}, which cannot be converted: it must be "

@@ -195,6 +195,7 @@ DAMAGES = {
     "weights cut off": (cut("model.safetensors", 900), "model.safetensors is damaged"),
     "tokenizer cut off": (cut("tokenizer.json", 900), "tokenizer.json cannot be read"),
     "another model": (option("model_type", "t5"), "has model_type 't5', which cannot be converted"),
+    "a list": (option("hidden_act", ["gelu"]), "has hidden_act ['gelu'], which cannot be"),
     "relative": (option("position_embedding_type", "relative_key"), "must be one of absolute"),
     "no number": (option("hidden_size", "16"), "hidden_size '16', not a whole number"),
     "fewer words": (option("vocab_size", 40), "but the vocab_size of"),
@@ -224,6 +225,17 @@ def test_what_cannot_be_converted_is_one_line(damage, tmp_path, capsys):
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1, error
     assert not (tmp_path / "out").exists()
+
+
+def test_positions_of_roberta_that_begin_elsewhere_are_refused(tmp_path, capsys):
+    """They begin after the number of the pad, which is 1 in every RoBERTa that is published."""
+    folder = write_model(tmp_path / "model", "roberta", pad_token_id=1)
+    convert = ["convert", "--from", "huggingface", str(folder), str(tmp_path / "out/model.pt")]
+    assert cli.main(convert) == 0
+    option("pad_token_id", 0)(folder)
+    assert cli.main(convert) == 1
+    message = "has pad_token_id 0, which cannot be converted: it must be one of 1\n"
+    assert message in capsys.readouterr().err
 
 
 def test_words_that_fill_up_a_table_are_not_those_of_the_tokenizer(tmp_path):
