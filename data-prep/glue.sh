@@ -66,7 +66,7 @@ numbered() {
 }
 
 cut_up() {
-    python "$PREP/pieces.py" --tokenizer "$MODEL/tokenizer.json" --out "$OUT/pieces.part" \
+    python "$PREP/pieces.py" --model "$MODEL" --out "$OUT/pieces.part" \
         "$OUT"/raw/*.input*
 }
 
@@ -95,6 +95,6 @@ binarise_rows() {
 }
 
 stage raw "${files[@]}" -- "$OUT/raw" -- plain_text
-stage pieces "$OUT/raw" "$MODEL/tokenizer.json" -- "$OUT/pieces" -- cut_up
+stage pieces "$OUT/raw" "$MODEL"/{dict.txt,tokenizer.json} -- "$OUT/pieces" -- cut_up
 stage binarise "$OUT/pieces" "$OUT/raw" "$MODEL/dict.txt" -- "$OUT/bin" -- binarise_rows
 sed -n '/rows\|left out\|empty/p' "$OUT/.stages/raw.log"

@@ -1,8 +1,9 @@
 """Cut the lines of texts into the pieces of a pre-trained model.
 
-    python data-prep/pieces.py --tokenizer model/tokenizer.json --out pieces raw/train.input0 ...
+    python data-prep/pieces.py --model model --out pieces raw/train.input0 ...
 
-writes pieces/train.input0 and so on, with the same rows line for line.
+writes pieces/train.input0 and so on, with the same rows line for line.  The folder model has the
+tokenizer.json that is used, and the dict.txt that knows its pieces.
 """
 
 import argparse
@@ -19,15 +20,18 @@ def parse_args() -> argparse.Namespace:
     layout = argparse.RawDescriptionHelpFormatter
     parser = Parser(description=__doc__, formatter_class=layout, allow_abbrev=False)
     parser.add_argument("texts", nargs="+", type=Path, metavar="TEXT", help="a file to cut up")
-    parser.add_argument("--tokenizer", type=Path, required=True, help="a tokenizer.json")
+    parser.add_argument("--model", type=Path, required=True, help="folder of the model")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
+    dictionary = args.model / "dict.txt"
     try:
-        tokenizer = PieceTokenizer(args.tokenizer)
+        tokenizer = PieceTokenizer(args.model / "tokenizer.json")
+        lines = dictionary.read_text("utf-8", "replace").splitlines()
+        tokenizer.require_known({line.rpartition(" ")[0] for line in lines}, dictionary)
     except errors.UserError as error:
         raise UserError(str(error)) from None
     for path in args.texts:

@@ -40,7 +40,7 @@ plain_text() {
 }
 
 cut_up() {
-    python "$PREP/pieces.py" --tokenizer "$MODEL/tokenizer.json" --out "$OUT/pieces.part" \
+    python "$PREP/pieces.py" --model "$MODEL" --out "$OUT/pieces.part" \
         "$OUT"/raw/*.txt
 }
 
@@ -52,6 +52,6 @@ binarise_text() {
 }
 
 stage raw "$ARCHIVE" -- "$OUT/raw" -- plain_text
-stage pieces "$OUT/raw" "$MODEL/tokenizer.json" -- "$OUT/pieces" -- cut_up
+stage pieces "$OUT/raw" "$MODEL"/{dict.txt,tokenizer.json} -- "$OUT/pieces" -- cut_up
 stage binarise "$OUT/pieces" "$MODEL/dict.txt" -- "$OUT/bin" -- binarise_text
 grep words "$OUT/.stages/raw.log"

@@ -6,7 +6,7 @@ describes all of it, and the library ``tokenizers`` runs it.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Union
+from typing import Container, Dict, List, NamedTuple, Optional, Union
 
 from fairseq.data.encoders import register_bpe
 from fairseq.dataclass import FairseqDataclass
@@ -88,6 +88,24 @@ class PieceTokenizer:
             twice = next(name for name in names if names.count(name) > 1)
             raise UserError(f"tokenizer {self.path} has the piece {twice} twice: copy it again")
         return names
+
+    def require_known(self, known: Container[str], dictionary: Path) -> None:
+        """Refuse a dictionary of another model, with which all text would be unknown.
+
+        Args:
+            known: the pieces in it.
+            dictionary: its path.
+
+        Raises:
+            UserError: if most pieces of the tokenizer are not in it.
+        """
+        names = self.vocabulary()
+        there = sum(name in known for name in names)
+        if there < len(names) / 2:
+            raise UserError(
+                f"{dictionary} has {there:,} of the {len(names):,} pieces of {self.path}: "
+                "take both files from the folder of one model"
+            )
 
     def pieces(self, text: str) -> List[Piece]:
         """Return all pieces of a text of any length, with their characters in it."""

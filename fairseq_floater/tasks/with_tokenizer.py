@@ -28,7 +28,8 @@ class TaskWithTokenizer(FairseqTask):
     """A task whose data is a folder with the model's dict.txt and tokenizer.json beside the texts.
 
     Raises:
-        UserError: if an option is out of its range, or one of these files is missing.
+        UserError: if an option is out of its range, or one of these files is missing or of another
+            model than the other.
     """
 
     #: the dataclass of the options
@@ -44,6 +45,7 @@ class TaskWithTokenizer(FairseqTask):
         self.dictionary = dictionary
         self.layout = Layout(dictionary, 2 if cfg.double_separator else 1)
         self.tokenizer = PieceTokenizer(Path(cfg.data) / "tokenizer.json")
+        self.tokenizer.require_known(dictionary, Path(cfg.data) / "dict.txt")
 
     @classmethod
     def setup_task(cls, cfg: Any, **kwargs: Any) -> "TaskWithTokenizer":

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import zipfile
 
 import glue
@@ -143,6 +144,17 @@ def test_mrpc_is_split_as_glue_does_and_binarised(prepared):
     assert dictionary.string(rows[1]).split() == pieces and len(rows) == 2
     labels = Dictionary.load(str(folder / "data/bin/label/dict.txt"))
     assert labels.symbols[labels.nspecial :] == ["0", "1"]
+
+
+def test_a_dictionary_of_another_model_is_refused(prepared, tmp_path):
+    """With it, all text would be unknown."""
+    folder, command, mirror, _ = prepared
+    shutil.copy(folder / "model/tokenizer.json", tmp_path)
+    (tmp_path / "dict.txt").write_text("".join(f"{number} 1\n" for number in range(99)))
+    options = ["--model", tmp_path, "--out", tmp_path / "data"]
+    done = bash(*command, *options, variables={"DATA_MIRROR": mirror})
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert f"error: pieces: {tmp_path}/dict.txt has 0 of the 85 pieces of " in done.stderr
 
 
 def test_what_is_done_is_not_done_again(prepared):
