@@ -84,6 +84,7 @@ def parse_passage(published: Any, number: int) -> Tuple[str, List[Choice]]:
     Raises:
         ValueError: saying what is wrong with it; or KeyError, TypeError, AttributeError.
     """
+    json.dumps(published, ensure_ascii=False).encode("utf-8")  # one that can be written again
     passage, asked = " ".join(published["article"].split()), published["questions"]
     options, answers = published["options"], published.get("answers") or [None] * len(asked)
     if not passage:

@@ -106,9 +106,9 @@ class QuestionWindows(ByLength):
         cut = self.passages[self.question(index).passage]
         shift = self.windows[index].first - self.passage_begin(index)
         begin, end = int(cut.begins[first + shift]), int(cut.ends[last + shift])
-        # A tokenizer that strips accents ends a word before an accent that is its own character.
+        # A tokenizer that strips accents ends a word before a mark that is its own character.
         text = self.squad.passages[self.question(index).passage]
-        while end < len(text) and unicodedata.combining(text[end]):
+        while end < len(text) and unicodedata.category(text[end]) == "Mn":
             end += 1
         return begin, end
 

@@ -92,8 +92,9 @@ def answer(
             of_question = asked[windows.question(index).id]
             of_question.nothing = min(of_question.nothing, nothing)
             for score, first, last in spans:
-                ends = windows.characters(index, first, last)
-                of_question.candidates.append(Candidate(score, *ends))
+                begin, end = windows.characters(index, first, last)
+                if begin < end:  # a piece may have no characters, such as a space that is one
+                    of_question.candidates.append(Candidate(score, begin, end))
     return _write(out, windows, asked, null_threshold, best)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 
 import pytest
 import torch
@@ -21,6 +22,10 @@ from fairseq_floater.data import (
 )
 from fairseq_floater.data.windows import windows
 from fairseq_floater.errors import UserError
+from fairseq_floater.tasks.floater_question_answering import (
+    QuestionAnsweringConfig,
+    QuestionAnsweringTask,
+)
 from fairseq_floater.understanding.answers import best_spans
 
 LONGEST = 20  # pieces of a window
@@ -165,14 +170,18 @@ def test_answers_within_words_and_twice(place, tmp_path):
         assert wanted[0] <= begin and end <= wanted[1]
 
 
-def test_an_answer_keeps_its_last_accent(place, tmp_path):
-    """The accent is a character of its own, which BERT's tokenizer leaves out of its pieces."""
+@pytest.mark.parametrize(
+    "mark",
+    ["\N{COMBINING ACUTE ACCENT}", "\N{DEVANAGARI VOWEL SIGN E}", "\N{VARIATION SELECTOR-16}"],
+)
+def test_an_answer_keeps_its_last_mark(mark, place, tmp_path):
+    """The mark is a character of its own, which BERT's tokenizer leaves out of its pieces."""
     stripping = Tokenizer.from_file(str(place / "bin/tokenizer.json"))
     stripping.normalizer = BertNormalizer()
     (tmp_path / "bin").mkdir()
     stripping.save(str(tmp_path / "bin/tokenizer.json"))
     (tmp_path / "bin/dict.txt").symlink_to(place / "bin/dict.txt")
-    path, answer = tmp_path / "one.json", ("dog\N{COMBINING ACUTE ACCENT}", 4)
+    path, answer = tmp_path / "one.json", (f"dog{mark}", 4)
     path.write_text(json.dumps(asked(f"the {answer[0]} jumps", "who?", answer)))
     found = dataset(tmp_path, path)
     assert found.characters(0, *found.answer(0)) == (4, 8)
@@ -277,6 +286,15 @@ def test_questions_of_another_folder(tuned, place, tmp_path):
     assert "--window-step 15 would leave pieces of passages out" in done.last_error_line
     done = run(*command[:3], tmp_path / "nowhere", "--out", tmp_path / "out")
     assert done.returncode == 1 and "no dictionary at" in done.err
+
+
+def test_a_dictionary_of_another_model_is_refused(place, tmp_path):
+    """With it, all text would be unknown."""
+    shutil.copy(place / "bin/tokenizer.json", tmp_path)
+    (tmp_path / "dict.txt").write_text("".join(f"{number} 1\n" for number in range(99)))
+    options = QuestionAnsweringConfig(data=str(tmp_path))
+    with pytest.raises(UserError, match="dict.txt has 5 of the 85 pieces of .*tokenizer.json: "):
+        QuestionAnsweringTask.setup_task(options)
 
 
 def test_the_record_of_a_run_and_its_table(tuned, place, tmp_path):

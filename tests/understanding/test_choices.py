@@ -188,6 +188,7 @@ FAULTS = {
     "asked": ({"questions": [" "]}, "a question is empty"),
     "many": ({"options": [["x"] * 11]}, "the question 'q' has more options than ABCDEFGHIJ"),
     "one": ({"options": [["x"]]}, "the question 'q' has fewer than two options"),
+    "half a character": ({"options": [["x", "\ud83d"]]}, "surrogates not allowed"),
     "layout": ({"options": None}, "object of type 'NoneType' has no len"),
 }
 
