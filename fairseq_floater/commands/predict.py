@@ -31,10 +31,16 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         default=4096,
         help="largest batch, in tokens; default: %(default)s",
     )
+    add(
+        "--truncate",
+        action="store_true",
+        help="cut sentences at the training's --max-positions instead of refusing long ones",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
     from fairseq_floater.understanding.classes import predict
 
-    found = predict(args.checkpoint, args.data, args.subset, args.out, args.max_tokens, args.factor)
+    options = (args.max_tokens, args.factor, args.truncate)
+    found = predict(args.checkpoint, args.data, args.subset, args.out, *options)
     print(f"{args.out}: {len(found.predictions):,} rows")

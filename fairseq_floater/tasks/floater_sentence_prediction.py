@@ -6,14 +6,23 @@ fairseq's own task only shuffles, and a batch is as long as its longest sentence
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Dict, List
 
 from fairseq.criterions import FairseqCriterion
-from fairseq.data import BaseWrapperDataset, SortDataset
+from fairseq.data import BaseWrapperDataset, Dictionary, SortDataset
 from fairseq.tasks import register_task
 from fairseq.tasks.sentence_prediction import SentencePredictionConfig, SentencePredictionTask
 
 from fairseq_floater.errors import UserError
+
+#: name of the classes' names in a checkpoint's state of the task
+LABELS = "labels"
+
+
+def require_sentences(data: Path, split: str) -> None:
+    """Raise a ``UserError`` if a folder has no sentences of this split."""
+    if not (data / "input0" / f"{split}.idx").is_file():
+        raise UserError(f"{data} has no {split}: choose a split in its input0")
 
 
 @dataclass
@@ -26,12 +35,33 @@ class FloaterSentencePredictionTask(SentencePredictionTask):
     """Predict classes or scores of sentences or pairs; batches are shuffled, not their content.
 
     Raises:
-        UserError: if there is no such data set, or a label is not among those of the training.
+        UserError: if there is no such data set, a label is not among those of the training, or a
+            trained model had other labels, or had them in another order.
     """
 
+    def __init__(self, cfg: Any, data_dictionary: Dictionary, label_dictionary: Dictionary):
+        super().__init__(cfg, data_dictionary, label_dictionary)
+        if not cfg.regression_target:
+            self.state.merge_state_dict({LABELS: self._labels()})
+
+    def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
+        """Take over the state of a trained model, for data with the labels of its training."""
+        here, there = self._labels(), state_dict.get(LABELS)
+        if LABELS in self.state.state_dict and there not in (None, here):
+            raise UserError(
+                f"{self.cfg.data} has the labels {', '.join(here)}, but the training had "
+                f"{', '.join(there)}, in this order: give fairseq-preprocess the label/dict.txt of "
+                "the training as --srcdict"
+            )
+        super().load_state_dict(state_dict)
+
+    def _labels(self) -> List[str]:
+        """Return the names of the classes, in their order."""
+        names = self.label_dictionary.symbols[self.label_dictionary.nspecial :]
+        return list(names[: self.cfg.num_classes])
+
     def load_dataset(self, split: str, combine: bool = False, **kwargs: Any) -> BaseWrapperDataset:
-        if not (Path(self.cfg.data) / "input0" / f"{split}.idx").is_file():
-            raise UserError(f"{self.cfg.data} has no {split}: choose a split in its input0")
+        require_sentences(Path(self.cfg.data), split)
         dataset = super().load_dataset(split, combine, **kwargs)
         rows = dataset.dataset if isinstance(dataset, SortDataset) else dataset
         self._require_known_labels(split, rows)
@@ -51,10 +81,14 @@ class FloaterSentencePredictionTask(SentencePredictionTask):
             return
         targets = rows.defn["target"]
         for number in range(len(targets)):
-            label = int(targets[number])
-            if not 0 <= label < self.cfg.num_classes:
+            found, place = targets[number], f"row {number + 1} of {split} in {self.cfg.data}"
+            if found.numel() != 1:
                 raise UserError(
-                    f"row {number + 1} of {split} in {self.cfg.data} has a label that is not among "
-                    f"the --num-classes {self.cfg.num_classes} of the training set: prepare the "
-                    "data again"
+                    f"{place} has {found.numel()} labels: a label is one word, so put "
+                    "underscores for its spaces and prepare the data again"
+                )
+            if not 0 <= int(found) < self.cfg.num_classes:
+                raise UserError(
+                    f"{place} has a label that is not among the --num-classes "
+                    f"{self.cfg.num_classes} of the training set: prepare the data again"
                 )

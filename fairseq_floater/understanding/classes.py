@@ -9,6 +9,7 @@ from fairseq_floater.criterions.multiple_choice import option_logits
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import write_text
 from fairseq_floater.tasks import MultipleChoiceTask
+from fairseq_floater.tasks.floater_sentence_prediction import require_sentences
 from fairseq_floater.understanding.fine_tuned import FineTuned, task_of
 from fairseq_floater.understanding.metrics import Labelled
 
@@ -20,11 +21,12 @@ def predict(
     out: Path,
     max_tokens: int = 4096,
     factor: float = 1.0,
+    truncate: bool = False,
 ) -> Labelled:
     """Write a table with the columns index, prediction and, if there are labels, label.
 
     Without labels, GLUE takes it as a submission. Classes have their names in the label dictionary,
-    which is ordered by their frequency in training; options have letters.
+    which must be that of the training; options have letters.
 
     Args:
         checkpoint: a checkpoint of a model with a classification head.
@@ -33,16 +35,25 @@ def predict(
         out: file to write.
         max_tokens: the most tokens in a batch.
         factor: factor on scores; 5 for STS-B, whose targets are a fifth of those published.
+        truncate: cut sentences where the training's --max-positions end. (Passages with options
+            are cut in any case.)
 
     Raises:
-        UserError: if the checkpoint is of another task, or there is no such subset.
+        UserError: if the checkpoint is of another task or of one with other classes, there is no
+            such subset, or a row is longer than the model's positions.
     """
     name = str(task_of(checkpoint)["_name"])
-    if not name.endswith(("sentence_prediction", "multiple_choice")):
+    of_sentences = name.endswith("sentence_prediction")
+    if not of_sentences and not name.endswith("multiple_choice"):
         raise UserError(f"{checkpoint} is of --task {name}, which has no classes")
-    tuned = FineTuned.load(checkpoint, data)
+    if of_sentences:
+        require_sentences(data, subset)
+    cut = {"shorten_method": "truncate"} if of_sentences and truncate else {}
+    tuned = FineTuned.load(checkpoint, data, cut)
     task = tuned.task
     task.load_dataset(subset)
+    if of_sentences:
+        _require_short(tuned, subset)
     found: List[Tuple[int, str, Optional[str]]] = []
     for sample in tuned.batches(subset, max_tokens):
         with torch.no_grad():
@@ -53,6 +64,17 @@ def predict(
         found += zip(sample["id"].tolist(), predictions, labels)
     found.sort()
     return _write(out, found)
+
+
+def _require_short(tuned: FineTuned, subset: str) -> None:
+    """Refuse rows for which the model has no positions, before any row is computed."""
+    rows, limit = tuned.task.dataset(subset), tuned.model.max_positions()
+    for number in range(len(rows)):
+        if (size := int(rows.num_tokens(number))) > limit:
+            raise UserError(
+                f"row {number + 1} of {subset} has {size:,} pieces, but the model has {limit:,} "
+                "positions: give --truncate to cut such rows"
+            )
 
 
 def _outputs(tuned: FineTuned, sample: Dict[str, Any]) -> torch.Tensor:
@@ -99,7 +121,8 @@ def read_predictions(path: Path) -> Labelled:
     """
     if not path.is_file():
         raise UserError(f"no predictions at {path}: run floater predict first")
-    lines = path.read_text("utf-8").splitlines() or [""]
+    # What is not UTF-8 is no table either, and has no such header.
+    lines = path.read_text("utf-8", "replace").splitlines() or [""]
     header, *rows = (line.split("\t") for line in lines)
     if header[:2] != ["index", "prediction"] or any(len(row) != len(header) for row in rows):
         raise UserError(f"{path} is not a table of floater predict: delete it and predict again")

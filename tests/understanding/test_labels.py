@@ -1,11 +1,10 @@
-"""Classes and scores of sentences: training by length, predictions, metrics and tables."""
+"""Classes and scores of sentences: training by length, predictions, and what is refused."""
 
 import json
 import random
 import re
 from types import SimpleNamespace
 
-import numpy
 import pytest
 import torch
 from commands import COMMON
@@ -23,11 +22,9 @@ from fairseq_floater import cli
 from fairseq_floater.checkpoints.convert import convert_huggingface
 from fairseq_floater.data import PieceTokenizer
 from fairseq_floater.errors import UserError
-from fairseq_floater.results.record import Record
 from fairseq_floater.understanding.classes import _outputs, read_predictions
 from fairseq_floater.understanding.fine_tuned import FineTuned
-from fairseq_floater.understanding.metrics import METRICS, Labelled, measure
-from fairseq_floater.understanding.report import of_labels, report_labels
+from fairseq_floater.understanding.metrics import measure
 
 ROWS = {"train": 40, "valid": 14, "test": 6}
 TASK = ["--task", "floater_sentence_prediction", "--criterion", "sentence_prediction"]
@@ -200,127 +197,6 @@ def test_the_record_of_a_run_and_its_table(tuned, place, tmp_path):
     assert "| positions | rte | average |" in (tmp_path / "table.md").read_text()
 
 
-def test_metrics_are_those_of_their_definitions():
-    labels, predictions = list("1100101101"), list("1010110011")
-    pairs = list(zip(predictions, labels))
-    tp, fp, fn, tn = (
-        pairs.count(pair) for pair in (("1", "1"), ("1", "0"), ("0", "1"), ("0", "0"))
-    )
-    found = measure(Labelled(predictions, labels), ["accuracy", "f1", "matthews"])
-    assert found["accuracy"] == pytest.approx(100 * (tp + tn) / 10)
-    assert found["f1"] == pytest.approx(100 * 2 * tp / (2 * tp + fp + fn))
-    root = ((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)) ** 0.5
-    assert found["matthews"] == pytest.approx(100 * (tp * tn - fp * fn) / root)
-    x, y = [0.1, 2.0, 3.5, 4.0], [0.0, 2.5, 2.4, 5.0]
-    scores = Labelled([str(v) for v in x], [str(v) for v in y])
-    found = measure(scores, ["pearson", "spearman"])
-    assert found["pearson"] == pytest.approx(100 * numpy.corrcoef(x, y)[0, 1])
-    ranks = [[0, 1, 2, 3], [0, 2, 1, 3]]
-    assert found["spearman"] == pytest.approx(100 * numpy.corrcoef(*ranks)[0, 1])
-    same = Labelled(["1.0"] * 4, scores.labels)
-    assert measure(same, ["pearson"]) == {"pearson": 0.0}
-    named = Labelled(["yes", "no"], ["yes", "1"])
-    with pytest.raises(UserError, match="F1 is for classes 0 and 1, but there is no"):
-        measure(named, ["f1"])
-    with pytest.raises(UserError, match="a correlation is for scores .*could not convert"):
-        measure(named, ["pearson"])
-    assert set(METRICS) == {"accuracy", "f1", "matthews", "pearson", "spearman"}
-
-
-def write_record(folder, row, seed, values, task="rte", order=0):
-    record = Record("glue", task, row, order, seed, {}, {"valid": {**values, "rows": 9}}, {})
-    record.training["parameters"] = 1000
-    record.write(folder)
-
-
-def test_a_table_has_medians_deviations_and_a_test_over_seeds(tmp_path):
-    for seed, (base, ours) in enumerate([(60, 65), (62, 68), (70, 66)], 1):
-        write_record(tmp_path, "base", seed, {"accuracy": base, "f1": base + 2.0})
-        write_record(tmp_path, "floater", seed, {"accuracy": ours, "f1": ours + 4.0}, order=1)
-    write_record(tmp_path, "floater", 1, {"matthews": 50.0}, task="cola", order=1)
-    assert of_labels(tmp_path)
-    report_labels([tmp_path], tmp_path / "table", "base", "A title")
-    lines = (tmp_path / "table.md").read_text().splitlines()
-    assert lines[0] == "# A title"
-    assert "| base |  | 63.0 ± 5.3 (3) |  |" in lines
-    assert "| floater | 50.0 (1) | 68.0 ± 1.5 (3) | 59.00 |" in lines
-    difference = re.compile(r"\| floater \|  \| \+5.0 \(mean \+3.3, p 0\.\d\d\) \| 1 / 0 / 0 \|")
-    assert any(difference.fullmatch(line) for line in lines)
-    with pytest.raises(UserError, match="--baseline other is not among the results: choose from"):
-        report_labels([tmp_path], tmp_path / "table", "other")
-    message = "two of the folders have a result of cola.floater.seed1: leave one of them out"
-    with pytest.raises(UserError, match=message):
-        report_labels([tmp_path, tmp_path], tmp_path / "table", "base")
-
-
-def test_figures_are_counted_as_they_are_shown(tmp_path):
-    """There is no table of differences as long as no row has anything to be compared with."""
-    write_record(tmp_path, "base", 1, {"accuracy": 61.04}, "cola")
-    report_labels([tmp_path], tmp_path / "table", "base")
-    assert "better / equal / worse" not in (tmp_path / "table.md").read_text()
-    for task, base, ours in (("cola", 61.04, 61.06), ("mrpc", 61.06, 61.14), ("rte", 61.1, 61.0)):
-        write_record(tmp_path, "base", 1, {"accuracy": base}, task)
-        write_record(tmp_path, "floater", 1, {"accuracy": ours}, task)
-    report_labels([tmp_path], tmp_path / "table", "base")
-    assert "| floater | +0.1 | +0.0 | -0.1 | 1 / 1 / 1 |" in (tmp_path / "table.md").read_text()
-    write_record(tmp_path, "base", 2, {"accuracy": 61.1}, "rte")  # one seed more than floater has
-    report_labels([tmp_path], tmp_path / "table", "base")
-    assert "| floater | +0.1 | +0.0 | -0.1 | 1 / 1 / 0 |" in (tmp_path / "table.md").read_text()
-
-
-def test_a_task_with_two_tests_counts_once(tmp_path):
-    """It counts as the mean over all its rows, which is what is published for RACE."""
-    tests = {"valid": {"accuracy": 80.0, "rows": 9}, "valid1": {"accuracy": 70.0, "rows": 18}}
-    Record("glue", "mnli", "base", 0, 1, {}, tests, {}).write(tmp_path)
-    write_record(tmp_path, "base", 1, {"accuracy": 55.0})
-    report_labels([tmp_path], tmp_path / "table")
-    assert (
-        "| base | 80.0 (1) | 70.0 (1) | 55.0 (1) | 64.17 |" in (tmp_path / "table.md").read_text()
-    )
-
-
-def test_of_questions_about_passages_the_first_test_counts(tmp_path):
-    """The others are shown beside it; several folders make one table, with one count."""
-    for row, scores in (("base", (60.0, 50.0)), ("floater", (59.0, 55.0))):
-        found = ({"f1": f1, "exact": f1, "rows": 9} for f1 in scores)
-        tests = dict(zip(("test", "test1"), found))
-        Record("squad", "half", row, 0, 1, {}, tests, {}).write(tmp_path / "squad")
-    write_record(tmp_path / "glue", "base", 1, {"accuracy": 70.0})
-    write_record(tmp_path / "glue", "floater", 1, {"accuracy": 71.0})
-    command = ["report", tmp_path / "glue", tmp_path / "squad", "--baseline", "base", "--out"]
-    assert cli.main([str(part) for part in [*command, tmp_path / "table"]]) == 0
-    text = (tmp_path / "table.md").read_text()
-    assert text.startswith("# glue, squad\n")
-    assert "| positions | rte | half test | half test1 (beside) | average |" in text
-    assert "| floater | 71.0 (1) | 59.0 (1) | 55.0 (1) | 65.00 |" in text
-    assert "| floater | +1.0 | -1.0 | +5.0 | 1 / 0 / 1 |" in text
-    assert "- beside: not in the average, and not counted" in text
-
-
-@pytest.mark.parametrize(
-    "change, message",
-    [
-        ({"commands": {"train": "x --lr 1e-4 # corpus 0b"}}, "--lr was 5e-5, then 1e-4"),
-        ({"training": {"updates": 80}}, "the number of updates was 90, then 80"),
-        (
-            {"training": {"updates": 90, "code": ["0a, preloaded: nothing"]}},
-            "the library that was preloaded was x.so, then nothing",
-        ),
-    ],
-)
-def test_rows_of_another_training_are_refused(change, message, tmp_path):
-    known = {
-        "commands": {"train": "x --lr 5e-5 # corpus 0a"},
-        "training": {"updates": 90, "code": ["0a, preloaded: x.so"]},
-    }
-    others = {"commands": {"train": "x --lr 5e-5 # corpus 0b"}, "training": known["training"]}
-    for row, more in (("base", known), ("floater", {**others, **change}), ("z-lr-1", others)):
-        tests = {"valid": {"accuracy": 50.0, "rows": 9}}
-        Record("glue", "rte", row, 0, 1, {}, tests, {}, **more).write(tmp_path)
-    with pytest.raises(UserError, match=f"rte.base.seed1 and rte.floater.* compared: {message}"):
-        report_labels([tmp_path], tmp_path / "table")
-
-
 MISTAKES = {
     "no file": (["nowhere.pt", "BIN"], "no checkpoint at nowhere.pt"),
     "no set": (
@@ -329,14 +205,52 @@ MISTAKES = {
     ),
     "long": (["CHECKPOINT", "BIN", "--max-tokens", 2], "--max-tokens 2 is less than the longest"),
     "another task": (["MODEL", "BIN"], "is of --task masked_lm, which has no classes"),
+    "another order": (
+        ["CHECKPOINT", "OTHER"],
+        "other has the labels 0, 1, but the training had 1, 0, in this order: give",
+    ),
+    "a long row": (
+        ["CHECKPOINT", "LONG"],
+        "row 1 of valid has 35 pieces, but the model has 24 positions: give --truncate",
+    ),
 }
 
 
+@pytest.fixture(scope="module")
+def others(place, tmp_path_factory):
+    """Data with the classes in another order, and data with rows that are too long."""
+    folder = tmp_path_factory.mktemp("others")
+    (folder / "sorted.txt").write_text("0 1\n1 1\n")
+    pieces = (place / "valid.input0").read_text().splitlines()
+    (folder / "valid.input0").write_text(f"{' '.join(['the'] * 30)}\n" + "\n".join(pieces[1:]))
+    known = ["--srcdict", place / "model/dict.txt", "--validpref"]
+    for made, flags in (
+        ("other/label", ["--srcdict", folder / "sorted.txt", "--validpref", place / "valid.label"]),
+        ("long/input0", [*known, folder / "valid.input0"]),
+    ):
+        succeed("preprocess", "--only-source", *flags, "--destdir", folder / made)
+    for link in ("other/input0", "other/input1", "long/input1", "long/label"):
+        (folder / link).symlink_to(place / "bin" / link.rpartition("/")[2])
+    return folder
+
+
+def test_long_rows_are_cut_if_asked(tuned, place, others, tmp_path):
+    """The other rows get what they get anyway."""
+    found = {}
+    for data in (place / "bin", others / "long"):
+        command = ["floater", "predict", tuned[0] / "checkpoint_last.pt", data, "--truncate"]
+        succeed(*command, "--out", tmp_path / "out.tsv")
+        found[data.name] = read_predictions(tmp_path / "out.tsv").predictions
+    assert found["long"][1:] == found["bin"][1:] and found["long"][0] in ("0", "1")
+
+
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_mistakes_are_one_line(mistake, tuned, place, tmp_path):
+def test_mistakes_are_one_line(mistake, tuned, place, others, tmp_path):
     arguments, message = MISTAKES[mistake]
     places = {
         "BIN": place / "bin",
+        "OTHER": others / "other",
+        "LONG": others / "long",
         "CHECKPOINT": tuned[0] / "checkpoint_last.pt",
         "MODEL": place / "model/model.pt",
     }
@@ -352,9 +266,23 @@ def test_labels_beyond_the_classes_are_refused_before_training(place, tmp_path):
     assert "has a label that is not among the --num-classes 1" in done.last_error_line
 
 
-@pytest.mark.parametrize("text", ["", "index\tprediction\n0\n", "a\tb\n0\t1\n"])
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_row_with_no_label_or_two_is_named(count, place, tmp_path):
+    lines = (place / "train.label").read_text().splitlines()
+    lines[4] = " ".join(lines[:count])
+    (tmp_path / "train.label").write_text("\n".join(lines) + "\n")
+    for part in ("input0", "input1"):
+        (tmp_path / part).symlink_to(place / "bin" / part)
+    known = ["--srcdict", place / "bin/label/dict.txt", "--trainpref", tmp_path / "train.label"]
+    succeed("preprocess", "--only-source", *known, "--destdir", tmp_path / "label")
+    done = train(place, tmp_path / "run", "--num-classes", 2, *AT_INPUT, data=tmp_path)
+    assert done.returncode == 1
+    assert f"row 5 of train in {tmp_path} has {count} labels" in done.last_error_line
+
+
+@pytest.mark.parametrize("text", [b"", b"index\tprediction\n0\n", b"a\tb\n0\t1\n", b"\xff\n"])
 def test_what_is_no_table_of_predictions(text, tmp_path):
-    (tmp_path / "x.tsv").write_text(text)
+    (tmp_path / "x.tsv").write_bytes(text)
     with pytest.raises(UserError, match="x.tsv is not a table of floater predict"):
         read_predictions(tmp_path / "x.tsv")
     with pytest.raises(UserError, match="no predictions at"):
