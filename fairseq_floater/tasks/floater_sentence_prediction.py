@@ -47,10 +47,11 @@ class FloaterSentencePredictionTask(SentencePredictionTask):
     def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
         """Take over the state of a trained model, for data with the labels of its training."""
         here, there = self._labels(), state_dict.get(LABELS)
-        if LABELS in self.state.state_dict and there not in (None, here):
+        known = LABELS in self.state.state_dict and isinstance(there, list)
+        if known and there != here:
             raise UserError(
                 f"{self.cfg.data} has the labels {', '.join(here)}, but the training had "
-                f"{', '.join(there)}, in this order: give fairseq-preprocess the label/dict.txt of "
+                f"{', '.join(map(str, there))}, in this order: give fairseq-preprocess the label/dict.txt of "
                 "the training as --srcdict"
             )
         super().load_state_dict(state_dict)
