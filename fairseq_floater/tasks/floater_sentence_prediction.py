@@ -47,12 +47,13 @@ class FloaterSentencePredictionTask(SentencePredictionTask):
     def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
         """Take over the state of a trained model, for data with the labels of its training."""
         here, there = self._labels(), state_dict.get(LABELS)
-        known = LABELS in self.state.state_dict and isinstance(there, list)
-        if known and there != here:
+        if LABELS in self.state.state_dict and isinstance(there, list) and there != here:
+            names = (", ".join(map(str, labels)) for labels in (here, there))
             raise UserError(
-                f"{self.cfg.data} has the labels {', '.join(here)}, but the training had "
-                f"{', '.join(map(str, there))}, in this order: give fairseq-preprocess the label/dict.txt of "
-                "the training as --srcdict"
+                "{} has the labels {}, but the training had {}, in this order: give "
+                "fairseq-preprocess the label/dict.txt of the training as --srcdict".format(
+                    self.cfg.data, *names
+                )
             )
         super().load_state_dict(state_dict)
 
