@@ -2,7 +2,7 @@
 
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
-from fairseq.modules import MultiheadAttention
+from fairseq.modules import FairseqDropout, MultiheadAttention
 from fairseq.modules.checkpoint_activations import checkpoint_wrapper
 from fairseq.modules.transformer_layer import (
     TransformerDecoderLayerBase,
@@ -41,6 +41,21 @@ def block_forms(
         if form is not None:
             forms[part] = BlockForm(form, track_slices(options, use, attentions, causal))
     return forms
+
+
+def name_dropouts(stack: Any) -> None:
+    """Give dropouts their names in fairseq, by which ``--retain-dropout-modules`` chooses.
+
+    fairseq names them after the class of the module that they belong to, which here is ours.
+    """
+    for owner in stack.modules():
+        ours = type(owner)
+        theirs = next((c for c in ours.__mro__ if c.__module__.startswith("fairseq.")), ours)
+        for part in owner.children():
+            if isinstance(part, FairseqDropout) and part.module_name == ours.__name__:
+                # It drops the end of a stack's name, but not of a block's.
+                name = theirs.__name__
+                part.module_name = name.removesuffix("Base") if owner is stack else name
 
 
 class PositionedLayer:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fairseq_floater.blocks.biases import is_plain
 from fairseq_floater.blocks.feed import InputPositions, Pass, PositionFeed
-from fairseq_floater.blocks.layers import PositionedLayer
+from fairseq_floater.blocks.layers import PositionedLayer, name_dropouts
 from fairseq_floater.blocks.places import (
     Places,
     Reading,
@@ -127,6 +127,7 @@ class PositionedStack:
         layers = [m for m in self.modules() if isinstance(m, PositionedLayer)]
         self.feed.attach(layers, first=1 if self.additive else 0)
         self.embed_positions = self._input_positions(side)
+        name_dropouts(self)
         self._positioned_layers = layers  # in a list: they are submodules already
         self._steps: Optional[DecodingSteps] = None  # of the current decoding
 

@@ -219,7 +219,10 @@ class PositionEncoder(nn.Module):
         """Return the trajectories at the positions 0 .. length - 1."""
         if self.takes_gradients and any(p.requires_grad for p in self.parameters()):
             self.trusted = False
-            return self.computed(self._range(0, length))
+            # Where the first vector follows from none, only further ones give all parameters their
+            # gradients, which data-parallel training waits for.
+            computed = max(length, 2) if self.sequential else length
+            return self.computed(self._range(0, computed))[:, :length]
         return self.kept(length)[:, :length]
 
     @property

@@ -37,7 +37,10 @@ class LinearDynamics(nn.Module):
     def __init__(self, dim: int, frequencies: Tensor):
         super().__init__()
         if dim < 2:
-            raise UserError(f"linear dynamics turn pairs of features: dim must be >= 2, got {dim}")
+            raise UserError(
+                "linear dynamics turn pairs of features: their width must be >= 2, got "
+                f"{dim} (--position-state-dim is that of a rotation and of scores)"
+            )
         self.dim = dim
         self.rates = nn.Parameter(frequencies.float().clone())
         self.skew = nn.Parameter(torch.zeros(dim, dim))

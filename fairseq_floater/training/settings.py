@@ -13,6 +13,9 @@ from fairseq_floater.training.levers import SHARE, has_own_rate, train_only
 
 logger = logging.getLogger(__name__)
 
+#: options with which blocks are computed again in the backward pass; the first implies the second
+CHECKPOINTING = ("offload_activations", "checkpoint_activations")
+
 
 def bf16_without_tpu(parse: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap fairseq's ``parse_args_and_arch``, in which ``--bf16`` implies ``--tpu``.
@@ -54,9 +57,9 @@ def checking_settings(build: Callable[..., None]) -> Callable[..., None]:
         check_settings(cfg, model)
         if (pattern := getattr(model, "options", {}).get("train_only")) is not None:
             train_only(model, pattern, whole=True)  # now with the head that the task added
-            if getattr(cfg.model, "checkpoint_activations", False):
+            if flags := [name for name in CHECKPOINTING if getattr(cfg.model, name, False)]:
                 raise UserError(
-                    f"--train-only {pattern} cannot be combined with --checkpoint-activations, "
+                    f"--train-only {pattern} cannot be combined with {flag_name(flags[0])}, "
                     "with which blocks whose input learns nothing learn nothing either: leave out "
                     "the latter"
                 )

@@ -211,6 +211,16 @@ def test_every_call_has_a_gradient_for_every_parameter(build):
         assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in encoder.parameters())
 
 
+@pytest.mark.parametrize("backend", ["native", "torchdiffeq", "rnn"])
+def test_one_position_has_a_gradient_for_every_parameter(backend):
+    """In data-parallel training, torch waits for the gradients of all of them."""
+    encoder = rnn() if backend == "rnn" else floater(backend=backend)
+    first = encoder(1)
+    assert first.shape == (TRACKS, 1, DIM) and torch.equal(first, encoder(5)[:, :1])
+    first.sum().backward()
+    assert all(p.grad is not None for p in encoder.parameters())
+
+
 def test_frozen_parameters_use_the_kept_table():
     encoder = floater().requires_grad_(False)
     assert encoder(10).data_ptr() == encoder(12).data_ptr()

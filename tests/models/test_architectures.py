@@ -4,10 +4,11 @@ from argparse import Namespace
 from dataclasses import fields
 
 import pytest
-from conftest import make_task
+from conftest import make_model, make_stock, make_task
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf, gen_parser_from_dataclass
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY, MODEL_DATACLASS_REGISTRY
 from fairseq.models.transformer import TransformerConfig
+from fairseq.modules import FairseqDropout
 
 from fairseq_floater.models.config import FloaterTransformerConfig
 from fairseq_floater.options import PositionOptions
@@ -41,6 +42,18 @@ def test_architectures_equal_fairseqs(suffix, given):
     ARCH_CONFIG_REGISTRY["floater_transformer" + suffix](ours)
     expected = as_dict(TransformerConfig.from_namespace(stock))
     assert as_dict(FloaterTransformerConfig.of(ours).nested()) == expected
+
+
+@pytest.mark.parametrize("options", [{}, {"position_encoder": "rotary"}], ids=["biases", "rotary"])
+def test_dropouts_have_their_names_in_fairseq(options):
+    """By these names ``--retain-dropout-modules`` chooses them."""
+
+    def names(model):
+        return [part.module_name for part in model.modules() if isinstance(part, FairseqDropout)]
+
+    wanted = names(make_stock())
+    assert {"TransformerDecoder", "TransformerEncoderLayerBase", "MultiheadAttention"} < {*wanted}
+    assert names(make_model(**options)) == wanted
 
 
 def test_tiny_is_what_it_says():

@@ -158,7 +158,7 @@ def test_sizes():
     assert count == {"mlp": 526_336, "linear": 262_400, "driven": 656_128}
     narrow = build_dynamics(EncoderOptions(dynamics="driven", dynamics_hidden_dim=3), 8)
     assert narrow.hidden.weight.shape == (3, 8)
-    with pytest.raises(UserError, match="turn pairs of features: dim must be >= 2, got 1"):
+    with pytest.raises(UserError, match="turn pairs of features: their width must be >= 2, got 1"):
         build_dynamics(EncoderOptions(dynamics="linear"), 1)
 
 

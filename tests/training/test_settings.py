@@ -95,6 +95,11 @@ def test_a_tpu_needs_its_package(monkeypatch):
             {"train_only": "layers"},
             "--train-only layers cannot be combined with --checkpoint-activations",
         ),
+        (
+            {"offload_activations": True},  # with hydra, fairseq does not set the other one
+            {"train_only": "layers"},
+            "--train-only layers cannot be combined with --offload-activations",
+        ),
     ],
 )
 def test_refused_with_levers(changed, options, message):
