@@ -17,6 +17,9 @@ BLOCK = 2**20
 #: errors of the machine and its disks, which say nothing about a file
 _MACHINE = (errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ETIMEDOUT)
 
+#: how torch says that it found more than plain data, rather than no data
+_REFUSALS = ("GLOBAL", "unrecognized function", "allowlisted via")
+
 #: how torch says that there is too little memory
 _MEMORY = ("allocate memory", "unable to mmap")
 
@@ -46,7 +49,7 @@ def unreadable(path: Union[Path, str], error: Exception) -> UserError:
     """Return the error to raise if reading a checkpoint fails with ``error``.
 
     It says that the file is damaged, unless the cause lies in the machine, for example if that has
-    too little memory or a failing disk.
+    too little memory or a failing disk, or the file is whole but holds what could run anything.
     """
     of_the_machine = isinstance(error, MemoryError) or getattr(error, "errno", None) in _MACHINE
     if of_the_machine or any(mark in str(error) for mark in _MEMORY):
@@ -54,7 +57,22 @@ def unreadable(path: Union[Path, str], error: Exception) -> UserError:
             f"checkpoint {path} could not be read, but may be intact "
             f"({first_line(error)}): free some memory, or check the disk, and run again"
         )
+    if is_refusal(error):
+        return UserError(
+            f"checkpoint {path} holds more than plain data and is refused: load only "
+            f"checkpoints that fairseq wrote ({_unsafe_part(error)})"
+        )
     return NoCheckpoint(path, first_line(error))
+
+
+def is_refusal(error: BaseException) -> bool:
+    """True if torch says that it found more than plain data, of a whole file or a damaged one."""
+    return any(mark in str(error) for mark in _REFUSALS)
+
+
+def _unsafe_part(error: BaseException) -> str:
+    lines = [line for line in str(error).splitlines() if "GLOBAL" in line or "global" in line]
+    return (lines or [first_line(error)])[-1].strip()[:160]
 
 
 def _require_intact_archive(path: Path, file: IO[bytes]) -> None:

@@ -6,7 +6,6 @@ them. Nor are the limits of a task, which a model lifts when it is built for tha
 (``models.limits``).
 """
 
-import argparse
 import atexit
 import functools
 import sys
@@ -32,6 +31,7 @@ from fairseq_floater.checkpoints.files import (
     remembering_across_processes,
     remembering_options,
 )
+from fairseq_floater.checkpoints.plain import plain_classes
 from fairseq_floater.errors import flush_quietly, showing_one_line
 from fairseq_floater.training.corpus import Sentences, checking_text, refusing_useless
 from fairseq_floater.training.cost import log_cost
@@ -48,13 +48,13 @@ from fairseq_floater.training.saving import copying_whole, saving_whole
 from fairseq_floater.training.settings import bf16_without_tpu, checking_settings
 
 
-def _read_namespaces() -> None:
-    """Let ``torch.load(weights_only=True)`` read an argparse.Namespace.
+def _read_plain_classes() -> None:
+    """Let ``torch.load(weights_only=True)`` read the classes in fairseq's checkpoints.
 
-    Checkpoints of fairseq's legacy models hold their options in one. The class has no code of its
-    own. Everything else is still refused.
+    Among them are numpy's arrays, as soon as a training has ``--eval-bleu``. They have no code of
+    their own. Everything else is still refused.
     """
-    torch.serialization.add_safe_globals([argparse.Namespace])
+    torch.serialization.add_safe_globals(plain_classes())
 
 
 def _read_checkpoints() -> None:
@@ -201,7 +201,7 @@ def _log_cost() -> None:
 
 #: every change
 HOOKS = (
-    _read_namespaces,
+    _read_plain_classes,
     _read_checkpoints,
     _write_checkpoints,
     _resume_from_newest,

@@ -7,7 +7,7 @@ from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence
 import torch
 from torch import Tensor
 
-from fairseq_floater.checkpoints.files import forget_ema, write_checkpoint
+from fairseq_floater.checkpoints.files import forget_training, write_checkpoint
 from fairseq_floater.checkpoints.loading import read_existing
 from fairseq_floater.checkpoints.options import options_of
 from fairseq_floater.errors import UserError
@@ -49,8 +49,7 @@ def average_checkpoints(checkpoints: Sequence[Path], output: Path) -> None:
         name: (sums[name] / len(checkpoints)).to(weight.dtype) if name in sums else weight
         for name, weight in weights.items()
     }
-    state["last_optimizer_state"] = None
-    forget_ema(state)
+    forget_training(state)
     write_checkpoint(state, output)
 
 

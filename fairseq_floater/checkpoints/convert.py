@@ -8,7 +8,7 @@ from typing import Any, Dict, Mapping, Optional
 import torch
 from fairseq.models import ARCH_CONFIG_REGISTRY
 
-from fairseq_floater.checkpoints.files import forget_ema, write_checkpoint
+from fairseq_floater.checkpoints.files import forget_training, write_checkpoint
 from fairseq_floater.checkpoints.huggingface import Converted, read_huggingface
 from fairseq_floater.checkpoints.loading import build_model, load_weights, read_existing
 from fairseq_floater.checkpoints.options import options_of
@@ -137,8 +137,7 @@ def with_positions(
     precision = state["model"][kind.words["source_dictionary"]].dtype
     heads = {name: w for name, w in state["model"].items() if name.startswith(HEADS)}
     state["model"] = OrderedDict({**model.to(precision).state_dict(), **heads})
-    state["last_optimizer_state"] = None
-    forget_ema(state)
+    forget_training(state)
     name = arch or kind.name
     if isinstance(state.get("cfg"), Mapping):
         state["cfg"] = {**state["cfg"], "model": {**vars(config), "_name": name}}

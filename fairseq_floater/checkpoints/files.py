@@ -17,11 +17,12 @@ from fairseq_floater.checkpoints.options import (
     take_lists,
 )
 from fairseq_floater.checksums import require_intact, unreadable
-from fairseq_floater.errors import DamagedCheckpoint, UserError, first_line
+from fairseq_floater.errors import DamagedCheckpoint, UserError
 from fairseq_floater.files import written_whole
 from fairseq_floater.models.description import model_options
 from fairseq_floater.models.warm_start import Weights
 from fairseq_floater.models.weight_checks import require_sound
+from fairseq_floater.training.patience import PATIENCE
 
 
 def remembering_options(load: Callable[..., Dict[str, Any]]) -> Callable[..., Dict[str, Any]]:
@@ -92,11 +93,6 @@ def _checking_and_explaining(load: Callable[..., Dict[str, Any]]) -> Callable[..
         except (UserError, FileNotFoundError, IsADirectoryError, PermissionError):
             raise
         except Exception as error:  # for a bad file, torch raises errors of every kind
-            if any(mark in str(error) for mark in _REFUSALS):
-                raise UserError(
-                    f"checkpoint {path} holds more than plain data and is refused: load only "
-                    f"checkpoints that fairseq wrote ({_unsafe_part(error)})"
-                ) from error
             raise unreadable(path, error) from error
 
     return explained
@@ -129,13 +125,13 @@ def read_checkpoint(path: str) -> Dict[str, Any]:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-#: how torch says that it found more than plain data, rather than no data
-_REFUSALS = ("GLOBAL", "unrecognized function", "allowlisted via")
+def forget_training(state: Dict[str, Any]) -> None:
+    """Remove what belongs to the training of another model than the state now has.
 
-
-def forget_ema(state: Dict[str, Any]) -> None:
-    """Remove the moving averages (EMA), which are of another model than the state now has."""
-    for name in ("ema", "ema_fp32_params"):
+    That is the optimizer's state, the moving averages (EMA), and what ``--patience`` has counted.
+    """
+    state["last_optimizer_state"] = None
+    for name in ("ema", "ema_fp32_params", "best", PATIENCE):
         (state.get("extra_state") or {}).pop(name, None)
 
 
@@ -143,8 +139,3 @@ def write_checkpoint(state: Dict[str, Any], path: Path) -> None:
     """Write all of a checkpoint or, if that fails, nothing."""
     with written_whole(path) as file:
         torch.save(state, file)
-
-
-def _unsafe_part(error: BaseException) -> str:
-    lines = [line for line in str(error).splitlines() if "GLOBAL" in line or "global" in line]
-    return (lines or [first_line(error)])[-1].strip()[:160]

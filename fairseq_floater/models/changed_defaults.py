@@ -77,7 +77,8 @@ def _starts_from(args: Any) -> Tuple[Optional[Path], Mapping[str, Any]]:
     places, folder = [Path(restored)] if restored else [], getattr(args, "save_dir", None)
     if restored in (None, LAST) and folder:
         places = sorted(own_checkpoints(Path(folder), base), key=lambda path: path.name != LAST)
-    for path in (*places, *([Path(base)] if base else [])):
+    once = getattr(args, "continue_once", None) if restored in (None, LAST) else None
+    for path in (*places, *(Path(first) for first in (once, base) if first)):
         if path.is_file() and (options := _options_in(path)):
             return path, options
     return None, {}

@@ -10,6 +10,9 @@ from typing import Any, Callable, Dict
 #: fairseq's attributes: the best validation so far, and how many have not been better since then
 COUNTS = ("best", "num_runs")
 
+#: the modules in which fairseq-train may be: the second if it was started as a module
+PROGRAMS = ("fairseq_cli.train", "__main__")
+
 #: name of the counts in the extra state of a checkpoint
 PATIENCE = "patience"
 
@@ -19,7 +22,10 @@ def saving_patience(save: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(save)
     def save_checkpoint(trainer: Any, filename: str, extra_state: Dict[str, Any]) -> Any:
-        counts = {name: _counter()[name] for name in COUNTS if name in _counter()}
+        counts = {}
+        if trainer.cfg.checkpoint.patience > 0:  # otherwise fairseq does not count
+            counts = {name: _counter()[name] for name in COUNTS if name in _counter()}
+            counts["metric"] = trainer.cfg.checkpoint.best_checkpoint_metric
         return save(trainer, filename, {**extra_state, PATIENCE: counts})
 
     return save_checkpoint
@@ -28,8 +34,8 @@ def saving_patience(save: Callable[..., Any]) -> Callable[..., Any]:
 def restoring_patience(load: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap fairseq's ``Trainer.load_checkpoint`` to go on from the counts.
 
-    They are left out where fairseq leaves out the best score: a new optimizer or new meters mean
-    another training.
+    They are left out where fairseq leaves out the best score, as a new optimizer or new meters mean
+    another training, and where another metric was counted.
     """
 
     @functools.wraps(load)
@@ -41,9 +47,15 @@ def restoring_patience(load: Callable[..., Any]) -> Callable[..., Any]:
         reset_meters: bool = False,
         **kwargs: Any,
     ) -> Any:
+        for name in COUNTS:
+            _counter().pop(name, None)  # of another training in this process
         state = load(trainer, filename, reset_optimizer, *args, reset_meters=reset_meters, **kwargs)
-        if state is not None and not reset_optimizer and not reset_meters:
-            _counter().update(state.get(PATIENCE, {}))
+        counts = {} if state is None or reset_optimizer or reset_meters else state.get(PATIENCE)
+        if (
+            _are_counts(counts)
+            and counts["metric"] == trainer.cfg.checkpoint.best_checkpoint_metric
+        ):
+            _counter().update((name, counts[name]) for name in COUNTS)
         return state
 
     return load_checkpoint
@@ -54,7 +66,14 @@ def is_exhausted(patience: int) -> bool:
     return 0 < patience <= _counter().get("num_runs", 0)
 
 
+def _are_counts(found: Any) -> bool:
+    """True for whole counts; a checkpoint may have none, or be damaged."""
+    known = isinstance(found, dict) and found.keys() == {*COUNTS, "metric"}
+    return known and all(isinstance(found[name], (int, float)) for name in COUNTS)
+
+
 def _counter() -> Dict[str, Any]:
     """Return the attributes in which fairseq-train counts; an empty dict in other programs."""
-    count = getattr(sys.modules.get("fairseq_cli.train"), "should_stop_early", None)
-    return {} if count is None else vars(count)
+    programs = (sys.modules.get(name) for name in PROGRAMS)
+    counts = (getattr(program, "should_stop_early", None) for program in programs)
+    return next((vars(count) for count in counts if count is not None), {})

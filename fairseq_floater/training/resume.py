@@ -1,6 +1,7 @@
 """Resume from the newest whole checkpoint, and only with an optimizer state of the same model."""
 
 import functools
+import itertools
 import logging
 import os
 import zipfile
@@ -50,12 +51,16 @@ def from_newest_whole(load: Callable[..., Any]) -> Callable[..., Any]:
 def _end_what_has_ended(trainer: Any) -> None:
     """Prevent the extra update that fairseq makes in a training that has had all its updates.
 
-    Also prevent the extra epoch of one that has ended by ``--patience``.
+    Also prevent the extra epoch of one that has ended by ``--patience``, and the update of one that
+    has ended by ``--stop-time-hours``.
     """
     optimization, updates = trainer.cfg.optimization, trainer.get_num_updates()
+    hours = optimization.stop_time_hours or 0
     why = ""
     if 0 < (optimization.max_update or 0) <= updates:
         why = f"update {updates} is the last of --max-update"
+    elif 0 < hours < trainer.cumulative_training_time() / 3600:
+        why = f"it has taken the {hours:g} hours of --stop-time-hours"
     elif is_exhausted(patience := trainer.cfg.checkpoint.patience):
         why = f"the last {patience} validations were no better, and --patience is {patience}"
     if why:
@@ -67,9 +72,9 @@ def mend_last(folder: Path, base: Optional[str] = None) -> None:
     """Make ``checkpoint_last.pt`` the newest whole checkpoint of ``folder``, and log it.
 
     A broken one is kept beside it as ``checkpoint_last.pt.broken``, and one that exists nowhere
-    else as ``checkpoint_last.pt.before``. If the newest checkpoint has the best score but is not
-    yet ``checkpoint_best.pt``, it is copied there as well. For ``base``, see
-    ``save_folder.own_checkpoints``.
+    else as ``checkpoint_last.pt.before``; a number follows if there is such a file already. If the
+    newest checkpoint has the best score but is not yet ``checkpoint_best.pt``, it is copied there
+    as well. For ``base``, see ``save_folder.own_checkpoints``.
 
     Raises:
         UserError: if there is only a part of a checkpoint and nothing else to resume from, or if
@@ -84,23 +89,29 @@ def mend_last(folder: Path, base: Optional[str] = None) -> None:
         )
     if newest is None:  # fairseq starts from the beginning, or says why it cannot
         return
+    broken_paths = [one.path for one in broken]
     if should_be_best(newest):
-        copy_checkpoint(newest.path, folder / BEST)
-        logger.warning(f"{BEST} is now {newest}, which has the best score")
+        kept = _put_aside(best, "broken") if (best := folder / BEST) in broken_paths else ""
+        copy_checkpoint(newest.path, best)
+        logger.warning(f"{BEST} is now {newest}, which has the best score{kept and f' ({kept})'}")
     if newest.path == last:
         return
     why = [str(one) for one in broken]
-    aside = ""
-    if any(one.path == last for one in broken):
-        aside = f"{LAST}.broken"
+    if last in broken_paths:
+        why.append(_put_aside(last, "broken"))
     elif last.is_file() and not last.is_symlink() and is_only_copy(last):
-        aside = f"{LAST}.before"
-    if aside:
-        os.replace(last, last.with_name(aside))
-        why.append(f"{LAST} is kept as {aside}")
+        why.append(_put_aside(last, "before"))
     copy_checkpoint(newest.path, last)
     because = f" ({', '.join(why)})" if why else ""
     logger.warning(f"resuming from the newest whole checkpoint, {newest}{because}")
+
+
+def _put_aside(path: Path, ending: str) -> str:
+    """Rename a checkpoint so that it is kept, beside what was kept before; return what was done."""
+    names = (f"{path.name}.{ending}{number or ''}" for number in itertools.count())
+    aside = next(name for name in names if not os.path.lexists(path.with_name(name)))
+    os.replace(path, path.with_name(aside))
+    return f"{path.name} is kept as {aside}"
 
 
 def require_own_state(optimizer: Any) -> None:

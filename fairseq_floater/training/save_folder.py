@@ -9,7 +9,7 @@ from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tup
 
 import torch
 
-from fairseq_floater.checksums import require_intact, unreadable
+from fairseq_floater.checksums import is_refusal, require_intact, unreadable
 from fairseq_floater.errors import DamagedCheckpoint, UserError
 
 #: the checkpoint that fairseq resumes from, and the one with the best score on the validation set
@@ -179,7 +179,7 @@ def state_of(path: Path) -> Any:
 
     Raises:
         DamagedCheckpoint: if the file is not a checkpoint, or does not exist.
-        UserError: if it cannot be read, through no fault of its own.
+        UserError: if it cannot be read, through no fault of its own, or is refused.
     """
     try:
         mapped = zipfile.is_zipfile(path)
@@ -187,4 +187,6 @@ def state_of(path: Path) -> Any:
     except PermissionError:
         raise
     except Exception as error:  # torch raises errors of every kind for a bad file, even EINVAL
+        if is_refusal(error) and path.is_file():
+            require_intact(path)  # or else it is damaged
         raise unreadable(path, error) from error

@@ -7,7 +7,7 @@ import torch
 
 from fairseq_floater.criterions.multiple_choice import option_logits
 from fairseq_floater.errors import UserError
-from fairseq_floater.files import write_text
+from fairseq_floater.files import require_other_file, write_text
 from fairseq_floater.tasks import MultipleChoiceTask
 from fairseq_floater.tasks.floater_sentence_prediction import require_sentences
 from fairseq_floater.understanding.fine_tuned import FineTuned, task_of
@@ -39,9 +39,10 @@ def predict(
             are cut in any case.)
 
     Raises:
-        UserError: if the checkpoint is of another task or of one with other classes, there is no
-            such subset, or a row is longer than the model's positions.
+        UserError: if the checkpoint is of another task or of one with other classes, or would be
+            overwritten, there is no such subset, or a row is longer than the model's positions.
     """
+    require_other_file(out, checkpoint)
     name = str(task_of(checkpoint)["_name"])
     of_sentences = name.endswith("sentence_prediction")
     if not of_sentences and not name.endswith("multiple_choice"):

@@ -91,6 +91,13 @@ def test_a_training_goes_on_with_its_own(tmp_path, caplog):
     assert typed("--save-dir", tmp_path) == MLP and caplog.text.endswith(f"as in {other}\n")
 
 
+def test_a_training_that_continues_once_goes_on_with_its_own(tmp_path):
+    """Also before it has saved anything itself, as with ``--restore-file``."""
+    save_floater(tmp_path / "there.pt", **MLP)
+    flags = ["--continue-once", tmp_path / "there.pt", "--save-dir", tmp_path / "new"]
+    assert typed(*flags) == {**NEW, **MLP}
+
+
 def test_a_training_starts_from_a_model_in_its_own_folder(tmp_path):
     """Until it has saved something itself."""
     base = save_floater(tmp_path / "checkpoint_best.pt", **MLP)

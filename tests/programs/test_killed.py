@@ -80,11 +80,16 @@ def test_patience_goes_on_counting(corpus, tmp_path):
         assert f"nothing is left to train: {why}" in done.out or done.losses("valid")
         return len(done.losses("valid"))
 
-    assert validations(3, "--max-epoch", 2) == 2
+    def at_last(key):
+        return torch.load(tmp_path / "checkpoint_last.pt")["extra_state"]["patience"].get(key)
+
+    assert validations(3, "--max-epoch", 2) == 2 and at_last("num_runs") == 1
     assert validations(3) == 2
     assert validations(3) == 0
     assert validations(4) == 1
     assert validations(2, "--reset-meters") == 3
+    assert validations(0, "--max-epoch", 9) == 1 and at_last("num_runs") is None
+    assert validations(2) == 3
 
 
 FULL = """import resource

@@ -212,6 +212,36 @@ def test_files_without_sums_are_whole(tmp_path):
     assert last_of(tmp_path) == 8
 
 
+class Unknown:
+    """What a pickle can name, but a checkpoint of fairseq does not hold."""
+
+
+def test_a_whole_checkpoint_that_is_refused_is_not_passed_over(folder):
+    """It would be overwritten by a training that goes on from an older one."""
+    path = folder / "checkpoint_last.pt"
+    torch.save({**torch.load(path), "more": Unknown()}, path)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(UserError, match="checkpoint_last.pt holds more than plain data .*Unknown"):
+        mend_last(folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_what_is_put_aside_is_never_written_over(folder):
+    """Not even the best checkpoint, if it is broken and another one has the best score."""
+    save(folder / "checkpoint_2_24.pt", 24, score=3.0, best=3.0)
+    for name in ("checkpoint_best.pt", "checkpoint_last.pt"):
+        truncate(folder / name)
+    kept = {name: (folder / f"checkpoint_{name}.pt").read_bytes() for name in ("best", "last")}
+    mend_last(folder)
+    assert last_of(folder) == last_of(folder, "checkpoint_best.pt") == 24
+    truncate(folder / "checkpoint_last.pt")
+    again = (folder / "checkpoint_last.pt").read_bytes()
+    mend_last(folder)
+    assert (folder / "checkpoint_last.pt.broken1").read_bytes() == again
+    for name, content in kept.items():
+        assert (folder / f"checkpoint_{name}.pt.broken").read_bytes() == content
+
+
 def test_nothing_whole(folder, tmp_path):
     for path in folder.glob("checkpoint*.pt"):
         truncate(path)

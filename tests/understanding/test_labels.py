@@ -205,6 +205,7 @@ MISTAKES = {
     ),
     "long": (["CHECKPOINT", "BIN", "--max-tokens", 2], "--max-tokens 2 is less than the longest"),
     "another task": (["MODEL", "BIN"], "is of --task masked_lm, which has no classes"),
+    "itself": (["CHECKPOINT", "BIN", "--out", "CHECKPOINT"], "would be overwritten by what is"),
     "another order": (
         ["CHECKPOINT", "OTHER"],
         "other has the labels 0, 1, but the training had 1, 0, in this order: give",
@@ -255,7 +256,7 @@ def test_mistakes_are_one_line(mistake, tuned, place, others, tmp_path):
         "MODEL": place / "model/model.pt",
     }
     arguments = [places.get(argument, argument) for argument in arguments]
-    done = run("floater", "predict", *arguments, "--out", tmp_path / "out.tsv")
+    done = run("floater", "predict", "--out", tmp_path / "out.tsv", *arguments)
     assert done.returncode == 1 and message in done.last_error_line, done.err
     assert not (tmp_path / "out.tsv").exists()
 

@@ -31,7 +31,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from fairseq_floater.checkpoints.export import DEFAULT_POSITIONS, Lengths, require_whole_positions
-from fairseq_floater.checkpoints.files import write_checkpoint
+from fairseq_floater.checkpoints.files import forget_training, write_checkpoint
 from fairseq_floater.checkpoints.loading import load_translation_model
 from fairseq_floater.checkpoints.options import options_error
 from fairseq_floater.encoders import WITHIN_ATTENTION, PositionEncoder
@@ -69,7 +69,7 @@ def export_stock(checkpoint: Path, output: Path, positions: Optional[int] = None
     state["cfg"], state["args"] = _configuration(cfg, options, lengths), None
     with naming(checkpoint):
         state["model"] = _weights(state["model"], model, lengths)
-    state["last_optimizer_state"] = None
+    forget_training(state)
     write_checkpoint(state, output)
     return lengths
 
