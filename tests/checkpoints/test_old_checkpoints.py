@@ -1,11 +1,15 @@
 """Everything still reads checkpoints of version 0.1.0, and computes the same from them."""
 
 import json
+import sys
+import types
+from collections import OrderedDict
 
 import pytest
 import torch
 from commands import GENERATION, TRAINING
 from conftest import make_batch
+from fairseq.logging.meters import AverageMeter
 from launching import succeed
 from places import TESTS
 
@@ -37,6 +41,21 @@ def test_logits_are_the_same(kind):
     with torch.no_grad():
         found = model(**small_batch())[0].flatten()[::7]
     torch.testing.assert_close(found, torch.tensor(EXPECTED[f"{kind} logits"]), atol=1e-5, rtol=0)
+
+
+def test_meters_of_old_trainings_are_read(tmp_path, monkeypatch):
+    """Until 2019 fairseq kept what it measured in objects, whose module has since moved."""
+    there = types.ModuleType("fairseq.meters")
+    there.AverageMeter = type("AverageMeter", (), {"__module__": there.__name__})
+    meter = there.AverageMeter()
+    meter.__dict__.update(val=1.0, avg=1.5, sum=3.0, count=2)
+    state = torch.load(old("learned"))
+    state["extra_state"]["train_meters"] = OrderedDict(train_loss=meter)
+    with monkeypatch.context() as patched:
+        patched.setitem(sys.modules, there.__name__, there)
+        torch.save(state, tmp_path / "old.pt")
+    found = read_checkpoint(tmp_path / "old.pt")["extra_state"]["train_meters"]["train_loss"]
+    assert type(found) is AverageMeter and (found.avg, found.count) == (1.5, 2)
 
 
 @pytest.mark.parametrize("kind", ["floater", "learned"])

@@ -7,7 +7,7 @@ from argparse import Namespace
 
 import pytest
 import torch
-from commands import TRAINING
+from commands import GENERATION, TRAINING
 from fairseq.models import ARCH_CONFIG_REGISTRY
 from launching import run, start, succeed, together
 from omegaconf import OmegaConf
@@ -64,6 +64,24 @@ def test_killed_training_continues_exactly(corpus, tmp_path):
         parameters(tmp_path / "killed" / "checkpoint_last.pt"),
         parameters(tmp_path / "uninterrupted" / "checkpoint_last.pt"),
     )
+
+
+def test_a_training_that_measures_bleu_goes_on(corpus, tmp_path):
+    """Its checkpoints hold numpy's arrays beside plain data."""
+    train = ["train", corpus, *TRAINING, *FLOATER, "--save-dir", tmp_path, "--eval-bleu"]
+    train += ["--eval-bleu-args", '{"beam": 2, "max_len_b": 20}']
+    train += ["--best-checkpoint-metric", "bleu", "--maximize-best-checkpoint-metric"]
+    succeed(*train, "--max-epoch", 1)
+    again = succeed(*train, "--max-epoch", 2)
+    assert len(again.losses()) == 8 and again.out.count("| bleu ") == 1
+    best = tmp_path / "checkpoint_best.pt"
+    commands = {
+        "generate": ["generate", corpus, *GENERATION, "--path", best],
+        "inspect": ["floater", "inspect", best],
+        "average": ["floater", "average", best, best, "--out", tmp_path / "average.pt"],
+    }
+    done = together(succeed, commands)
+    assert len(done["generate"].hypotheses()) == 12
 
 
 def test_a_training_starts_from_the_best_of_its_own_folder(corpus, trained, tmp_path):

@@ -168,6 +168,7 @@ def test_predictions_have_the_names_of_the_classes(tuned, place, tmp_path):
 
 def test_scores_and_their_correlations(place, tmp_path):
     regression = ["--num-classes", 1, "--regression-target", "--report-pearson-and-spearman"]
+    regression += ["--best-checkpoint-metric", "pearson", "--maximize-best-checkpoint-metric"]
     done = train(place, tmp_path / "run", *regression, *AT_INPUT, data="scores", updates=12)
     assert done.returncode == 0, done.err
     out = tmp_path / "valid.tsv"
