@@ -6,7 +6,7 @@ is named before any weight is copied.
 
 import logging
 from collections import OrderedDict
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, List, Mapping, MutableMapping
 
 import torch
 from torch import Tensor
@@ -89,8 +89,8 @@ def fit(model: Any, weights: Mapping[str, Tensor]) -> Dict[str, Tensor]:
     except Exception as error:  # fairseq raises exceptions of every kind
         path = getattr(weights, "path", Weights.path)
         raise UserError(f"{path} does not fit this model, nothing is loaded: {error}") from error
+    shorter = extend_base(model, fitting)
     here = model.state_dict()
-    shorter = _extend_base(model, fitting, here)
     different = different_weights(fitting, here) + _untied(fitting, here) + shorter
     if misfits and different:
         misfits.append(f"{len(different)} weights differ in name or shape")
@@ -119,12 +119,12 @@ def other_shift(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
     )
 
 
-def _extend_base(model: Any, weights: Dict[str, Tensor], here: Mapping[str, Tensor]) -> List[str]:
+def extend_base(model: Any, weights: MutableMapping[str, Tensor]) -> List[str]:
     """Repeat the last row of learned tables at the input that end too early.
 
     Returns what to do where the options do not ask for it.
     """
-    said = []
+    said, here = [], model.state_dict()
     for prefix, stack in model.stacks().items():
         at_input = stack.options.position_blocks == "input" and stack.additive
         place = "position_encoder" if at_input else "embed_positions.encoder"
