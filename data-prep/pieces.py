@@ -25,19 +25,23 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def decoded(path: Path) -> list[str]:
+    """Return the lines of a file."""
+    with path.open("rb") as file:
+        return [decode(line, path, number).rstrip("\n") for number, line in enumerate(file, 1)]
+
+
 def main() -> None:
     args = parse_args()
     dictionary = args.model / "dict.txt"
     try:
         tokenizer = PieceTokenizer(args.model / "tokenizer.json")
-        lines = dictionary.read_text("utf-8", "replace").splitlines()
-        tokenizer.require_known({line.rpartition(" ")[0] for line in lines}, dictionary)
+        known = {line.rpartition(" ")[0] for line in decoded(dictionary)}
+        tokenizer.require_known(known, dictionary)
     except errors.UserError as error:
         raise UserError(str(error)) from None
     for path in args.texts:
-        with path.open("rb") as file:
-            lines = [decode(line, path, number) for number, line in enumerate(file, 1)]
-        pieces = (tokenizer.pieces(line.rstrip("\n")) for line in lines)
+        pieces = (tokenizer.pieces(line) for line in decoded(path))
         write(args.out / path.name, join_lines(" ".join(p.name for p in line) for line in pieces))
 
 

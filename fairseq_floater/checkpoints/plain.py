@@ -22,7 +22,7 @@ def plain_classes() -> List[Any]:
 
     - Options of legacy models are in an ``argparse.Namespace``.
     - With ``--eval-bleu``, counts are numpy arrays; scores such as Pearson's are numpy numbers.
-    - Until 2019, what was measured in training was in objects of ``fairseq.meters``.
+    - Until 2020, what was measured in training was in objects of ``fairseq.meters``.
     """
     numpy = importlib.import_module(
         _NEW if np.lib.NumpyVersion(np.__version__) >= "2.0.0" else _OLD

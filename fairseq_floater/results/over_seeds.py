@@ -38,7 +38,7 @@ def require_same_training(records: Sequence[Record]) -> None:
     Raises:
         UserError: naming two records, and the first word that differs, or the test set.
     """
-    _require_same_references(records)
+    _require_one_reference(records)
     first: Dict[Tuple[str, str, str], Tuple[str, List[str]]] = {}
     for record in records:
         for step, text in {**record.commands, **_circumstances(record)}.items():
@@ -53,7 +53,8 @@ def require_same_training(records: Sequence[Record]) -> None:
                 )
 
 
-def _require_same_references(records: Sequence[Record]) -> None:
+def _require_one_reference(records: Sequence[Record]) -> None:
+    """Refuse records that do not agree on the references of a test set."""
     first: Dict[Tuple[str, str], Tuple[str, str]] = {}
     for record in records:
         for test, scores in record.tests.items():

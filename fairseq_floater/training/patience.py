@@ -51,10 +51,7 @@ def restoring_patience(load: Callable[..., Any]) -> Callable[..., Any]:
             _counter().pop(name, None)  # of another training in this process
         state = load(trainer, filename, reset_optimizer, *args, reset_meters=reset_meters, **kwargs)
         counts = {} if state is None or reset_optimizer or reset_meters else state.get(PATIENCE)
-        if (
-            _are_counts(counts)
-            and counts["metric"] == trainer.cfg.checkpoint.best_checkpoint_metric
-        ):
+        if _are_counts(counts, trainer.cfg.checkpoint.best_checkpoint_metric):
             _counter().update((name, counts[name]) for name in COUNTS)
         return state
 
@@ -66,10 +63,11 @@ def is_exhausted(patience: int) -> bool:
     return 0 < patience <= _counter().get("num_runs", 0)
 
 
-def _are_counts(found: Any) -> bool:
-    """True for whole counts; a checkpoint may have none, or be damaged."""
+def _are_counts(found: Any, metric: str) -> bool:
+    """True for whole counts of a metric; a checkpoint may have none, or be damaged."""
     known = isinstance(found, dict) and found.keys() == {*COUNTS, "metric"}
-    return known and all(isinstance(found[name], (int, float)) for name in COUNTS)
+    numbers = known and all(isinstance(found[name], (int, float)) for name in COUNTS)
+    return numbers and found["metric"] == metric
 
 
 def _counter() -> Dict[str, Any]:

@@ -59,7 +59,7 @@ def _end_what_has_ended(trainer: Any) -> None:
     why = ""
     if 0 < (optimization.max_update or 0) <= updates:
         why = f"update {updates} is the last of --max-update"
-    elif 0 < hours < trainer.cumulative_training_time() / 3600:
+    elif updates and 0 < hours < trainer.cumulative_training_time() / 3600:
         why = f"it has taken the {hours:g} hours of --stop-time-hours"
     elif is_exhausted(patience := trainer.cfg.checkpoint.patience):
         why = f"the last {patience} validations were no better, and --patience is {patience}"
@@ -91,9 +91,11 @@ def mend_last(folder: Path, base: Optional[str] = None) -> None:
         return
     broken_paths = [one.path for one in broken]
     if should_be_best(newest):
-        kept = _put_aside(best, "broken") if (best := folder / BEST) in broken_paths else ""
+        best = folder / BEST
+        if best in broken_paths:
+            logger.warning(_put_aside(best, "broken"))
         copy_checkpoint(newest.path, best)
-        logger.warning(f"{BEST} is now {newest}, which has the best score{kept and f' ({kept})'}")
+        logger.warning(f"{BEST} is now {newest}, which has the best score")
     if newest.path == last:
         return
     why = [str(one) for one in broken]

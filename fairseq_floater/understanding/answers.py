@@ -37,10 +37,14 @@ class Asked:
         self.nothing = math.inf
 
     def best(self, number: int) -> List[Candidate]:
-        """Return the best candidates, best first; of a stretch in two windows, the better one."""
+        """Return the best candidates, best first; of a stretch in two windows, the better one.
+
+        One without characters is left out: a piece may be a space, which belongs to no answer.
+        """
         by_place: Dict[Tuple[int, int], Candidate] = {}
         for found in sorted(self.candidates):
-            by_place[found.begin, found.end] = found
+            if found.begin < found.end:
+                by_place[found.begin, found.end] = found
         return sorted(by_place.values(), reverse=True)[:number]
 
 
@@ -92,9 +96,8 @@ def answer(
             of_question = asked[windows.question(index).id]
             of_question.nothing = min(of_question.nothing, nothing)
             for score, first, last in spans:
-                begin, end = windows.characters(index, first, last)
-                if begin < end:  # a piece may have no characters, such as a space that is one
-                    of_question.candidates.append(Candidate(score, begin, end))
+                ends = windows.characters(index, first, last)
+                of_question.candidates.append(Candidate(score, *ends))
     return _write(out, windows, asked, null_threshold, best)
 
 

@@ -122,8 +122,10 @@ def read_predictions(path: Path) -> Labelled:
     """
     if not path.is_file():
         raise UserError(f"no predictions at {path}: run floater predict first")
-    # What is not UTF-8 is no table either, and has no such header.
-    lines = path.read_text("utf-8", "replace").splitlines() or [""]
+    try:
+        lines = path.read_text("utf-8").splitlines() or [""]
+    except UnicodeDecodeError:
+        lines = [""]
     header, *rows = (line.split("\t") for line in lines)
     if header[:2] != ["index", "prediction"] or any(len(row) != len(header) for row in rows):
         raise UserError(f"{path} is not a table of floater predict: delete it and predict again")

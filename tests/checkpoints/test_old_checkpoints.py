@@ -44,7 +44,7 @@ def test_logits_are_the_same(kind):
 
 
 def test_meters_of_old_trainings_are_read(tmp_path, monkeypatch):
-    """Until 2019 fairseq kept what it measured in objects, whose module has since moved."""
+    """Until 2020 fairseq kept what it measured in objects, whose module has since moved."""
     there = types.ModuleType("fairseq.meters")
     there.AverageMeter = type("AverageMeter", (), {"__module__": there.__name__})
     meter = there.AverageMeter()

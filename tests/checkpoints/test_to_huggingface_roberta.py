@@ -153,9 +153,12 @@ def test_mistakes(converted, tmp_path):
     with pytest.raises(UserError, match="cannot be exported: its encoder has no blocks"):
         export_roberta(base / "none.pt", tmp_path / "out", base)
     after_words = {"encoder.sentence_encoder.quant_noise.weight": torch.zeros(WIDTH, WIDTH)}
+    norm = torch.nn.utils.spectral_norm(torch.nn.Linear(WIDTH, 2)).state_dict()
+    spectral = {f"classification_heads.one.out_proj.{name}": w for name, w in norm.items()}
     for options, weights in (
         ({"position_times": "sentences"}, {}),
         ({"quant_noise_pq": 0.1, "quant_noise_pq_block_size": 1}, after_words),
+        ({"spectral_norm_classification_head": True}, spectral),
     ):
         args, model = {**vars(state["args"]), **options}, {**state["model"], **weights}
         torch.save({**state, "args": Namespace(**args), "model": model}, base / "other.pt")

@@ -69,6 +69,16 @@ def test_killed_after_the_last_save(corpus, unkilled):
     assert (folder / "checkpoint_last.pt").read_bytes() == before
 
 
+def test_a_training_whose_time_is_over_stays_as_it_is(corpus, tmp_path):
+    """By default fairseq makes one more update whenever it is started again."""
+    train = ["train", corpus, *TRAINING, "--arch", "floater_transformer", "--save-dir", tmp_path]
+    train += ["--stop-time-hours", 1e-6]
+    assert len(succeed(*train).losses()) == 1
+    again = succeed(*train)
+    why = "it has taken the 1e-06 hours of --stop-time-hours"
+    assert f"nothing is left to train: {why}" in again.out and not again.losses()
+
+
 def test_patience_goes_on_counting(corpus, tmp_path):
     """No validation is better than the first, because the learning rate is 0."""
     train = ["train", corpus, *TRAINING, "--arch", "floater_transformer", "--lr", 0]

@@ -1,5 +1,6 @@
 """What ``--patience`` has counted, in checkpoints and between trainings of one process."""
 
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -46,6 +47,14 @@ def test_a_training_goes_on_counting_unless_it_is_another():
 @pytest.mark.parametrize("damage", [3, {}, {**COUNTED, "num_runs": "x"}, {**COUNTED, "more": 1}])
 def test_what_are_no_counts_are_left_out(damage):
     assert restored({"patience": damage}) == restored({}) == {}
+
+
+def test_a_program_that_was_started_as_a_module_counts_too(monkeypatch):
+    """As with ``python -m fairseq_cli.train``."""
+    monkeypatch.delitem(sys.modules, "fairseq_cli.train")
+    count = SimpleNamespace(num_runs=4)
+    monkeypatch.setattr(sys.modules["__main__"], "should_stop_early", count, raising=False)
+    assert is_exhausted(4) and not is_exhausted(5)
 
 
 def test_only_what_is_counted_is_saved():

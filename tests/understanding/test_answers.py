@@ -26,7 +26,7 @@ from fairseq_floater.tasks.floater_question_answering import (
     QuestionAnsweringConfig,
     QuestionAnsweringTask,
 )
-from fairseq_floater.understanding.answers import best_spans
+from fairseq_floater.understanding.answers import Asked, Candidate, best_spans
 
 LONGEST = 20  # pieces of a window
 SIZES = {"layers": LAYERS, "embed-dim": WIDTH, "ffn-embed-dim": INNER, "attention-heads": 2}
@@ -228,6 +228,15 @@ def test_best_spans_by_brute_force():
         assert index == sample["id"][row] and nothing == pytest.approx(float(begin[0] + end[0]))
         assert [span[1:] for span in spans] == [span[1:] for span in wanted]
         assert [span[0] for span in spans] == pytest.approx([span[0] for span in wanted])
+
+
+def test_the_best_candidates_have_characters_and_are_in_one_window_each():
+    asked = Asked()
+    asked.candidates = [
+        *(Candidate(-3.0, 4, 7), Candidate(-1.0, 5, 5)),
+        *(Candidate(-2.0, 4, 7), Candidate(-4.0, 0, 2), Candidate(-5.0, 0, 1)),
+    ]
+    assert asked.best(2) == [Candidate(-2.0, 4, 7), Candidate(-4.0, 0, 2)]
 
 
 def test_answers_are_in_their_passages(tuned, place, tmp_path):

@@ -205,6 +205,7 @@ MISTAKES = {
         "has no dev: choose a split in its input0",
     ),
     "long": (["CHECKPOINT", "BIN", "--max-tokens", 2], "--max-tokens 2 is less than the longest"),
+    "no set, of fairseq's task": (["STOCK", "BIN", "--subset", "dev"], "has no dev: choose a"),
     "another task": (["MODEL", "BIN"], "is of --task masked_lm, which has no classes"),
     "itself": (["CHECKPOINT", "BIN", "--out", "CHECKPOINT"], "would be overwritten by what is"),
     "another order": (
@@ -219,8 +220,11 @@ MISTAKES = {
 
 
 @pytest.fixture(scope="module")
-def others(place, tmp_path_factory):
-    """Data with the classes in another order, and data with rows that are too long."""
+def others(tuned, place, tmp_path_factory):
+    """Data with the classes in another order, data with rows that are too long, and a checkpoint.
+
+    That checkpoint is as if of fairseq's own task.
+    """
     folder = tmp_path_factory.mktemp("others")
     (folder / "sorted.txt").write_text("0 1\n1 1\n")
     pieces = (place / "valid.input0").read_text().splitlines()
@@ -231,6 +235,9 @@ def others(place, tmp_path_factory):
         ("long/input0", [*known, folder / "valid.input0"]),
     ):
         succeed("preprocess", "--only-source", *flags, "--destdir", folder / made)
+    state = torch.load(tuned[0] / "checkpoint_last.pt")
+    state["cfg"]["task"]["_name"] = "sentence_prediction"
+    torch.save(state, folder / "stock.pt")
     for link in ("other/input0", "other/input1", "long/input1", "long/label"):
         (folder / link).symlink_to(place / "bin" / link.rpartition("/")[2])
     return folder
@@ -253,6 +260,7 @@ def test_mistakes_are_one_line(mistake, tuned, place, others, tmp_path):
         "BIN": place / "bin",
         "OTHER": others / "other",
         "LONG": others / "long",
+        "STOCK": others / "stock.pt",
         "CHECKPOINT": tuned[0] / "checkpoint_last.pt",
         "MODEL": place / "model/model.pt",
     }
@@ -282,7 +290,9 @@ def test_a_row_with_no_label_or_two_is_named(count, place, tmp_path):
     assert f"row 5 of train in {tmp_path} has {count} labels" in done.last_error_line
 
 
-@pytest.mark.parametrize("text", [b"", b"index\tprediction\n0\n", b"a\tb\n0\t1\n", b"\xff\n"])
+@pytest.mark.parametrize(
+    "text", [b"", b"index\tprediction\n0\n", b"a\tb\n0\t1\n", b"index\tprediction\n0\t\xff\n"]
+)
 def test_what_is_no_table_of_predictions(text, tmp_path):
     (tmp_path / "x.tsv").write_bytes(text)
     with pytest.raises(UserError, match="x.tsv is not a table of floater predict"):

@@ -72,8 +72,8 @@ def export_roberta(
         require_whole_positions(checkpoint, config)
         stack: Any = next(iter(model.stacks().values()))
         why = None if len(stack.layers) else "encoder has no blocks"
-        if getattr(config, "spectral_norm_classification_head", False):
-            why = "--spectral-norm-classification-head makes its weights at every pass"
+        if any(name.endswith(".out_proj.weight_orig") for name in state["model"]):
+            why = "--spectral-norm-classification-head makes weights at every pass"
         require_without(checkpoint, config, "quant_noise_pq", because=why)
         words = len(stack.embed_tokens.weight)
         length, limit = length_of(stack, positions), stack.max_positions()
