@@ -51,8 +51,8 @@ from fairseq_floater.training.settings import bf16_without_tpu, checking_setting
 def _read_plain_classes() -> None:
     """Let ``torch.load(weights_only=True)`` read the classes in fairseq's checkpoints.
 
-    Among them are numpy's arrays, as soon as a training has ``--eval-bleu``. They have no code of
-    their own. Everything else is still refused.
+    Among them are numpy's arrays, as soon as a training has ``--eval-bleu``. None can do more than
+    hold values. Everything else is still refused.
     """
     torch.serialization.add_safe_globals(plain_classes())
 

@@ -1,4 +1,4 @@
-"""Reading fairseq checkpoints safely: plain data and an allow-list, never arbitrary pickles."""
+"""Reading fairseq checkpoints safely: plain data and what ``plain`` allows, no other pickles."""
 
 import functools
 import os

@@ -1,6 +1,7 @@
-"""The classes without code of their own that fairseq's checkpoints hold beside plain data.
+"""What fairseq's checkpoints may hold beside plain data: classes that only hold values.
 
-Everything else that a pickle can name is refused, since it could run anything.
+Everything else that a pickle can name is refused, since it could run anything. Checkpoints are read
+in ``files``, and by a training that resumes in ``training.save_folder``.
 """
 
 import argparse

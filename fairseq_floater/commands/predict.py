@@ -13,8 +13,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add(
         "checkpoint",
         type=Path,
-        help="checkpoint of a training with --task floater_sentence_prediction or "
-        "floater_multiple_choice",
+        help="checkpoint of a training with --task floater_sentence_prediction, fairseq's own "
+        "sentence_prediction, or floater_multiple_choice",
     )
     add("data", type=Path, help="folder of data in the form that it was trained on")
     add("--subset", default="valid", help="subset of the data; default: %(default)s")

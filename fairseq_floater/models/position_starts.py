@@ -41,6 +41,7 @@ def start_positions(
     | at the input           | the same, and biases          | kept; biases start at 0     |
     | a peer                 | biases on that peer           | it is the base; biases at 0 |
     | at the input           | a learned table, additive     | the first block's vectors   |
+    | none                   | any kind, additive            | starts at 0                 |
     | a peer                 | FLOATER that departs from it  | FLOATER's start             |
     | at the input, or none  | a peer, or biases on one      | the peer's initial values   |
     | at the input           | none                          | dropped; the log says so    |

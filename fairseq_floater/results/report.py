@@ -43,7 +43,7 @@ def report(
 
     Raises:
         UserError: if there are no records, the baseline is not among them, or the commands of a
-            row's seeds differ.
+            row's seeds differ, or the references of a test set.
     """
     from fairseq_floater.results import picture  # matplotlib is slow to import
 

@@ -52,7 +52,7 @@ def _end_what_has_ended(trainer: Any) -> None:
     """Prevent the extra update that fairseq makes in a training that has had all its updates.
 
     Also prevent the extra epoch of one that has ended by ``--patience``, and the update of one that
-    has ended by ``--stop-time-hours``.
+    has ended by ``--stop-time-hours``. A new training makes its first update in any case.
     """
     optimization, updates = trainer.cfg.optimization, trainer.get_num_updates()
     hours = optimization.stop_time_hours or 0

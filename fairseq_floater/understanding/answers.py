@@ -153,7 +153,7 @@ def _write(
     listed: Dict[str, List[Dict[str, Any]]] = {}
     for question in windows.squad.questions:
         passage, found = windows.squad.passages[question.passage], asked[question.id]
-        kept = found.best(best)  # empty if the passage has no pieces
+        kept = found.best(best)  # none if the passage has no pieces
         probabilities = torch.tensor([candidate.score for candidate in kept]).softmax(dim=0)
         odds[question.id] = found.nothing - kept[0].score if kept else 0.0
         listed[question.id] = [

@@ -125,7 +125,7 @@ def read_predictions(path: Path) -> Labelled:
     try:
         lines = path.read_text("utf-8").splitlines() or [""]
     except UnicodeDecodeError:
-        lines = [""]
+        lines = [""]  # which is no table either
     header, *rows = (line.split("\t") for line in lines)
     if header[:2] != ["index", "prediction"] or any(len(row) != len(header) for row in rows):
         raise UserError(f"{path} is not a table of floater predict: delete it and predict again")

@@ -155,6 +155,9 @@ def test_a_dictionary_of_another_model_is_refused(prepared, tmp_path):
     done = bash(*command, *options, variables={"DATA_MIRROR": mirror})
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert f"error: pieces: {tmp_path}/dict.txt has 0 of the 85 pieces of " in done.stderr
+    (tmp_path / "dict.txt").write_bytes(b"one 1\n\xff 1\n")
+    done = bash(*command, *options, variables={"DATA_MIRROR": mirror})
+    assert done.returncode == 1 and f"{tmp_path}/dict.txt, line 2, byte 1: not UTF-8" in done.stderr
 
 
 def test_what_is_done_is_not_done_again(prepared):

@@ -226,7 +226,7 @@ def test_a_whole_checkpoint_that_is_refused_is_not_passed_over(folder):
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_what_is_put_aside_is_never_written_over(folder):
+def test_what_is_put_aside_is_never_written_over(folder, caplog):
     """Not even the best checkpoint, if it is broken and another one has the best score."""
     save(folder / "checkpoint_2_24.pt", 24, score=3.0, best=3.0)
     for name in ("checkpoint_best.pt", "checkpoint_last.pt"):
@@ -235,6 +235,7 @@ def test_what_is_put_aside_is_never_written_over(folder):
     mend_last(folder)
     assert last_of(folder) == last_of(folder, "checkpoint_best.pt") == 24
     truncate(folder / "checkpoint_last.pt")
+    assert "checkpoint_best.pt is kept as checkpoint_best.pt.broken" in caplog.text
     again = (folder / "checkpoint_last.pt").read_bytes()
     mend_last(folder)
     assert (folder / "checkpoint_last.pt.broken1").read_bytes() == again
