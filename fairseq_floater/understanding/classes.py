@@ -129,5 +129,5 @@ def read_predictions(path: Path) -> Labelled:
     header, *rows = (line.split("\t") for line in lines)
     if header[:2] != ["index", "prediction"] or any(len(row) != len(header) for row in rows):
         raise UserError(f"{path} is not a table of floater predict: delete it and predict again")
-    labels = [row[2] for row in rows] if header[2:] == ["label"] else None
+    labels = [row[2] for row in rows] if header[2:3] == ["label"] else None
     return Labelled([row[1] for row in rows], labels)

@@ -10,25 +10,29 @@ from fairseq_floater.data import read_squad
 from fairseq_floater.errors import UserError, first_line
 from fairseq_floater.results.record import Record
 from fairseq_floater.results.run import unscored
+from fairseq_floater.results.scores import digest
 from fairseq_floater.understanding.answer_scores import score_answers
 from fairseq_floater.understanding.classes import read_predictions
 from fairseq_floater.understanding.metrics import measure
 
 
 def read_and_score_labels(path: Path, metrics: Sequence[str]) -> Dict[str, Any]:
-    """Return metrics of what ``classes.predict`` wrote, and the number of rows.
+    """Return metrics of what ``classes.predict`` wrote, with the rows' number and labels' digest.
 
     Raises:
         UserError: as ``read_predictions`` and ``measure`` do.
     """
     found = read_predictions(path)
-    return {**measure(found, metrics), "rows": len(found.predictions)}
+    scores = measure(found, metrics)
+    return {**scores, "rows": len(found.predictions), "references": digest(found.labels or [])}
 
 
 def read_and_score_answers(
     folder: Path, questions: Path, null_threshold: Optional[float] = None
 ) -> Dict[str, Any]:
-    """Return scores of what ``answers.answer`` wrote to a folder, see ``answer_scores``.
+    """Return scores (see ``answer_scores``) of what ``answers.answer`` wrote to a folder.
+
+    Beside them is a digest of the right answers.
 
     Raises:
         UserError: if a file is missing or of another kind, or the answers are to other questions.
@@ -36,7 +40,9 @@ def read_and_score_answers(
     asked = read_squad(questions).questions
     predictions, path = _read(folder / "predictions.json", str), folder / "null_odds.json"
     odds = _read(path, Real) if path.is_file() else None
-    return score_answers(asked, predictions, odds, null_threshold)
+    scores = score_answers(asked, predictions, odds, null_threshold)
+    right = [f"{question.id} {question.answers}" for question in asked]
+    return {**scores, "references": digest(right)}
 
 
 def _read(path: Path, kind: type) -> Dict[str, Any]:

@@ -318,6 +318,12 @@ def test_the_record_of_a_run_and_its_table(tuned, place, tmp_path):
     assert written["tests"]["valid"] == shown
     assert shown["total"] == 12 and shown["best_f1"] >= shown["f1"]
     succeed("floater", "report", tmp_path / "results", "--out", tmp_path / "table")
+    asked = json.loads((data / "valid.json").read_text())
+    asked["data"][0]["paragraphs"][0]["qas"][0]["answers"] = []
+    (tmp_path / "valid.json").write_text(json.dumps(asked))
+    again = ["floater", "score-answers", save, "--data", tmp_path, "--tests", "valid"]
+    other = json.loads(succeed(*again).out)["valid"]
+    assert other["references"] != shown["references"]  # reports do not compare these
     (save / "answer.valid/null_odds.json").write_text('{"1": "high"}')
     assert "null_odds.json is not a file of floater answer" in run(*command).last_error_line
     table = (tmp_path / "table.md").read_text()

@@ -22,6 +22,7 @@ from fairseq_floater import cli
 from fairseq_floater.checkpoints.convert import convert_huggingface
 from fairseq_floater.data import PieceTokenizer
 from fairseq_floater.errors import UserError
+from fairseq_floater.results.scores import digest
 from fairseq_floater.understanding.classes import _outputs, read_predictions
 from fairseq_floater.understanding.fine_tuned import FineTuned
 from fairseq_floater.understanding.metrics import measure
@@ -194,6 +195,8 @@ def test_the_record_of_a_run_and_its_table(tuned, place, tmp_path):
     record = json.loads((tmp_path / "results/rte.floater.seed1.json").read_text())
     assert record["training"]["updates"] == 30
     assert record["position_parameters"]["initial values"] == LAYERS * 3 * WIDTH
+    labels = (place / "valid.label").read_text().split()
+    assert record["tests"]["valid"]["references"] == digest(labels)
     succeed("floater", "report", tmp_path / "results", "--out", tmp_path / "table")
     assert "| positions | rte | average |" in (tmp_path / "table.md").read_text()
 
@@ -305,3 +308,8 @@ def test_what_is_measured_and_by_what_go_together(tmp_path, capsys):
     command = ["score-labels", tmp_path, "--name", "a/b/c", "--checkpoint", "x", "--out", tmp_path]
     assert cli.main([*map(str, command), "--tests", "valid"]) == 1
     assert "--tests and --metrics go together" in capsys.readouterr().err
+
+
+def test_a_further_column_hides_no_labels(tmp_path):
+    (tmp_path / "x.tsv").write_text("index\tprediction\tlabel\tnote\n0\tyes\tno\tlong\n")
+    assert read_predictions(tmp_path / "x.tsv") == (["yes"], ["no"])
