@@ -12,6 +12,7 @@
 
 source "$(dirname "${BASH_SOURCE[0]}")/../recipes/common.sh"
 PREP=$ROOT/data-prep
+unset JOINED SEPARATOR # which not every script sets
 source "$PREP/stage.sh"
 
 # parse_options NAME... -- "$@": set the variable TRAIN_MAX_WORDS from --train-max-words VALUE and
@@ -74,8 +75,8 @@ open_out() {
     local lock
     mkdir -p "$1" 2>/dev/null || fail "--out $1 cannot be made: choose another folder"
     OUT=$(cd "$1" && pwd)
-    [[ $OUT != *,* ]] || fail "--out $OUT has a comma, which fairseq takes for the end of a file's" \
-        "name: choose another folder"
+    [[ $OUT != *[,:]* ]] || fail "--out $OUT has a comma or a colon, which fairseq takes for the end" \
+        "of a name: choose another folder"
     exec {lock}<"$OUT" # open until this script and all that it has started have ended
     flock --nonblock "$lock" || {
         echo "--out $1 is being filled by another run: waiting for it to end" >&2

@@ -250,7 +250,13 @@ def prepare(
                 "lines of their rows: get it from its publisher"
             )
         splits[split], left_out[split] = found, bad
-    for split, found in choice.of(splits).items():
+    chosen = choice.of(splits)
+    if not all(chosen[split]["input0"] for split in ("train", "valid")):
+        raise UserError(
+            f"--hold-out {choice.hold_out} holds out none of the "
+            f"{len(chosen['train']['input0']):,} rows to train on: give a smaller number"
+        )
+    for split, found in chosen.items():
         for ending, lines in found.items():
             write(out / f"{split}.{ending}", join_lines(lines))
         report[split] = {

@@ -2,6 +2,12 @@
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
+# Programs here import the modules beside them.
+unset PYTHONSAFEPATH
+
+# Some scripts go to another folder before they read it.
+case ${DATA_MIRROR:-} in "" | *://*) ;; *) DATA_MIRROR=$(realpath -ms -- "$DATA_MIRROR") ;; esac
+
 # In other locales bash may not map I to i, and Python may be unable to write translations.
 export LC_ALL=C PYTHONUTF8=1
 # In bash 5.2 an & in the replacement of a pattern, such as a folder, would stand for the match.
@@ -74,6 +80,20 @@ install_environment() {
         -c "$ROOT/constraints.txt" -e "$ROOT[$extras]" ||
         fail "pip could not install the project: see above, then run again"
     echo "$wanted" >"$venv/.installed.$extras"
+}
+
+# side_by_side JOBS COMMAND...: run COMMAND once for each line of the standard input, whose words
+# become further arguments, JOBS of them at a time. A signal that ends this script ends them, too.
+side_by_side() {
+    local group status=0
+    set -m # gives them a process group of their own
+    xargs -r -P "$1" -L 1 "${@:2}" &
+    group=$!
+    set +m
+    trap 'kill -- "-$group"; exit 143' INT TERM HUP
+    wait "$group" || status=$?
+    trap - INT TERM HUP
+    return $status
 }
 
 # use_avx512: make MKL use AVX-512 on AMD processors, where it does not use it by itself.

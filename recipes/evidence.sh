@@ -27,7 +27,7 @@ while [ $# -gt 0 ]; do
         [ $# -gt 1 ] || fail "$1 needs a value: see --help"
         case $1 in
         --jobs) JOBS=$2 ;;
-        --runs) RUNS=$(realpath -ms "$2") ;;
+        --runs) RUNS=$(realpath -ms -- "$2") ;;
         --most) MOST=$2 ;;
         esac
         shift
@@ -39,25 +39,29 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-for option in jobs:$JOBS most:$MOST; do
-    [[ ${option#*:} =~ ^([1-9][0-9]*)?$ ]] ||
+for option in "jobs:$JOBS" "most:${MOST:-1}"; do
+    [[ ${option#*:} =~ ^[1-9][0-9]{0,8}$ ]] ||
         fail "--${option%:*} must be a whole number >= 1, got ${option#*:}"
 done
 
 EVIDENCE=${EVIDENCE:-$RECIPES/evidence.txt}
 [ -r "$EVIDENCE" ] || fail "no list $EVIDENCE: set EVIDENCE to a file of rows"
 
-# listed: print the list, "EXPERIMENT/PAIR/ROW SEEDS" on each line.
+# listed: print the list, "EXPERIMENT/PAIR/ROW SEEDS" on each line. A # begins a comment.
 listed() {
-    grep -v '^#' "$EVIDENCE"
+    sed 's/\r$//; s/#.*//; /^[[:space:]]*$/d' "$EVIDENCE"
 }
 
 # missing: print the rows and seeds without a result, "EXPERIMENT/PAIR/ROW SEED" on each line.
 missing() {
     local target seeds seed experiment pair row
     while read -r target seeds; do
+        [[ $target =~ ^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+){2}$ ]] ||
+            fail "$EVIDENCE: $target is not a row: write EXPERIMENT/PAIR/ROW SEEDS"
         IFS=/ read -r experiment pair row <<<"$target"
         for seed in $seeds; do
+            [[ $seed =~ ^[1-9][0-9]{0,8}$ ]] ||
+                fail "$EVIDENCE: a seed of $target must be a whole number >= 1, got $seed"
             [ -e "$RECIPES/results/$experiment/$pair.$row.seed$seed.json" ] || echo "$target $seed"
         done
     done < <(listed)
@@ -139,7 +143,7 @@ export -f run_one keep
 export RECIPES RUNS
 # (sed reads all of the input; head would end "missing" by a signal.)
 rows=$(missing | sed -n "1,${MOST:-\$}p")
-xargs -r -P "$JOBS" -L 1 bash -c 'run_one "$0" "$1"' <<<"$rows" || status=$?
+side_by_side "$JOBS" bash -c 'run_one "$0" "$1"' <<<"$rows" || status=$?
 tables "$rows
 $(unshown)"
 [ $status -eq 0 ] || fail "some rows failed, see above: run again to continue with what is missing"

@@ -15,7 +15,7 @@ ROWS=(floater) RUNS=$ROOT/runs UPDATES=1400
 while [ $# -gt 0 ]; do
     case $1 in
     --compare) ROWS=(floater sinusoidal learned) ;;
-    --runs) : "${2:?--runs needs a folder}" && RUNS=$(mkdir -p "$2" && cd "$2" && pwd) && shift ;;
+    --runs) : "${2:?--runs needs a folder}" && RUNS=$(realpath -ms -- "$2") && shift ;;
     --updates) UPDATES=${2:?--updates needs a number} && shift ;;
     -h | --help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0" && exit ;;
     *) fail "unknown option $1: choose from --compare, --runs FOLDER, --updates N, --help" ;;

@@ -27,6 +27,8 @@ RECIPES=$(cd "$(dirname "$0")" && pwd)
 source "$RECIPES/common.sh"
 source "$RECIPES/stages.sh"
 
+# Experiments and protocols may set these; the environment may not.
+unset BUCKETS FEW_BUCKETS RATES PIECES HOLD_OUT DOUBLE ON_VALIDATION HEATMAPS WARMUP WARM_WARMUP NEEDS
 DYNAMICS=""
 TARGET="" SEED="" FIRST=1 LAST=6 JOBS=1 LAUNCHER="" EXTRA="" EXTRA_STAGE1="" RUNS=$ROOT/runs
 DRY_RUN="" LIST=""
@@ -42,7 +44,7 @@ while [ $# -gt 0 ]; do
         --launcher) LAUNCHER=$2 ;;
         --train) EXTRA=$2 ;;
         --train-stage1) EXTRA_STAGE1=$2 ;;
-        --runs) RUNS=$(realpath -ms "$2") ;;
+        --runs) RUNS=$(realpath -ms -- "$2") ;;
         esac
         shift
         ;;
@@ -54,8 +56,8 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-for option in seed:$SEED stage:$FIRST stop-stage:$LAST jobs:$JOBS; do
-    [[ ${option#*:} =~ ^([1-9][0-9]*)?$ ]] ||
+for option in "seed:${SEED:-1}" "stage:$FIRST" "stop-stage:$LAST" "jobs:$JOBS"; do
+    [[ ${option#*:} =~ ^[1-9][0-9]{0,8}$ ]] ||
         fail "--${option%:*} must be a whole number >= 1, got ${option#*:}"
 done
 [ "$FIRST" -le "$LAST" ] && [ "$LAST" -le 6 ] || fail "stages run from 1 to 6, got $FIRST to $LAST"
@@ -100,6 +102,7 @@ source "$RECIPES/protocols/$PROTOCOL.sh"
     fail "no language pair $PAIR in $EXPERIMENT: choose from ${PAIRS[*]}"
 [ -z "$ROW" ] || [[ " ${ROWS[*]} " == *" $ROW "* ]] ||
     fail "no row $ROW in $EXPERIMENT: choose from ${ROWS[*]}"
+[ -n "$PAIR" ] || [ -z "$ROW" ] || fail "$TARGET has no language pair: name EXPERIMENT/PAIR/ROW"
 [ -z "$REST" ] || fail "$TARGET has a part too many: name EXPERIMENT/PAIR/ROW"
 
 # A row without seeds of its own has the experiment's.
@@ -144,8 +147,9 @@ if [ -n "$DRY_RUN" ] && [ "$FIRST" -le 5 ]; then
         (PAIR=$pair ROW=$row SEED=$seed LAST=$LAST_OF_ROW && run_row)
     done < <(every_row)
 elif [ "$FIRST" -le 5 ]; then
-    every_row | xargs -P "$JOBS" -L 1 bash -c 'exec bash "$0" "${@: -2:1}" --seed "${@: -1}" "${@:1:$#-2}"' \
-        "$RECIPES/run.sh" "${options[@]}" --stage "$FIRST" --stop-stage "$LAST_OF_ROW" || status=$?
+    side_by_side "$JOBS" bash -c 'exec bash "$0" "${@: -2:1}" --seed "${@: -1}" "${@:1:$#-2}"' \
+        "$RECIPES/run.sh" "${options[@]}" --stage "$FIRST" --stop-stage "$LAST_OF_ROW" \
+        < <(every_row) || status=$?
 fi
 [ "$LAST" -lt 6 ] || report
 [ $status -eq 0 ] || fail "some rows failed, see above: run again to continue with what is missing"

@@ -136,15 +136,16 @@ train() {
         echo "done already: train"
         return
     fi
-    longest=$({ cat "$RUN/train.done" 2>/dev/null || true; } | updates)
+    longest=$(longest_training)
     most=$(updates <<<"${DURATION[*]}") # empty where the duration is in epochs
-    [ "${longest:-0}" -le "${most:-${longest:-0}}" ] || fail "$RUN was trained for up to $longest" \
+    [ "$longest" -le "${most:-$longest}" ] || fail "$RUN was trained for up to $longest" \
         "updates, $most are wanted: choose another --runs folder, or delete it to train again"
     # Written only once: on a full disk, writing it again would leave it empty.
     if [ ! -s "$RUN/train.command" ]; then
         echo "$wanted" >"$RUN/train.command.part" && mv "$RUN/train.command"{.part,} ||
             fail "$RUN/train.command cannot be written: make room, then run again"
     fi
+    [ -z "$(tail -c 1 "$RUN/train.log" 2>/dev/null)" ] || echo >>"$RUN/train.log" # a line was cut off
     echo "code: $(revision), preloaded: $(preloaded)" >>"$RUN/train.log"
     "${command[@]}" 2>&1 | tee -a "$RUN/train.log" | progress || status=$?
     if [ $status -ne 0 ]; then
@@ -179,6 +180,15 @@ dynamics() {
 # Print the number after --max-update in standard input.
 updates() {
     sed -n 's/.*--max-update \([0-9]*\).*/\1/p'
+}
+
+# Print how many updates RUN was trained for, or was to be trained for, whichever is more.
+longest_training() {
+    {
+        echo 0
+        cat "$RUN/train.done" 2>/dev/null | updates
+        sed -n 's/.*num_updates[= ]\([0-9]*\).*/\1/p' "$RUN/train.log" 2>/dev/null || true
+    } | sort -n | tail -n 1
 }
 
 is_trained() {

@@ -37,6 +37,8 @@ def run(args: argparse.Namespace) -> None:
     from fairseq_floater.results.summary import summarise
     from fairseq_floater.understanding.report import of_labels, report_labels
 
+    if args.out.name in ("", ".."):
+        raise UserError(f"--out {args.out} names no file: give a path such as results/table")
     folder, *others = args.folders
     made = [".md"]
     labelled = {name: of_labels(name) for name in args.folders}

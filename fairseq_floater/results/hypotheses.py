@@ -29,7 +29,7 @@ _SEEDS = re.compile(r"seeds: +(?P<seeds>\d+( +\d+)*)")
 
 #: NAME: ROW > BASELINE [- MARGIN] on TEST[, BIN]
 _LINE = re.compile(
-    r"(?P<name>\w+): +(?P<row>\S+) +> +(?P<baseline>\S+)(?: +- +(?P<margin>[0-9.]+))?"
+    r"(?P<name>\w+): +(?P<row>\S+) +> +(?P<baseline>\S+)(?: +- +(?P<margin>\d+(\.\d+)?))?"
     r" +on +(?P<test>[^ ,]+)(?:, *(?P<sentences>.+))?"
 )
 
@@ -67,11 +67,16 @@ def read_hypotheses(path: Path) -> Plan:
     """Read a file with one hypothesis per line and a line of seeds; ``#`` begins a comment.
 
     Raises:
-        UserError: naming a line that is neither, or if there are no seeds or too few.
+        UserError: naming a line that is neither, or if there are no seeds or too few, or the file
+            is not text.
     """
     found: List[Hypothesis] = []
     seeds: Tuple[int, ...] = ()
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 ({error.reason}): save it as UTF-8") from None
+    for number, line in enumerate(lines, 1):
         text = line.partition("#")[0].strip()
         if given := _SEEDS.fullmatch(text):
             seeds = tuple(dict.fromkeys(map(int, given["seeds"].split())))

@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Collection, Dict, List
+from typing import Any, Collection, Dict, List, get_origin, get_type_hints
 
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import write_text
@@ -58,8 +58,8 @@ def read_records(folder: Path, seeds: Collection[int] = ()) -> List[Record]:
     records = []
     for path in paths:
         try:
-            record = Record(**json.loads(path.read_text("utf-8")))
-        except (TypeError, ValueError) as error:
+            record = _record(path.read_text("utf-8"))
+        except (TypeError, ValueError, RecursionError) as error:
             raise UserError(
                 f"{path} is not a result of floater score ({error}): remove it"
             ) from None
@@ -71,6 +71,23 @@ def read_records(folder: Path, seeds: Collection[int] = ()) -> List[Record]:
         if not records:
             raise UserError(f"no results of seed {', '.join(map(str, seeds))} in {folder}")
     return sorted(records, key=lambda r: (r.pair, r.order, r.row, r.seed))
+
+
+def _record(text: str) -> Record:
+    """Read a record; ``TypeError`` or ``ValueError`` if it is none."""
+    record = Record(**json.loads(text, parse_constant=_refuse_constant))
+    for name, hint in get_type_hints(Record).items():
+        value, kind = getattr(record, name), get_origin(hint) or hint
+        if not isinstance(value, kind):
+            raise TypeError(f"its {name} is {value!r:.40}, not of type {kind.__name__}")
+    for test, scores in record.tests.items():
+        if not isinstance(scores, dict):
+            raise TypeError(f"for {test} it has {scores!r:.40}, not scores")
+    return record
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"it has {name} for a number")
 
 
 def references_path(folder: Path, pair: str, test: str) -> Path:

@@ -4,7 +4,7 @@ import math
 import re
 from pathlib import Path
 from statistics import median
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 from fairseq_floater.results.generation import read_lines
 
@@ -21,8 +21,7 @@ def read_training(log: Path) -> Dict[str, Any]:
     found: Dict[str, Any] = {}
     if updates := re.findall(r"num_updates[= ](\d+)", text):
         found["updates"] = int(updates[-1])
-    validations = re.findall(r"valid on 'valid' subset.*", text)
-    if validations:
+    if validations := _validations(text):
         found["validations"] = len(validations)
     if losses := [loss for loss in map(_loss, validations) if math.isfinite(loss)]:
         found["valid_nll_loss"] = min(losses)
@@ -50,11 +49,18 @@ def validation_losses(log: Path) -> Dict[int, float]:
 
 
 def _by_updates(text: str) -> Dict[int, float]:
-    found = re.findall(r"valid on 'valid' subset.*? num_updates \d+", text)
-    return {int(line.split()[-1]): _loss(line) for line in found}
+    return {int(line.split()[-1]): _loss(line) for line in _validations(text)}
+
+
+def _validations(text: str) -> List[str]:
+    """Return the lines of validations up to the number of updates, if they go that far.
+
+    A full disk cuts a line off anywhere, also within its loss.
+    """
+    return re.findall(r"valid on 'valid' subset.*? num_updates \d+", text)
 
 
 def _loss(line: str) -> float:
     """Return the loss in bits per token; of the references alone if labels are smoothed."""
     found = re.findall(r"nll_loss (\S+)", line) or re.findall(r"loss (\S+)", line)
-    return float(found[0]) if found else math.inf  # a line that was cut off
+    return float(found[0]) if found else math.inf

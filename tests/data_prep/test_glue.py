@@ -179,6 +179,8 @@ def test_training_rows_are_held_out_for_choosing(prepared):
         found = {s: (out / f"raw/{s}.{part}").read_text().splitlines() for s in ("train", "valid")}
         assert found["valid"] == rows[2::3] and len(found["valid"]) == 2
         assert found["train"] == [row for n, row in enumerate(rows, 1) if n % 3]
+    done = bash(*command, "--hold-out", 8, "--out", out, variables={"DATA_MIRROR": mirror})
+    assert done.returncode == 1 and "--hold-out 8 holds out none of the 7 rows" in done.stderr
     # The classes are the same although another label is the most frequent one.
     classes = [(place / "bin/label/dict.txt").read_text() for place in (folder / "data", out)]
     assert classes[0] == classes[1]

@@ -90,6 +90,13 @@ def test_stages_run_once(toy):
     assert times == {path: path.stat().st_mtime_ns for path in toy.out.rglob("*")}
 
 
+def test_variables_of_the_environment_change_no_stage(toy, monkeypatch):
+    assert toy.redone() == ALL
+    monkeypatch.setenv("SIZE", "9")
+    monkeypatch.setenv("SHELLOPTS", "allexport")
+    assert toy.redone() == []
+
+
 def test_a_change_redoes_the_stages_it_concerns(toy):
     assert toy.redone() == ALL
     assert toy.redone("--size", 3) == ["count"]  # the input of split is unchanged
@@ -266,6 +273,6 @@ def test_help_is_the_head_of_the_script(toy):
 
 def test_an_out_that_cannot_be_made(toy):
     fails(toy.run("--out", toy.text), f"--out {toy.text} cannot be made: choose another folder")
-    out = toy.out.with_name("a, b")
-    message = f"--out {out} has a comma, which fairseq takes for the end of a file's name: choose"
-    fails(toy.run("--out", out), f"{message} another folder")
+    for out in (toy.out.with_name("a, b"), toy.out.with_name("a:b")):
+        message = f"--out {out} has a comma or a colon, which fairseq takes for the end of a name:"
+        fails(toy.run("--out", out), f"{message} choose another folder")

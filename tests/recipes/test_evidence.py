@@ -1,9 +1,15 @@
 """``recipes/evidence.sh``: what is missing, in order, and what rows that end or fail leave."""
 
+import contextlib
 import os
 import shutil
+import signal
+import subprocess
+import time
 from functools import cache
+from pathlib import Path
 
+import pytest
 from launching import bash
 from places import ROOT
 
@@ -18,11 +24,11 @@ mkdir -p "$5/$experiment"
 echo "$OMP_NUM_THREADS" >"$5/$experiment/$pair.$row.seed$3.json"
 echo reference >"$5/$experiment/$pair.test.ref"
 """
-COMMON = """
+COMMON = f"""
+source {RECIPES}/common.sh
 ROOT=$(cd "$RECIPES/.." && pwd)
-fail() { echo "error: $*" >&2; exit 1; }
-setup_environment() { :; }
-use_avx512() { :; }
+setup_environment() {{ :; }}
+use_avx512() {{ :; }}
 """
 
 
@@ -68,6 +74,45 @@ def test_what_is_missing_is_run_once_and_kept(tmp_path):
     assert (recipes / "results/e/p.test.ref").read_text() == "reference\n"
     assert "p.two.seed1.json" in (recipes / "results/e/table.md").read_text()
     assert bash(recipes / "evidence.sh", "--list").stdout == "e/p/bad 1\n"
+
+
+def test_a_list_may_have_comments_and_any_line_ends(tmp_path):
+    text = "e/p/one 1 2  # as before\r\n\r\n   # e/p/none 3\r\n\te/p/two 1\n"
+    recipes = place(tmp_path, text)
+    assert bash(recipes / "evidence.sh", "--list").stdout == "e/p/one 1\ne/p/two 1\n"
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ("e/p/one 1 two", "a seed of e/p/one must be a whole number >= 1, got two"),
+        ("e/one 1", "e/one is not a row: write EXPERIMENT/PAIR/ROW SEEDS"),
+        ('"e/p/one 1', '"e/p/one is not a row: write'),
+    ],
+)
+def test_what_is_no_row_is_named_before_any_work(line, message, tmp_path):
+    recipes = place(tmp_path, f"e/p/two 1\n{line}\n")
+    done = bash(recipes / "evidence.sh")
+    assert done.returncode == 1 and message in done.stderr and not done.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_what_stops_it_stops_its_rows(number, tmp_path):
+    """Otherwise they would run beside those of the next start."""
+    recipes = place(tmp_path, "e/p/one 1\ne/p/two 1\n")
+    (recipes / "run.sh").write_text('sleep 100 & echo $! >"$5/asleep" && wait')
+    command = ["bash", recipes / "evidence.sh", "--jobs", "1", "--runs", tmp_path / "runs"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+    asleep = tmp_path / "runs/asleep"
+    while not (asleep.exists() and asleep.read_text().endswith("\n")):
+        time.sleep(0.02)
+    process.send_signal(number)
+    assert process.wait() == 143
+    row = Path(f"/proc/{asleep.read_text().strip()}/stat")
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # nobody may collect it
+        while row.read_text().rpartition(")")[2].split()[0] != "Z":
+            time.sleep(0.02)
+    assert not list((recipes / "results/e").glob("*.two.*"))
 
 
 def test_a_list_that_is_not_there(tmp_path):

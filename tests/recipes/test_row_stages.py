@@ -1,6 +1,7 @@
 """The stages of a row by themselves: what they wait for, what they keep, and what they do again."""
 
 import os
+import re
 import subprocess
 
 import pytest
@@ -66,6 +67,24 @@ def test_a_full_disk_at_the_start_is_named_and_an_empty_command_is_none(shell):
     assert "--lr 1" in (shell.row / "train.command").read_text()
 
 
+def test_a_line_that_a_full_disk_cut_off_takes_in_no_other(shell):
+    shell.row.mkdir(parents=True)
+    (shell.row / "train.log").write_text("a whole line\nvalid | nll_loss 1.2")
+    assert shell("train").returncode == 0
+    lines = (shell.row / "train.log").read_text().splitlines()
+    assert lines[1] == "valid | nll_loss 1.2" and lines[2].startswith("code: ")
+
+
+def test_an_unfinished_training_is_no_shorter_one(shell):
+    """It may have been meant to be longer, and have gone further than is wanted now."""
+    shell.row.mkdir(parents=True)
+    (shell.row / "train.log").write_text("valid | num_updates 4\ntrain_inner | num_updates=7, lr=1")
+    done = shell("train")
+    assert done.returncode == 1 and "was trained for up to 7 updates, 5 are wanted" in done.stderr
+    (shell.row / "train.log").write_text("train_inner | num_updates=5, lr=1\n")
+    assert shell("train").returncode == 0
+
+
 def test_a_row_says_that_it_waits(shell):
     done = shell('flock() { [ "$1" != --nonblock ]; }; run_row')
     assert done.returncode == 0 and done.stderr == (
@@ -128,6 +147,52 @@ def test_a_cdpath_changes_nothing():
     ]
     assert listed[0].stdout == listed[1].stdout != ""
     assert not listed[1].stderr
+
+
+def dry_run(target, *options, **variables):
+    return subprocess.run(
+        ["bash", ROOT / "recipes/run.sh", target, "--dry-run", *options],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_variables_of_the_environment_change_no_row():
+    names = ("ON_VALIDATION", "HEATMAPS", "HOLD_OUT", "PIECES", "DOUBLE", "WARMUP")
+    for target in ("peers_bible_short/en-es/rotary", "squad_minilm/half-2.0/base"):
+        found = [
+            re.sub(r"\[ *\d+ s\]", "", dry_run(target, **given).stdout)
+            for given in ({}, dict.fromkeys(names, "9"))
+        ]
+        assert found[0] == found[1] and "fairseq-train" in found[0]
+
+
+@pytest.mark.parametrize(
+    "target, options, message",
+    [
+        ("quickstart//floater", [], "quickstart//floater has no language pair: name EXPERIMENT/"),
+        ("quickstart", ["--jobs", ""], "--jobs must be a whole number >= 1, got"),
+        ("quickstart", ["--stage", "9" * 20], "--stage must be a whole number >= 1, got 9"),
+    ],
+)
+def test_what_is_no_row_or_number_is_named(target, options, message):
+    done = dry_run(target, *options)
+    assert done.returncode == 1 and done.stderr.startswith(f"error: {message}"), done.stderr
+
+
+def test_a_mirror_may_be_relative_to_where_one_is(tmp_path):
+    found = [
+        subprocess.run(
+            ["bash", "-c", f". {ROOT}/recipes/common.sh; printenv DATA_MIRROR || echo none"],
+            cwd=tmp_path,
+            env={**os.environ, "DATA_MIRROR": given},
+            capture_output=True,
+            text=True,
+        ).stdout
+        for given in ("a mirror", "/else/where", "http://host/a", "")
+    ]
+    assert found == [f"{tmp_path}/a mirror\n", "/else/where\n", "http://host/a\n", "\n"]
 
 
 def test_a_dry_run_makes_no_folder(tmp_path):

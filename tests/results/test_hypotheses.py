@@ -155,7 +155,9 @@ def test_seeds_are_named(line, count, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "line", ["seeds: few", "H1: a b on test", "H1: a > b", "a > b on test", "H: a > b - x on c"]
+    "line",
+    ["seeds: few", "H1: a b on test", "H1: a > b", "a > b on test", "H: a > b - x on c"]
+    + ["H: a > b - . on c", "H: a > b - 1.2.3 on c"],
 )
 def test_what_is_no_hypothesis_is_named(line, tmp_path):
     path = tmp_path / "hypotheses.txt"

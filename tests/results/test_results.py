@@ -1,6 +1,5 @@
 """Averaging, scoring and reporting, against independent computations of the same."""
 
-import json
 import math
 import random
 import re
@@ -22,7 +21,7 @@ from fairseq_floater.inspection.encoders import count_parameters, solver_errors
 from fairseq_floater.results import significance
 from fairseq_floater.results.generation import Translation, read_generation, read_lines
 from fairseq_floater.results.lengths import by_words
-from fairseq_floater.results.record import Record, read_records, references_path
+from fairseq_floater.results.record import Record, references_path
 from fairseq_floater.results.report import markdown, report
 from fairseq_floater.results.scores import EvaluationSet, score, split_compounds, tokenised_bleu
 from fairseq_floater.results.significance import p_values
@@ -343,6 +342,11 @@ def test_a_diverged_training_is_read(tmp_path):
         "valid_nll_losses": {"4": 7.5},
         "code": ["0a1b, preloaded: nothing"],
     }
+    half = line.format("1.25", 6).partition("5")[0]  # a full disk cuts a line off anywhere
+    for end in ("", "code: 0a1b, preloaded: nothing", "\ncode: 0a1b, preloaded: nothing"):
+        (tmp_path / "train.log").write_text(f"{line.format('7.5', 4)}\n{half}{end}")
+        found = read_training(tmp_path / "train.log")
+        assert found["validations"] == 1 and found["valid_nll_losses"] == {"4": 7.5}
     (tmp_path / "train.log").write_text(line.format("nan", 5))
     assert "valid_nll_loss" not in read_training(tmp_path / "train.log")
 
@@ -362,29 +366,6 @@ def test_report_refuses_other_references(tmp_path):
         path.write_text("\n".join(changed))
         with pytest.raises(UserError, match="base.seed1 was scored against other references of t"):
             report(tmp_path, tmp_path / "table", baseline="base")
-
-
-def test_report_needs_results_and_a_known_baseline(tmp_path):
-    assert "no results (*.json)" in run("floater", "report", tmp_path, "--out", tmp_path / "t").err
-    make_record("ours", 0, 1, 0.1, tmp_path)
-    done = run("floater", "report", tmp_path, "--out", tmp_path / "t", "--baseline", "base")
-    assert done.returncode == 1 and "choose from ours" in done.err
-    (tmp_path / "other.json").write_text(json.dumps({"a": 1}))
-    with pytest.raises(UserError, match="other.json is not a result of floater score"):
-        report(tmp_path, tmp_path / "t")
-
-
-def test_a_copy_of_a_record_is_no_further_seed(tmp_path):
-    record = make_record("ours", 0, 1, 0.1, tmp_path)
-    text = (tmp_path / f"{record.name}.json").read_text()
-    (tmp_path / f"{record.name}.old.json").write_text(text)
-    with pytest.raises(UserError, match="ours.seed1.old.json is a result of en-de.ours.seed1: "):
-        report(tmp_path, tmp_path / "t")
-
-
-def test_records_come_back_as_they_were_written(tmp_path):
-    record = make_record("ours", 0, 1, 0.2, tmp_path)
-    assert read_records(tmp_path) == [record]
 
 
 def test_markdown():
