@@ -14,9 +14,10 @@ In later decoding steps with biases, ``steps`` takes the place of position_track
 
 Tensors travel as arguments, not in a closure, so that activation checkpointing sees those that need
 a gradient and can run a block twice. The state of a pass is kept on the stack while it lasts, so
-one model serves one thread at a time.
+threads that share a model pass through each of its stacks one after the other.
 """
 
+import threading
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Dict, Iterable, Iterator, Mapping, NamedTuple, Optional, Sequence, Tuple
@@ -45,10 +46,17 @@ class Pass(NamedTuple):
 
 
 class PositionFeed:
-    """Serves the blocks the vectors of the current forward pass, if there is one."""
+    """Serves the blocks the vectors of the current forward pass, if there is one.
+
+    The thread whose pass it is holds the lock ``alone``.
+    """
 
     def __init__(self) -> None:
         self.current: Optional[Pass] = None
+        self.alone = threading.RLock()
+
+    def __reduce__(self) -> Tuple[Any, ...]:
+        return type(self), ()  # a copy has no pass, and a lock of its own
 
     @contextmanager
     def opened(self, current: Pass) -> Iterator[None]:

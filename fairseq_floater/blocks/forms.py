@@ -106,7 +106,7 @@ class Scores(Form):
     """Scores by distance, for each direction: ALiBi, T5's buckets, FLOATER's over distance."""
 
     def read(self, encoder: PositionEncoder, reading: Reading) -> Tensor:
-        return encoder(reading.columns)
+        return encoder(reading.columns, shared=True)
 
     def in_attention(
         self, tracks: BlockTracks, rows: Optional[Tensor], source_rows: Optional[Tensor]
@@ -134,7 +134,7 @@ class Relative(Form):
     """Vectors by clipped distance: Shaw et al."""
 
     def read(self, encoder: PositionEncoder, reading: Reading) -> Tensor:
-        return encoder(1)  # all vectors that there are
+        return encoder(1, shared=True)  # all vectors that there are
 
     def in_attention(
         self, tracks: BlockTracks, rows: Optional[Tensor], source_rows: Optional[Tensor]

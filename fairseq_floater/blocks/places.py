@@ -161,7 +161,7 @@ class Reading(NamedTuple):
         """Return the vectors of the encoder's tracks, (tracks, rows, dim)."""
         if self.times is not None:
             return encoder.at(self.times)
-        table = encoder(self.length)
+        table = encoder(self.length, shared=True)
         return table[:, self.length - 1 :] if self.rows.tokens is None else table
 
     def queries_and_keys(self) -> Tuple[Tensor, Tensor]:

@@ -247,14 +247,15 @@ class PositionedStack:
         source are kept.
         """
         decoding, later = incremental_state is not None, self._is_later(incremental_state)
-        if not later:
-            self._steps = self._new_steps() if decoding else None
-        elif isinstance(places, Places):
-            places = places._replace(source=None)
-        with self._trusting() if later else nullcontext():
-            current, step = self._read(places, decoding)
-        with self.feed.opened(current), step:
-            yield
+        with self.feed.alone:
+            if not later:
+                self._steps = self._new_steps() if decoding else None
+            elif isinstance(places, Places):
+                places = places._replace(source=None)
+            with self._trusting() if later else nullcontext():
+                current, step = self._read(places, decoding)
+            with self.feed.opened(current), step:
+                yield
 
     @contextmanager
     def _trusting(self) -> Iterator[None]:

@@ -96,10 +96,11 @@ class FloaterDecoderStack(PositionedStack, TransformerDecoderBase):
         pads = prev_output_tokens.eq(self.padding_idx)
         if incremental_state is None and self._left_padded(pads):
             return self._extract_left_padded(prev_output_tokens, encoder_out, None, *args, **kwargs)
-        places = self._target_places(prev_output_tokens, pads, encoder_out, incremental_state)
-        with self.opened(places, incremental_state):
-            arguments = (prev_output_tokens, encoder_out, incremental_state, *args)
-            return super().extract_features(*arguments, **kwargs)
+        arguments = (prev_output_tokens, encoder_out, incremental_state, *args)
+        with self.feed.alone:  # what places are depends on the state of a decoding, too
+            places = self._target_places(prev_output_tokens, pads, encoder_out, incremental_state)
+            with self.opened(places, incremental_state):
+                return super().extract_features(*arguments, **kwargs)
 
     def _left_padded(self, pads: Tensor) -> bool:
         """True if a pad precedes a token in ``pads`` (batch, length).

@@ -4,7 +4,8 @@ from typing import Any, Iterator, Tuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from fairseq_floater.errors import UserError
 
 #: how many logits are processed at once: on a CPU, those of a few rows, which fit into its cache;
 #: on other devices more, since each operation costs a launch there
@@ -60,8 +61,12 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
         return ctx.at_target * nll + others * of_all, nll
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, loss_grad: Tensor, _: Tensor) -> Tuple[Tensor, None, None, None]:
+        if torch.is_grad_enabled():  # torch's once_differentiable does not refuse autograd.grad
+            raise UserError(
+                "floater_cross_entropy has no second derivatives: use fairseq's "
+                "label_smoothed_cross_entropy, or leave out create_graph"
+            )
         logits, target, pads, normaliser = ctx.saved_tensors
         scale = loss_grad.to(normaliser.dtype).expand_as(normaliser).masked_fill(pads, 0)  # (rows,)
         at_target = -ctx.at_target * scale

@@ -18,6 +18,7 @@ from typing import (
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
 
 from fairseq_floater.encoders.cache import TableCache
 from fairseq_floater.errors import UserError
@@ -155,6 +156,9 @@ class PositionEncoder(nn.Module):
     #: the kept table is known to be of the present parameters; otherwise they are compared
     trusted = False
 
+    #: a trainer says how many updates were made; nothing else changes parameters in training then
+    counted = False
+
     #: a kept table grows by this many positions at a time, so that it does not depend on the
     #: order in which lengths were asked for; the number is small because most sentences are short,
     #: and ``--position-encoder-update-interval`` recomputes it after every update of the dynamics
@@ -184,22 +188,26 @@ class PositionEncoder(nn.Module):
         """
         raise NotImplementedError
 
-    def forward(self, positions: Union[int, Tensor]) -> Tensor:
+    def forward(self, positions: Union[int, Tensor], shared: bool = False) -> Tensor:
         """Return trajectories (tracks, positions, dim), in float32, or float64 in a double model.
 
         Args:
             positions: how many positions, counted from 0; or explicit increasing positions
                 (positions,) >= 0, measured in positions, with any gaps between them.
+            shared: the result may be a part of the kept table, which must not be written to.
 
         Raises:
             UserError: for no positions, for positions beyond ``max_positions``, or for positions
                 that are not whole if the encoder has whole positions only.
         """
         if isinstance(positions, Tensor):
-            return self.at(self._validated(positions))
-        if positions < 1:
+            vectors = self.at(self._validated(positions))
+        elif positions < 1:
             raise UserError(f"{self.name}: the number of positions must be >= 1, got {positions}")
-        return self.first(positions)
+        else:
+            vectors = self.first(positions)
+        new = torch.is_grad_enabled() and vectors.requires_grad
+        return vectors if shared or new else vectors.clone()
 
     def at(self, positions: Tensor) -> Tensor:
         """Return trajectories (tracks, positions, dim) at any increasing (positions,) >= 0.
@@ -217,7 +225,8 @@ class PositionEncoder(nn.Module):
 
     def first(self, length: int) -> Tensor:
         """Return the trajectories at the positions 0 .. length - 1."""
-        if self.takes_gradients and any(p.requires_grad for p in self.parameters()):
+        takes_gradients = self.takes_gradients and any(p.requires_grad for p in self.parameters())
+        if takes_gradients or not self._can_keep():
             self.trusted = False
             # Where the first vector follows from none, only further ones give all parameters their
             # gradients, which data-parallel training waits for.
@@ -244,14 +253,15 @@ class PositionEncoder(nn.Module):
 
     def set_num_updates(self, num_updates: int) -> None:
         """Take the number of updates made so far, which fairseq reports."""
+        self.counted = True
         self.resting = num_updates % self.update_interval != 0
 
     def kept(self, length: int) -> Tensor:
         """Return the table kept while no gradients are taken, of at least ``length`` positions."""
         if not self.trusted:
-            self._cache.drop_unless_of(list(self.parameters()), self.anchor.device, self.dtype)
-        # In training nothing changes resting parameters, and comparing them waits for the device.
-        self.trusted = self.training and torch.is_grad_enabled()
+            self._cache.drop_unless_of(self, self.anchor.device, self.dtype)
+        # Nothing changes resting parameters, and comparing them waits for the device.
+        self.trusted = self.counted and self.training and torch.is_grad_enabled()
         table = self._cache.table
         if table is None or table.size(1) < length:
             with torch.inference_mode(False), torch.no_grad():
@@ -264,7 +274,17 @@ class PositionEncoder(nn.Module):
 
     def keep(self, table: Tensor) -> None:
         """Adopt a table (tracks, positions, dim) that ``kept`` of an equal encoder returned."""
-        self._cache.keep(table, list(self.parameters()))
+        self._cache.keep(table, self)
+
+    def _can_keep(self) -> bool:
+        """Whether a table can be kept: not where tensors stand for others, and not for a replica.
+
+        They do so in torch.export and in the transforms of torch.func. A replica of
+        ``nn.DataParallel`` has no parameters, and lives for one pass.
+        """
+        if torch.compiler.is_exporting() or getattr(self, "_is_replica", False):
+            return False
+        return not any(map(is_functorch_wrapped_tensor, self.parameters()))
 
     def train(self, mode: bool = True) -> "PositionEncoder":
         self.trusted = self.trusted and mode == self.training
@@ -356,9 +376,10 @@ class PositionEncoder(nn.Module):
     def _validated(self, positions: Tensor) -> Tensor:
         positions = positions.detach().to("cpu", torch.float64)
         bad = positions.dim() != 1 or positions.numel() == 0
+        bad = bad or not bool(positions.isfinite().all())
         if bad or positions[0] < 0 or not bool((positions.diff() > 0).all()):
             raise UserError(
-                f"{self.name}: explicit positions must be one increasing row of numbers >= 0, "
-                f"got shape {tuple(positions.shape)}"
+                f"{self.name}: explicit positions must be one increasing row of finite numbers "
+                f">= 0, got shape {tuple(positions.shape)}"
             )
         return positions

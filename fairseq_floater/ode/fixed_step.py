@@ -21,7 +21,6 @@ from typing import Any, List, Tuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from fairseq_floater.ode.dynamics import MLPDynamics
 from fairseq_floater.ode.grid import StepGrid
@@ -115,7 +114,6 @@ class LinearRecurrence(torch.autograd.Function):
         return states
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad_states: Tensor) -> Tuple[Tensor, Tensor, None]:
         grads = grad_states.clone()
         for n in range(len(ctx.decay) - 1, -1, -1):

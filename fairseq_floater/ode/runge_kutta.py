@@ -15,7 +15,8 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from fairseq_floater.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -135,10 +136,14 @@ class HiddenTrajectory(torch.autograd.Function):
         return activations, last
 
     @staticmethod
-    @once_differentiable
     def backward(
         ctx: Any, grad_activations: Tensor, grad_last: Tensor
     ) -> Tuple[Optional[Tensor], ...]:
+        if torch.is_grad_enabled():  # torch's once_differentiable does not refuse autograd.grad
+            raise UserError(
+                "the native solver has no second derivatives: use the backend torchdiffeq, or "
+                "leave out create_graph"
+            )
         coupling, activations, inputs, z, last = ctx.saved_tensors
         step_sizes, damping, tableau, activation = ctx.scheme
         stages, b, a = tableau.stages, tableau.b, tableau.a

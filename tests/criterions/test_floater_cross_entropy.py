@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from fairseq_floater.criterions import FloaterCrossEntropy, smoothed
+from fairseq_floater.errors import UserError
 
 pytest_plugins = ["commands"]
 
@@ -129,6 +130,13 @@ def test_criterion(options, model, reduce):
     assert report.keys() == stock_report.keys()
     assert report.get("n_correct") == stock_report.get("n_correct")
     torch.testing.assert_close(gradients, stock_gradients, rtol=1e-4, atol=1e-6)
+
+
+def test_second_derivatives_are_refused():
+    logits = torch.randn(3, 5, requires_grad=True)
+    loss, _ = smoothed.smoothed_cross_entropy(logits, torch.tensor([1, 2, 3]), 0.1, padding=0)
+    with pytest.raises(UserError, match="no second derivatives: use fairseq's label_smoothed_c"):
+        torch.autograd.grad(loss, logits, create_graph=True)
 
 
 def test_trainings_are_alike(corpus, tmp_path):

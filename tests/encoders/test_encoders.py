@@ -223,7 +223,8 @@ def test_one_position_has_a_gradient_for_every_parameter(backend):
 
 def test_frozen_parameters_use_the_kept_table():
     encoder = floater().requires_grad_(False)
-    assert encoder(10).data_ptr() == encoder(12).data_ptr()
+    assert encoder(10, shared=True).data_ptr() == encoder(12, shared=True).data_ptr()
+    assert encoder(10).data_ptr() != encoder(12, shared=True).data_ptr()
 
 
 def test_inference_mode_does_not_leak():
@@ -243,8 +244,11 @@ def test_explicit_positions(build):
     torch.testing.assert_close(explicit, regular, atol=1e-6, rtol=1e-6)
     with pytest.raises(UserError, match="increasing"):
         encoder(torch.tensor([0.0, 2.0, 1.0]))
-    with pytest.raises(UserError, match=">= 0"):
-        encoder(torch.tensor([-1.0, 2.0]))
+    for bad in (-1.0, float("nan")):
+        with pytest.raises(UserError, match="increasing row of finite numbers >= 0"):
+            encoder(torch.tensor([bad, 2.0]))
+    with pytest.raises(UserError, match="increasing row of finite numbers"):
+        encoder(torch.tensor([0.0, math.inf]))
     with pytest.raises(UserError, match=">= 1, got 0"):
         encoder(0)
 

@@ -245,3 +245,21 @@ def test_bad_calls(change, message):
 def test_bad_dynamics(options, message):
     with pytest.raises(UserError, match=message):
         MLPDynamics(**options)
+
+
+def test_second_derivatives_are_right_or_refused():
+    """(Only the native solver has none.)"""
+    found = []
+    for number in (1e-3, -1e-3, None):
+        dynamics, initial = problem()
+        if number is not None:
+            dynamics.fc1.weight.data[0, 0] += number
+        backend = "torchdiffeq"
+        loss = solve(dynamics, initial, REGULAR, backend=backend).pow(2).sum()
+        gradients = torch.autograd.grad(loss, list(dynamics.parameters()), create_graph=True)
+        found.append(sum(gradient.pow(2).sum() for gradient in gradients))
+    slope = torch.autograd.grad(found[2], dynamics.fc1.weight)[0][0, 0]
+    assert slope.item() == pytest.approx((found[0] - found[1]).item() / 2e-3, rel=1e-3)
+    loss = solve(dynamics, initial, REGULAR, backend="native").pow(2).sum()
+    with pytest.raises(UserError, match="no second derivatives: use the backend torchdiffeq, or"):
+        torch.autograd.grad(loss, list(dynamics.parameters()), create_graph=True)

@@ -118,10 +118,10 @@ class FixedTable(nn.Module):
     def __init__(self, encoder: PositionEncoder, length: int):
         super().__init__()
         with torch.no_grad():
-            table = encoder(length).clone(memory_format=torch.contiguous_format)
+            table = encoder(length).contiguous()
         self.register_buffer("table", table)  # (tracks, length, dim)
 
-    def forward(self, length: int) -> Tensor:
+    def forward(self, length: int, shared: bool = False) -> Tensor:
         return self.table
 
 
