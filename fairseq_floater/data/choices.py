@@ -55,7 +55,7 @@ def read_choices(path: Path) -> Choices:
     for number, line in enumerate(path.read_bytes().removesuffix(b"\n").split(b"\n"), 1):
         try:
             passage, questions = parse_passage(json.loads(line), len(found.passages))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UserError(f"{path}, line {number}: {error}: prepare it again") from None
         found.passages.append(passage)
         found.questions.extend(questions)

@@ -78,12 +78,18 @@ class PieceTokenizer:
         """Return the names of all pieces, ordered by number; special ones have fairseq's names.
 
         Raises:
-            UserError: if a number is missing, or two pieces would have one name.
+            UserError: if a number is missing, two pieces would have one name, or fairseq's
+                dictionary, in which a space ends a piece, cannot hold one.
         """
         by_number = {n: p for p, n in self._tokenizer.get_vocab(with_added_tokens=True).items()}
         if sorted(by_number) != list(range(len(by_number))):
             raise UserError(f"tokenizer {self.path} has gaps in its numbers: copy it again")
         names = [self._name(by_number[number]) for number in range(len(by_number))]
+        if spaced := next((name for name in names if name.split() != [name]), None):
+            raise UserError(
+                f"tokenizer {self.path} has the piece {spaced!r}, but fairseq's dictionary holds "
+                "none with white space: use a model without it"
+            )
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise UserError(f"tokenizer {self.path} has the piece {twice} twice: copy it again")
@@ -110,13 +116,16 @@ class PieceTokenizer:
     def pieces(self, text: str) -> List[Piece]:
         """Return all pieces of a text of any length, with their characters in it."""
         found = self._tokenizer.encode(text, add_special_tokens=False)
-        return [Piece(self._name(p), *ends) for p, ends in zip(found.tokens, found.offsets)]
+        # Not its tokens: those of unigrams show what is unknown as it stands in the text.
+        names = [self._name(str(self._tokenizer.id_to_token(number))) for number in found.ids]
+        return [Piece(name, *ends) for name, ends in zip(names, found.offsets)]
 
     def text(self, names: List[str]) -> str:
         """Return the text of these pieces; exact if the tokenizer keeps case and spaces."""
         back = {ours: name for name, ours in self.special.items()}
         pieces = [back.get(name, name) for name in names]
-        return str(self._tokenizer.decoder.decode(pieces))
+        decoder = self._tokenizer.decoder
+        return " ".join(pieces) if decoder is None else str(decoder.decode(pieces))
 
     def begins_word(self, name: str) -> bool:
         """True if a piece begins a word, as special pieces do."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from fairseq_floater.blocks.positioned import PositionedStack, require_bounded
 from fairseq_floater.blocks.stacks import FloaterEncoderStack
 from fairseq_floater.criterions.answer_span import SPAN_HEAD
+from fairseq_floater.encoders import LearnedEncoder
 from fairseq_floater.models.config import validate_model
 from fairseq_floater.models.limits import options_of_task
 from fairseq_floater.models.positioned import PositionedModel
@@ -32,8 +33,9 @@ class FloaterRobertaEncoder(RobertaEncoder):
         cfg.position_options = args.position_options
         stack = FloaterEncoderStack(cfg, dictionary, embed_tokens)
         stack.apply(sparing_positions(stack, init_bert_params))
-        if stack.input_encoder is not None and stack.input_encoder.learns:
-            table: Any = stack.input_encoder.table
+        added = stack.position_encoder if stack.additive else stack.input_encoder
+        if isinstance(added, LearnedEncoder):
+            table = added.table
             own = torch.Generator(table.device).manual_seed(torch.initial_seed() % 2**63)
             nn.init.normal_(table, std=BERT_STD, generator=own)
         return stack

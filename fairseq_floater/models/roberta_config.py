@@ -31,7 +31,9 @@ def _roberta_fields() -> List[Tuple[str, Any, Any]]:
     found = []
     for action in parser._actions:
         default = filled.get(action.dest, action.default)
-        kind = bool if action.nargs == 0 else action.type or str
+        kind: Any = bool if action.nargs == 0 else action.type or str
+        if action.dest == "encoder_layers_to_keep":  # fairseq reads 0,2 in a checkpoint as a list
+            kind = List[int]
         declared = kind if default is not None else Optional[kind]
         metadata = {"help": action.help}
         found.append((action.dest, declared, field(default=default, metadata=metadata)))

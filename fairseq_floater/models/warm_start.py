@@ -11,6 +11,7 @@ from typing import Any, Dict, List, Mapping, MutableMapping
 import torch
 from torch import Tensor
 
+from fairseq_floater.encoders import LearnedEncoder
 from fairseq_floater.encoders.flags import flag_name
 from fairseq_floater.errors import UserError
 from fairseq_floater.models.description import names_roberta, position_options
@@ -120,23 +121,26 @@ def other_shift(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
 
 
 def extend_base(model: Any, weights: MutableMapping[str, Tensor]) -> List[str]:
-    """Repeat the last row of learned tables at the input that end too early.
+    """Repeat the last row of learned tables that end too early.
 
     Returns what to do where the options do not ask for it.
     """
-    said, here = [], model.state_dict()
+    said = []
     for prefix, stack in model.stacks().items():
-        at_input = stack.options.position_blocks == "input" and stack.additive
-        place = "position_encoder" if at_input else "embed_positions.encoder"
-        name = f"{prefix}.{place}.table"
-        table, wanted = weights.get(name), here.get(name)
-        if table is None or wanted is None or table.dim() != 3 or not table.size(1):
-            continue
-        more = wanted.size(1) - table.size(1)
-        if more > 0 and stack.options.extend_base_positions:
-            weights[name] = torch.cat([table, table[:, -1:].expand(-1, more, -1)], dim=1)
-        elif more > 0:
-            said.append("--extend-base-positions continues where that table ends")
+        places = {"position_encoder": stack.position_encoder}
+        places["embed_positions.encoder"] = stack.input_encoder
+        for place, encoder in places.items():
+            name = f"{prefix}.{place}.table"
+            table = weights.get(name)
+            if not isinstance(encoder, LearnedEncoder) or table is None:
+                continue
+            if table.dim() != 3 or not table.size(1):
+                continue
+            more = encoder.max_positions - table.size(1)
+            if more > 0 and stack.options.extend_base_positions:
+                weights[name] = torch.cat([table, table[:, -1:].expand(-1, more, -1)], dim=1)
+            elif more > 0:
+                said.append("--extend-base-positions continues where that table ends")
     return said
 
 

@@ -11,7 +11,7 @@ from fairseq.models.roberta import RobertaModel
 from launching import run, succeed
 from pretrained import AS_IT_WAS, INNER, KINDS, LAYERS, LINES, POSITIONS, WIDTH, write_model
 from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import nn
 
 from fairseq_floater import cli
@@ -150,6 +150,28 @@ def test_byte_level_pieces_mark_where_words_begin(tmp_path):
     begun = [name for name in bpe.encode(" " + LINES[0]).split() if bpe.is_beginning_of_word(name)]
     assert len(begun) == len(LINES[0].split())
     assert bpe.decode(bpe.encode("Zoë  says: naïve")) == "Zoë  says: naïve"
+
+
+def test_a_piece_with_white_space_is_refused(tmp_path):
+    """fairseq's dictionary could not hold it: a line would end, or a name would have two words."""
+    folder = write_model(tmp_path / "model", "bert")
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.add_tokens(["a\tb"])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    with pytest.raises(UserError, match=r"tokenizer.json has the piece 'a\\tb', but fairseq's"):
+        convert_huggingface(folder, tmp_path / "out.pt", {})
+    assert not (tmp_path / "out.pt").exists()
+
+
+def test_what_is_unknown_is_so_whatever_it_looks_like(tmp_path):
+    """Unigrams show it as it stands in the text, where a space would make it vanish."""
+    pieces = [(name, 0.0) for name in ("<s>", "<pad>", "</s>", "<unk>", "<mask>", "\u2581", "a")]
+    tokenizer = Tokenizer(models.Unigram([*pieces, ("b", -1.0)], unk_id=3))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    bpe = TokenizerJson(TokenizerJsonOptions(tokenizer_json=str(tmp_path / "tokenizer.json")))
+    assert bpe.encode("a\u2028b").split() == ["\u2581", "a", "<unk>", "b"]
+    assert bpe.decode(bpe.encode("ab")) == "\u2581 a b"  # the file has no decoder
 
 
 def without(folder, name):

@@ -116,6 +116,32 @@ def test_classes_of_pairs_with_their_names(converted, tmp_path):
     assert states[0].size(2) == WIDTH
 
 
+@pytest.mark.parametrize(
+    "task, separators",
+    [
+        ({"double_separator": True}, 2),
+        ({"double_separator": False}, 1),
+        ({"separator_token": 2}, 2),
+        ({"separator_token": None}, 1),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_pairs_are_put_together_as_in_training(kind, task, separators, converted, tmp_path):
+    """Whatever the tokenizer does by itself."""
+    base = converted(kind, AS_IT_WAS)
+    state = torch.load(base / "model.pt", weights_only=False)
+    state["args"] = Namespace(**vars(state["args"]), **task)
+    torch.save(state, base / "model.pt")
+    export_roberta(base / "model.pt", tmp_path / "out", base)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    ids = as_ours(base, [tokenizer(SHORT[0], SHORT[1])["input_ids"]])[0]
+    first, second = (len(tokenizer.tokenize(text)) for text in SHORT)
+    assert (ids == 2).tolist() == [False] * (1 + first) + [True] * separators + (
+        [False] * second + [True]
+    )
+
+
 def test_answers(converted, tmp_path):
     torch.manual_seed(0)
     head = {"span.weight": torch.randn(2, WIDTH), "span.bias": torch.randn(2)}

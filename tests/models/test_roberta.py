@@ -106,6 +106,13 @@ def test_bert_initialises_all_but_the_positions():
     assert not encoder.initial.any()
     table = ours.encoder.sentence_encoder.input_encoder.table
     assert 0.019 < float(table.detach().std()) < 0.021
+    for blocks in ("input", "all"):
+        learned = make_roberta(
+            max_positions=2000, position_encoder="learned", position_blocks=blocks
+        )
+        added = learned.encoder.sentence_encoder.position_encoder.table
+        assert 0.019 < float(added.detach().std()) < 0.021
+        assert torch.equal(added[0], table[0]) or blocks == "all"
     assert 0.015 < float(ours.encoder.sentence_encoder.layers[0].fc1.weight.detach().std()) < 0.025
 
 
@@ -202,6 +209,16 @@ def test_a_longer_table_changes_nothing_as_far_as_the_base_model_reads(strict, s
     assert torch.allclose(ours(tokens())[0], stock(tokens())[0], atol=1e-5)
     table = ours.encoder.sentence_encoder.input_encoder.table[0]
     assert torch.equal(table[20:], table[19:20].expand(10, -1))
+
+
+def test_tables_at_all_blocks_can_be_longer_too():
+    options = {"position_encoder": "learned"}
+    base = make_roberta(**options)
+    ours = make_roberta(max_positions=30, extend_base_positions=True, **options)
+    ours.load_state_dict(base.state_dict())
+    assert torch.equal(ours(tokens())[0], base(tokens())[0])
+    table = ours.encoder.sentence_encoder.position_encoder.table
+    assert len(table) == 2 and torch.equal(table[:, 20:], table[:, 19:20].expand(-1, 10, -1))
 
 
 def test_its_learned_positions_are_inspected(tmp_path, capsys):

@@ -89,6 +89,21 @@ def test_masked_lm_goes_on_from_fairseqs_own(masked, tmp_path):
     assert isinstance(hub.model, FloaterRobertaModel) and isinstance(hub.model, RobertaModel)
 
 
+def test_a_pruned_model_is_read_as_fairseqs_own_is(masked, tmp_path):
+    """Checkpoints hold the blocks to keep as text, which fairseq reads as a list."""
+    data, lm, stock = masked
+    found = []
+    for arch in ("roberta", "floater_roberta"):
+        command = ["train", data, *TRAIN, *lm, "--arch", arch, "--encoder-layers-to-keep", "1"]
+        saved = tmp_path / arch
+        succeed(*command, "--finetune-from-model", stock, "--max-update", 1, "--save-dir", saved)
+        path = ["--path", saved / "checkpoint_last.pt", "--batch-size", 8]
+        done = succeed("validate", data, *COMMON[:2], "--task", "masked_lm", *path)
+        found += done.losses("valid")
+        assert found[-1] > 0
+    assert found[0] == pytest.approx(found[1], abs=1e-3)
+
+
 def test_masked_lm_on_single_sentences(masked, tmp_path):
     """fairseq's blocks of one sentence each ask for a name that numpy 2 does not have."""
     data, lm, _ = masked

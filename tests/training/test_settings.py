@@ -136,13 +136,20 @@ def test_models_without_our_positions_keep_their_backends():
     check_settings(settings(ddp_backend="slowmo"), make_stock())
 
 
-def test_what_fairseq_lacks_for_sharding(monkeypatch, capsys):
-    """fairseq fails before our check, since it does not require the library that shards."""
+@pytest.mark.parametrize(
+    "complaint, advice",
+    [
+        ("Cannot find FullyShardedDataParallel. Please install", "use pytorch_ddp or legacy_ddp"),
+        ("Key 'left_pad_source' not in 'FloaterTransformerConfig'", "multi_simple_epoch"),
+    ],
+)
+def test_what_fails_before_our_checks(complaint, advice, monkeypatch, capsys):
+    """fairseq does not require the library that shards, and a task of its own sets any option."""
     monkeypatch.setattr("sys.argv", ["fairseq-train"])
     monkeypatch.delenv("FLOATER_TRACEBACK", raising=False)
-    lacks = ImportError("Cannot find FullyShardedDataParallel. Please install fairscale")
-    errors.showing_one_line(lambda *_: pytest.fail("a traceback"))(ImportError, lacks, None)
-    assert "use pytorch_ddp or legacy_ddp" in capsys.readouterr().err
+    error = ImportError(complaint)
+    errors.showing_one_line(lambda *_: pytest.fail("a traceback"))(ImportError, error, None)
+    assert advice in capsys.readouterr().err
 
 
 def test_no_table_of_a_thousand_million_positions():

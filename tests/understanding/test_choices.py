@@ -221,6 +221,9 @@ def test_files_of_no_use(tmp_path):
     path.write_text(strange + "\n", "utf-8")
     assert read_choices(path).passages == ["a b c"]
     path.write_bytes(b"\xff\n")
+    (tmp_path / "deep.jsonl").write_text("[" * 100_000)
+    with pytest.raises(UserError, match="deep.jsonl, line 1: "):
+        read_choices(tmp_path / "deep.jsonl")
     with pytest.raises(UserError, match="a.jsonl, line 1: 'utf-8' codec"):
         read_choices(path)
     _, questions = parse_passage({**GOOD, "answers": []}, 0)

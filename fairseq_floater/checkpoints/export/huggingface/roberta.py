@@ -41,6 +41,7 @@ from fairseq_floater.criterions.answer_span import SPAN_HEAD
 from fairseq_floater.data import PieceTokenizer
 from fairseq_floater.errors import UserError, naming
 from fairseq_floater.files import written_folder
+from fairseq_floater.models.description import task_options
 from fairseq_floater.models.floater_roberta import HEADS
 
 
@@ -77,7 +78,7 @@ def export_roberta(
         require_without(checkpoint, config, "quant_noise_pq", because=why)
         words = len(stack.embed_tokens.weight)
         length, limit = length_of(stack, positions), stack.max_positions()
-        rows, tokenizer = _tokenizer(data, words, limit)
+        rows, tokenizer = _tokenizer(data, words, limit, _separators(task_options(state)))
         with naming(checkpoint):
             side, tensors = side_of(stack, model.options, length)
             weights = {f"stack.{n}": weight for n, weight in plain(stack.state_dict()).items()}
@@ -160,7 +161,16 @@ def _class_names(labels: Optional[Path], count: int) -> List[str]:
     return names
 
 
-def _tokenizer(data: Path, words: int, limit: int) -> Any:
+def _separators(task: Mapping[str, Any]) -> Optional[int]:
+    """Return how many separators a task puts between two texts; None if it does not say."""
+    if "double_separator" in task:
+        return 2 if task["double_separator"] else 1
+    if "separator_token" in task:  # beside the one that ends the first text
+        return 1 if task["separator_token"] is None else 2
+    return None
+
+
+def _tokenizer(data: Path, words: int, limit: int, separators: Optional[int]) -> Any:
     """Return the row of fairseq's words for each number of the tokenizer, and the tokenizer."""
     path = data / "dict.txt"
     if not path.is_file():
@@ -176,7 +186,7 @@ def _tokenizer(data: Path, words: int, limit: int) -> Any:
     rows = torch.tensor([dictionary.index(name) for name in pieces.vocabulary()])
     by_name = {ours: theirs for theirs, ours in pieces.special.items()}
     return rows, PreTrainedTokenizerFast(
-        tokenizer_object=_with_ends(Tokenizer.from_file(str(pieces.path)), by_name),
+        tokenizer_object=_with_ends(Tokenizer.from_file(str(pieces.path)), by_name, separators),
         cls_token=by_name["<s>"],
         sep_token=by_name["</s>"],
         pad_token=by_name["<pad>"],
@@ -188,16 +198,20 @@ def _tokenizer(data: Path, words: int, limit: int) -> Any:
     )
 
 
-def _with_ends(tokenizer: Tokenizer, by_name: Mapping[str, str]) -> Tokenizer:
-    """Put special pieces around texts, unless the tokenizer does so, and neither cut nor fill them.
+def _with_ends(
+    tokenizer: Tokenizer, by_name: Mapping[str, str], separators: Optional[int]
+) -> Tokenizer:
+    """Put special pieces around texts as in training, and neither cut nor fill them.
 
-    The files of sentence encoders ask for both.
+    The files of sentence encoders ask for both. Where the training did not put texts together, the
+    tokenizer's own way remains, or else that of its kind.
     """
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    if tokenizer.post_processor is None:
+    if separators is not None or tokenizer.post_processor is None:
         begin, end = by_name["<s>"], by_name["</s>"]
-        between = end if isinstance(tokenizer.model, WordPiece) else f"{end} {end}"
+        separators = separators or (1 if isinstance(tokenizer.model, WordPiece) else 2)
+        between = " ".join([end] * separators)
         tokenizer.post_processor = TemplateProcessing(
             single=f"{begin} $A {end}",
             pair=f"{begin} $A {between} $B {end}",
