@@ -160,8 +160,8 @@ _COMPLAINTS = {
     **dict.fromkeys(("Connection closed by peer", "Connection reset by peer"), OTHER_PROCESS),
     **dict.fromkeys(
         ("Cannot find FullyShardedDataParallel", "Cannot find SlowMoDistributedDataParallel"),
-        "--ddp-backend fully_sharded and slowmo need fairscale, and models of the plugin cannot use "
-        "them: use pytorch_ddp or legacy_ddp",
+        "--ddp-backend fully_sharded and slowmo need fairscale, and models of the plugin cannot "
+        "use them: use pytorch_ddp or legacy_ddp",
     ),
     "Key 'left_pad_source' not in": (
         "--task multilingual_translation needs an architecture of several models, as "
