@@ -12,7 +12,8 @@
 
 source "$(dirname "${BASH_SOURCE[0]}")/../recipes/common.sh"
 PREP=$ROOT/data-prep
-unset JOINED SEPARATOR # which not every script sets
+# Not every script sets these, and a variable of the environment must not take their place.
+unset JOINED SEPARATOR
 source "$PREP/stage.sh"
 
 # parse_options NAME... -- "$@": set the variable TRAIN_MAX_WORDS from --train-max-words VALUE and
@@ -76,7 +77,7 @@ open_out() {
     mkdir -p "$1" 2>/dev/null || fail "--out $1 cannot be made: choose another folder"
     OUT=$(cd "$1" && pwd)
     [[ $OUT != *[,:]* ]] || fail "--out $OUT has a comma or a colon, which fairseq takes for the end" \
-        "of a name: choose another folder"
+        "of a path: choose another folder"
     exec {lock}<"$OUT" # open until this script and all that it has started have ended
     flock --nonblock "$lock" || {
         echo "--out $1 is being filled by another run: waiting for it to end" >&2

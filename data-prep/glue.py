@@ -251,7 +251,7 @@ def prepare(
             )
         splits[split], left_out[split] = found, bad
     chosen = choice.of(splits)
-    if not all(chosen[split]["input0"] for split in ("train", "valid")):
+    if not chosen["valid"]["input0"]:
         raise UserError(
             f"--hold-out {choice.hold_out} holds out none of the "
             f"{len(chosen['train']['input0']):,} rows to train on: give a smaller number"

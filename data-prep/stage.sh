@@ -125,7 +125,7 @@ definition() {
             sums=$(imports "${!programs[@]}" | LC_ALL=C sort | xargs -d '\n' sha256sum)
             echo "${sums//"$PREP/"/}"
         fi
-        # Whether the environment has a variable of the same name makes no difference.
+        # bash marks variables that the environment has, too, by an x, which makes no difference.
         [ ${#variables[@]} -eq 0 ] || { declare -p "${!variables[@]}" 2>/dev/null || true; } |
             sed -E 's/^declare -x /declare -- /; s/^declare -([a-z]+)x /declare -\1 /' | sort
     } | sha256sum

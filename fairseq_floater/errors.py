@@ -149,6 +149,12 @@ SHARDED = (
     "that the plugin treats separately: use pytorch_ddp or legacy_ddp"
 )
 
+#: what fairseq needs for it before it makes a model, which may be one of its own
+FAIRSCALE = (
+    "--ddp-backend fully_sharded and slowmo need fairscale, and models of the plugin cannot use "
+    "them: use pytorch_ddp or legacy_ddp"
+)
+
 #: parts of messages of torch and fairseq, and what to do about each
 _COMPLAINTS = {
     "doesn't match the size of optimizer's group": OTHER_OPTIMIZER,
@@ -160,8 +166,7 @@ _COMPLAINTS = {
     **dict.fromkeys(("Connection closed by peer", "Connection reset by peer"), OTHER_PROCESS),
     **dict.fromkeys(
         ("Cannot find FullyShardedDataParallel", "Cannot find SlowMoDistributedDataParallel"),
-        "--ddp-backend fully_sharded and slowmo need fairscale, and models of the plugin cannot "
-        "use them: use pytorch_ddp or legacy_ddp",
+        FAIRSCALE,
     ),
     "Key 'left_pad_source' not in": (
         "--task multilingual_translation needs an architecture of several models, as "

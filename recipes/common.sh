@@ -2,10 +2,10 @@
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
-# Programs here import the modules beside them.
+# With it, programs would not find the modules beside them.
 unset PYTHONSAFEPATH
 
-# Some scripts go to another folder before they read it.
+# It may be relative to where we are now, and some scripts change the folder before they read it.
 case ${DATA_MIRROR:-} in "" | *://*) ;; *) DATA_MIRROR=$(realpath -ms -- "$DATA_MIRROR") ;; esac
 
 # In other locales bash may not map I to i, and Python may be unable to write translations.
@@ -24,6 +24,12 @@ export GLIBC_TUNABLES=${GLIBC_TUNABLES:-$(
 fail() {
     echo "error: $*" >&2
     exit 1
+}
+
+# require_number NAME VALUE: fail unless VALUE is a whole number that is not too large.
+require_number() {
+    [[ $2 =~ ^[1-9][0-9]{0,8}$ ]] ||
+        fail "$1 must be a whole number from 1 to 999,999,999, got ${2:-nothing}"
 }
 
 # heading TEXT: print a line that says where we are, with the time since the start.

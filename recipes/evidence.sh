@@ -39,10 +39,8 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-for option in "jobs:$JOBS" "most:${MOST:-1}"; do
-    [[ ${option#*:} =~ ^[1-9][0-9]{0,8}$ ]] ||
-        fail "--${option%:*} must be a whole number >= 1, got ${option#*:}"
-done
+require_number --jobs "$JOBS"
+require_number --most "${MOST:-1}"
 
 EVIDENCE=${EVIDENCE:-$RECIPES/evidence.txt}
 [ -r "$EVIDENCE" ] || fail "no list $EVIDENCE: set EVIDENCE to a file of rows"
@@ -60,8 +58,7 @@ missing() {
             fail "$EVIDENCE: $target is not a row: write EXPERIMENT/PAIR/ROW SEEDS"
         IFS=/ read -r experiment pair row <<<"$target"
         for seed in $seeds; do
-            [[ $seed =~ ^[1-9][0-9]{0,8}$ ]] ||
-                fail "$EVIDENCE: a seed of $target must be a whole number >= 1, got $seed"
+            require_number "$EVIDENCE: a seed of $target" "$seed"
             [ -e "$RECIPES/results/$experiment/$pair.$row.seed$seed.json" ] || echo "$target $seed"
         done
     done < <(listed)

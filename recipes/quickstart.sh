@@ -22,7 +22,7 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-[[ $UPDATES =~ ^[1-9][0-9]*$ ]] || fail "--updates must be a whole number >= 1, got $UPDATES"
+require_number --updates "$UPDATES"
 export UPDATES
 
 setup_environment

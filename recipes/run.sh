@@ -27,8 +27,9 @@ RECIPES=$(cd "$(dirname "$0")" && pwd)
 source "$RECIPES/common.sh"
 source "$RECIPES/stages.sh"
 
-# Experiments and protocols may set these; the environment may not.
-unset BUCKETS FEW_BUCKETS RATES PIECES HOLD_OUT DOUBLE ON_VALIDATION HEATMAPS WARMUP WARM_WARMUP NEEDS
+# Experiments and protocols may set these, and a variable of the environment must not stand in for one
+# that they leave unset. (RATES is for whoever calls an experiment named *_lr.)
+unset BUCKETS FEW_BUCKETS PIECES HOLD_OUT DOUBLE ON_VALIDATION HEATMAPS WARMUP WARM_WARMUP NEEDS
 DYNAMICS=""
 TARGET="" SEED="" FIRST=1 LAST=6 JOBS=1 LAUNCHER="" EXTRA="" EXTRA_STAGE1="" RUNS=$ROOT/runs
 DRY_RUN="" LIST=""
@@ -56,10 +57,10 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-for option in "seed:${SEED:-1}" "stage:$FIRST" "stop-stage:$LAST" "jobs:$JOBS"; do
-    [[ ${option#*:} =~ ^[1-9][0-9]{0,8}$ ]] ||
-        fail "--${option%:*} must be a whole number >= 1, got ${option#*:}"
-done
+require_number --seed "${SEED:-1}"
+require_number --stage "$FIRST"
+require_number --stop-stage "$LAST"
+require_number --jobs "$JOBS"
 [ "$FIRST" -le "$LAST" ] && [ "$LAST" -le 6 ] || fail "stages run from 1 to 6, got $FIRST to $LAST"
 
 # Besides setting variables, a file in recipes/configs may say: row NAME FLAGS...;

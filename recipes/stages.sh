@@ -182,13 +182,13 @@ updates() {
     sed -n 's/.*--max-update \([0-9]*\).*/\1/p'
 }
 
-# Print how many updates RUN was trained for, or was to be trained for, whichever is more.
+# Print the most updates that RUN has reached, by its log or by what it has finished; 0 if none.
 longest_training() {
     {
         echo 0
-        cat "$RUN/train.done" 2>/dev/null | updates
-        sed -n 's/.*num_updates[= ]\([0-9]*\).*/\1/p' "$RUN/train.log" 2>/dev/null || true
-    } | sort -n | tail -n 1
+        updates <"$RUN/train.done" || true
+        sed -n 's/.*num_updates[= ]\([0-9]*\).*/\1/p' "$RUN/train.log" || true
+    } 2>/dev/null | sort -n | tail -n 1
 }
 
 is_trained() {

@@ -48,7 +48,8 @@ class Pass(NamedTuple):
 class PositionFeed:
     """Serves the blocks the vectors of the current forward pass, if there is one.
 
-    The thread whose pass it is holds the lock ``alone``.
+    A thread holds the lock ``alone`` during its pass, since the feed and the stack keep the state
+    of one pass only.
     """
 
     def __init__(self) -> None:

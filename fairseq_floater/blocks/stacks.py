@@ -97,7 +97,7 @@ class FloaterDecoderStack(PositionedStack, TransformerDecoderBase):
         if incremental_state is None and self._left_padded(pads):
             return self._extract_left_padded(prev_output_tokens, encoder_out, None, *args, **kwargs)
         arguments = (prev_output_tokens, encoder_out, incremental_state, *args)
-        with self.feed.alone:  # what places are depends on the state of a decoding, too
+        with self.feed.alone:  # _target_places reads _steps, which another thread's pass replaces
             places = self._target_places(prev_output_tokens, pads, encoder_out, incremental_state)
             with self.opened(places, incremental_state):
                 return super().extract_features(*arguments, **kwargs)

@@ -62,7 +62,8 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, loss_grad: Tensor, _: Tensor) -> Tuple[Tensor, None, None, None]:
-        if torch.is_grad_enabled():  # torch's once_differentiable does not refuse autograd.grad
+        # As with create_graph. (torch's once_differentiable refuses backward(), not autograd.grad.)
+        if torch.is_grad_enabled():
             raise UserError(
                 "floater_cross_entropy has no second derivatives: use fairseq's "
                 "label_smoothed_cross_entropy, or leave out create_graph"

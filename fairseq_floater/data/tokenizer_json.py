@@ -87,8 +87,8 @@ class PieceTokenizer:
         names = [self._name(by_number[number]) for number in range(len(by_number))]
         if spaced := next((name for name in names if name.split() != [name]), None):
             raise UserError(
-                f"tokenizer {self.path} has the piece {spaced!r}, but fairseq's dictionary holds "
-                "none with white space: use a model without it"
+                f"tokenizer {self.path} has the piece {spaced!r}, but a name in fairseq's "
+                "dictionary cannot have white space: use another model"
             )
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
@@ -116,12 +116,15 @@ class PieceTokenizer:
     def pieces(self, text: str) -> List[Piece]:
         """Return all pieces of a text of any length, with their characters in it."""
         found = self._tokenizer.encode(text, add_special_tokens=False)
-        # Not its tokens: those of unigrams show what is unknown as it stands in the text.
+        # By number: for a text that a unigram tokenizer does not know, its token is that text.
         names = [self._name(str(self._tokenizer.id_to_token(number))) for number in found.ids]
         return [Piece(name, *ends) for name, ends in zip(names, found.offsets)]
 
     def text(self, names: List[str]) -> str:
-        """Return the text of these pieces; exact if the tokenizer keeps case and spaces."""
+        """Return the text of these pieces; exact if the tokenizer keeps case and spaces.
+
+        If the file has no decoder, there are spaces between the pieces.
+        """
         back = {ours: name for name, ours in self.special.items()}
         pieces = [back.get(name, name) for name in names]
         decoder = self._tokenizer.decoder

@@ -18,7 +18,7 @@ from typing import (
 
 import torch
 from torch import Tensor, nn
-from torch._C._functorch import is_functorch_wrapped_tensor
+from torch._C._functorch import is_functorch_wrapped_tensor  # it has no public name
 
 from fairseq_floater.encoders.cache import TableCache
 from fairseq_floater.errors import UserError
@@ -101,9 +101,10 @@ class PositionEncoder(nn.Module):
 
     While gradients are needed, every call computes the trajectories again, for exactly the
     positions asked for, so that all parameters get their gradient at every update. Otherwise the
-    table is kept until a parameter changes, and grows by continuing from its last state. A subclass
-    implements ``trajectories``. ``computed`` calls it in full precision, ``kept`` returns the table
-    without gradients, ``first`` chooses between these two for the positions from 0 on, and ``at``
+    table is kept until a parameter or a setting changes, and grows by continuing from its last
+    state. A subclass implements ``trajectories``. ``computed`` calls it in full precision, ``kept``
+    returns the table without gradients, ``first`` chooses between these two for the positions from
+    0 on, and ``at``
     is for positions of any kind. Calling the encoder calls ``first`` or ``at``.
 
     Args:
@@ -156,7 +157,7 @@ class PositionEncoder(nn.Module):
     #: the kept table is known to be of the present parameters; otherwise they are compared
     trusted = False
 
-    #: a trainer says how many updates were made; nothing else changes parameters in training then
+    #: whether a trainer reports its updates; in training, parameters change only at these then
     counted = False
 
     #: a kept table grows by this many positions at a time, so that it does not depend on the
@@ -194,7 +195,8 @@ class PositionEncoder(nn.Module):
         Args:
             positions: how many positions, counted from 0; or explicit increasing positions
                 (positions,) >= 0, measured in positions, with any gaps between them.
-            shared: the result may be a part of the kept table, which must not be written to.
+            shared: whether the result may be part of the kept table or of the weights; it must not
+                be written to then.
 
         Raises:
             UserError: for no positions, for positions beyond ``max_positions``, or for positions
@@ -206,8 +208,7 @@ class PositionEncoder(nn.Module):
             raise UserError(f"{self.name}: the number of positions must be >= 1, got {positions}")
         else:
             vectors = self.first(positions)
-        new = torch.is_grad_enabled() and vectors.requires_grad
-        return vectors if shared or new else vectors.clone()
+        return vectors if shared else vectors.clone()
 
     def at(self, positions: Tensor) -> Tensor:
         """Return trajectories (tracks, positions, dim) at any increasing (positions,) >= 0.
@@ -260,7 +261,8 @@ class PositionEncoder(nn.Module):
         """Return the table kept while no gradients are taken, of at least ``length`` positions."""
         if not self.trusted:
             self._cache.drop_unless_of(self, self.anchor.device, self.dtype)
-        # Nothing changes resting parameters, and comparing them waits for the device.
+        # Between a trainer's updates nothing changes parameters, and those that are frozen or rest
+        # do not change at all; comparing them would wait for the device.
         self.trusted = self.counted and self.training and torch.is_grad_enabled()
         table = self._cache.table
         if table is None or table.size(1) < length:
@@ -277,10 +279,10 @@ class PositionEncoder(nn.Module):
         self._cache.keep(table, self)
 
     def _can_keep(self) -> bool:
-        """Whether a table can be kept: not where tensors stand for others, and not for a replica.
+        """Return whether what is computed now may be kept for later calls.
 
-        They do so in torch.export and in the transforms of torch.func. A replica of
-        ``nn.DataParallel`` has no parameters, and lives for one pass.
+        Not in torch.export or the transforms of torch.func, where parameters stand for other
+        values, nor in a replica of ``nn.DataParallel``, which has none and lives for one pass.
         """
         if torch.compiler.is_exporting() or getattr(self, "_is_replica", False):
             return False
@@ -375,11 +377,10 @@ class PositionEncoder(nn.Module):
 
     def _validated(self, positions: Tensor) -> Tensor:
         positions = positions.detach().to("cpu", torch.float64)
-        bad = positions.dim() != 1 or positions.numel() == 0
-        bad = bad or not bool(positions.isfinite().all())
-        if bad or positions[0] < 0 or not bool((positions.diff() > 0).all()):
+        right = positions.dim() == 1 and len(positions) > 0 and bool(positions.isfinite().all())
+        if not right or positions[0] < 0 or not bool((positions.diff() > 0).all()):
             raise UserError(
                 f"{self.name}: explicit positions must be one increasing row of finite numbers "
-                f">= 0, got shape {tuple(positions.shape)}"
+                f">= 0, got {str(positions.tolist()):.60}"
             )
         return positions

@@ -1,6 +1,6 @@
 """Trajectories that are kept until what they were computed from changes."""
 
-from typing import Dict, Optional
+from typing import Dict, List, Optional
 
 import torch
 from torch import Tensor, nn
@@ -12,13 +12,13 @@ class TableCache:
     def __init__(self) -> None:
         self.table: Optional[Tensor] = None
         self._values: Dict[str, Tensor] = {}
-        self._settings = ""
+        self._settings: List[str] = []
 
     def keep(self, table: Optional[Tensor], encoder: nn.Module) -> None:
-        """Hold ``table``, which was computed from the present parameters of ``encoder``."""
+        """Hold ``table``, computed from the present weights and settings of ``encoder``."""
         self.table = table
         self._values = {name: value.detach().clone() for name, value in _values(encoder).items()}
-        self._settings = encoder.extra_repr()
+        self._settings = settings_of(encoder)
 
     def drop_unless_of(self, encoder: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
         """Empty it if the encoder or the precision has changed; move it to ``device``.
@@ -36,11 +36,16 @@ class TableCache:
 
     def _is_of(self, encoder: nn.Module) -> bool:
         values = _values(encoder)
-        if values.keys() != self._values.keys() or encoder.extra_repr() != self._settings:
+        if values.keys() != self._values.keys() or settings_of(encoder) != self._settings:
             return False
         return all(
             torch.equal(now, self._values[name].to(now.dtype)) for name, now in values.items()
         )
+
+
+def settings_of(encoder: nn.Module) -> List[str]:
+    """Return the settings of an encoder and of its parts, on which its table depends."""
+    return [f"{name}: {type(m).__name__} {m.extra_repr()}" for name, m in encoder.named_modules()]
 
 
 def _values(encoder: nn.Module) -> Dict[str, Tensor]:

@@ -153,8 +153,8 @@ class EncoderOptions(
     )
     extend_base_positions: bool = flag(
         False,
-        "if a trained model's learned table of positions at the input is shorter than this "
-        "model's, continue it with its last row; biases tell the positions beyond it apart",
+        "if a learned table of a trained model is shorter than this model's, continue it with its "
+        "last row; only positions of another kind beside it tell those beyond its end apart",
     )
     position_shift: int = flag(
         0,

@@ -9,13 +9,14 @@ themselves: they must begin with the initial values, be finite and have the righ
 
 import hashlib
 import logging
-from typing import Dict, List, Mapping, MutableMapping, Optional
+from typing import Dict, Mapping, MutableMapping, Optional
 
 import torch
 from torch import Tensor
 
 from fairseq_floater.blocks.positioned import PositionedStack
 from fairseq_floater.encoders import PositionEncoder
+from fairseq_floater.encoders.cache import settings_of
 from fairseq_floater.encoders.table_limits import require_room
 from fairseq_floater.models.renamed import new_name
 
@@ -125,7 +126,7 @@ def fingerprint_of_table(table: Tensor) -> Tensor:
 
 def fingerprint(encoder: PositionEncoder, state: Mapping[str, Tensor]) -> Tensor:
     """Return ``WORDS`` numbers (int64) from an encoder's settings and its weights ``state``."""
-    digest = hashlib.sha256("\n".join(_settings(encoder)).encode())
+    digest = hashlib.sha256("\n".join(settings_of(encoder)).encode())
     for name, _ in sorted(encoder.named_parameters(remove_duplicate=False)):
         # In the precision of the solve, regardless of the checkpoint's.
         weight = state[name].detach().to("cpu", encoder.dtype)
@@ -141,7 +142,3 @@ def bytes_of(tensor: Tensor) -> bytes:
 
 def _words(digest: bytes) -> Tensor:
     return torch.tensor([int.from_bytes(digest[i : i + 4]) for i in range(0, 32, 4)])
-
-
-def _settings(encoder: PositionEncoder) -> List[str]:
-    return [f"{name}: {type(m).__name__} {m.extra_repr()}" for name, m in encoder.named_modules()]

@@ -24,7 +24,7 @@ from fairseq_floater.models.config import ModelConfig
 from fairseq_floater.models.limits import lift_task_limits
 from fairseq_floater.models.pruning import prune
 from fairseq_floater.models.renamed import with_new_names
-from fairseq_floater.models.warm_start import Weights, extend_base, fit
+from fairseq_floater.models.warm_start import Weights, extend_learned_tables, fit
 from fairseq_floater.models.weight_checks import require_sound
 from fairseq_floater.options import add_flags
 from fairseq_floater.training.levers import apply_levers
@@ -108,7 +108,7 @@ class PositionedModel:
         elif any(stack.options.extend_base_positions for stack in self.stacks().values()):
             model: Any = self
             model.upgrade_state_dict(weights)  # averages (EMA) of the model that is started from
-            extend_base(model, weights)
+            extend_learned_tables(model, weights)
         result = super().load_state_dict(weights, strict, None, args)  # type: ignore[misc]  # a mixin
         stacks = self.stacks()
         for name, table in tables.items():  # only of stacks with a position encoder

@@ -90,7 +90,7 @@ def fit(model: Any, weights: Mapping[str, Tensor]) -> Dict[str, Tensor]:
     except Exception as error:  # fairseq raises exceptions of every kind
         path = getattr(weights, "path", Weights.path)
         raise UserError(f"{path} does not fit this model, nothing is loaded: {error}") from error
-    shorter = extend_base(model, fitting)
+    shorter = extend_learned_tables(model, fitting)
     here = model.state_dict()
     different = different_weights(fitting, here) + _untied(fitting, here) + shorter
     if misfits and different:
@@ -120,16 +120,17 @@ def other_shift(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
     )
 
 
-def extend_base(model: Any, weights: MutableMapping[str, Tensor]) -> List[str]:
+def extend_learned_tables(model: Any, weights: MutableMapping[str, Tensor]) -> List[str]:
     """Repeat the last row of learned tables that end too early.
 
     Returns what to do where the options do not ask for it.
     """
     said = []
     for prefix, stack in model.stacks().items():
-        places = {"position_encoder": stack.position_encoder}
-        places["embed_positions.encoder"] = stack.input_encoder
-        for place, encoder in places.items():
+        for place, encoder in (
+            ("position_encoder", stack.position_encoder),
+            ("embed_positions.encoder", stack.input_encoder),
+        ):
             name = f"{prefix}.{place}.table"
             table = weights.get(name)
             if not isinstance(encoder, LearnedEncoder) or table is None:

@@ -103,7 +103,10 @@ def _increment_weights(tableau: Tableau, sizes: Tensor, damping: float) -> Tuple
 
 
 class LinearRecurrence(torch.autograd.Function):
-    """p_{n+1} = r_n p_n + v_n: all p_n, (steps + 1, tracks, dim), from p_0 and v; r are floats."""
+    """p_{n+1} = r_n p_n + v_n: all p_n, (steps + 1, tracks, dim), from p_0 and v; r are floats.
+
+    Its backward pass is made of torch's own operations, so it has second derivatives.
+    """
 
     @staticmethod
     def forward(ctx: Any, initial: Tensor, increments: Tensor, decay: List[float]) -> Tensor:

@@ -139,9 +139,10 @@ class HiddenTrajectory(torch.autograd.Function):
     def backward(
         ctx: Any, grad_activations: Tensor, grad_last: Tensor
     ) -> Tuple[Optional[Tensor], ...]:
-        if torch.is_grad_enabled():  # torch's once_differentiable does not refuse autograd.grad
+        # As with create_graph. (torch's once_differentiable refuses backward(), not autograd.grad.)
+        if torch.is_grad_enabled():
             raise UserError(
-                "the native solver has no second derivatives: use the backend torchdiffeq, or "
+                "the native solver has no second derivatives: use --ode-backend torchdiffeq, or "
                 "leave out create_graph"
             )
         coupling, activations, inputs, z, last = ctx.saved_tensors

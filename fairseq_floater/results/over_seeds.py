@@ -63,8 +63,8 @@ def _require_one_reference(records: Sequence[Record]) -> None:
             known, there = first.setdefault((record.pair, test), (record.name, here))
             if there != here:
                 raise UserError(
-                    f"{known} and {record.name} were scored against different references of "
-                    f"{test}: prepare the corpus again and score both"
+                    f"{known} and {record.name} were scored against different references (texts, "
+                    f"labels or answers) of {test}: prepare the data again and score both"
                 )
 
 

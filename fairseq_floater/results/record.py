@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any, Collection, Dict, List, get_origin, get_type_hints
 
@@ -61,7 +62,8 @@ def read_records(folder: Path, seeds: Collection[int] = ()) -> List[Record]:
             record = _record(path.read_text("utf-8"))
         except (TypeError, ValueError, RecursionError) as error:
             raise UserError(
-                f"{path} is not a result of floater score ({error}): remove it"
+                f"{path} is not a result of floater score ({error}): score that row again, or "
+                "remove it"
             ) from None
         if path.stem != record.name:  # a copy would count as one more seed
             raise UserError(f"{path} is a result of {record.name}: remove it, or rename it")
@@ -75,7 +77,7 @@ def read_records(folder: Path, seeds: Collection[int] = ()) -> List[Record]:
 
 def _record(text: str) -> Record:
     """Read a record; ``TypeError`` or ``ValueError`` if it is none."""
-    record = Record(**json.loads(text, parse_constant=_refuse_constant))
+    record = Record(**json.loads(text))
     for name, hint in get_type_hints(Record).items():
         value, kind = getattr(record, name), get_origin(hint) or hint
         if not isinstance(value, kind):
@@ -83,11 +85,10 @@ def _record(text: str) -> Record:
     for test, scores in record.tests.items():
         if not isinstance(scores, dict):
             raise TypeError(f"for {test} it has {scores!r:.40}, not scores")
+        for name, value in scores.items():
+            if isinstance(value, float) and not isfinite(value):
+                raise ValueError(f"for {test} its {name} is {value}")
     return record
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"it has {name} for a number")
 
 
 def references_path(folder: Path, pair: str, test: str) -> Path:

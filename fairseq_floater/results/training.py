@@ -53,9 +53,9 @@ def _by_updates(text: str) -> Dict[int, float]:
 
 
 def _validations(text: str) -> List[str]:
-    """Return the lines of validations up to the number of updates, if they go that far.
+    """Return each validation's line up to its number of updates.
 
-    A full disk cuts a line off anywhere, also within its loss.
+    Lines that a full disk cut off before it, perhaps within their loss, are left out.
     """
     return re.findall(r"valid on 'valid' subset.*? num_updates \d+", text)
 
@@ -63,4 +63,4 @@ def _validations(text: str) -> List[str]:
 def _loss(line: str) -> float:
     """Return the loss in bits per token; of the references alone if labels are smoothed."""
     found = re.findall(r"nll_loss (\S+)", line) or re.findall(r"loss (\S+)", line)
-    return float(found[0]) if found else math.inf
+    return float(found[0])

@@ -17,14 +17,17 @@ from fairseq_floater.understanding.metrics import measure
 
 
 def read_and_score_labels(path: Path, metrics: Sequence[str]) -> Dict[str, Any]:
-    """Return metrics of what ``classes.predict`` wrote, with the rows' number and labels' digest.
+    """Return the metrics of what ``classes.predict`` wrote.
+
+    Beside them are the number of rows and a digest of the right labels.
 
     Raises:
         UserError: as ``read_predictions`` and ``measure`` do.
     """
     found = read_predictions(path)
     scores = measure(found, metrics)
-    return {**scores, "rows": len(found.predictions), "references": digest(found.labels or [])}
+    assert found.labels is not None  # or else there would be no metrics
+    return {**scores, "rows": len(found.labels), "references": digest(found.labels)}
 
 
 def read_and_score_answers(

@@ -27,12 +27,13 @@ def often():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_threads_get_what_each_gets_alone(kind, often):
-    """fairseq's own models can be shared, too. One thread decodes step by step, two do not."""
+    """fairseq's own models can be shared, too. Two threads decode step by step, two do not."""
     model = make_model(**KINDS[kind])
     works = [
         lambda: model(**BATCHES[0])[0],
         lambda: model(**BATCHES[1])[0],
         lambda: torch.stack([row for _, row in steps(model, BATCHES[0], 6)]),
+        lambda: torch.stack([row for _, row in steps(model, BATCHES[1], 6)]),
     ]
     with torch.no_grad():
         right = [work() for work in works]

@@ -274,5 +274,5 @@ def test_help_is_the_head_of_the_script(toy):
 def test_an_out_that_cannot_be_made(toy):
     fails(toy.run("--out", toy.text), f"--out {toy.text} cannot be made: choose another folder")
     for out in (toy.out.with_name("a, b"), toy.out.with_name("a:b")):
-        message = f"--out {out} has a comma or a colon, which fairseq takes for the end of a name:"
+        message = f"--out {out} has a comma or a colon, which fairseq takes for the end of a path:"
         fails(toy.run("--out", out), f"{message} choose another folder")

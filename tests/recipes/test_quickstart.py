@@ -59,7 +59,7 @@ def test_quickstart_reuses_what_is_done(quickstart):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--updates", "many"], "--updates must be a whole number >= 1, got many"),
+        (["--updates", "many"], "--updates must be a whole number from 1 to 999,999,999, got many"),
         (["--fast"], "unknown option --fast: choose from"),
     ],
 )

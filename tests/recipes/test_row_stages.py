@@ -67,7 +67,7 @@ def test_a_full_disk_at_the_start_is_named_and_an_empty_command_is_none(shell):
     assert "--lr 1" in (shell.row / "train.command").read_text()
 
 
-def test_a_line_that_a_full_disk_cut_off_takes_in_no_other(shell):
+def test_the_log_goes_on_in_a_new_line_after_one_that_was_cut_off(shell):
     shell.row.mkdir(parents=True)
     (shell.row / "train.log").write_text("a whole line\nvalid | nll_loss 1.2")
     assert shell("train").returncode == 0
@@ -75,8 +75,8 @@ def test_a_line_that_a_full_disk_cut_off_takes_in_no_other(shell):
     assert lines[1] == "valid | nll_loss 1.2" and lines[2].startswith("code: ")
 
 
-def test_an_unfinished_training_is_no_shorter_one(shell):
-    """It may have been meant to be longer, and have gone further than is wanted now."""
+def test_a_training_that_went_further_than_is_wanted_is_refused(shell):
+    """It has not ended, so only its log says how far it went."""
     shell.row.mkdir(parents=True)
     (shell.row / "train.log").write_text("valid | num_updates 4\ntrain_inner | num_updates=7, lr=1")
     done = shell("train")
@@ -160,6 +160,7 @@ def dry_run(target, *options, **variables):
 
 def test_variables_of_the_environment_change_no_row():
     names = ("ON_VALIDATION", "HEATMAPS", "HOLD_OUT", "PIECES", "DOUBLE", "WARMUP")
+    names += ("BUCKETS", "FEW_BUCKETS")
     for target in ("peers_bible_short/en-es/rotary", "squad_minilm/half-2.0/base"):
         found = [
             re.sub(r"\[ *\d+ s\]", "", dry_run(target, **given).stdout)
@@ -168,12 +169,25 @@ def test_variables_of_the_environment_change_no_row():
         assert found[0] == found[1] and "fairseq-train" in found[0]
 
 
+def test_rates_to_choose_from_can_be_given():
+    done = dry_run("glue_minilm_lr/rte/base-lr-3e-4", RATES="3e-4")
+    assert "--lr 3e-4" in done.stdout, done.stderr
+
+
 @pytest.mark.parametrize(
     "target, options, message",
     [
         ("quickstart//floater", [], "quickstart//floater has no language pair: name EXPERIMENT/"),
-        ("quickstart", ["--jobs", ""], "--jobs must be a whole number >= 1, got"),
-        ("quickstart", ["--stage", "9" * 20], "--stage must be a whole number >= 1, got 9"),
+        (
+            "quickstart",
+            ["--jobs", ""],
+            "--jobs must be a whole number from 1 to 999,999,999, got no",
+        ),
+        (
+            "quickstart",
+            ["--stage", "9" * 20],
+            "--stage must be a whole number from 1 to 999,999,999, got 9",
+        ),
     ],
 )
 def test_what_is_no_row_or_number_is_named(target, options, message):

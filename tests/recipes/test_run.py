@@ -168,7 +168,10 @@ def test_a_whole_table_goes_row_by_row():
         ),
         (["table2_tiny/en-de/x"], "no row x in table2_tiny: choose from floater-all"),
         (["table2_tiny/en-de/floater-all/1"], "has a part too many: name EXPERIMENT/PAIR/ROW"),
-        (["table2_tiny", "--stage", "0"], "--stage must be a whole number >= 1, got 0"),
+        (
+            ["table2_tiny", "--stage", "0"],
+            "--stage must be a whole number from 1 to 999,999,999, got 0",
+        ),
         (["table2_tiny", "--stop-stage", "7"], "stages run from 1 to 6, got 1 to 7"),
         (["table2_tiny", "--seed"], "--seed needs a value"),
         (["table2_tiny", "--sed", "1"], "unknown option --sed"),

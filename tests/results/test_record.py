@@ -45,7 +45,7 @@ def test_a_copy_of_a_record_is_no_further_seed(record, tmp_path):
     [
         ({"tests": None}, "its tests is None, not of type dict"),
         ({"tests": {"test": 31.25}}, "for test it has 31.25, not scores"),
-        ({"tests": {"test": {"bleu": float("nan")}}}, "it has NaN for a number"),
+        ({"tests": {"test": {"bleu": float("nan")}}}, "for test its bleu is nan"),
         ({"order": "x"}, "its order is 'x', not of type int"),
         ({"training": []}, "its training is .*, not of type dict"),
         ({"colour": 1}, "unexpected keyword argument 'colour'"),

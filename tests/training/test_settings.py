@@ -144,7 +144,7 @@ def test_models_without_our_positions_keep_their_backends():
     ],
 )
 def test_what_fails_before_our_checks(complaint, advice, monkeypatch, capsys):
-    """fairseq does not require the library that shards, and a task of its own sets any option."""
+    """fairseq does not require fairscale; its multilingual task sets what our models lack."""
     monkeypatch.setattr("sys.argv", ["fairseq-train"])
     monkeypatch.delenv("FLOATER_TRACEBACK", raising=False)
     error = ImportError(complaint)
