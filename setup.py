@@ -55,7 +55,7 @@ setup(
         "scipy>=1.12",
         "sentencepiece>=0.2",
         "tokenizers>=0.20",
-        "torch>=2.6",
+        "torch>=2.7",
         "torchdiffeq>=0.2.4",
     ],
     extras_require={

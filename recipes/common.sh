@@ -91,14 +91,14 @@ install_environment() {
 # side_by_side JOBS COMMAND...: run COMMAND once for each line of the standard input, whose words
 # become further arguments, JOBS of them at a time. A signal that ends this script ends them, too.
 side_by_side() {
-    local group status=0
-    set -m # gives them a process group of their own
+    local status=0
+    set -m # gives them a process group of their own, which may write to a terminal all the same
+    trap '' TTOU
+    trap 'kill -- "-$!" || true; exit 143' INT TERM HUP
     xargs -r -P "$1" -L 1 "${@:2}" &
-    group=$!
+    wait "$!" || status=$?
     set +m
-    trap 'kill -- "-$group"; exit 143' INT TERM HUP
-    wait "$group" || status=$?
-    trap - INT TERM HUP
+    trap - INT TERM HUP TTOU
     return $status
 }
 

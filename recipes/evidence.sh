@@ -56,6 +56,7 @@ missing() {
     while read -r target seeds; do
         [[ $target =~ ^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+){2}$ ]] ||
             fail "$EVIDENCE: $target is not a row: write EXPERIMENT/PAIR/ROW SEEDS"
+        [ -n "$seeds" ] || fail "$EVIDENCE: $target has no seeds: write them after it"
         IFS=/ read -r experiment pair row <<<"$target"
         for seed in $seeds; do
             require_number "$EVIDENCE: a seed of $target" "$seed"

@@ -137,7 +137,7 @@ train() {
         return
     fi
     longest=$(longest_training)
-    most=$(updates <<<"${DURATION[*]}") # empty where the duration is in epochs
+    most=$(updates <<<"${command[*]}") # the last, which counts; empty if the duration is in epochs
     [ "$longest" -le "${most:-$longest}" ] || fail "$RUN was trained for up to $longest" \
         "updates, $most are wanted: choose another --runs folder, or delete it to train again"
     # Written only once: on a full disk, writing it again would leave it empty.

@@ -18,7 +18,7 @@ from typing import (
 
 import torch
 from torch import Tensor, nn
-from torch._C._functorch import is_functorch_wrapped_tensor  # it has no public name
+from torch._C._functorch import maybe_current_level  # of torch.func; it has no public name
 
 from fairseq_floater.encoders.cache import TableCache
 from fairseq_floater.errors import UserError
@@ -284,9 +284,9 @@ class PositionEncoder(nn.Module):
         Not in torch.export or the transforms of torch.func, where parameters stand for other
         values, nor in a replica of ``nn.DataParallel``, which has none and lives for one pass.
         """
-        if torch.compiler.is_exporting() or getattr(self, "_is_replica", False):
-            return False
-        return not any(map(is_functorch_wrapped_tensor, self.parameters()))
+        if torch.compiler.is_compiling():
+            return not torch.compiler.is_exporting()
+        return not getattr(self, "_is_replica", False) and maybe_current_level() is None
 
     def train(self, mode: bool = True) -> "PositionEncoder":
         self.trusted = self.trusted and mode == self.training

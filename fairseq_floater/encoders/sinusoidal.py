@@ -84,4 +84,5 @@ class SinusoidalEncoder(PositionEncoder):
         return None
 
     def extra_repr(self) -> str:
-        return f"tracks={self.tracks}, dim={self.dim}, blocks={self.block_numbers}"
+        settings = f"tracks={self.tracks}, dim={self.dim}, offset={self.offset}"
+        return f"{settings}, blocks={self.block_numbers}"

@@ -48,12 +48,14 @@ def test_threads_get_what_each_gets_alone(kind, often):
                 except Exception as error:
                     wrong.append(repr(error))
 
-    threads = [threading.Thread(target=repeat, args=pair) for pair in zip(works, right)]
+    threads = [
+        threading.Thread(target=repeat, args=pair, daemon=True) for pair in zip(works, right)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
-    assert not wrong
+        thread.join(timeout=120)
+    assert not wrong and not any(thread.is_alive() for thread in threads)
 
 
 def test_a_copy_waits_for_nobody():
@@ -63,7 +65,8 @@ def test_a_copy_waits_for_nobody():
     assert other.encoder.feed is not model.encoder.feed and other.encoder.feed.current is None
     found = []
     with model.encoder.feed.alone, model.decoder.feed.alone:
-        thread = threading.Thread(target=lambda: found.append(other(**BATCHES[0])[0]))
+        run = lambda: found.append(other(**BATCHES[0])[0])  # noqa: E731
+        thread = threading.Thread(target=run, daemon=True)
         thread.start()
-        thread.join()
+        thread.join(timeout=60)
     assert torch.equal(found[0], model(**BATCHES[0])[0])

@@ -135,7 +135,10 @@ def test_pairs_are_put_together_as_in_training(kind, task, separators, converted
     torch.save(state, base / "model.pt")
     export_roberta(base / "model.pt", tmp_path / "out", base)
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
-    ids = as_ours(base, [tokenizer(SHORT[0], SHORT[1])["input_ids"]])[0]
+    found = tokenizer(SHORT[0], SHORT[1], return_offsets_mapping=True)
+    ids = as_ours(base, [found["input_ids"]])[0]
+    shown = [SHORT[0][begin:end] for begin, end in found["offset_mapping"]]
+    assert not any(text.startswith(" ") for text in shown)
     first, second = (len(tokenizer.tokenize(text)) for text in SHORT)
     assert (ids == 2).tolist() == [False] * (1 + first) + [True] * separators + (
         [False] * second + [True]

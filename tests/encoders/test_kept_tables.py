@@ -133,6 +133,14 @@ def test_a_transform_leaves_nothing_behind():
             assert torch.allclose(both[0], encoder(8), atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["floater", "sinusoidal"])
+def test_a_transform_of_something_else_leaves_nothing_behind(kind):
+    encoder = (made() if kind == "floater" else SinusoidalEncoder(1, 8)).requires_grad_(False)
+    found = torch.func.grad(lambda x: (encoder(4) * x).sum())(torch.ones(8))
+    assert torch.allclose(found, encoder(4).sum(dim=(0, 1)))
+    assert torch.equal(copy.deepcopy(encoder)(4), encoder(4))
+
+
 def test_derivatives_along_the_weights_need_no_table_that_was_kept():
     encoder = made().eval()
     encoder(8).pow(3).sum().backward()

@@ -89,6 +89,7 @@ def test_a_list_may_have_comments_and_any_line_ends(tmp_path):
             "e/p/one 1 two",
             "a seed of e/p/one must be a whole number from 1 to 999,999,999, ",
         ),
+        ("e/p/one", "e/p/one has no seeds: write them after it"),
         ("e/one 1", "e/one is not a row: write EXPERIMENT/PAIR/ROW SEEDS"),
         ('"e/p/one 1', '"e/p/one is not a row: write'),
     ],
@@ -105,12 +106,19 @@ def test_what_stops_it_stops_its_rows(number, tmp_path):
     recipes = place(tmp_path, "e/p/one 1\ne/p/two 1\n")
     (recipes / "run.sh").write_text('sleep 100 & echo $! >"$5/asleep" && wait')
     command = ["bash", recipes / "evidence.sh", "--jobs", "1", "--runs", tmp_path / "runs"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+        # bash cannot trap what was ignored when it began, as a background job ignores SIGINT.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
+    )
     asleep = tmp_path / "runs/asleep"
     while not (asleep.exists() and asleep.read_text().endswith("\n")):
+        assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(number)
-    assert process.wait() == 143
+    assert process.wait(timeout=60) == 143
     row = Path(f"/proc/{asleep.read_text().strip()}/stat")
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # nobody may collect it
         while row.read_text().rpartition(")")[2].split()[0] != "Z":

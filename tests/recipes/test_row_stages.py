@@ -81,7 +81,11 @@ def test_a_training_that_went_further_than_is_wanted_is_refused(shell):
     (shell.row / "train.log").write_text("valid | num_updates 4\ntrain_inner | num_updates=7, lr=1")
     done = shell("train")
     assert done.returncode == 1 and "was trained for up to 7 updates, 5 are wanted" in done.stderr
+    longer = 'EXTRA="--max-update 9"; train'  # the last one counts
+    assert shell(longer).returncode == 0
     (shell.row / "train.log").write_text("train_inner | num_updates=5, lr=1\n")
+    (shell.row / "train.done").unlink()
+    (shell.row / "train.command").unlink()
     assert shell("train").returncode == 0
 
 

@@ -12,8 +12,8 @@ from typing import Any, Dict, List, Mapping, Optional
 
 import torch
 from tokenizers import Tokenizer
-from tokenizers.models import WordPiece
-from tokenizers.processors import TemplateProcessing
+from tokenizers.models import BPE, WordPiece
+from tokenizers.processors import ByteLevel, Sequence, TemplateProcessing
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
@@ -208,13 +208,18 @@ def _with_ends(
     """
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    if separators is not None or tokenizer.post_processor is None:
-        begin, end = by_name["<s>"], by_name["</s>"]
+    begin, end, known = by_name["<s>"], by_name["</s>"], tokenizer.post_processor is not None
+    there = tokenizer.encode("", "").tokens.count(end) - 1 if known else None
+    if there is None or separators not in (None, there):
         separators = separators or (1 if isinstance(tokenizer.model, WordPiece) else 2)
         between = " ".join([end] * separators)
-        tokenizer.post_processor = TemplateProcessing(
+        ends = TemplateProcessing(
             single=f"{begin} $A {end}",
             pair=f"{begin} $A {between} $B {end}",
             special_tokens=[(name, tokenizer.token_to_id(name)) for name in (begin, end)],
         )
+        # As in RoBERTa, a piece's characters do not include the space before it.
+        trims = ByteLevel(trim_offsets=True)
+        byte_level = isinstance(tokenizer.model, BPE)
+        tokenizer.post_processor = Sequence([trims, ends]) if byte_level else ends
     return tokenizer
