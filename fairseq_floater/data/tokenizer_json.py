@@ -116,9 +116,7 @@ class PieceTokenizer:
     def pieces(self, text: str) -> List[Piece]:
         """Return all pieces of a text of any length, with their characters in it."""
         found = self._tokenizer.encode(text, add_special_tokens=False)
-        # By number: for a text that a unigram tokenizer does not know, its token is that text.
-        names = [self._name(str(self._tokenizer.id_to_token(number))) for number in found.ids]
-        return [Piece(name, *ends) for name, ends in zip(names, found.offsets)]
+        return [Piece(self._name(p), *ends) for p, ends in zip(found.tokens, found.offsets)]
 
     def text(self, names: List[str]) -> str:
         """Return the text of these pieces; exact if the tokenizer keeps case and spaces.
@@ -137,6 +135,8 @@ class PieceTokenizer:
         return name.startswith(_BEGINS) or name in SPECIAL
 
     def _name(self, piece: str) -> str:
+        if self._tokenizer.token_to_id(piece) is None:  # unigrams show a text that they do not know
+            return "<unk>"
         return self.special.get(piece, piece)
 
 
