@@ -11,6 +11,9 @@ from typing import Any, Callable, Iterator, Optional, Type, Union
 
 from hydra.errors import CompactHydraException
 
+#: what an unexpected layout of a file raises, and so do numbers like 1e999 and halves of characters
+MALFORMED = (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError)
+
 
 class UserError(ValueError, CompactHydraException):
     """Bad input: the message names the thing, its value and the fix.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fairseq_floater.data.pairs import ByLength, Layout, batch_of, symbols
 from fairseq_floater.data.tokenizer_json import PieceTokenizer
-from fairseq_floater.errors import UserError
+from fairseq_floater.errors import MALFORMED, UserError
 
 LETTERS = "ABCDEFGHIJ"
 
@@ -55,7 +55,7 @@ def read_choices(path: Path) -> Choices:
     for number, line in enumerate(path.read_bytes().removesuffix(b"\n").split(b"\n"), 1):
         try:
             passage, questions = parse_passage(json.loads(line), len(found.passages))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except MALFORMED as error:
             raise UserError(f"{path}, line {number}: {error}: prepare it again") from None
         found.passages.append(passage)
         found.questions.extend(questions)

@@ -4,10 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, Iterator, List, NamedTuple, Tuple
 
-from fairseq_floater.errors import UserError, first_line
-
-#: what an unexpected layout raises, and so do numbers like 1e999 and halves of characters
-_NOT_SO = (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError)
+from fairseq_floater.errors import MALFORMED, UserError, first_line
 
 
 class Answer(NamedTuple):
@@ -78,7 +75,7 @@ def parse_squad(content: bytes, name: str) -> Squad:
             for paragraph in article["paragraphs"]:
                 found.questions.extend(_questions(paragraph, len(found.passages)))
                 found.passages.append(_text(paragraph["context"]))
-    except _NOT_SO as error:
+    except MALFORMED as error:
         raise UserError(
             f"{name} is not laid out as SQuAD's files are ({first_line(error)}): get it from its "
             "publisher"

@@ -104,8 +104,7 @@ class PositionEncoder(nn.Module):
     table is kept until a parameter or a setting changes, and grows by continuing from its last
     state. A subclass implements ``trajectories``. ``computed`` calls it in full precision, ``kept``
     returns the table without gradients, ``first`` chooses between these two for the positions from
-    0 on, and ``at``
-    is for positions of any kind. Calling the encoder calls ``first`` or ``at``.
+    0 on, and ``at`` is for positions of any kind. Calling the encoder calls ``first`` or ``at``.
 
     Args:
         tracks: number of trajectories.

@@ -40,6 +40,12 @@ def test_a_copy_of_a_record_is_no_further_seed(record, tmp_path):
         read_records(tmp_path)
 
 
+def test_what_has_none_of_a_records_fields_is_named(record, tmp_path):
+    (tmp_path / "other.json").write_text(json.dumps({"a": 1}))
+    with pytest.raises(UserError, match="other.json is not a result of floater score"):
+        read_records(tmp_path)
+
+
 @pytest.mark.parametrize(
     "changes, why",
     [

@@ -208,18 +208,19 @@ def _with_ends(
     """
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    begin, end, known = by_name["<s>"], by_name["</s>"], tokenizer.post_processor is not None
-    there = tokenizer.encode("", "").tokens.count(end) - 1 if known else None
-    if there is None or separators not in (None, there):
-        separators = separators or (1 if isinstance(tokenizer.model, WordPiece) else 2)
-        between = " ".join([end] * separators)
-        ends = TemplateProcessing(
-            single=f"{begin} $A {end}",
-            pair=f"{begin} $A {between} $B {end}",
-            special_tokens=[(name, tokenizer.token_to_id(name)) for name in (begin, end)],
-        )
-        # As in RoBERTa, a piece's characters do not include the space before it.
-        trims = ByteLevel(trim_offsets=True)
-        byte_level = isinstance(tokenizer.model, BPE)
-        tokenizer.post_processor = Sequence([trims, ends]) if byte_level else ends
+    begin, end = by_name["<s>"], by_name["</s>"]
+    if tokenizer.post_processor is not None:
+        there = tokenizer.encode("", "").tokens.count(end) - 1
+        if separators in (None, there):
+            return tokenizer
+    separators = separators or (1 if isinstance(tokenizer.model, WordPiece) else 2)
+    ends = TemplateProcessing(
+        single=f"{begin} $A {end}",
+        pair=f"{begin} $A {' '.join([end] * separators)} $B {end}",
+        special_tokens=[(name, tokenizer.token_to_id(name)) for name in (begin, end)],
+    )
+    # As in RoBERTa, a piece's characters do not include the space before it.
+    byte_level = isinstance(tokenizer.model, BPE)
+    trimmed = Sequence([ByteLevel(trim_offsets=True), ends])
+    tokenizer.post_processor = trimmed if byte_level else ends
     return tokenizer
