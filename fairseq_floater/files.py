@@ -70,7 +70,7 @@ def remove_leftovers(folder: Path, name: str = "") -> None:
     """
     for part in folder.glob(f".*{PART}") if folder.is_dir() else ():
         found = _PARTS.fullmatch(part.name)
-        if found and found[1] in (name or found[1],) and part.is_file():
+        if found and (not name or found[1] == name) and part.is_file():
             try:
                 with part.open("rb") as file:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -80,7 +80,7 @@ def _write_checkpoints() -> None:
 def _resume_from_newest() -> None:
     """Let a training run that was killed resume from the newest whole checkpoint in its folder.
 
-    This need not be checkpoint_last.pt. A flat optimizer state of another model is refused.
+    This need not be checkpoint_last.pt. The optimizer state of another model is refused.
     """
     checkpoint_utils.load_checkpoint = from_newest_whole(checkpoint_utils.load_checkpoint)
 

@@ -115,7 +115,8 @@ class PositionedLayer:
         for name in self.forms["position_encoder"].slices:
             letters, computed = known[name]
             attention = self.encoder_attn if name == CROSS else self.self_attn
-            found.append(BiasedAttention(attention, projections(attention, letters), computed))
+            projections = [getattr(attention, f"{letter}_proj") for letter in letters]
+            found.append(BiasedAttention(attention, projections, computed))
         return found
 
     def _inject(
@@ -229,11 +230,6 @@ class PositionedDecoderLayer(PositionedLayer, TransformerDecoderLayerBase):
             # whole target is one token long, nothing reads a pad, and zeros do no harm.)
             x = x.masked_fill(pads.t().unsqueeze(-1), 0.0)
         return (x, *rest)
-
-
-def projections(attention: MultiheadAttention, letters: str) -> List[nn.Linear]:
-    """Return some of an attention's projections, by the first letters of their names."""
-    return [getattr(attention, f"{x}_proj") for x in letters]
 
 
 def decoder_attentions(cfg: Any, no_encoder_attn: bool) -> Tuple[str, ...]:

@@ -28,6 +28,7 @@ from fairseq_floater.encoders import (
     Use,
     build_position_encoder,
 )
+from fairseq_floater.encoders.flags import flag_name
 from fairseq_floater.errors import UserError
 
 #: the argument of a block that takes the tracks of an encoder; see ``feed``
@@ -48,7 +49,7 @@ def require_bounded(name: str, limit: int) -> None:
     """
     if limit > MOST_POSITIONS:
         raise UserError(
-            f"--{name.replace('_', '-')} must be at most {MOST_POSITIONS:,}, got {limit}: leave it "
+            f"{flag_name(name)} must be at most {MOST_POSITIONS:,}, got {limit}: leave it "
             "out, and there is no limit unless the positions have one"
         )
 
@@ -70,8 +71,6 @@ class PositionedStack:
             if there are none.
         input_encoder: the encoder of the positions that the base model adds to its input, if these
             are kept.
-        own_track_names: names of the tracks of one block, in order; empty if it has none.
-        blocks: numbers of the blocks that have tracks, from 0.
         kept_layers: numbers of the blocks that are kept of a larger model; empty if all are.
         name: the stack's name in error messages.
         limit_name: the task's option that limits the length of the stack's input, and the stack's
@@ -83,8 +82,6 @@ class PositionedStack:
     options: EncoderOptions
     position_encoder: Optional[PositionEncoder]
     base_encoder: Optional[PositionEncoder]
-    own_track_names: Tuple[str, ...]
-    blocks: Tuple[int, ...]
     kept_layers: Tuple[int, ...]
     name: str
     limit_name: str
@@ -115,11 +112,8 @@ class PositionedStack:
         self.options = cfg.position_options
         self.kept_layers = kept_layers(side.layers_to_keep)
         self._attentions = attentions
-        chosen = self.options.chosen
-        self.own_track_names = () if chosen is None else self.track_names(chosen)
         # Blocks that stay when others are removed keep their numbers, and so their trajectories.
         self._all_blocks = self.kept_layers or tuple(range(side.layers))
-        self.blocks = self._all_blocks if chosen is None else self.blocks_of(chosen)
         for part in ARGUMENTS:
             use = self.options.uses.get(part)
             setattr(self, part, None if use is None else self._build(use, side, max_positions))
@@ -289,11 +283,10 @@ class PositionedStack:
 
     def _new_steps(self) -> Optional[DecodingSteps]:
         """Return the state of a new decoding; None if biases act in it as in other passes."""
-        if torch.is_grad_enabled() or self.options.timed:
+        if torch.is_grad_enabled() or self.options.timed or not self.biased:
             return None
-        if not self.biased or not self.own_track_names:
-            return None
-        layers = self._positioned_layers[: len(self.blocks)]
+        blocks = self.blocks_of(self.options.uses["position_encoder"])
+        layers = self._positioned_layers[: len(blocks)]
         attentions = [found for layer in layers for found in layer.biased_attentions()]
         projections = [projection for found in attentions for projection in found.projections]
         return DecodingSteps(attentions) if attentions and all(map(is_plain, projections)) else None

@@ -10,7 +10,6 @@ from fairseq_floater import devices
 from fairseq_floater.blocks.layers import (
     PositionedDecoderLayer,
     PositionedEncoderLayer,
-    PositionedLayer,
     decoder_attentions,
     wrap_layer,
 )
@@ -75,8 +74,7 @@ class FloaterDecoderStack(PositionedStack, TransformerDecoderBase):
         self._install_positions(cfg, cfg.decoder, "decoder", attentions, limit)
         acting = {
             attention
-            for layer in self.modules()
-            if isinstance(layer, PositionedLayer)
+            for layer in self._positioned_layers
             for part in layer.forms.values()
             for attention in part.slices
         }

@@ -1,4 +1,4 @@
-"""Reading fairseq checkpoints safely: plain data and what ``plain`` allows, no other pickles."""
+"""Reading and writing checkpoints: plain data and what ``plain`` allows, no other pickles."""
 
 import functools
 import os

@@ -19,8 +19,8 @@ SUMMARY = "write a trained model for stock fairseq, plain torch or an engine"
 DESCRIPTION = """
 --to fairseq: a checkpoint of fairseq's own transformer, which fairseq-generate loads without
 --user-dir, and CTranslate2 converts. It is for models with positions at the input only: additive
-floater, rnn or learned ones become a learned table; sinusoids, or no positions, stay. fairseq has
-no place for biases of queries, keys and values, nor for vectors at all blocks.
+floater, fourier, rnn or learned ones become a learned table; sinusoids, or no positions, stay.
+fairseq has no place for biases of queries, keys and values, nor for vectors at all blocks.
 
 --to torch: one program, loaded by torch.export.load(OUT).module(), which maps (src_tokens,
 src_lengths, prev_output_tokens) to logits (batch, target length, vocabulary). It is for all

@@ -100,6 +100,3 @@ class AlibiEncoder(DistanceEncoder):
             scores[0, 1:, self.looking_back :] = -math.inf  # a token always sees itself
             scores[1, :, : self.looking_back] = -math.inf
         return scores
-
-    def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, form={self.form}"

@@ -14,7 +14,7 @@ class TableCache:
         self._values: Dict[str, Tensor] = {}
         self._settings: List[str] = []
 
-    def keep(self, table: Optional[Tensor], encoder: nn.Module) -> None:
+    def keep(self, table: Tensor, encoder: nn.Module) -> None:
         """Hold ``table``, computed from the present weights and settings of ``encoder``."""
         self.table = table
         self._values = {name: value.detach().clone() for name, value in _values(encoder).items()}

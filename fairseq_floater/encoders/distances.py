@@ -53,6 +53,3 @@ class DistanceEncoder(PositionEncoder):
     def first(self, length: int) -> Tensor:
         """Return scores at distances 0 .. length - 1, computed again each time, which is cheap."""
         return self.computed(self._range(0, length))
-
-    def extra_repr(self) -> str:
-        return f"tracks={self.tracks}, heads={self.dim}, directions={self.directions}"

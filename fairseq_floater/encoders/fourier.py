@@ -102,6 +102,3 @@ class FourierEncoder(PositionEncoder):
 
     def output_parameters(self) -> List[str]:
         return ["output"]
-
-    def extra_repr(self) -> str:
-        return f"tracks={self.tracks}, dim={self.dim}, frequencies={len(self.frequencies)}"

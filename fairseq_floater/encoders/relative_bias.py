@@ -96,6 +96,3 @@ class RelativeBiasEncoder(DistanceEncoder):
 
     def output_parameters(self) -> List[str]:
         return ["weight"]
-
-    def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, buckets={self.buckets}, max_distance={self.max_distance}"

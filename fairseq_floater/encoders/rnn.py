@@ -123,6 +123,3 @@ class RNNEncoder(PositionEncoder):
 
     def output_parameters(self) -> List[str]:
         return ["initial", f"dynamics.layers.{len(self.dynamics.layers) - 1}."]
-
-    def extra_repr(self) -> str:
-        return f"tracks={self.tracks}, dim={self.dim}"

@@ -95,6 +95,3 @@ class RotaryEncoder(PositionEncoder):
 
     def at(self, positions: Tensor) -> Tensor:
         return self.trajectories(positions)
-
-    def extra_repr(self) -> str:
-        return f"tracks={self.tracks}, pairs={self.dim}, base={self.base}"

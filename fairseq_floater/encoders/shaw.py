@@ -83,6 +83,3 @@ class ShawEncoder(PositionEncoder):
 
     def output_parameters(self) -> List[str]:
         return ["table"]
-
-    def extra_repr(self) -> str:
-        return f"tracks={self.tracks}, dim={self.dim}, max_distance={self.max_distance}"

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Dict, Optional, Sequence
+from typing import Optional, Sequence
 
 import torch
 from torch import Tensor
@@ -77,12 +77,3 @@ class SinusoidalEncoder(PositionEncoder):
 
     def at(self, positions: Tensor) -> Tensor:
         return self.trajectories(positions.to("cpu"))
-
-    def state_without_effect(
-        self, input_table: Optional[Tensor] = None
-    ) -> Optional[Dict[str, Tensor]]:
-        return None
-
-    def extra_repr(self) -> str:
-        settings = f"tracks={self.tracks}, dim={self.dim}, offset={self.offset}"
-        return f"{settings}, blocks={self.block_numbers}"

@@ -3,7 +3,6 @@
 from fairseq_floater.inspection.encoders import (
     count_parameters,
     load_part,
-    load_position_encoder,
     solver_errors,
 )
 from fairseq_floater.inspection.findings import Findings, inspect_checkpoint
@@ -13,6 +12,5 @@ __all__ = [
     "count_parameters",
     "inspect_checkpoint",
     "load_part",
-    "load_position_encoder",
     "solver_errors",
 ]

@@ -1,15 +1,14 @@
 """The position encoders in a checkpoint, their parameters and their solver's errors."""
 
 from pathlib import Path
-from typing import Dict, Optional, Set, Tuple
+from typing import Dict, Optional, Set
 
 import torch
 
 from fairseq_floater.checkpoints.loading import load_model
-from fairseq_floater.encoders import FloaterEncoder, PositionEncoder
+from fairseq_floater.encoders import FloaterEncoder
 from fairseq_floater.errors import UserError
 from fairseq_floater.inspection.tables import Part, parts_of
-from fairseq_floater.models.config import ModelConfig
 from fairseq_floater.models.positioned import PositionedModel
 from fairseq_floater.progress import Progress
 
@@ -17,8 +16,8 @@ from fairseq_floater.progress import Progress
 PIECE = 64
 
 
-def load_part(checkpoint: Path, name: Optional[str] = None) -> Tuple[Part, ModelConfig]:
-    """Return the positions of one stack of a checkpoint, and its options.
+def load_part(checkpoint: Path, name: Optional[str] = None) -> Part:
+    """Return the positions of one stack of a checkpoint.
 
     Args:
         checkpoint: the checkpoint to read.
@@ -37,15 +36,7 @@ def load_part(checkpoint: Path, name: Optional[str] = None) -> Tuple[Part, Model
     name = name or next(iter(parts))
     if name not in parts:
         raise UserError(f"{checkpoint} has no positions in {name}: choose from {', '.join(parts)}")
-    return parts[name], config
-
-
-def load_position_encoder(
-    checkpoint: Path, name: Optional[str] = None
-) -> Tuple[PositionEncoder, ModelConfig]:
-    """Return the encoder of ``load_part`` and the options; raises as it does."""
-    part, config = load_part(checkpoint, name)
-    return part.encoder, config
+    return parts[name]
 
 
 def count_parameters(model: PositionedModel) -> Dict[str, int]:

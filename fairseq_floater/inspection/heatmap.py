@@ -55,8 +55,8 @@ def draw_side_by_side(
         panel = axis.imshow(shown.table[0].cpu(), **_style(shown.table[0]))
         axis.set_title(f"{shown.kind}, block 1, {shown.tracks[0]}", fontsize=9)
         axis.set_xlabel(shown.axes.columns, fontsize=8)
+        axis.set_ylabel(shown.axes.rows, fontsize=8)
         figure.colorbar(panel, ax=axis, shrink=0.7)
-    axes[0][0].set_ylabel(shown.axes.rows, fontsize=8)
     save_picture(figure, picture, dpi=110)
 
 
@@ -79,7 +79,7 @@ class Shown(NamedTuple):
 
 
 def _shown(checkpoint: Path, name: Optional[str], positions: int) -> Shown:
-    part, _ = load_part(checkpoint, name)
+    part = load_part(checkpoint, name)
     require_room(part.encoder, positions, f"--positions {positions}")
     if part.encoder.max_positions is not None:
         positions = min(positions, part.encoder.max_positions)
@@ -121,9 +121,7 @@ def draw(shown: Shown, picture: Path) -> None:
     save_picture(figure, picture, dpi=110)
 
 
-def track_axes(
-    figure: FigureBase, rows: Sequence[str], blocks: int, x: str, y: str = "position"
-) -> List[Axes]:
+def track_axes(figure: FigureBase, rows: Sequence[str], blocks: int, x: str, y: str) -> List[Axes]:
     """Axes for the tracks, in order: a row of panels per projection, a column per block.
 
     All share their scales, so only those at the left and at the bottom draw them.

@@ -38,7 +38,7 @@ def draw_inspection(checkpoint: Path, folder: Path, stack: str, length: int = 64
     """
     pictures = [folder / f"{stack}.heatmap.png", folder / f"{stack}.png"]
     require_other_file(pictures[1], checkpoint)
-    part, _ = load_part(checkpoint, stack)
+    part = load_part(checkpoint, stack)
     _require_room(part.encoder, length)
     draw_heatmap(checkpoint, pictures[0], stack, length)
     table, _ = encoding_table(part, length)

@@ -186,7 +186,7 @@ def _validate_sizes(config: ModelConfig) -> None:
         for name, least in at_least.items():
             value = int(getattr(config, f"{side}_{name}"))
             if value < least:
-                flag = f"--{side}-{name.replace('_', '-')}"
+                flag = flag_name(f"{side}_{name}")
                 raise UserError(f"{flag} must be >= {least}, got {value}")
     for name in config.limits.values():
         limit = getattr(config, name)

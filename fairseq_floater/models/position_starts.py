@@ -73,7 +73,7 @@ def start_positions(
     elif there.within != here.within:
         return _start_within(stack, prefix, weights, there, here, options_here)
     elif here == Positions(None, None, None) and there.biases is None and there.at_input in STOCK:
-        _drop_at_input(weights, prefix)
+        _drop(weights, f"{prefix}.embed_positions.")
         logger.warning(
             f"the {stack.name} continues without positions; its {there.at_input} ones are dropped"
         )
@@ -142,7 +142,7 @@ def _start_within(
             state = start
         weights.update({f"{prefix}.{part}.{key}": value.clone() for key, value in state.items()})
     if dropped:
-        _drop_at_input(weights, prefix)
+        _drop(weights, f"{prefix}.embed_positions.")
     if there.within is None or dropped:
         fate = "dropped" if dropped else "kept"
         at_input = f"; those at the input ({there.at_input}) are {fate}" if there.at_input else ""
@@ -160,10 +160,6 @@ def _how_to_keep(there: Positions, here: Positions) -> str:
     if kind not in PEERS or (kept.attention, kept.blocks) != ("self", "all"):
         return ""
     return f" (--base-positions {kind}, with its model's other options for it, keeps them)"
-
-
-def _drop_at_input(weights: Dict[str, Tensor], prefix: str) -> None:
-    _drop(weights, f"{prefix}.embed_positions.")
 
 
 def _drop(weights: Dict[str, Tensor], prefix: str) -> None:

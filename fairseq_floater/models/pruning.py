@@ -65,7 +65,7 @@ def _prune_tracks(
     """Keep only the tracks of the kept blocks, if every block has some."""
     for part, use in stack.options.uses.items():
         encoder, per_block = getattr(stack, part), len(stack.track_names(use))
-        blocks = stack.blocks if part == "position_encoder" else stack.kept_layers
+        blocks = stack.blocks_of(use)
         if use.injection == "additive" and use.blocks == "all" and blocks[0]:
             logger.warning(
                 f"the vectors of block {blocks[0]} of the {stack.name} are now added at its input "

@@ -30,11 +30,11 @@ def require_sound(path: Union[Path, str], weights: Mapping[str, Any]) -> None:
     for name, weight in weights.items():
         if not isinstance(name, str):
             raise DamagedCheckpoint(path, "a weight has no name", repr(name)[:60])
-        if reason := _unsound(name, weight):
+        if reason := _unsound(weight):
             raise DamagedCheckpoint(path, reason, name[:200])
 
 
-def _unsound(name: str, weight: Any) -> Optional[str]:
+def _unsound(weight: Any) -> Optional[str]:
     if not isinstance(weight, Tensor):
         return f"it is of type {type(weight).__name__}, not a tensor"
     if weight.layout != torch.strided or weight.is_quantized or weight.is_nested:

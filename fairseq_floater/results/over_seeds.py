@@ -152,9 +152,9 @@ def p_of(paired: Sequence[float]) -> Optional[float]:
     return float(ttest_1samp(paired, 0.0).pvalue)
 
 
-def interval(paired: Sequence[float], share: float = 0.95) -> Tuple[float, float]:
-    """Return the interval in which the mean difference lies, by Student's t."""
-    half = student.ppf((1 + share) / 2, len(paired) - 1) * stdev(paired) / len(paired) ** 0.5
+def interval(paired: Sequence[float]) -> Tuple[float, float]:
+    """Return the 95 % interval of the mean difference, by Student's t."""
+    half = student.ppf(0.975, len(paired) - 1) * stdev(paired) / len(paired) ** 0.5
     return mean(paired) - half, mean(paired) + half
 
 

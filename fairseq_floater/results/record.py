@@ -39,12 +39,10 @@ class Record:
         bins = self.tests.get(test, {}).get("bins") or []
         return {found[unit]: found for found in bins if found["sentences"] and unit in found}
 
-    def write(self, folder: Path) -> Path:
+    def write(self, folder: Path) -> None:
         """Write ``folder``/``name``.json, whole or not at all."""
-        path = folder / f"{self.name}.json"
         text = json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
-        write_text(path, text)
-        return path
+        write_text(folder / f"{self.name}.json", text)
 
 
 def read_records(folder: Path, seeds: Collection[int] = ()) -> List[Record]:

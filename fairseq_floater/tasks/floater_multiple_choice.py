@@ -14,7 +14,7 @@ from fairseq.tasks import register_task
 from omegaconf import MISSING
 
 from fairseq_floater.criterions.multiple_choice import OPTION_HEAD
-from fairseq_floater.data import LETTERS, ChoiceRows, read_choices
+from fairseq_floater.data import ChoiceRows, read_choices
 from fairseq_floater.encoders.flags import AT_LEAST_ONE, flag
 from fairseq_floater.errors import UserError
 from fairseq_floater.tasks.with_tokenizer import TaskWithTokenizer, TokenizerOptions
@@ -76,8 +76,3 @@ class MultipleChoiceTask(TaskWithTokenizer):
             )
         model.register_classification_head(OPTION_HEAD, num_classes=1)
         return model
-
-    @staticmethod
-    def class_name(number: int) -> str:
-        """Return the letter of an option."""
-        return LETTERS[number]

@@ -4,7 +4,6 @@ fairseq's own task only shuffles, and a batch is as long as its longest sentence
 2.3 times as many tokens as there are.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List
 
@@ -25,12 +24,7 @@ def require_sentences(data: Path, split: str) -> None:
         raise UserError(f"{data} has no {split}: choose a split in its input0")
 
 
-@dataclass
-class FloaterSentencePredictionConfig(SentencePredictionConfig):
-    """Options of the task: fairseq's own."""
-
-
-@register_task("floater_sentence_prediction", dataclass=FloaterSentencePredictionConfig)
+@register_task("floater_sentence_prediction", dataclass=SentencePredictionConfig)
 class FloaterSentencePredictionTask(SentencePredictionTask):
     """Predict classes or scores of sentences or pairs; batches are shuffled, not their content.
 

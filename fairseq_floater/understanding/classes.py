@@ -6,6 +6,7 @@ from typing import Any, Dict, List, Optional, Tuple
 import torch
 
 from fairseq_floater.criterions.multiple_choice import option_logits
+from fairseq_floater.data import LETTERS
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import require_other_file, write_text
 from fairseq_floater.tasks import MultipleChoiceTask
@@ -98,7 +99,7 @@ def _outputs(tuned: FineTuned, sample: Dict[str, Any]) -> torch.Tensor:
 def _texts(task: Any, values: torch.Tensor, factor: float) -> List[str]:
     """Return what is written for classes or scores, predicted or in a batch's target."""
     if isinstance(task, MultipleChoiceTask):
-        return [task.class_name(number) for number in values.tolist()]
+        return [LETTERS[number] for number in values.tolist()]
     if task.cfg.regression_target:
         return [f"{factor * score:.7g}" for score in values.view(-1).tolist()]
     dictionary = task.label_dictionary

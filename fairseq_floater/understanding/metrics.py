@@ -1,5 +1,6 @@
 """The metrics of GLUE (Wang et al. 2019, table 1), times 100, as in published figures."""
 
+from functools import partial
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
 
 from scipy.stats import pearsonr, spearmanr
@@ -29,14 +30,6 @@ def _matthews(predictions: Sequence[str], labels: Sequence[str]) -> float:
     return float(matthews_corrcoef(labels, predictions))
 
 
-def _pearson(predictions: Sequence[str], labels: Sequence[str]) -> float:
-    return _correlation(pearsonr, predictions, labels)
-
-
-def _spearman(predictions: Sequence[str], labels: Sequence[str]) -> float:
-    return _correlation(spearmanr, predictions, labels)
-
-
 def _correlation(
     correlate: Callable[..., Sequence[float]], predictions: Sequence[str], labels: Sequence[str]
 ) -> float:
@@ -53,8 +46,8 @@ METRICS: Dict[str, Callable[[Sequence[str], Sequence[str]], float]] = {
     "accuracy": _accuracy,
     "f1": _f1,
     "matthews": _matthews,
-    "pearson": _pearson,
-    "spearman": _spearman,
+    "pearson": partial(_correlation, pearsonr),
+    "spearman": partial(_correlation, spearmanr),
 }
 
 

@@ -9,7 +9,8 @@ from fairseq.models import ARCH_CONFIG_REGISTRY
 
 from fairseq_floater import cli
 from fairseq_floater.errors import UserError
-from fairseq_floater.inspection.encoders import load_part, load_position_encoder
+from fairseq_floater.inspection import heatmap
+from fairseq_floater.inspection.encoders import load_part
 from fairseq_floater.inspection.picture import draw_inspection
 from fairseq_floater.inspection.tables import shown_table
 from fairseq_floater.models.config import FloaterTransformerConfig
@@ -48,7 +49,7 @@ def test_heatmap_of_every_encoder(combination, tmp_path, capsys):
         return
     assert code == 0 and picture.read_bytes().startswith(b"\x89PNG")
     for stack in ("encoder", "decoder"):
-        alone, _ = load_position_encoder(checkpoint, stack)
+        alone = load_part(checkpoint, stack).encoder
         with torch.no_grad():
             assert torch.equal(alone(30), getattr(model, stack).position_encoder(30))
 
@@ -65,7 +66,7 @@ def test_heatmap_refusals(tmp_path, capsys):
         error = capsys.readouterr().err
         assert error.startswith("error: ") and message in error and error.count("\n") == 1
     with pytest.raises(UserError):
-        load_position_encoder(foreign)
+        load_part(foreign)
     assert cli.main(["heatmap", str(foreign), str(broken)]) == 1
     assert "broken.pt has an unknown ending: choose from" in capsys.readouterr().err
     with pytest.raises(SystemExit):
@@ -92,13 +93,25 @@ def test_positions_within_attention_are_drawn_and_described(name, tmp_path, caps
     assert f"norm, {rows} 0" in out
     with torch.no_grad():
         table = model.decoder.position_encoder(30)
-    shown = shown_table(load_part(checkpoint, stack)[0], 30)
+    shown = shown_table(load_part(checkpoint, stack), 30)
     assert torch.equal(shown, table.cos() if injection == "rotation" else table)
+
+
+def test_rows_of_models_beside_each_other_have_their_own_names(tmp_path, monkeypatch):
+    names = ["floater", "alibi"]
+    for name in names:
+        save_checkpoint(tmp_path / f"{name}.pt", position_encoder=name)
+    drawn = []
+    monkeypatch.setattr(heatmap, "save_picture", lambda figure, *_, **__: drawn.append(figure))
+    checkpoints = [tmp_path / f"{name}.pt" for name in names]
+    heatmap.draw_side_by_side(checkpoints, tmp_path / "x.png", "encoder", 5)
+    panels = [axis for axis in drawn[0].axes if axis.get_title()]
+    assert [axis.get_ylabel() for axis in panels] == ["position", "distance"]
 
 
 def test_what_a_head_does_not_see_is_left_blank(tmp_path):
     save_checkpoint(tmp_path / "checkpoint.pt", position_encoder="alibi")
-    before, after = shown_table(load_part(tmp_path / "checkpoint.pt", "encoder")[0], 5)[:2]
+    before, after = shown_table(load_part(tmp_path / "checkpoint.pt", "encoder"), 5)[:2]
     assert before.isnan().tolist() == [[False, False]] + 4 * [[False, True]]
     assert after.isnan().tolist() == 5 * [[True, False]]
 
@@ -116,7 +129,7 @@ def test_what_biases_stand_beside_is_shown_too(options, rows, tmp_path, capsys):
     """It has a name and a kind of its own, and is shown whether or not the stack has biases."""
     checkpoint, picture = tmp_path / "checkpoint.pt", tmp_path / "picture.png"
     model = save_checkpoint(checkpoint, **options)
-    part, _ = load_part(checkpoint, "encoder-base")
+    part = load_part(checkpoint, "encoder-base")
     assert part.use.encoder_class.kind == options["base_positions"]
     with torch.no_grad():
         assert torch.equal(part.encoder(30), model.encoder.base_encoder(30))

@@ -37,7 +37,7 @@ def require_known_activation(checkpoint: Path, name: str) -> None:
 
 def plain(weights: Mapping[str, Tensor]) -> Dict[str, Tensor]:
     """Return those weights that are the same in fairseq and when exported: all but positions."""
-    other = {"position_encoder", "base_encoder", "embed_positions", "version", "anchor"}
+    other = {"position_encoder", "base_encoder", "embed_positions", "version"}
     return {name: weight for name, weight in weights.items() if not other & set(name.split("."))}
 
 

@@ -119,7 +119,7 @@ class FloaterForConditionalGeneration(PreTrainedModel, GenerationMixin):
         """
         asked = output_attentions, output_hidden_states
         if labels is not None and decoder_input_ids is None:
-            decoder_input_ids = self.shifted(labels)
+            decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
         if encoder_outputs is None:
             encoder_outputs = self.encoder(input_ids, attention_mask, *asked)
         encoded = encoder_outputs[0]
@@ -146,11 +146,10 @@ class FloaterForConditionalGeneration(PreTrainedModel, GenerationMixin):
         return output if return_dict is not False else output.to_tuple()
 
     def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
-        """Return ``shifted`` labels; transformers' collators call this method."""
-        return self.shifted(labels)
+        """Return labels shifted right by one, after the start; -100 becomes a pad.
 
-    def shifted(self, labels: Tensor) -> Tensor:
-        """Return labels shifted right by one, after the start; -100 becomes a pad."""
+        Transformers' collators call this method.
+        """
         start = labels.new_full((len(labels), 1), self.config.decoder_start_token_id)
         ids = torch.cat([start, labels[:, :-1]], dim=1)
         return ids.masked_fill(ids == -100, self.config.pad_token_id)
