@@ -9,9 +9,8 @@ from fairseq.dataclass import FairseqDataclass
 from fairseq.tasks import FairseqTask
 from omegaconf import II
 
-from fairseq_floater.data import Layout, PieceTokenizer
+from fairseq_floater.data import Layout, PieceTokenizer, read_pieces
 from fairseq_floater.encoders.flags import check_values, flag
-from fairseq_floater.errors import UserError
 
 
 @dataclass
@@ -49,12 +48,8 @@ class TaskWithTokenizer(FairseqTask):
 
     @classmethod
     def setup_task(cls, cfg: Any, **kwargs: Any) -> "TaskWithTokenizer":
-        path = Path(cfg.data) / "dict.txt"
-        if not path.is_file():
-            raise UserError(f"no dictionary at {path}: prepare {cfg.data} with {cls.prepared_by}")
-        dictionary = Dictionary.load(str(path))
-        dictionary.add_symbol("<mask>")
-        return cls(cfg, dictionary)
+        fix = f"prepare {cfg.data} with {cls.prepared_by}"
+        return cls(cfg, read_pieces(Path(cfg.data), fix))
 
     def max_positions(self) -> int:
         return int(self.cfg.max_positions)

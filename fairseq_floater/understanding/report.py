@@ -98,7 +98,13 @@ def _scores(records: Sequence[Record]) -> Scores:
     for record in records:
         for test in record.tests:
             found = scores.setdefault((record.pair, test), {}).setdefault(record.row, [])
-            found.append(mean(_metrics_of(record, test).values()))
+            metrics = _metrics_of(record, test)
+            if not metrics:
+                raise UserError(
+                    f"{record.name} has none of the metrics of fine-tuned models on {test}: keep "
+                    "records of translation in a folder of their own"
+                )
+            found.append(mean(metrics.values()))
     return scores
 
 

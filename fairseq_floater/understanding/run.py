@@ -6,9 +6,9 @@ from numbers import Real
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Sequence
 
+from fairseq_floater.checkpoints.loading import load_model
 from fairseq_floater.data import read_squad
 from fairseq_floater.errors import UserError, first_line
-from fairseq_floater.results.record import Record
 from fairseq_floater.results.run import unscored
 from fairseq_floater.results.scores import digest
 from fairseq_floater.understanding.answer_scores import score_answers
@@ -73,7 +73,7 @@ def record_tests(
     tests: Mapping[str, Mapping[str, Any]],
     order: int = 0,
     seed: int = 1,
-) -> Record:
+) -> None:
     """Write the record of a run with what it scored.
 
     Args:
@@ -88,7 +88,6 @@ def record_tests(
     Raises:
         UserError: if something is missing or does not fit.
     """
-    record, _ = unscored(run, name, checkpoint, order, seed)
+    record = unscored(run, name, load_model(checkpoint), order, seed)
     record.tests = {test: dict(scores) for test, scores in tests.items()}
     record.write(out)
-    return record

@@ -251,6 +251,9 @@ def test_a_learned_table_is_not_made_longer(checkpoint, tmp_path):
             export(path, tmp_path / "out", 41)
     assert export_stock(path, tmp_path / "out") == Lengths(40, 40)
     assert export_stock(path, tmp_path / "out", 30) == Lengths(30, 30)
+    with pytest.raises(UserError, match="inputs of 4 tokens .*: ask for at least --positions 5"):
+        export_program(path, tmp_path / "short.pt2", 4)
+    assert not (tmp_path / "short.pt2").exists()
 
 
 TWO = {"encoder_layers": 2}  # blocks with positions of their own

@@ -174,6 +174,11 @@ def test_mistakes(converted, tmp_path):
     (tmp_path / "dict.txt").write_text("one 1\n")
     with pytest.raises(UserError, match="has 6 words with the mask, but the model"):
         export_roberta(base / "model.pt", tmp_path / "out", tmp_path)
+    lines = (base / "dict.txt").read_text().splitlines()
+    (tmp_path / "dict.txt").write_text("".join(f"x{n} 1\n" for n in range(len(lines))))
+    (tmp_path / "tokenizer.json").write_bytes((base / "tokenizer.json").read_bytes())
+    with pytest.raises(UserError, match="take both files from the folder of one model"):
+        export_roberta(base / "model.pt", tmp_path / "out", tmp_path)
     state = torch.load(base / "model.pt", weights_only=False)
     args = Namespace(**{**vars(state["args"]), "encoder_layers": 0})
     none = {name: w for name, w in state["model"].items() if ".layers." not in name}

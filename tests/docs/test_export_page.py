@@ -6,7 +6,7 @@ import re
 import pytest
 from commands import GENERATION
 from conftest import WITHIN, make_task
-from launching import succeed
+from launching import run, succeed
 from places import ROOT
 from saved import save_floater
 
@@ -123,6 +123,9 @@ def test_greedy_decoding_in_onnx_runtime(corpus, tmp_path):
     checkpoint, folder = tmp_path / "model.pt", tmp_path / "graphs"
     save_floater(checkpoint, task=make_task(20), base_positions="rotary", **ONE)
     succeed("floater", "export", checkpoint, folder, "--to", "onnx", "--data", data)
+    short = ["--to", "onnx", "--data", data, "--positions", 4]
+    done = run("floater", "export", checkpoint, tmp_path / "short", *short)
+    assert "ask for at least --positions 5" in done.last_error_line
     for graph in folder.glob("*.onnx"):
         assert b".py" not in graph.read_bytes()  # no source lines of this machine
     search = ["--path", checkpoint, "--beam", 1, "--max-len-a", 0, "--max-len-b", 20]

@@ -304,6 +304,9 @@ def test_a_dictionary_of_another_model_is_refused(place, tmp_path):
     options = QuestionAnsweringConfig(data=str(tmp_path))
     with pytest.raises(UserError, match="dict.txt has 5 of the 85 pieces of .*tokenizer.json: "):
         QuestionAnsweringTask.setup_task(options)
+    (tmp_path / "dict.txt").write_text("word\n")  # without a count
+    with pytest.raises(UserError, match="dictionary .*dict.txt cannot be read "):
+        QuestionAnsweringTask.setup_task(options)
 
 
 def test_the_record_of_a_run_and_its_table(tuned, place, tmp_path):
@@ -314,6 +317,9 @@ def test_the_record_of_a_run_and_its_table(tuned, place, tmp_path):
     shown = json.loads(succeed(*command).out)["valid"]
     record = ["--name", "squad/2.0/floater", "--checkpoint", checkpoint, "--order", 1]
     succeed(*command, *record, "--out", tmp_path / "results")
+    translation = ["floater", "score", save, "--data", data, "--tests", "valid", *record[:4]]
+    done = run(*translation, "--out", tmp_path / "translation")
+    assert "holds a roberta, but this is for a transformer" in done.last_error_line
     written = json.loads((tmp_path / "results/2.0.floater.seed1.json").read_text())
     assert written["tests"]["valid"] == shown
     assert shown["total"] == 12 and shown["best_f1"] >= shown["f1"]

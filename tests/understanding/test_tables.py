@@ -131,3 +131,10 @@ def test_rows_of_another_training_are_refused(change, message, tmp_path):
         Record("glue", "rte", row, 0, 1, {}, tests, {}, **more).write(tmp_path)
     with pytest.raises(UserError, match=f"rte.base.seed1 and rte.floater.* compared: {message}"):
         report_labels([tmp_path], tmp_path / "table")
+
+
+def test_records_of_translation_among_them_are_named(tmp_path):
+    write_record(tmp_path, "base", 1, {"accuracy": 60.0})
+    write_record(tmp_path, "ours", 1, {"bleu": 30.0})
+    with pytest.raises(UserError, match="rte.ours.seed1 has none of the metrics of fine-tuned"):
+        report_labels([tmp_path], tmp_path / "table")

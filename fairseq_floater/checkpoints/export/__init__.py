@@ -19,6 +19,9 @@ from fairseq_floater.models.floater_transformer import FloaterTransformerModel
 #: the longest input in tokens if neither the model nor the user sets it; also fairseq's default
 DEFAULT_POSITIONS = 1024
 
+#: the length of the inputs with which graphs and programs are traced, in tokens
+TRACED = 5
+
 
 class Lengths(NamedTuple):
     """The longest source and target that an exported model takes, in tokens."""
@@ -35,6 +38,15 @@ class Lengths(NamedTuple):
         """
         source = min(length_of(model.encoder, asked), model.decoder.source_limit())
         return cls(source, length_of(model.decoder, asked))
+
+
+def require_traceable(lengths: Lengths) -> None:
+    """Raise a ``UserError`` for a model that takes only shorter inputs than it is traced with."""
+    if min(lengths) < TRACED:
+        raise UserError(
+            f"inputs of {min(lengths)} tokens would be the longest, but the program is traced with "
+            f"{TRACED}: ask for at least --positions {TRACED}, or export --to huggingface"
+        )
 
 
 def length_of(stack: PositionedStack, asked: Optional[int]) -> int:

@@ -6,6 +6,7 @@ from typing import Any, Dict, List, NamedTuple, Optional
 
 from fairseq.data import Dictionary
 
+from fairseq_floater.data import read_dictionary
 from fairseq_floater.errors import UserError, first_line
 from fairseq_floater.models.floater_transformer import FloaterTransformerModel
 
@@ -69,15 +70,6 @@ class Corpus(NamedTuple):
             subword_model=subword_model,
             steps=said["steps"],
         )
-
-
-def read_dictionary(path: Path) -> Dictionary:
-    """Read a fairseq dictionary; raises a ``UserError`` if fairseq cannot read it."""
-    try:
-        return Dictionary.load(str(path))
-    except Exception as error:  # fairseq raises errors of every kind
-        reason = first_line(error)
-        raise UserError(f"dictionary {path} cannot be read ({reason}): copy it again") from None
 
 
 def read_description(data: Path) -> Dict[str, Any]:

@@ -30,7 +30,13 @@ from torch.export import Dim, ExportedProgram
 
 from fairseq_floater.blocks.positioned import PositionedStack
 from fairseq_floater.blocks.stacks import FloaterDecoderStack, FloaterEncoderStack
-from fairseq_floater.checkpoints.export import Lengths, require_whole_positions, require_without
+from fairseq_floater.checkpoints.export import (
+    TRACED,
+    Lengths,
+    require_traceable,
+    require_whole_positions,
+    require_without,
+)
 from fairseq_floater.checkpoints.loading import load_translation_model
 from fairseq_floater.encoders import PositionEncoder
 from fairseq_floater.errors import naming
@@ -57,6 +63,7 @@ def export_program(checkpoint: Path, output: Path, positions: Optional[int] = No
     require_without(checkpoint, config, "adaptive_softmax_cutoff", *xformers)
     with naming(checkpoint):
         whole = WholeModel(model, positions)
+        require_traceable(whole.lengths)
         program = trace(whole)
     with written_whole(output) as file:  # a path would have to end in .pt2 for torch
         torch.export.save(program, file)
@@ -69,7 +76,8 @@ def trace(whole: "WholeModel") -> ExportedProgram:
     source = Dim("source", max=whole.lengths.source)
     target = Dim("target", max=whole.lengths.target)
     # Sizes of an example must differ from 0 and 1, which torch.export takes for constants.
-    example = torch.full((3, 5), 4), torch.full((3,), 5), torch.full((3, 4), 4)
+    source_tokens, target_tokens = torch.full((3, TRACED), 4), torch.full((3, TRACED - 1), 4)
+    example = source_tokens, torch.full((3,), TRACED), target_tokens
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns about fairseq's masks
         program = torch.export.export(

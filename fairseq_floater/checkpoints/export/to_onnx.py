@@ -26,7 +26,7 @@ import onnxscript  # noqa: F401  torch needs it, and would say so less plainly
 import torch
 from torch import Tensor, nn
 
-from fairseq_floater.checkpoints.export import Lengths
+from fairseq_floater.checkpoints.export import TRACED, Lengths, require_traceable
 from fairseq_floater.checkpoints.export.corpus import Corpus
 from fairseq_floater.checkpoints.export.huggingface.model import build_exported, load_exportable
 from fairseq_floater.checkpoints.export.huggingface.remote.positions_floater import (
@@ -56,6 +56,7 @@ def export_onnx(
     with written_folder(output) as folder:
         model = load_exportable(checkpoint)
         lengths, corpus = Lengths.of(model, positions), Corpus.read(data, model)
+        require_traceable(lengths)
         with naming(checkpoint), torch.no_grad():
             _write(build_exported(model, lengths), lengths, folder)
         words = {"source": corpus.source.symbols, "target": corpus.target.symbols}
@@ -78,7 +79,7 @@ def _write(exported: Any, lengths: Lengths, folder: Path) -> None:
     """Write both graphs of a model for transformers."""
     fix_tables(exported, lengths)
     batch, source, past = (torch.export.Dim(name) for name in ("batch", "source", "past"))
-    ids, mask = torch.full((2, 5), 4), torch.ones(2, 5, dtype=torch.long)
+    ids, mask = torch.full((2, TRACED), 4), torch.ones(2, TRACED, dtype=torch.long)
     encoder, step = SourceKeys(exported), DecoderStep(exported)
     of_source = encoder(ids, mask)
     _export(

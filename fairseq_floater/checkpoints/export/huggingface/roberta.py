@@ -24,7 +24,6 @@ from fairseq_floater.checkpoints.export import (
     require_whole_positions,
     require_without,
 )
-from fairseq_floater.checkpoints.export.corpus import read_dictionary
 from fairseq_floater.checkpoints.export.huggingface.remote.modeling_floater_roberta import (
     FloaterRobertaConfig,
     FloaterRobertaForQuestionAnswering,
@@ -38,7 +37,7 @@ from fairseq_floater.checkpoints.export.huggingface.stack import (
 )
 from fairseq_floater.checkpoints.loading import load_model
 from fairseq_floater.criterions.answer_span import SPAN_HEAD
-from fairseq_floater.data import PieceTokenizer
+from fairseq_floater.data import PieceTokenizer, read_dictionary, read_pieces
 from fairseq_floater.errors import UserError, naming
 from fairseq_floater.files import written_folder
 from fairseq_floater.models.description import task_options
@@ -172,17 +171,15 @@ def _separators(task: Mapping[str, Any]) -> Optional[int]:
 
 def _tokenizer(data: Path, words: int, limit: int, separators: Optional[int]) -> Any:
     """Return the row of fairseq's words for each number of the tokenizer, and the tokenizer."""
-    path = data / "dict.txt"
-    if not path.is_file():
-        raise UserError(f"no dictionary at {path}: give the folder of the base model as --data")
-    dictionary = read_dictionary(path)
-    dictionary.add_symbol("<mask>")
+    fix = "give the folder of the base model as --data"
+    dictionary, path = read_pieces(data, fix), data / "dict.txt"
     if len(dictionary) != words:
         raise UserError(
             f"{path} has {len(dictionary):,} words with the mask, but the model has "
-            f"{words:,}: give the folder of the base model as --data"
+            f"{words:,}: {fix}"
         )
     pieces = PieceTokenizer(data / "tokenizer.json")
+    pieces.require_known(dictionary, path)
     rows = torch.tensor([dictionary.index(name) for name in pieces.vocabulary()])
     by_name = {ours: theirs for theirs, ours in pieces.special.items()}
     return rows, PreTrainedTokenizerFast(
