@@ -180,7 +180,8 @@ def with_enough_seeds(found: Differences) -> Differences:
 def p_values(found: Differences) -> Dict[Tuple[str, str], float]:
     """Return p by row and column, after Holm's correction over all, for cells with a test.
 
-    All sentences repeat those of the bins, so they are tested only if there are no bins.
+    All sentences of a test set repeat those of its bins, so they are tested only if it has none.
+    (In a summary of several experiments, columns have other names, and all are tested.)
     """
     tested = {
         (row, column): p

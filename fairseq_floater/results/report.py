@@ -124,16 +124,20 @@ def _score_of_bin(test: str, unit: str, name: str, kind: str) -> Find:
 
 
 def _summary(pairs: Dict[str, Rows]) -> str:
-    """Tabulate BLEU on every test set, and its average for the rows that have them all."""
+    """Tabulate BLEU on every test set, and its average over several language pairs.
+
+    The average is for rows that have them all. Of one pair, test sets may be too different for it.
+    """
     columns = [(pair, test) for pair, rows in pairs.items() for test in _tests(rows)]
     body = []
     for row in dict.fromkeys(row for rows in pairs.values() for row in rows):
         found = [_values(pairs[pair].get(row, []), _score(test, "bleu")) for pair, test in columns]
-        average = f"{mean(map(mean, found)):.2f}" if all(found) else ""
+        average = [f"{mean(map(mean, found)):.2f}" if all(found) else ""] * (len(pairs) > 1)
         few = any(is_marked(rows[row]) for rows in pairs.values() if row in rows)
         cells = [spread(values) if values else "" for values in found]
-        body.append([f"{row} {MARK}" if few else row, *cells, average])
-    return markdown(["BLEU", *(f"{pair} {test}" for pair, test in columns), "average"], body)
+        body.append([f"{row} {MARK}" if few else row, *cells, *average])
+    header = [f"{pair} {test}" for pair, test in columns] + ["average"] * (len(pairs) > 1)
+    return markdown(["BLEU", *header], body)
 
 
 def _scores(rows: Rows) -> str:
@@ -287,7 +291,7 @@ _EXPLANATIONS = {
     MARK: f"{MARK} fewer than {FEWEST} seeds: decides nothing",
     "BLEU less ": "differences are paired by seed: their mean, standard deviation, 95 % interval "
     "and the p of a two-sided t-test, with Holm's correction over the cells of a table that have "
-    "one",
+    "one; intervals are without it",
     "p bootstrap": "p within a seed, over test sentences, is for the first seed that both rows "
     "have and says nothing about other trainings; p bootstrap, as sacreBLEU computes it, is "
     "one-sided: about half of randomisation's two-sided p; both count only what is larger than the "

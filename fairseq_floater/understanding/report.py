@@ -7,9 +7,9 @@ from typing import Collection, Container, Dict, Iterable, List, Mapping, Optiona
 from scipy.stats import ttest_ind
 
 from fairseq_floater.errors import UserError
-from fairseq_floater.results.over_seeds import require_alike, require_same_training
+from fairseq_floater.results.over_seeds import FEWEST, require_alike, require_same_training
 from fairseq_floater.results.record import Record, read_records
-from fairseq_floater.results.report import markdown, require_row, write_page
+from fairseq_floater.results.report import MARK, markdown, require_row, write_page
 from fairseq_floater.understanding.metrics import METRICS
 
 #: metrics that are listed beside those that make up a task's figure
@@ -62,14 +62,18 @@ def report_labels(
     for task in dict.fromkeys(record.pair for record in records):
         require_alike([record for record in records if record.pair == task], corpus=False)
     scores, counted = _scores(records), _counted(records)
+    weights = _weights(records, counted)
     rows = list(dict.fromkeys(record.row for record in records))
     experiments = ", ".join(dict.fromkeys(record.experiment for record in records))
-    parts = [f"# {title or experiments}", _medians(scores, rows, _weights(records, counted))]
+    parts = [f"# {title or experiments}", _medians(scores, rows, weights)]
     if baseline:
-        parts.append(_differences(scores, rows, counted, baseline))
+        averages = _averages(records, weights)
+        parts.append(_differences(scores, averages, rows, counted, baseline))
     parts.append(_metrics(records))
     parts.append(_cost(records, rows))
     notes = [f"- trained on: {record.machine}" for record in records if record.machine]
+    if MARK in "".join(parts):
+        notes.append(f"- {MARK} fewer than {FEWEST} seeds: decides nothing, and is not counted")
     notes.append(
         "- a cell: median over seeds of the mean of the task's metrics (F1 for SQuAD), "
         "± deviation (seeds); average: over tasks, where a task with several tests counts with the "
@@ -81,7 +85,8 @@ def report_labels(
         notes.append(
             f"- against {baseline}: the difference of medians, that of means, and p of Welch's "
             "test of the latter, over trainings from the same start; only figures with at least as "
-            "many seeds as the baseline's are counted"
+            "many seeds as the baseline's are counted; average by seed: of the averages of the "
+            "seeds that have all figures"
         )
     parts.append("\n".join(dict.fromkeys(notes)))
     write_page(out, parts)
@@ -98,14 +103,31 @@ def _scores(records: Sequence[Record]) -> Scores:
     for record in records:
         for test in record.tests:
             found = scores.setdefault((record.pair, test), {}).setdefault(record.row, [])
-            metrics = _metrics_of(record, test)
-            if not metrics:
-                raise UserError(
-                    f"{record.name} has none of the metrics of fine-tuned models on {test}: keep "
-                    "records of translation in a folder of their own"
-                )
-            found.append(mean(metrics.values()))
+            found.append(_figure(record, test))
     return scores
+
+
+def _figure(record: Record, test: str) -> float:
+    metrics = _metrics_of(record, test)
+    if not metrics:
+        raise UserError(
+            f"{record.name} has none of the metrics of fine-tuned models on {test}: keep records "
+            "of translation in a folder of their own"
+        )
+    return mean(metrics.values())
+
+
+def _averages(records: Sequence[Record], weights: Weights) -> Dict[str, List[float]]:
+    """Return the averages over tasks by row, one for each seed that has all figures."""
+    by_seed: Dict[Tuple[str, int], Dict[Key, float]] = {}
+    for record in records:
+        found = by_seed.setdefault((record.row, record.seed), {})
+        found |= {(record.pair, test): _figure(record, test) for test in record.tests}
+    averages: Dict[str, List[float]] = {}
+    for (row, _), found in by_seed.items():
+        if weights.keys() <= found.keys():
+            averages.setdefault(row, []).append(_average(found, weights))
+    return averages
 
 
 def _counted(records: Sequence[Record]) -> Keys:
@@ -130,7 +152,8 @@ def _weights(records: Sequence[Record], counted: Keys) -> Weights:
 
 def _spread(values: Sequence[float]) -> str:
     deviation = f" ± {stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{median(values):.1f}{deviation} ({len(values)})" if values else ""
+    few = f" {MARK}" if len(values) < FEWEST else ""
+    return f"{median(values):.1f}{deviation} ({len(values)}){few}" if values else ""
 
 
 def _heading(task: str, test: str) -> str:
@@ -143,38 +166,53 @@ def _headings(scores: Scores, counted: Container[Key]) -> List[str]:
 
 def _medians(scores: Scores, rows: Sequence[str], weights: Weights) -> str:
     body = []
-    tasks = list(dict.fromkeys(task for task, _ in weights))  # one with several tests counts once
     for row in rows:
         average = ""
         if all(row in scores[key] for key in weights):
             by_test = {key: median(scores[key][row]) for key in weights}
-            average = f"{mean(_of_task(task, by_test, weights) for task in tasks):.2f}"
+            few = any(len(scores[key][row]) < FEWEST for key in weights)
+            average = f"{_average(by_test, weights):.2f}{f' {MARK}' if few else ''}"
         body.append([row, *(_spread(by_row.get(row, [])) for by_row in scores.values()), average])
     return markdown(["positions", *_headings(scores, weights), "average"], body)
 
 
-def _of_task(task: str, by_test: Mapping[Key, float], weights: Weights) -> float:
-    keys = [key for key in by_test if key[0] == task]
-    return fmean([by_test[key] for key in keys], [weights[key] for key in keys])
+def _average(by_test: Mapping[Key, float], weights: Weights) -> float:
+    """Return the mean over tasks; one with several tests counts once, with their weighted mean."""
+    tasks: Dict[str, Keys] = {}
+    for key in weights:
+        tasks.setdefault(key[0], []).append(key)
+    return mean(
+        fmean([by_test[key] for key in keys], [weights[key] for key in keys])
+        for keys in tasks.values()
+    )
 
 
-def _differences(scores: Scores, rows: Sequence[str], counted: Keys, baseline: str) -> str:
+def _differences(
+    scores: Scores,
+    averages: Mapping[str, Sequence[float]],
+    rows: Sequence[str],
+    counted: Keys,
+    baseline: str,
+) -> str:
     """Tabulate differences, and how many of a row's figures are better, equal and worse.
 
-    Only figures with at least as many seeds as the baseline's are counted. Without other rows, the
-    result is empty.
+    Only figures with ``FEWEST`` seeds and at least as many as the baseline's are counted. Without
+    other rows, the result is empty.
     """
     body = []
     for row in rows:
         pairs = {k: (found.get(row, []), found.get(baseline, [])) for k, found in scores.items()}
-        known = [_gain(*pairs[k]) for k in counted if len(pairs[k][0]) >= len(pairs[k][1]) > 0]
+        enough = [pairs[k] for k in counted if len(pairs[k][0]) >= len(pairs[k][1]) >= FEWEST]
+        known = [_gain(*pair) for pair in enough]
         if row != baseline and any(all(pair) for pair in pairs.values()):
             signs = [sum(gain > 0 for gain in known), known.count(0.0)]
             counts = " / ".join(map(str, [*signs, len(known) - sum(signs)]))
-            body.append([row, *(_difference(*pair) for pair in pairs.values()), counts])
+            average = _difference(averages.get(row, []), averages.get(baseline, []))
+            cells = [_difference(*pair) for pair in pairs.values()]
+            body.append([row, *cells, average, counts])
     if not body:
         return ""
-    columns = [*_headings(scores, counted), "better / equal / worse"]
+    columns = [*_headings(scores, counted), "average by seed", "better / equal / worse"]
     return markdown([f"against {baseline}", *columns], body)
 
 

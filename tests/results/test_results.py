@@ -281,7 +281,7 @@ def test_report_holds_means_deviations_and_p_values(tmp_path, bins):
     a, b = (r.tests["test"]["bleu"] for r in records[2:])
     assert f"| ours | {(a + b) / 2:.1f} ± {abs(a - b) / math.sqrt(2):.1f} |" in text
     c, d = (r.tests["test"]["bleu"] for r in records[:2])
-    assert re.search(rf"\| base \\\* \| {(c + d) / 2:.1f} ± \S+ \| {(c + d) / 2:.2f} \|", text)
+    assert re.search(rf"\| base \\\* \| {(c + d) / 2:.1f} ± \S+ \|\n", text)
     gain = a - records[0].tests["test"]["bleu"]
     assert f"| test | ours | 1 | {gain:+.1f} | 0.0010 |" in text
     within = re.findall(r"^\| test \| (\w+) \| (\d) \|", text, re.M)
@@ -370,3 +370,13 @@ def test_report_refuses_other_references(tmp_path):
 
 def test_markdown():
     assert markdown(["a", "b"], [["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
+
+
+def test_language_pairs_have_an_average_and_test_sets_of_one_pair_do_not(tmp_path):
+    tests = {"short": {"bleu": 30.0}, "long": {"bleu": 21.0}}
+    Record("table", "en-de", "base", 0, 1, {}, tests, {}).write(tmp_path)
+    report(tmp_path, tmp_path / "table")
+    assert "| base \\* | 30.0 | 21.0 |\n" in (tmp_path / "table.md").read_text()
+    Record("table", "en-fr", "base", 0, 1, {}, {"short": {"bleu": 45.0}}, {}).write(tmp_path)
+    report(tmp_path, tmp_path / "table")
+    assert "| base \\* | 30.0 | 21.0 | 45.0 | 32.00 |\n" in (tmp_path / "table.md").read_text()

@@ -4,6 +4,7 @@ import re
 
 import numpy
 import pytest
+from scipy.stats import ttest_ind
 
 from fairseq_floater import cli
 from fairseq_floater.errors import UserError
@@ -55,8 +56,10 @@ def test_a_table_has_medians_deviations_and_a_test_over_seeds(tmp_path):
     lines = (tmp_path / "table.md").read_text().splitlines()
     assert lines[0] == "# A title"
     assert "| base |  | 63.0 ± 5.3 (3) |  |" in lines
-    assert "| floater | 50.0 (1) | 68.0 ± 1.5 (3) | 59.00 |" in lines
-    difference = re.compile(r"\| floater \|  \| \+5.0 \(mean \+3.3, p 0\.\d\d\) \| 1 / 0 / 0 \|")
+    assert r"| floater | 50.0 (1) \* | 68.0 ± 1.5 (3) | 59.00 \* |" in lines
+    assert r"- \* fewer than 3 seeds: decides nothing, and is not counted" in lines
+    p = r"\(mean \+3.3, p 0\.\d\d\)"
+    difference = re.compile(rf"\| floater \|  \| \+5.0 {p} \|  \| 1 / 0 / 0 \|")
     assert any(difference.fullmatch(line) for line in lines)
     with pytest.raises(UserError, match="--baseline other is not among the results: choose from"):
         report_labels([tmp_path], tmp_path / "table", "other")
@@ -70,14 +73,31 @@ def test_figures_are_counted_as_they_are_shown(tmp_path):
     write_record(tmp_path, "base", 1, {"accuracy": 61.04}, "cola")
     report_labels([tmp_path], tmp_path / "table", "base")
     assert "better / equal / worse" not in (tmp_path / "table.md").read_text()
-    for task, base, ours in (("cola", 61.04, 61.06), ("mrpc", 61.06, 61.14), ("rte", 61.1, 61.0)):
-        write_record(tmp_path, "base", 1, {"accuracy": base}, task)
-        write_record(tmp_path, "floater", 1, {"accuracy": ours}, task)
+    figures = (("cola", 61.04, 61.06), ("mrpc", 61.06, 61.14), ("rte", 61.1, 61.0))
+    line = "| floater | +0.1 | +0.0 | -0.1 | +0.0 |"
+    for seed, counts in ((1, "0 / 0 / 0"), (2, "0 / 0 / 0"), (3, "1 / 1 / 1")):
+        for task, base, ours in figures:
+            write_record(tmp_path, "base", seed, {"accuracy": base}, task)
+            write_record(tmp_path, "floater", seed, {"accuracy": ours}, task)
+        report_labels([tmp_path], tmp_path / "table", "base")
+        assert f"{line} {counts} |" in (tmp_path / "table.md").read_text()
+    write_record(tmp_path, "base", 4, {"accuracy": 61.1}, "rte")  # one seed more than floater has
     report_labels([tmp_path], tmp_path / "table", "base")
-    assert "| floater | +0.1 | +0.0 | -0.1 | 1 / 1 / 1 |" in (tmp_path / "table.md").read_text()
-    write_record(tmp_path, "base", 2, {"accuracy": 61.1}, "rte")  # one seed more than floater has
+    assert f"{line} 1 / 1 / 0 |" in (tmp_path / "table.md").read_text()
+
+
+def test_the_average_is_tested_over_the_seeds_that_have_all_tasks(tmp_path):
+    figures = {"base": ([60, 62, 67, 70], [80, 81, 84]), "ours": ([64, 63, 72], [82, 86, 83])}
+    for row, (rte, cola) in figures.items():
+        for task, values in (("rte", rte), ("cola", cola)):
+            for seed, value in enumerate(values, 1):
+                write_record(tmp_path, row, seed, {"accuracy": value}, task)
     report_labels([tmp_path], tmp_path / "table", "base")
-    assert "| floater | +0.1 | +0.0 | -0.1 | 1 / 1 / 0 |" in (tmp_path / "table.md").read_text()
+    base, ours = [70.0, 71.5, 75.5], [73.0, 74.5, 77.5]
+    p = ttest_ind(ours, base, equal_var=False).pvalue
+    wanted = f"+3.0 (mean +2.7, p {p:.2f})"
+    (line,) = re.findall(r"\| ours \|.*\(mean.*", (tmp_path / "table.md").read_text())
+    assert line.split("|")[4].strip() == wanted
 
 
 def test_a_task_with_two_tests_counts_once(tmp_path):
@@ -86,26 +106,26 @@ def test_a_task_with_two_tests_counts_once(tmp_path):
     Record("glue", "mnli", "base", 0, 1, {}, tests, {}).write(tmp_path)
     write_record(tmp_path, "base", 1, {"accuracy": 55.0})
     report_labels([tmp_path], tmp_path / "table")
-    assert (
-        "| base | 80.0 (1) | 70.0 (1) | 55.0 (1) | 64.17 |" in (tmp_path / "table.md").read_text()
-    )
+    line = r"| base | 80.0 (1) \* | 70.0 (1) \* | 55.0 (1) \* | 64.17 \* |"
+    assert line in (tmp_path / "table.md").read_text()
 
 
 def test_of_questions_about_passages_the_first_test_counts(tmp_path):
     """The others are shown beside it; several folders make one table, with one count."""
-    for row, scores in (("base", (60.0, 50.0)), ("floater", (59.0, 55.0))):
-        found = ({"f1": f1, "exact": f1, "rows": 9} for f1 in scores)
-        tests = dict(zip(("test", "test1"), found))
-        Record("squad", "half", row, 0, 1, {}, tests, {}).write(tmp_path / "squad")
-    write_record(tmp_path / "glue", "base", 1, {"accuracy": 70.0})
-    write_record(tmp_path / "glue", "floater", 1, {"accuracy": 71.0})
+    for seed in (1, 2, 3):
+        for row, scores in (("base", (60.0, 50.0)), ("floater", (59.0, 55.0))):
+            found = ({"f1": f1, "exact": f1, "rows": 9} for f1 in scores)
+            tests = dict(zip(("test", "test1"), found))
+            Record("squad", "half", row, 0, seed, {}, tests, {}).write(tmp_path / "squad")
+        write_record(tmp_path / "glue", "base", seed, {"accuracy": 70.0})
+        write_record(tmp_path / "glue", "floater", seed, {"accuracy": 71.0})
     command = ["report", tmp_path / "glue", tmp_path / "squad", "--baseline", "base", "--out"]
     assert cli.main([str(part) for part in [*command, tmp_path / "table"]]) == 0
     text = (tmp_path / "table.md").read_text()
     assert text.startswith("# glue, squad\n")
     assert "| positions | rte | half test | half test1 (beside) | average |" in text
-    assert "| floater | 71.0 (1) | 59.0 (1) | 55.0 (1) | 65.00 |" in text
-    assert "| floater | +1.0 | -1.0 | +5.0 | 1 / 0 / 1 |" in text
+    assert "| floater | 71.0 ± 0.0 (3) | 59.0 ± 0.0 (3) | 55.0 ± 0.0 (3) | 65.00 |" in text
+    assert "| floater | +1.0 | -1.0 | +5.0 | +0.0 | 1 / 0 / 1 |" in text
     assert "- beside: not in the average, and not counted" in text
 
 
