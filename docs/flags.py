@@ -1,18 +1,29 @@
-"""Put the table of flags into the page ``flags.md``, one row for each field of ``PositionOptions``.
+"""Put the tables of flags into the page ``flags.md``.
 
     python docs/flags.py
 
-A test fails if the table on the page is not that of the code.
+The first has one row for each field of ``PositionOptions``, the second those of the tasks. A test
+fails if the tables on the page are not those of the code.
 """
 
 import re
 from dataclasses import Field, fields
 from pathlib import Path
-from typing import Any, List, Tuple, get_args
+from typing import Any, List, Sequence, Tuple, get_args
 
+from fairseq_floater.data import TokenizerJsonOptions
 from fairseq_floater.options import PositionOptions
+from fairseq_floater.tasks.floater_multiple_choice import MultipleChoiceConfig
+from fairseq_floater.tasks.floater_question_answering import QuestionAnsweringConfig
 
 PAGE = Path(__file__).with_name("flags.md")
+
+#: what else of the plugin has flags, and its options
+OTHERS = {
+    "--task floater_question_answering": QuestionAnsweringConfig,
+    "--task floater_multiple_choice": MultipleChoiceConfig,
+    "--bpe tokenizer_json": TokenizerJsonOptions,
+}
 
 #: descriptions of fields without choices and without a range, by the type of their values
 KINDS = {bool: "a switch", int: "a whole number", float: "a number", str: "a text"}
@@ -54,22 +65,42 @@ def place(field: Field) -> Tuple[bool, int]:
     return "renamed_to" in field.metadata, declaring.index(True)
 
 
+def cells(field: "Field[Any]") -> List[str]:
+    return [f"`{flag(field)}`", default(field), values(field), meaning(field)]
+
+
 def table() -> str:
-    """Return all flags as a Markdown table."""
-    rows: List[str] = ["| flag | default | values | meaning |", "|---|---|---|---|"]
-    for field in sorted(fields(PositionOptions), key=place):
-        if field.name != "_name":  # fairseq's own
-            cells = f"`{flag(field)}`", default(field), values(field), meaning(field)
-            rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(rows)
+    """Return all flags of models as a Markdown table."""
+    shown = [field for field in fields(PositionOptions) if field.name != "_name"]  # fairseq's own
+    return markdown(["flag"], [cells(field) for field in sorted(shown, key=place)])
 
 
-def with_table(page: str) -> str:
-    """Return the text of the page with the present table in place of the one that it has."""
-    before, _, rest = page.partition("| flag | default |")
-    _, _, after = rest.partition("\n\n")
-    return f"{before}{table()}\n\n{after}"
+def table_of_others() -> str:
+    """Return the flags of tasks, but for what every task has."""
+    rows = [
+        [f"`{of}`", *cells(field)]
+        for of, options in OTHERS.items()
+        for field in fields(options)
+        if field.metadata.get("help") and field.name != "data"
+    ]
+    return markdown(["of", "flag"], rows)
+
+
+def markdown(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    header = [*names, "default", "values", "meaning"]
+    lines = [f"| {' | '.join(row)} |" for row in (header, *rows)]
+    return "\n".join([lines[0], "|---" * len(header) + "|", *lines[1:]])
+
+
+def with_tables(page: str) -> str:
+    """Return the text of the page with the present tables in place of those that it has."""
+    for present in (table(), table_of_others()):
+        header, _, _ = present.partition("\n")
+        before, _, rest = page.partition(header)
+        _, _, after = rest.partition("\n\n")
+        page = f"{before}{present}\n\n{after}"
+    return page
 
 
 if __name__ == "__main__":
-    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

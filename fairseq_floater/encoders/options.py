@@ -154,7 +154,8 @@ class EncoderOptions(
     extend_base_positions: bool = flag(
         False,
         "if a learned table of a trained model is shorter than this model's, continue it with its "
-        "last row; only positions of another kind beside it tell those beyond its end apart",
+        "last row; beyond its end all positions then look alike, unless positions of another kind "
+        "stand beside it",
     )
     position_shift: int = flag(
         0,

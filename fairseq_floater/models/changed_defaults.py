@@ -48,7 +48,8 @@ def settle_unsaid(args: Any) -> None:
         logger.info(f"--dynamics mlp, which reads {flag_name(asking[0])}")
     dynamics = getattr(args, "dynamics", None) or EncoderOptions.dynamics
     for name in given:
-        if dynamics in DYNAMICS and name not in DYNAMICS[dynamics].reads:
+        usual = getattr(args, name) in (getattr(EncoderOptions, name), FORMERLY.get(name))
+        if dynamics in DYNAMICS and name not in DYNAMICS[dynamics].reads and not usual:
             known = " or ".join(kind for kind, it in DYNAMICS.items() if name in it.reads)
             raise UserError(
                 f"{flag_name(name)} {getattr(args, name)} is read by --dynamics {known}, but "
@@ -57,14 +58,10 @@ def settle_unsaid(args: Any) -> None:
 
 
 def _given(args: Any) -> List[str]:
-    """Return the equation's options, besides its kind, that a command changes from the default."""
+    """Return the equation's options, besides its kind, that a command gives."""
     read = sorted(set().union(*(kind.reads for kind in DYNAMICS.values())))
     values = {name: getattr(args, name, None) for name in read}
-    return [
-        name
-        for name, value in values.items()
-        if value not in (None, getattr(EncoderOptions, name), FORMERLY.get(name))
-    ]
+    return [name for name, value in values.items() if value is not None and value is not False]
 
 
 def _starts_from(args: Any) -> Tuple[Optional[Path], Mapping[str, Any]]:

@@ -94,20 +94,42 @@ def test_the_table_has_every_row():
     assert set(table()) == set(ROWS) | others
 
 
+def taken(options, folder):
+    """Return whether CTranslate2 and fairseq take a model with these positions, yes or no."""
+    checkpoint = save_floater(folder / "model.pt", **options, **ONE)
+    found = ["yes" if why_not(load_translation_model(checkpoint).config) is None else "no"]
+    try:
+        export_stock(checkpoint, folder / "stock.pt")
+        return [*found, "yes"]
+    except UserError as error:
+        # This checkpoint lacks the task of a real one, but its positions may have been accepted.
+        return [*found, "no" if "has no place for these" in str(error) else "yes"]
+
+
+@pytest.mark.parametrize(
+    "options, wanted",
+    [
+        ({"position_encoder": "fourier", **INPUT}, ["yes", "yes"]),
+        ({"position_encoder": "rnn"}, ["no", "no"]),
+        ({"position_encoder": "learned"}, ["no", "no"]),
+        ({"position_encoder": "sinusoidal"}, ["no", "no"]),
+        ({"position_encoder": "none", "attention_log_scale": 6.0}, ["no", "no"]),
+        ({"position_encoder": "learned", "position_shift": 5, **INPUT}, ["yes", "no"]),
+        ({"position_encoder": "rotary", "keep_input_positions": True}, ["no", "no"]),
+        ({"position_encoder": "relative-bias", "position_blocks": "input"}, ["no", "no"]),
+    ],
+    ids=str,
+)
+def test_what_the_page_says_of_other_models(options, wanted, tmp_path):
+    assert taken(options, tmp_path) == wanted
+
+
 @pytest.mark.parametrize("row", ROWS)
 def test_a_no_is_refused_and_a_yes_is_not(row, tmp_path):
     """(That a yes computes the same is checked by each target's tests, which have these kinds.)"""
     for options in ROWS[row]:
-        checkpoint = save_floater(tmp_path / "model.pt", **options, **ONE)
-        config = load_translation_model(checkpoint).config
-        assert (why_not(config) is None) == (table()[row]["ctranslate2"] == "yes")
-        try:
-            export_stock(checkpoint, tmp_path / "stock.pt")
-            taken = "yes"
-        except UserError as error:
-            # This checkpoint lacks the task of a real one, but its positions have been accepted.
-            taken = "no" if "has no place for these" in str(error) else "yes"
-        assert taken == table()[row]["fairseq"]
+        wanted = [table()[row][target] for target in ("ctranslate2", "fairseq")]
+        assert taken(options, tmp_path) == wanted
     assert all(table()[row][target] == "yes" for target in ("huggingface", "onnx", "torch"))
 
 

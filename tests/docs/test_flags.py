@@ -39,9 +39,17 @@ def test_every_flag_is_in_the_table_with_its_default_and_its_help(flags):
     assert not table
 
 
-def test_the_page_has_the_table_of_the_code(flags):
+def test_tasks_have_a_table_of_their_own(flags):
+    lines = flags.table_of_others().splitlines()[2:]
+    found = {tuple(cell.strip(" `") for cell in line.strip("|").split(" | ")[:3]) for line in lines}
+    asked = "--task floater_question_answering"
+    assert {(asked, "--window-step", "128"), (asked, "--double-separator", "off")} <= found
+    assert ("--bpe tokenizer_json", "--tokenizer-json", "see its meaning") in found
+
+
+def test_the_page_has_the_tables_of_the_code(flags):
     page = flags.PAGE.read_text(encoding="utf-8")
-    assert flags.with_table(page) == page, "run python docs/flags.py"
+    assert flags.with_tables(page) == page, "run python docs/flags.py"
 
 
 def test_choices_and_ranges(flags):

@@ -49,11 +49,18 @@ def logged(caplog):
 def test_commands(caplog):
     assert typed() == NEW and not caplog.text
     adjoint = ["--ode-adjoint", "--ode-backend", "torchdiffeq"]
-    for flags in (["--ode-steps-per-position", 2], ["--dynamics-init", "random"], adjoint):
+    usual = [
+        "--ode-solver",
+        "rk4",
+        "--dynamics-activation",
+        "tanh",
+    ]
+    for flags in (["--ode-steps-per-position", 2], ["--dynamics-init", "random"], adjoint, usual):
         assert typed(*flags) == {**NEW, "dynamics": "mlp"}
     assert "--dynamics mlp, which reads --ode-steps-per-position" in caplog.text
     assert typed("--dynamics-longest-period", 100) == NEW  # every kind reads it
     assert typed("--position-encoder", "rnn", "--ode-steps-per-position", 2) == NEW
+    assert typed("--dynamics", "linear", *usual) == NEW
     with pytest.raises(UserError, match="--ode-solver euler is read by --dynamics mlp, but"):
         typed("--dynamics", "linear", "--ode-solver", "euler")
     hidden = ["--dynamics-hidden-dim", 8]

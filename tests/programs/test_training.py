@@ -1,6 +1,7 @@
 """Training from the command line: continued, in parallel, in half precision, with hydra."""
 
 import math
+import re
 import shutil
 import signal
 from argparse import Namespace
@@ -13,7 +14,7 @@ from launching import run, start, succeed, together
 from omegaconf import OmegaConf
 from places import PLUGIN, ROOT, TESTS
 
-from fairseq_floater.models.config import FloaterTransformerConfig
+from fairseq_floater.models.config import FloaterTransformerConfig, validate_model
 
 pytest_plugins = ("commands",)
 
@@ -259,3 +260,15 @@ def test_hydra_configuration_is_the_tiny_architecture():
     ARCH_CONFIG_REGISTRY["floater_transformer_tiny"](args)
     whole = OmegaConf.create({"model": OmegaConf.merge(FloaterTransformerConfig, given)})
     assert FloaterTransformerConfig.of(whole.model) == FloaterTransformerConfig.of(args)
+
+
+def test_hydra_overrides_on_the_page_are_accepted():
+    page = (ROOT / "docs" / "faq.md").read_text()
+    examples = re.findall(r"`(\+?model\.[^`]+)`", page)
+    assert len(examples) == 3
+    given = OmegaConf.load(ROOT / "recipes" / "hydra" / "tiny.yaml")
+    for example in examples:
+        overrides = OmegaConf.from_dotlist(example.replace("+", "").split())
+        model = OmegaConf.merge(given, overrides).model
+        whole = OmegaConf.create({"model": OmegaConf.merge(FloaterTransformerConfig, model)})
+        validate_model(FloaterTransformerConfig.of(whole.model))
