@@ -146,24 +146,27 @@ def decide(folder: Path, hypotheses: Path, out: Path) -> None:
         for n, values in enumerate(paired)
     ]
     corrected: List[Optional[float]] = [None] * len(known)
-    known_p = [1.0 if (p := raw[n]) is None else p for n in tested]
-    for n, p in zip(tested, holm(known_p)):
-        corrected[n] = None if raw[n] is None else p
-    # Holm's correction can still become milder for the others.
-    all_in = all(len(paired[n]) >= len(seeds) for n in tested)
-    body = [_line(*given, len(seeds), all_in) for given in zip(known, paired, raw, corrected)]
+    best = list(corrected)  # what they may become, if the open ones have the smallest p
+    for n, p, least in zip(tested, *(holm([_or(raw[n], p) for n in tested]) for p in (1.0, 0.0))):
+        corrected[n], best[n] = (None, None) if raw[n] is None else (p, least)
+    body = [_line(*given, len(seeds)) for given in zip(known, paired, raw, corrected, best)]
     header = ["", "hypothesis", "seeds", "difference", "95 % interval", "p", "p, Holm", "it"]
     notes = (
         "- difference: BLEU, paired by seed, ± its standard deviation over seeds\n"
         "- p: of a two-sided t-test, for those without a margin; Holm's correction is over these "
         f"{len(tested)}, and intervals are without it\n"
-        f"- seeds {', '.join(map(str, seeds))}; a hypothesis stays open if one of them is missing\n"
+        f"- seeds {', '.join(map(str, seeds))}; a hypothesis stays open if one of them is missing, "
+        "and one that is not shown yet may be shown when the open ones are in\n"
         f"- code: {', '.join(_code(records)) or 'unknown'}"
     )
     parts = [f"# Hypotheses, {records[0].experiment}", markdown(header, body), notes]
     if beside := _by_length(known, rows, len(seeds)):
         parts.append(f"The same differences by source length; they decide nothing:\n\n{beside}")
     write_page(out, parts)
+
+
+def _or(p: Optional[float], otherwise: float) -> float:
+    return otherwise if p is None else p
 
 
 def _require_scores(hypothesis: Hypothesis, records: Sequence[Record]) -> None:
@@ -223,12 +226,13 @@ def _line(
     paired: Sequence[float],
     raw: Optional[float],
     corrected: Optional[float],
+    best: Optional[float],
     wanted: int,
-    all_in: bool,
 ) -> List[str]:
     """Return the cells of a hypothesis, which is open if it has fewer than ``wanted`` seeds.
 
-    Where not ``all_in``, a claim that is not shown may yet be.
+    A claim that is not shown may yet be if ``best``, the least that the corrected p can become
+    while others are open, is below the level.
     """
     cells = [hypothesis.name, str(hypothesis), str(len(paired))]
     if len(paired) < wanted:
@@ -241,6 +245,6 @@ def _line(
     else:
         sure = corrected is not None and corrected < LEVEL
         holds, fails = sure and mean(paired) > 0, sure and mean(paired) < 0
-    yet = "" if all_in or hypothesis.margin is not None else " yet"
+    yet = " yet" if best is not None and best < LEVEL else ""
     verdict = "holds" if holds else "is the other way round" if fails else f"is not shown{yet}"
     return [*cells, verdict]

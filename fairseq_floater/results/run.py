@@ -2,16 +2,18 @@
 
 import json
 from pathlib import Path
-from typing import Any, Dict, Sequence, Union
+from typing import Any, Callable, Dict, Sequence, Tuple, Union
 
 from fairseq_floater.checkpoints.loading import (
     Loaded,
     LoadedTranslation,
+    load_model,
     load_translation_model,
 )
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import write_text
 from fairseq_floater.inspection.encoders import count_parameters, solver_errors
+from fairseq_floater.models.positioned import PositionedModel
 from fairseq_floater.results.generation import read_generation, read_lines
 from fairseq_floater.results.lengths import by_subwords, by_words
 from fairseq_floater.results.record import Record, references_path
@@ -50,8 +52,7 @@ def score_run(
     Raises:
         UserError: if something is missing or does not fit.
     """
-    loaded = load_translation_model(checkpoint)
-    record, model = unscored(run, name, loaded, order, seed), loaded.model
+    record, model = unscored(run, name, checkpoint, order, seed, load_translation_model)
     corpus = _read_corpus(data)
     record.signatures = signatures(corpus["lowercase"])
     record.solver_errors = solver_errors(model)
@@ -71,15 +72,20 @@ def score_run(
 
 
 def unscored(
-    run: Path, name: str, loaded: Union[Loaded, LoadedTranslation], order: int, seed: int
-) -> Record:
-    """Return a run's record without scores: what was trained and what it cost.
+    run: Path,
+    name: str,
+    checkpoint: Path,
+    order: int,
+    seed: int,
+    load: Callable[[Path], Union[Loaded, LoadedTranslation]] = load_model,
+) -> Tuple[Record, PositionedModel]:
+    """Return a run's record without scores (what was trained and what it cost) and its model.
 
     Args:
         run: folder with ``train.log``.
         name: EXPERIMENT/PAIR/ROW.
-        loaded: the checkpoint that predicted.
-        order, seed: as for ``score_run``.
+        checkpoint, order, seed: as for ``score_run``.
+        load: reads the checkpoint, and refuses models of another kind than is scored.
 
     Raises:
         UserError: if something is missing or does not fit.
@@ -88,20 +94,22 @@ def unscored(
         raise UserError(f"--name is {name!r}: give it as EXPERIMENT/PAIR/ROW")
     experiment, pair, row = name.split("/")
     training = read_training(run / "train.log")
-    return Record(
+    _, config, model = load(checkpoint)
+    record = Record(
         experiment=experiment,
         pair=pair,
         row=row,
         order=order,
         seed=seed,
-        options=loaded.config.in_force(),
+        options=config.in_force(),
         tests={},
         signatures={},
         machine=training.pop("machine", ""),
         commands=_commands(run),
         training=training,
-        position_parameters=count_parameters(loaded.model),
+        position_parameters=count_parameters(model),
     )
+    return record, model
 
 
 def _commands(run: Path) -> Dict[str, str]:

@@ -225,7 +225,9 @@ def _difference(values: Sequence[float], base: Sequence[float]) -> str:
     if not values or not base:
         return ""
     text = f"{_gain(values, base):+.1f}"
-    if min(len(values), len(base)) < 2 or stdev(values) == stdev(base) == 0.0:
+    if min(len(values), len(base)) < FEWEST:
+        return f"{text} {MARK}"
+    if stdev(values) == stdev(base) == 0.0:
         return text
     p = ttest_ind(values, base, equal_var=False).pvalue
     return f"{text} (mean {mean(values) - mean(base):+.1f}, p {p:.2f})"

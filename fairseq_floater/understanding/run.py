@@ -6,7 +6,6 @@ from numbers import Real
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Sequence
 
-from fairseq_floater.checkpoints.loading import load_model
 from fairseq_floater.data import read_squad
 from fairseq_floater.errors import UserError, first_line
 from fairseq_floater.results.run import unscored
@@ -88,6 +87,6 @@ def record_tests(
     Raises:
         UserError: if something is missing or does not fit.
     """
-    record = unscored(run, name, load_model(checkpoint), order, seed)
+    record, _ = unscored(run, name, checkpoint, order, seed)
     record.tests = {test: dict(scores) for test, scores in tests.items()}
     record.write(out)

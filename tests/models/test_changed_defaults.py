@@ -49,12 +49,7 @@ def logged(caplog):
 def test_commands(caplog):
     assert typed() == NEW and not caplog.text
     adjoint = ["--ode-adjoint", "--ode-backend", "torchdiffeq"]
-    usual = [
-        "--ode-solver",
-        "rk4",
-        "--dynamics-activation",
-        "tanh",
-    ]
+    usual = ["--ode-solver", "rk4", "--dynamics-activation", "tanh"]
     for flags in (["--ode-steps-per-position", 2], ["--dynamics-init", "random"], adjoint, usual):
         assert typed(*flags) == {**NEW, "dynamics": "mlp"}
     assert "--dynamics mlp, which reads --ode-steps-per-position" in caplog.text

@@ -268,6 +268,9 @@ def test_hydra_overrides_on_the_page_are_accepted():
     assert len(examples) == 3
     given = OmegaConf.load(ROOT / "recipes" / "hydra" / "tiny.yaml")
     for example in examples:
+        for override in example.split():
+            name = override.strip("+").partition("=")[0].removeprefix("model.")
+            assert (name in given.model) != override.startswith("+")
         overrides = OmegaConf.from_dotlist(example.replace("+", "").split())
         model = OmegaConf.merge(given, overrides).model
         whole = OmegaConf.create({"model": OmegaConf.merge(FloaterTransformerConfig, model)})

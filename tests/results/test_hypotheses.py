@@ -68,7 +68,7 @@ def test_each_is_decided(tmp_path):
         assert lines[name][3] == f"[{low:+.2f}, {high:+.2f}]"
     assert {name: line[-1] for name, line in lines.items()} == {
         "H1": "holds",
-        "H2": "is not shown yet",  # H6 is open
+        "H2": "is not shown",
         "H3": "holds",
         "H4": "is the other way round",
         "H5": "is the other way round",

@@ -75,12 +75,17 @@ def test_figures_are_counted_as_they_are_shown(tmp_path):
     assert "better / equal / worse" not in (tmp_path / "table.md").read_text()
     figures = (("cola", 61.04, 61.06), ("mrpc", 61.06, 61.14), ("rte", 61.1, 61.0))
     line = "| floater | +0.1 | +0.0 | -0.1 | +0.0 |"
-    for seed, counts in ((1, "0 / 0 / 0"), (2, "0 / 0 / 0"), (3, "1 / 1 / 1")):
+    few = line.replace(" |", r" \* |").replace(r"floater \*", "floater")
+    for seed, wanted in (
+        (1, f"{few} 0 / 0 / 0 |"),
+        (2, f"{few} 0 / 0 / 0 |"),
+        (3, f"{line} 1 / 1 / 1 |"),
+    ):
         for task, base, ours in figures:
             write_record(tmp_path, "base", seed, {"accuracy": base}, task)
             write_record(tmp_path, "floater", seed, {"accuracy": ours}, task)
         report_labels([tmp_path], tmp_path / "table", "base")
-        assert f"{line} {counts} |" in (tmp_path / "table.md").read_text()
+        assert wanted in (tmp_path / "table.md").read_text()
     write_record(tmp_path, "base", 4, {"accuracy": 61.1}, "rte")  # one seed more than floater has
     report_labels([tmp_path], tmp_path / "table", "base")
     assert f"{line} 1 / 1 / 0 |" in (tmp_path / "table.md").read_text()
