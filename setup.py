@@ -63,7 +63,7 @@ setup(
         "huggingface": ["transformers>=5.24"],
         # transformers has the model from which the graphs are made.
         "onnx": ["onnx>=1.20", "onnxruntime>=1.24", "onnxscript>=0.7", "transformers>=5.24"],
-        "recipes": ["pysword>=0.2.8", "subword-nmt>=0.3.8"],
+        "recipes": ["pysword>=0.2.8", "regex>=2024.5.15", "subword-nmt>=0.3.8"],
         "serve": ["fastapi>=0.120", "subword-nmt>=0.3.8", "transformers>=5.24", "uvicorn>=0.38"],
         "test": [
             "ctranslate2>=4.8",

@@ -26,7 +26,7 @@ source "$(dirname "$0")/common.sh"
 
 SOURCE=en TARGET=es OUT="" SUBWORD=sentencepiece SIZE=8000 VERSES=1 TRAIN_MAX_WORDS=0 LONG_TEST=0
 JOINED=no
-WORKERS=$(nproc) CHECKSUMS=$PREP/SHA256SUMS
+WORKERS=$(cores) CHECKSUMS=$PREP/SHA256SUMS
 parse_options OUT SUBWORD SIZE VERSES TRAIN_MAX_WORDS LONG_TEST JOINED WORKERS CHECKSUMS -- "$@"
 require_choice SUBWORD sentencepiece subword-nmt
 require_whole SIZE 1

@@ -18,7 +18,7 @@ set -euo pipefail
 unset CDPATH # with it cd prints, or leads elsewhere
 source "$(dirname "$0")/common.sh"
 
-TASK=rte MODEL="" OUT="" TRAIN_ROWS=0 HOLD_OUT=0 WORKERS=$(nproc)
+TASK=rte MODEL="" OUT="" TRAIN_ROWS=0 HOLD_OUT=0 WORKERS=$(cores)
 CHECKSUMS=$PREP/SHA256SUMS
 parse_options TASK MODEL OUT TRAIN_ROWS HOLD_OUT WORKERS CHECKSUMS -- "$@"
 require_choice TASK cola sst-2 mrpc qqp sts-b mnli qnli rte

@@ -22,7 +22,7 @@ source "$(dirname "$0")/common.sh"
 source "$PREP/fairseq.sh"
 
 SOURCE=de TARGET=en OUT="" SUBWORD=subword-nmt SIZE=10000 TRAIN_MAX_WORDS=0
-WORKERS=$(nproc) CHECKSUMS=""
+WORKERS=$(cores) CHECKSUMS=""
 parse_options OUT SUBWORD SIZE TRAIN_MAX_WORDS WORKERS CHECKSUMS -- "$@"
 require_choice SUBWORD subword-nmt sentencepiece
 require_whole SIZE 1

@@ -3,6 +3,10 @@
 # 11,000 short pairs that need only a download of 43 MB. See localisation.py.
 #
 #   bash data-prep/localisation.sh --source en --target de --out runs/data/localisation.en-de
+#
+#   --source LANGUAGE  default: en
+#   --target LANGUAGE  default: de
+#   --out FOLDER       default: runs/data/localisation.SOURCE-TARGET
 set -euo pipefail
 unset CDPATH # with it cd prints, or leads elsewhere
 source "$(dirname "$0")/common.sh"

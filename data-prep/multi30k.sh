@@ -18,7 +18,7 @@ unset CDPATH # with it cd prints, or leads elsewhere
 source "$(dirname "$0")/common.sh"
 
 SOURCE=en TARGET=de OUT="" SUBWORD=subword-nmt SIZE=10000 TRAIN_MAX_WORDS=0
-WORKERS=$(nproc) CHECKSUMS=$PREP/SHA256SUMS
+WORKERS=$(cores) CHECKSUMS=$PREP/SHA256SUMS
 parse_options TARGET OUT SUBWORD SIZE TRAIN_MAX_WORDS WORKERS CHECKSUMS -- "$@"
 require_choice TARGET de fr
 require_choice SUBWORD subword-nmt sentencepiece

@@ -14,7 +14,7 @@ set -euo pipefail
 unset CDPATH # with it cd prints, or leads elsewhere
 source "$(dirname "$0")/common.sh"
 
-CORPUS=wikitext-103 MODEL="" OUT="" WORKERS=$(nproc)
+CORPUS=wikitext-103 MODEL="" OUT="" WORKERS=$(cores)
 parse_options CORPUS MODEL OUT WORKERS -- "$@"
 require_choice CORPUS wikitext-103 wikitext-2 brown
 require_whole WORKERS 1

@@ -27,7 +27,7 @@ source "$(dirname "$0")/common.sh"
 source "$PREP/fairseq.sh"
 
 SOURCE=en TARGET=de ICML17=no OUT="" SUBWORD=subword-nmt SIZE=40000 TRAIN_MAX_WORDS=0
-WORKERS=$(nproc) CHECKSUMS=""
+WORKERS=$(cores) CHECKSUMS=""
 options=()
 for option in "$@"; do
     options+=("$option")

@@ -1,4 +1,4 @@
-# Shared by recipes and tests; to be sourced. Defines ROOT, and puts the project's .venv on PATH.
+# Shared by recipes and tests; to be sourced. Defines ROOT; setup_environment puts .venv on PATH.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -59,7 +59,7 @@ find_python() {
 setup_environment() {
     local venv=$ROOT/.venv extras=${1:-recipes,test} wanted
     wanted=$(echo "$venv" | cat - "$ROOT/setup.py" "$ROOT/constraints.txt" | sha256sum)
-    if [ "$(cat "$venv/.installed.$extras" 2>/dev/null)" != "$wanted" ]; then
+    if ! is_installed "$venv" "$extras" "$wanted"; then
         mkdir -p "$venv"
         # With a lock, because recipes that start side by side share the environment.
         (flock 9 && install_environment "$venv" "$extras" "$wanted") 9>"$venv/.lock" || exit 1
@@ -67,12 +67,17 @@ setup_environment() {
     export PATH=$venv/bin:$PATH
 }
 
+# is_installed VENV EXTRAS WANTED: true unless another state was installed, or Python itself is gone.
+is_installed() {
+    [ -x "$1/bin/python" ] && [ "$(cat "$1/.installed.$2" 2>/dev/null)" = "$3" ]
+}
+
 install_environment() {
     local venv=$1 extras=$2 wanted=$3 python
-    [ "$(cat "$venv/.installed.$extras" 2>/dev/null)" != "$wanted" ] || return 0
+    ! is_installed "$@" || return 0
     heading "installing into .venv ($extras)"
     python=$(find_python) || exit 1
-    if [ "$(cat "$venv/.place" 2>/dev/null)" != "$venv" ]; then
+    if [ "$(cat "$venv/.place" 2>/dev/null)" != "$venv" ] || [ ! -x "$venv/bin/python" ]; then
         find "$venv" -mindepth 1 -maxdepth 1 ! -name .lock -exec rm -rf {} +
     fi
     "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$python" -m venv "$venv" ||
@@ -108,7 +113,8 @@ use_avx512() {
     [ -z "${LD_PRELOAD:-}" ] && [[ $library != *[[:space:]:]* ]] || return 0 # ld.so splits at these
     grep -q AuthenticAMD /proc/cpuinfo 2>/dev/null && command -v cc >/dev/null || return 0
     [ "$library" -nt "$ROOT/recipes/mkl_avx512.c" ] ||
-        cc -shared -fPIC -o "$library" "$ROOT/recipes/mkl_avx512.c" ||
+        { cc -shared -fPIC -o "$library.part$$" "$ROOT/recipes/mkl_avx512.c" &&
+            mv "$library.part$$" "$library"; } ||
         fail "cc failed: see above, or set LD_PRELOAD=' ' to do without"
     export LD_PRELOAD=$library
 }

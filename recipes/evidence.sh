@@ -12,7 +12,7 @@
 #
 # On an AMD processor with a C compiler, MKL is made to use AVX-512 (see mkl_avx512.c). LD_PRELOAD
 # chooses another library, or none if it is a space. The scores of a row are copied to
-# recipes/results/EXPERIMENT, and the weights of a fine-tuned model are then removed. A row that
+# recipes/results/EXPERIMENT, and its checkpoints are then removed, except their average. A row that
 # another run is working on is skipped. So is a row that fails, which the end of the run reports.
 # At the end, table.md of every experiment with newer results is made again.
 set -euo pipefail
@@ -43,7 +43,7 @@ require_number --jobs "$JOBS"
 require_number --most "${MOST:-1}"
 
 EVIDENCE=${EVIDENCE:-$RECIPES/evidence.txt}
-[ -r "$EVIDENCE" ] || fail "no list $EVIDENCE: set EVIDENCE to a file of rows"
+[ -r "$EVIDENCE" ] && [ ! -d "$EVIDENCE" ] || fail "no list $EVIDENCE: set EVIDENCE to a file of rows"
 
 # listed: print the list, "EXPERIMENT/PAIR/ROW SEEDS" on each line. A # begins a comment.
 listed() {
@@ -115,7 +115,7 @@ tables() {
     local experiment begun=$RUNS/evidence/tables.begun$$
     mkdir -p "$RUNS/evidence"
     for experiment in $(cut -d / -f 1 <<<"$1" | sort -u); do
-        compgen -G "$RECIPES/results/$experiment/*.json" >/dev/null || continue
+        [ -n "$(find "$RECIPES/results/$experiment" -name '*.json' 2>/dev/null)" ] || continue
         touch "$begun"
         # A table is as old as what it was made from: a result may come while it is being made.
         RECORDS=$RECIPES/results bash "$RECIPES/run.sh" "$experiment" --runs "$RUNS" --stage 6 &&

@@ -1,5 +1,5 @@
 # The stages of a row that fine-tunes a pre-trained model. Sourced by a protocol, after stages.sh,
-# whose stages prepare, train and report it uses. No checkpoints are averaged: the model of a row is
+# whose stages train and report it uses. No checkpoints are averaged: the model of a row is
 # its last checkpoint, and none is chosen by the set that it is scored on. Besides what train reads,
 # these stages read from a protocol:
 #
@@ -26,8 +26,7 @@ prepare() {
         show "${PREPARE[@]}"
         ! after_first_stage || show "${first[@]}"
     else
-        mkdir -p "$(dirname "$DATA")" "$(dirname "$MODEL")"
-        (cd "$ROOT" && flock "$MODEL.lock" "${PREPARE_MODEL[@]}" && flock "$DATA.lock" "${PREPARE[@]}")
+        (cd "$ROOT" && "${PREPARE_MODEL[@]}" && "${PREPARE[@]}")
         ! after_first_stage || (cd "$ROOT" && "${first[@]}")
     fi
 }

@@ -77,13 +77,12 @@ step() {
     fi
 }
 
-# With a lock, because rows that run side by side share a corpus.
+# Rows that run side by side share a corpus, whose script locks its folder.
 prepare() {
     if [ -n "$DRY_RUN" ]; then
         show "${PREPARE[@]}"
     else
-        mkdir -p "$(dirname "$DATA")"
-        (cd "$ROOT" && flock "$DATA.lock" "${PREPARE[@]}")
+        (cd "$ROOT" && "${PREPARE[@]}")
     fi
 }
 
@@ -256,6 +255,8 @@ score() {
         --checkpoint "$RUN/average.pt" --tests "$tests" --order "$(order)" \
         "${SCORE[@]}" --out "$RUNS/$EXPERIMENT"
     [ -n "$DRY_RUN" ] || cat "$RUN/score.$EXPERIMENT.log"
+    # A table has hundreds of them; the average, which is kept, is what translates.
+    [ -n "$DRY_RUN" ] || [ -z "${WITHOUT_CHECKPOINTS:-}" ] || rm -f "$RUN"/checkpoint*.pt
     [ -z "${HEATMAPS:-}" ] || for stack in encoder decoder; do
         picture=$RUNS/$EXPERIMENT/$PAIR.$ROW.seed$SEED.$stack.png
         step "heatmap.$stack" "$RUN/average.done" "$picture" \
@@ -268,7 +269,7 @@ report() {
     local folder=${RECORDS:-$RUNS}/$EXPERIMENT
     local command=(floater report "$folder" --out "$folder/table" --title "$TITLE")
     # If a row was run alone, there is nothing to test it against.
-    if [ -n "$DRY_RUN" ] || compgen -G "$folder/*.$BASELINE.seed*.json" >/dev/null; then
+    if [ -n "$DRY_RUN" ] || [ -n "$(find "$folder" -maxdepth 1 -name "*.$BASELINE.seed*.json" 2>/dev/null)" ]; then
         command+=(--baseline "$BASELINE")
     else
         echo "no results of the baseline $BASELINE yet: the table has no tests of significance"

@@ -84,9 +84,10 @@ class Translator:
         """Return the translations of texts, made in one pass."""
         given = self.tokenizer(texts, return_tensors="pt", padding=True)
         written = self.model.generate(**given, num_beams=4, max_new_tokens=self.most_subwords)
-        mask = written.ne(self.tokenizer.pad_token_id).long()
+        before = written[:, :-1]  # each word was chosen by the one before it
+        mask = before.ne(self.tokenizer.pad_token_id).long()
         weights = self.model(
-            **given, decoder_input_ids=written, decoder_attention_mask=mask, output_attentions=True
+            **given, decoder_input_ids=before, decoder_attention_mask=mask, output_attentions=True
         ).cross_attentions
         attention = torch.stack(weights).mean(dim=(0, 2))  # (batch, target, source)
         return [

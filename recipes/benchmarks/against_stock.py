@@ -1,9 +1,9 @@
 """Compare the cost of training on a CPU in our recipes with that of fairseq as it is installed.
 
 The comparison goes from fairseq's own Transformer with its label-smoothed loss, in a plain
-environment, to FLOATER with the one-pass loss and the allocator's settings of
-``recipes/common.sh``, with a row for each step between them. Each row is run in turn, several
-times, each time in a process of its own.
+environment, to FLOATER with the allocator's settings of ``recipes/common.sh``, as recipes train it,
+and then with the one-pass loss, with a row for each step between them. Each row is run in turn,
+several times, each time in a process of its own.
 
     python recipes/benchmarks/against_stock.py > against_stock.md
 """

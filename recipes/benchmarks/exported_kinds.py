@@ -14,6 +14,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import zlib
 from pathlib import Path
 
 import torch
@@ -76,7 +77,7 @@ def train(base: Path, data: Path, flags: str, updates: int, folder: Path) -> Pat
         with open(folder / "train.log", "a") as log:
             subprocess.run([str(w) for w in words], stdout=log, stderr=log, check=True)
 
-    if last.exists():
+    if last.exists() and _updates(last) >= updates:
         return last
     if "additive" not in flags:
         go_on(folder, updates, "--finetune-from-model", base)
@@ -89,6 +90,11 @@ def train(base: Path, data: Path, flags: str, updates: int, folder: Path) -> Pat
     torch.save({**state, "model": {**state["model"], **same}}, first)
     go_on(folder, updates, "--restore-file", first, "--reset-optimizer", "--reset-dataloader")
     return last
+
+
+def _updates(checkpoint: Path) -> int:
+    """Return how many updates a training had made; one that was interrupted made fewer."""
+    return int(read_checkpoint(str(checkpoint))["optimizer_history"][-1]["num_updates"])
 
 
 def cell(it: "Compared | str") -> str:
@@ -106,13 +112,16 @@ def main() -> int:
     args = parser.parse_args()
     read_corpus(args)
     base = args.checkpoint
+    start = f"{base.resolve()} {args.data.resolve()}"
+    runs = args.runs / f"{zlib.crc32(start.encode()):08x}"  # of this model and corpus alone
     print(HEAD.format(**{**vars(args), "lines": len(args.sources)}))
     names = None
     for kind in args.kinds:
         flags = KINDS[kind]
-        folder = args.runs / "-".join([*flags.replace("--", "").split(), str(args.updates)])
+        folder = runs / "-".join([*flags.replace("--", "").split(), str(args.updates)])
         args.checkpoint = train(base, args.data, flags, args.updates, folder)
-        row = folder / f"{args.subset}-{len(args.sources)}-{args.beam}-{args.lenpen}.json"
+        search = f"{args.beam}-{args.lenpen}-{args.longest}"
+        row = folder / f"{args.subset}-{len(args.sources)}-{search}.json"
         if not row.exists():
             with tempfile.TemporaryDirectory() as place:
                 found = dict(compared(args, exported(args, Path(place))))

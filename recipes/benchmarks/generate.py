@@ -6,7 +6,8 @@ The place of weights in memory changes the speed by several per cent. Therefore 
 weights that they have in common, and are built again several times. The encodings are there from
 the first round on, as they are in a checkpoint after `floater bake`.
 
-    source recipes/common.sh && python recipes/benchmarks/generate.py > generate.md
+    source .venv/bin/activate && source recipes/common.sh
+    python recipes/benchmarks/generate.py > generate.md
 
 common.sh makes the allocator keep its pages; without it, ratios are noisier, by up to 3 per cent.
 """

@@ -54,7 +54,7 @@ PYTHON
 }
 
 differing() {
-    paste -d $'\001' "$1" "$2" | awk -F $'\001' '$1 != $2' | wc -l
+    paste -d $'\001' "$1" "$2" | awk -F $'\001' '$1 "" != $2' | wc -l
 }
 
 work=$(mktemp -d)

@@ -1,7 +1,7 @@
 """Compare our solve with the authors' setting, in one run: seconds, and errors against float64.
 
 The peer is ``torchdiffeq.odeint_adjoint`` with rk4 and step delta/5, as in the paper's code. Ours
-is rk4 with one step per position, or with each number in --steps. All share dynamics, initial
+is rk4 with each number of steps per position in --steps. All share dynamics, initial
 values and loss (a fixed random projection of the states). The dynamics are oscillators, as they
 start by default, or random (Xavier), which move more slowly. The peer runs once. Ours runs several
 times after a warm-up, and the median is printed. Errors are relative, in the Euclidean norm over

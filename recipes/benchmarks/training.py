@@ -4,7 +4,8 @@ Models that differ only in their positions are trained on the same batch in turn
 round has as many updates as one cycle of --position-encoder-update-interval. Models are built again
 several times, since the place of their weights in memory changes the speed by several per cent.
 
-    source recipes/common.sh && python recipes/benchmarks/training.py > training.md
+    source .venv/bin/activate && source recipes/common.sh
+    python recipes/benchmarks/training.py > training.md
 
 common.sh makes the allocator keep its pages, as in every recipe. ``against_stock.py`` measures the
 effect of these settings together with that of the one-pass loss.

@@ -15,9 +15,14 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import torch
 from commands import GENERATION
+from conftest import make_model
 from launching import environment, succeed
 from places import ROOT
+
+from fairseq_floater.checkpoints.export import Lengths
+from fairseq_floater.checkpoints.export.huggingface.model import build_exported
 
 pytest_plugins = ["commands"]
 
@@ -118,6 +123,37 @@ def test_one_bad_text_fails_alone(monkeypatch):
 
     one, bad, two = Translator().each_or_why_not(["one", "a very long one", "two"])
     assert (one, str(bad), two) == ("ONE", "too long", "TWO")
+
+
+class Words:
+    """A tokenizer of numbers."""
+
+    pad_token_id, unk_token_id, all_special_ids = 1, 3, [0, 1, 2, 3]
+    words = {"source": [str(number) for number in range(40)]}
+
+    def __call__(self, texts, **_):
+        ids = torch.tensor([[*map(int, text.split()), 2] for text in texts])
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+    def decode(self, row, **_):
+        return " ".join(self.convert_ids_to_tokens(row))
+
+    def convert_ids_to_tokens(self, ids):
+        return [str(int(number)) for number in ids]
+
+
+def test_a_translation_may_fill_a_learned_table(monkeypatch):
+    monkeypatch.syspath_prepend(SERVE)
+    translator = object.__new__(importlib.import_module("app").Translator)
+    learned = {"position_encoder": "learned", "position_blocks": "input"}
+    model = make_model(**learned, max_source_positions=9, max_target_positions=6)
+    translator.model = build_exported(model, Lengths(9, 6))
+    searched = translator.model.generation_config
+    searched.suppress_tokens, searched.min_new_tokens = [0, 1, 3], 5  # it ends where the table does
+    translator.tokenizer, translator.most_subwords = Words(), 6
+    (answer,) = translator.batch(["5 6 7"])
+    assert len(answer["target"]) == len(answer["attention"]) == 5  # the sixth is the end
+    assert [len(shares) for shares in answer["attention"]] == [3] * 5
 
 
 def test_the_page(service):

@@ -131,6 +131,8 @@ def test_a_list_that_is_not_there(tmp_path):
     for more in ([], ["--list"]):
         done = bash(recipes / "evidence.sh", *more, variables={"EVIDENCE": tmp_path / "no.txt"})
         assert done.returncode == 1 and f"no list {tmp_path}/no.txt" in done.stderr
+    done = bash(recipes / "evidence.sh", "--list", variables={"EVIDENCE": tmp_path})
+    assert done.returncode == 1 and f"no list {tmp_path}" in done.stderr
 
 
 def test_a_result_that_cannot_be_kept_is_none(tmp_path):
@@ -147,7 +149,9 @@ def test_a_result_that_cannot_be_kept_is_none(tmp_path):
 
 
 def test_tables_of_what_is_there(tmp_path):
-    recipes = place(tmp_path, LINES.replace("e/", "f/") + "e/p/one 2\nother/p/one 1\n")
+    folder = tmp_path / "a [1] *"  # not a pattern
+    folder.mkdir()
+    recipes = place(folder, LINES.replace("e/", "f/") + "e/p/one 2\nother/p/one 1\n")
     shutil.copytree(recipes / "results/e", recipes / "results/f")
     done = bash(recipes / "evidence.sh", "--tables")
     assert done.returncode == 0 and done.stdout == "", done.stderr
@@ -219,6 +223,7 @@ def preload(folder, vendor, compiler, **variables):
         made.mkdir(parents=True)
     shutil.copy(RECIPES / "mkl_avx512.c", recipes)
     (programs / "grep").write_text(f'#!/bin/sh\n[ "$2" = {vendor} ]\n')
+    (programs / "mv").write_text(f'#!/bin/sh\nexec {shutil.which("mv")} "$@"\n')
     if compiler:
         (programs / "cc").write_text(f"#!/bin/sh\n{compiler}\n")
     for program in programs.iterdir():

@@ -148,3 +148,6 @@ def test_a_copy_or_a_moved_repository_installs_anew(tmp_path):
     place = place.rename(tmp_path / "moved")
     assert set_up() == 1 == set_up()
     assert not (place / ".venv/bin/floater").exists()
+    (place / ".venv/bin/python").unlink()  # the system's Python was replaced by another
+    (place / ".venv/bin/python").symlink_to(tmp_path / "gone")
+    assert set_up() == 2 == set_up()

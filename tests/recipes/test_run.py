@@ -226,7 +226,8 @@ def warm(tmp_path_factory):
         'fairseq-generate() { forked fairseq-generate "$@" --max-len-b 5; }\n'
     )
     options = ["--runs", runs, "--stage", 2, "--jobs", 2]
-    return runs, run("warm_tiny", *options, "--train", SHORT, BASH_ENV=programs)
+    variables = {"BASH_ENV": programs, "WITHOUT_CHECKPOINTS": 1}
+    return runs, run("warm_tiny", *options, "--train", SHORT, **variables)
 
 
 def test_a_table_from_training_to_report(warm):
@@ -260,8 +261,12 @@ def test_warm_start_goes_on_from_the_average_of_the_base_model(warm):
 
 
 def test_what_is_done_is_not_done_again(warm):
-    """This also holds for a folder that was moved: nothing in it says where it was."""
+    """This also holds for a folder that was moved: nothing in it says where it was.
+
+    Only averages are kept of the checkpoints.
+    """
     runs, _ = warm
+    assert {path.name for path in runs.rglob("*.pt")} == {"average.pt"}
     before = {path: path.stat().st_mtime_ns for path in runs.rglob("*.log")}
     moved = runs.rename(runs.with_name("moved"))
     try:
