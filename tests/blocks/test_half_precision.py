@@ -77,10 +77,14 @@ def test_forms(name):
 @torch.no_grad()
 def test_tables(kind):
     """All kinds without a length limit get that far, in float32 even if the parameters are not."""
-    coarse = {"dynamics": "mlp", "ode_steps_per_position": "1/8"}
+    coarse = {"dynamics": "mlp", "ode_steps_per_position": "1/64"}
     options = PositionOptions(position_encoder=kind, **coarse).validate()
     encoder = build_position_encoder(options, 2, 16, heads=2, causal=True, seed=1).half()
+    for parameter in encoder.parameters():
+        if parameter.eq(0).all():  # as where biases start
+            torch.nn.init.normal_(parameter, std=0.5)
     table = encoder(FAR)
+    assert bool(table.any())
     assert table.dtype == torch.float32 and bool(table[:, ::977].isfinite().all())
 
 

@@ -330,9 +330,13 @@ def test_what_engines_have_no_place_for(name, export, described, tmp_path):
 
 def test_flags_that_do_not_belong_together(trained, tmp_path):
     command = ["floater", "export", trained["floater"][0], tmp_path / "out", "--to"]
-    assert "needs dictionaries: give" in run(*command, "huggingface").err
-    assert "--data is for --to hugg" in run(*command, "torch", "--data", tmp_path).err
-    assert "is for --to ctranslate2" in run(*command, "torch", "--quantization", "int8").err
+    for flags, message in (
+        (["huggingface"], "needs dictionaries: give"),
+        (["torch", "--data", tmp_path], "--data is for --to hugg"),
+        (["torch", "--quantization", "int8"], "is for --to ctranslate2"),
+    ):
+        done = run(*command, *flags)
+        assert done.returncode == 1 and message in done.err and done.err.count("\n") == 1
 
 
 def test_without_the_library():

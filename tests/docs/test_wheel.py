@@ -1,6 +1,7 @@
 """The wheel: what a user gets by installing the package without the repository."""
 
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from launching import succeed
-from places import ROOT
+from places import PLUGIN, ROOT
 
 SOURCES = ("setup.py", "README.md", "LICENSE", "fairseq_floater")
 
@@ -105,8 +106,11 @@ def test_metadata(printed):
 
 def test_the_command(printed):
     shown = "\n".join(printed[5:])
-    for command in ("user-dir", "convert", "bake", "average", "export", "heatmap", "inspect"):
-        assert command in shown
+    files = (PLUGIN / "commands").glob("*.py")
+    commands = {path.stem.replace("_", "-") for path in files if "SUMMARY = " in path.read_text()}
+    assert {"user-dir", "convert", "score-answers"} <= commands
+    for command in commands:
+        assert re.search(rf"^ +{command}( |$)", shown, re.MULTILINE), command
 
 
 BOTH = """

@@ -86,10 +86,12 @@ def names(tool):
 
 
 def written(out):
-    """Return and remove what a tool has written: weights by name, or the size of a picture."""
+    """Return and remove what a tool has written: weights by name, a text, or a picture's size."""
     found = {}
     for path in out.iterdir():
-        if path.suffix == ".pt":
+        if path.suffix == ".txt":
+            found[path.name] = path.read_text()
+        elif path.suffix == ".pt":
             found |= torch.load(path, weights_only=False)["model"]
         else:  # of a program, whose archive holds more than weights, only that it is there
             found[path.name] = path.stat().st_size if path.suffix == ".png" else 1
@@ -98,21 +100,27 @@ def written(out):
 
 
 def load(path):
-    """Load a checkpoint as fairseq-generate does."""
+    """Load a checkpoint as fairseq-generate does, and return the model."""
     words = make_task().source_dictionary
     task = TranslationTask(TranslationConfig(), words, words)
-    checkpoint_utils.load_model_ensemble([str(path)], task=task)
+    return checkpoint_utils.load_model_ensemble([str(path)], task=task)[0][0]
 
 
 def run(tool, bad, good, out):
-    """Return exit code and standard error of a command, or of loading as fairseq-generate does."""
-    err = io.StringIO()
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(err):
+    """Return exit code and standard error of a command, or of loading as fairseq-generate does.
+
+    What a command prints is written to ``out``, and so is a model that was loaded.
+    """
+    printed, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(err):
         if tool != "load":
             arguments = [part.format(bad=bad, good=good, out=out) for part in TOOLS[tool]]
-            return cli.main(arguments), err.getvalue()
+            code = cli.main(arguments)
+            if code == 0 and tool == "inspect":
+                (out / "printed.txt").write_text(printed.getvalue().replace(str(bad), "FILE"))
+            return code, err.getvalue()
         try:
-            load(bad)
+            torch.save({"model": load(bad).state_dict()}, out / "loaded.pt")
         except Exception as error:
             argv, sys.argv = sys.argv, ["fairseq-generate"]
             errors.showing_one_line(_unforeseen)(type(error), error, None)
