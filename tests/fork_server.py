@@ -10,7 +10,8 @@ programs that must import everything else by themselves; the one at FAIRSEQ, wha
 import; and the one at PLUGIN, the plugin as well. The new process leaves the server's loop and runs
 the program at the top level of the interpreter, so its exit code, ``sys.excepthook``, ``atexit``
 and everything else at its end are those of any program. The servers do not import fairseq_cli,
-which sets up logging. When their standard input ends, they kill what they have started and exit.
+which sets up logging. When their standard input ends, they kill what they have started, remove
+their sockets with the folder, and exit.
 
 Three things differ from a fresh interpreter: the hash seed is the server's, what fairseq logs while
 it is imported is not logged again, and hydra remembers what it has parsed.
@@ -128,6 +129,10 @@ class Server:
                 if client in ready or sys.stdin in ready:  # the client or the launcher is gone
                     os.kill(pid, signal.SIGKILL)
             if sys.stdin in ready:
+                place = Path(self.listener.getsockname())
+                with contextlib.suppress(OSError):
+                    place.unlink()
+                    place.parent.rmdir()  # by the last of the servers
                 sys.exit()
             if self.wake in ready:
                 os.read(self.wake, 4096)

@@ -9,7 +9,6 @@ import atexit
 import contextlib
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -69,20 +68,15 @@ def environment(**variables):
 def fork_server():
     """Return the folder of the servers' sockets, after starting servers if there are none yet.
 
-    See fork_server.py for what each server is for.
+    See fork_server.py for what each server is for. run.sh has started them already.
     """
     if "FORK_SERVER" in os.environ:
         return os.environ["FORK_SERVER"]
     folder = tempfile.mkdtemp(prefix="fork")
     with contextlib.ExitStack() as stack:
-        numbers = []
-        for name in ("small", "bare", "fairseq", "plugin"):
-            listener = stack.enter_context(socket.socket(socket.AF_UNIX))
-            listener.bind(f"{folder}/{name}")
-            listener.listen()
-            numbers.append(listener.fileno())
+        numbers = [stack.enter_context(listener).fileno() for listener in listeners(folder)]
         process = subprocess.Popen(
-            [sys.executable, TESTS / "fork_server.py", *map(str, numbers)],
+            serving(numbers),
             env=environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -92,10 +86,24 @@ def fork_server():
     def stop():
         process.stdin.close()
         process.wait()
-        shutil.rmtree(folder)
 
     atexit.register(stop)
     return folder
+
+
+def listeners(folder):
+    """Return the sockets of the servers, in the order of ``serving``."""
+    found = []
+    for name in ("small", "bare", "fairseq", "plugin"):
+        found.append(socket.socket(socket.AF_UNIX))
+        found[-1].bind(f"{folder}/{name}")
+        found[-1].listen()
+    return found
+
+
+def serving(numbers):
+    """Return the command of the servers at sockets with these numbers."""
+    return [sys.executable, str(TESTS / "fork_server.py"), *map(str, numbers)]
 
 
 FORKED = [sys.executable, "-IS", TESTS / "fork_client.py"]
@@ -165,3 +173,10 @@ def bash(*command, **options):
         text=True,
         **options,
     )
+
+
+if __name__ == "__main__":  # python launching.py FOLDER: become the servers of fork_server() there
+    numbers = [listener.detach() for listener in listeners(sys.argv[1])]
+    for number in numbers:
+        os.set_inheritable(number, True)
+    os.execve(sys.executable, serving(numbers), environment())

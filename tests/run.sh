@@ -5,15 +5,21 @@ unset CDPATH # with it cd prints, or leads elsewhere
 cd "$(dirname "$0")/.."
 source recipes/common.sh
 setup_environment
-ruff check .
-ruff format --check .
-mypy
 # The settings in common.sh keep the allocator's pages for long trainings, and cost short ones time.
 unset GLIBC_TUNABLES
 # Hundreds of programs import the plugin, so it should be compiled only once.
 unset PYTHONDONTWRITEBYTECODE
+# What all tests' processes are forked from imports for ten seconds, meanwhile the style is checked.
+# It ends when the descriptor is closed, at the end of pytest.
+FORK_SERVER=$(mktemp -d)
+export FORK_SERVER
+exec {open}> >(exec python tests/launching.py "$FORK_SERVER" >/dev/null)
+ruff check .
+ruff format --check .
+mypy
+while [ ! -S "$FORK_SERVER/plugin" ] && kill -0 $! 2>/dev/null; do sleep 0.1; done
 # One process per core, with one thread each, and one more, since some tests wait for other processes.
 # Tests of a file share the models that they have trained. (nproc alone takes OMP_NUM_THREADS for the
 # number of cores.)
-OMP_NUM_THREADS=1 exec python -m pytest tests -n "$(($(env -u OMP_NUM_THREADS nproc) + 1))" \
+OMP_NUM_THREADS=1 exec python -m pytest -n "$(($(env -u OMP_NUM_THREADS nproc) + 1))" \
     --dist loadfile --no-loadscope-reorder "$@"

@@ -333,7 +333,7 @@ def test_the_record_of_a_run_and_its_table(tuned, place, tmp_path):
     (save / "answer.valid/null_odds.json").write_text('{"1": "high"}')
     assert "null_odds.json is not a file of floater answer" in run(*command).last_error_line
     table = (tmp_path / "table.md").read_text()
-    assert f"| floater | {shown['f1']:.1f} (1) |" in table and "HasAns_exact" in table
+    assert f"| floater | {shown['f1']:.1f} (1) \\* |" in table and "HasAns_exact" in table
 
 
 FAULTS = {
