@@ -78,6 +78,7 @@ install_environment() {
     heading "installing into .venv ($extras)"
     python=$(find_python) || exit 1
     if [ "$(cat "$venv/.place" 2>/dev/null)" != "$venv" ] || [ ! -x "$venv/bin/python" ]; then
+        [ ! -e "$venv/.place" ] || echo "making .venv anew: it was moved, or its Python is gone" >&2
         find "$venv" -mindepth 1 -maxdepth 1 ! -name .lock -exec rm -rf {} +
     fi
     "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$python" -m venv "$venv" ||

@@ -12,7 +12,7 @@
 #
 # On an AMD processor with a C compiler, MKL is made to use AVX-512 (see mkl_avx512.c). LD_PRELOAD
 # chooses another library, or none if it is a space. The scores of a row are copied to
-# recipes/results/EXPERIMENT, and its checkpoints are then removed, except their average. A row that
+# recipes/results/EXPERIMENT, and its checkpoints are then removed, except an average. A row that
 # another run is working on is skipped. So is a row that fails, which the end of the run reports.
 # At the end, table.md of every experiment with newer results is made again.
 set -euo pipefail
@@ -112,10 +112,11 @@ unshown() {
 
 # tables ROWS: make the tables of their experiments, as far as these have results.
 tables() {
-    local experiment begun=$RUNS/evidence/tables.begun$$
+    local experiment records begun=$RUNS/evidence/tables.begun$$
     mkdir -p "$RUNS/evidence"
     for experiment in $(cut -d / -f 1 <<<"$1" | sort -u); do
-        [ -n "$(find "$RECIPES/results/$experiment" -name '*.json' 2>/dev/null)" ] || continue
+        records=("$RECIPES/results/$experiment"/*.json)
+        [ -e "${records[0]}" ] || continue
         touch "$begun"
         # A table is as old as what it was made from: a result may come while it is being made.
         RECORDS=$RECIPES/results bash "$RECIPES/run.sh" "$experiment" --runs "$RUNS" --stage 6 &&

@@ -139,6 +139,9 @@ train() {
     most=$(updates <<<"${command[*]}") # the last, which counts; empty if the duration is in epochs
     [ "$longest" -le "${most:-$longest}" ] || fail "$RUN was trained for up to $longest" \
         "updates, $most are wanted: choose another --runs folder, or delete it to train again"
+    [ ! -e "$RUN/average.done" ] || [ -n "$(newest "$RUN"/checkpoint*.pt)" ] ||
+        fail "train needs $RUN/checkpoint_last.pt, which was removed once the row was scored:" \
+            "delete $RUN to train it again"
     # Written only once: on a full disk, writing it again would leave it empty.
     if [ ! -s "$RUN/train.command" ]; then
         echo "$wanted" >"$RUN/train.command.part" && mv "$RUN/train.command"{.part,} ||
@@ -266,10 +269,11 @@ score() {
 
 # RECORDS may name a folder of records other than that of the runs.
 report() {
-    local folder=${RECORDS:-$RUNS}/$EXPERIMENT
+    local folder=${RECORDS:-$RUNS}/$EXPERIMENT records
     local command=(floater report "$folder" --out "$folder/table" --title "$TITLE")
     # If a row was run alone, there is nothing to test it against.
-    if [ -n "$DRY_RUN" ] || [ -n "$(find "$folder" -maxdepth 1 -name "*.$BASELINE.seed*.json" 2>/dev/null)" ]; then
+    records=("$folder"/*."$BASELINE".seed*.json)
+    if [ -n "$DRY_RUN" ] || [ -e "${records[0]}" ]; then
         command+=(--baseline "$BASELINE")
     else
         echo "no results of the baseline $BASELINE yet: the table has no tests of significance"

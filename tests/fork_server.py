@@ -118,6 +118,7 @@ class Server:
         self.wake, self.waker = os.pipe()  # the latter is written to when a process ends
         os.set_blocking(self.waker, False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # its launcher gets it, too, and then ends
         signal.set_wakeup_fd(self.waker, warn_on_full_buffer=False)
 
     def serve(self):
@@ -156,6 +157,7 @@ class Server:
         if pid == 0:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             for mine in (self.listener, client, *self.clients.values()):
                 mine.close()
             os.close(self.wake)

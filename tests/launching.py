@@ -9,6 +9,7 @@ import atexit
 import contextlib
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -86,6 +87,7 @@ def fork_server():
     def stop():
         process.stdin.close()
         process.wait()
+        shutil.rmtree(folder, ignore_errors=True)  # if they could not remove it
 
     atexit.register(stop)
     return folder

@@ -11,13 +11,14 @@ unset GLIBC_TUNABLES
 unset PYTHONDONTWRITEBYTECODE
 # What all tests' processes are forked from imports for ten seconds, meanwhile the style is checked.
 # It ends when the descriptor is closed, at the end of pytest.
-FORK_SERVER=$(mktemp -d)
+FORK_SERVER=$(realpath "$(mktemp -d)")
 export FORK_SERVER
 exec {open}> >(exec python tests/launching.py "$FORK_SERVER" >/dev/null)
 ruff check .
 ruff format --check .
 mypy
 while [ ! -S "$FORK_SERVER/plugin" ] && kill -0 $! 2>/dev/null; do sleep 0.1; done
+kill -0 $! 2>/dev/null || fail "the fork servers did not start: see above"
 # One process per core, with one thread each, and one more, since some tests wait for other processes.
 # Tests of a file share the models that they have trained. (nproc alone takes OMP_NUM_THREADS for the
 # number of cores.)

@@ -113,7 +113,7 @@ def main() -> int:
     read_corpus(args)
     base = args.checkpoint
     start = f"{base.resolve()} {args.data.resolve()}"
-    runs = args.runs / f"{zlib.crc32(start.encode()):08x}"  # of this model and corpus alone
+    runs = args.runs / f"{zlib.crc32(start.encode()):08x}"  # of this model and corpus
     print(HEAD.format(**{**vars(args), "lines": len(args.sources)}))
     names = None
     for kind in args.kinds:

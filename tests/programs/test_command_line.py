@@ -131,6 +131,7 @@ def bad(trained, tmp_path_factory):
     folder = tmp_path_factory.mktemp("bad")
     good = trained["floater"][0].read_bytes()
     (folder / "half.pt").write_bytes(good[: len(good) // 2])
+    (folder / "sliver.pt").write_bytes(good[: len(good) // 25])
     (folder / "text.pt").write_bytes(b"Not Found\n")
     (folder / "checkpoint_last.pt").write_bytes(good[: len(good) // 2])
     state = torch.load(trained["floater"][0], weights_only=True)
@@ -169,6 +170,7 @@ def refused(corpus, trained, bad, uneven):
         "uneven corpus": ["train", uneven, *options, "--save-dir", bad / "uneven"],
         "no data": ["train", bad / "nowhere", *options, "--save-dir", bad / "fresh"],
         "half": generate(corpus, bad / "half.pt"),
+        "sliver": generate(corpus, bad / "sliver.pt"),
         "text": generate(corpus, bad / "text.pt"),
         "code": generate(corpus, bad / "code.pt"),
         "continued from half": ["train", corpus, *options, "--save-dir", bad],
@@ -189,6 +191,7 @@ def refused(corpus, trained, bad, uneven):
         ("no time between positions", "--position-delta must be between 1e-6 and 1e6, got 0.0"),
         ("combination", "--encoder-learned-pos .* --position-encoder rnn"),
         ("half", "checkpoint .*half.pt cannot be read, it is truncated"),
+        ("sliver", "checkpoint .*sliver.pt cannot be read, it is truncated"),
         ("text", "checkpoint .*text.pt cannot be read, .* not a fairseq checkpoint"),
         ("code", "checkpoint .*code.pt holds more than plain data .*mkdir"),
         ("continued from half", "checkpoint .*checkpoint_last.pt cannot be read"),
