@@ -141,13 +141,13 @@ def test_floater_on_a_peer_from_outside(corpus, tmp_path):
         "class Slopes(AlibiEncoder):\n    kind = 'slopes'\n\n\n"
         "KINDS['slopes'] = Slopes\n"
     )
-    options = [*TRAINING, "--arch", "floater_transformer", "--max-update", 3]
-    options[options.index("--user-dir") + 1] = folder
+    ordinary = [*TRAINING, "--arch", "floater_transformer", "--max-update", 3]
+    options = [*ordinary, "--user-dir", folder]
     losses = {
         base: succeed(
-            *("train", corpus, *options, "--base-positions", base, "--save-dir", tmp_path / base)
+            *("train", corpus, *of, "--base-positions", base, "--save-dir", tmp_path / base)
         ).losses()
-        for base in ("slopes", "alibi", "sinusoidal")
+        for base, of in (("slopes", options), ("alibi", ordinary), ("sinusoidal", ordinary))
     }
     assert losses["slopes"] == losses["alibi"] != losses["sinusoidal"]
     seen_by_one_head = ["--base-positions", "slopes", "--attention-log-scale", 9]

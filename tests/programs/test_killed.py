@@ -82,7 +82,7 @@ def test_a_training_whose_time_is_over_stays_as_it_is(corpus, tmp_path):
 def test_patience_goes_on_counting(corpus, tmp_path):
     """No validation is better than the first, because the learning rate is 0."""
     train = ["train", corpus, *TRAINING, "--arch", "floater_transformer", "--lr", 0]
-    train += ["--save-dir", tmp_path]
+    train += ["--save-dir", tmp_path, "--batch-size", 64]
 
     def validations(patience, *flags):
         done = succeed(*train, "--patience", patience, *flags)
