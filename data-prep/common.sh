@@ -16,11 +16,6 @@ PREP=$ROOT/data-prep
 unset JOINED SEPARATOR
 source "$PREP/stage.sh"
 
-# cores: print how many there are. (nproc takes OMP_NUM_THREADS, which recipes set, for that number.)
-cores() {
-    env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc
-}
-
 # parse_options NAME... -- "$@": set the variable TRAIN_MAX_WORDS from --train-max-words VALUE and
 # so on. --help prints the comment at the head of the script.
 parse_options() {

@@ -9,10 +9,11 @@ fails if the tables on the page are not those of the code.
 import re
 from dataclasses import Field, fields
 from pathlib import Path
-from typing import Any, List, Sequence, Tuple, get_args
+from typing import Any, List, Tuple, get_args
 
 from fairseq_floater.data import TokenizerJsonOptions
 from fairseq_floater.options import PositionOptions
+from fairseq_floater.results.report import markdown
 from fairseq_floater.tasks.floater_multiple_choice import MultipleChoiceConfig
 from fairseq_floater.tasks.floater_question_answering import QuestionAnsweringConfig
 
@@ -24,6 +25,9 @@ OTHERS = {
     "--task floater_multiple_choice": MultipleChoiceConfig,
     "--bpe tokenizer_json": TokenizerJsonOptions,
 }
+
+#: what the tables say of a flag
+COLUMNS = ("default", "values", "meaning")
 
 #: descriptions of fields without choices and without a range, by the type of their values
 KINDS = {bool: "a switch", int: "a whole number", float: "a number", str: "a text"}
@@ -72,7 +76,7 @@ def cells(field: "Field[Any]") -> List[str]:
 def table() -> str:
     """Return all flags of models as a Markdown table."""
     shown = [field for field in fields(PositionOptions) if field.name != "_name"]  # fairseq's own
-    return markdown(["flag"], [cells(field) for field in sorted(shown, key=place)])
+    return markdown(["flag", *COLUMNS], [cells(field) for field in sorted(shown, key=place)])
 
 
 def table_of_others() -> str:
@@ -83,13 +87,7 @@ def table_of_others() -> str:
         for field in fields(options)
         if field.metadata.get("help") and field.name != "data"
     ]
-    return markdown(["of", "flag"], rows)
-
-
-def markdown(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    header = [*names, "default", "values", "meaning"]
-    lines = [f"| {' | '.join(row)} |" for row in (header, *rows)]
-    return "\n".join([lines[0], "|---" * len(header) + "|", *lines[1:]])
+    return markdown(["of", "flag", *COLUMNS], rows)
 
 
 def with_tables(page: str) -> str:

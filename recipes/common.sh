@@ -32,6 +32,11 @@ require_number() {
         fail "$1 must be a whole number from 1 to 999,999,999, got ${2:-nothing}"
 }
 
+# cores: print how many there are. (nproc takes OMP_NUM_THREADS, which recipes set, for that number.)
+cores() {
+    env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc
+}
+
 # heading TEXT: print a line that says where we are, with the time since the start.
 heading() {
     printf '\n[%3d s] %s\n' "$SECONDS" "$*"

@@ -104,6 +104,5 @@ score() {
         --checkpoint "$RUN/checkpoint_last.pt" --tests "$tests" --order "$(order)" \
         --out "$RUNS/$EXPERIMENT"
     [ -n "$DRY_RUN" ] || cat "$RUN/score.$EXPERIMENT.log"
-    # A table has hundreds of checkpoints, of 270 MB each with the optimizer's state.
-    [ -n "$DRY_RUN" ] || [ -z "${WITHOUT_CHECKPOINTS:-}" ] || rm -f "$RUN"/checkpoint_*.pt
+    remove_checkpoints
 }

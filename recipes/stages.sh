@@ -65,8 +65,7 @@ step() {
         [ -e "$made" ] && ! [ "$input" -nt "$marker" ]; then
         echo "done already: $name"
     else
-        [ -e "${NEEDS:-/}" ] || fail "$name needs $NEEDS, which was removed once the row was scored:" \
-            "delete $RUN to train it again"
+        [ -e "${NEEDS:-/}" ] || fail_without "$name" "$NEEDS"
         rm -f "$marker"
         if ! "$@" >"$log.part" 2>&1; then
             tail -n 3 "$log.part" >&2
@@ -75,6 +74,17 @@ step() {
         mv "$log.part" "$log"
         placeless "$*" >"$marker"
     fi
+}
+
+# fail_without NAME FILE: fail because the step NAME needs a checkpoint that is no longer there.
+fail_without() {
+    fail "$1 needs $2, which was removed once the row was scored: delete $RUN to train it again"
+}
+
+# Remove the checkpoints of a row that is scored, if the caller wants that: a table has hundreds, of
+# up to 270 MB each with the optimizer's state. An average stays.
+remove_checkpoints() {
+    [ -n "$DRY_RUN" ] || [ -z "${WITHOUT_CHECKPOINTS:-}" ] || rm -f "$RUN"/checkpoint*.pt
 }
 
 # Rows that run side by side share a corpus, whose script locks its folder.
@@ -140,8 +150,7 @@ train() {
     [ "$longest" -le "${most:-$longest}" ] || fail "$RUN was trained for up to $longest" \
         "updates, $most are wanted: choose another --runs folder, or delete it to train again"
     [ ! -e "$RUN/average.done" ] || [ -n "$(newest "$RUN"/checkpoint*.pt)" ] ||
-        fail "train needs $RUN/checkpoint_last.pt, which was removed once the row was scored:" \
-            "delete $RUN to train it again"
+        fail_without train "$RUN/checkpoint_last.pt"
     # Written only once: on a full disk, writing it again would leave it empty.
     if [ ! -s "$RUN/train.command" ]; then
         echo "$wanted" >"$RUN/train.command.part" && mv "$RUN/train.command"{.part,} ||
@@ -258,8 +267,7 @@ score() {
         --checkpoint "$RUN/average.pt" --tests "$tests" --order "$(order)" \
         "${SCORE[@]}" --out "$RUNS/$EXPERIMENT"
     [ -n "$DRY_RUN" ] || cat "$RUN/score.$EXPERIMENT.log"
-    # A table has hundreds of them; the average, which is kept, is what translates.
-    [ -n "$DRY_RUN" ] || [ -z "${WITHOUT_CHECKPOINTS:-}" ] || rm -f "$RUN"/checkpoint*.pt
+    remove_checkpoints
     [ -z "${HEATMAPS:-}" ] || for stack in encoder decoder; do
         picture=$RUNS/$EXPERIMENT/$PAIR.$ROW.seed$SEED.$stack.png
         step "heatmap.$stack" "$RUN/average.done" "$picture" \

@@ -20,7 +20,6 @@ mypy
 while [ ! -S "$FORK_SERVER/plugin" ] && kill -0 $! 2>/dev/null; do sleep 0.1; done
 kill -0 $! 2>/dev/null || fail "the fork servers did not start: see above"
 # One process per core, with one thread each, and one more, since some tests wait for other processes.
-# Tests of a file share the models that they have trained. (nproc alone takes OMP_NUM_THREADS for the
-# number of cores.)
-OMP_NUM_THREADS=1 exec python -m pytest -n "$(($(env -u OMP_NUM_THREADS nproc) + 1))" \
+# Tests of a file share the models that they have trained.
+OMP_NUM_THREADS=1 exec python -m pytest -n "$(($(cores) + 1))" \
     --dist loadfile --no-loadscope-reorder "$@"

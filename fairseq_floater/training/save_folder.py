@@ -57,7 +57,7 @@ def newest_whole(folder: Path, base: Optional[str] = None) -> Tuple[Optional[Kep
     found: List[Kept] = []
     for path in own_checkpoints(folder, base):
         try:
-            found.append(Kept(path, _updates(path)))
+            found.append(Kept(path, updates_of(path)))
         except DamagedCheckpoint as error:
             broken.append(Broken(path, error.reason))
     found.sort(key=lambda kept: (kept.updates, kept.path.name == LAST), reverse=True)
@@ -110,7 +110,7 @@ def should_be_best(newest: Kept) -> bool:
     if score is None or score != scores.get("best"):
         return False
     try:
-        return _updates(newest.path.with_name(BEST)) < newest.updates
+        return updates_of(newest.path.with_name(BEST)) < newest.updates
     except DamagedCheckpoint:  # perhaps there is none
         return True
 
@@ -148,7 +148,7 @@ def _since(path: Path) -> int:
     return path.lstat().st_ctime_ns
 
 
-def _updates(path: Path) -> int:
+def updates_of(path: Path) -> int:
     """Return after how many updates a file was saved; raises as ``state_of`` does."""
     state = state_of(path)
     try:

@@ -22,6 +22,7 @@ from exported import Compared, compared, parser_of, read_corpus
 from translating import FAIRSEQ, PLUGIN, exported
 
 from fairseq_floater.checkpoints.files import read_checkpoint
+from fairseq_floater.training.save_folder import updates_of
 
 INPUT = "--position-blocks input --position-injection additive"
 KINDS = {
@@ -77,7 +78,7 @@ def train(base: Path, data: Path, flags: str, updates: int, folder: Path) -> Pat
         with open(folder / "train.log", "a") as log:
             subprocess.run([str(w) for w in words], stdout=log, stderr=log, check=True)
 
-    if last.exists() and _updates(last) >= updates:
+    if last.exists() and updates_of(last) >= updates:  # one that was interrupted made fewer
         return last
     if "additive" not in flags:
         go_on(folder, updates, "--finetune-from-model", base)
@@ -90,11 +91,6 @@ def train(base: Path, data: Path, flags: str, updates: int, folder: Path) -> Pat
     torch.save({**state, "model": {**state["model"], **same}}, first)
     go_on(folder, updates, "--restore-file", first, "--reset-optimizer", "--reset-dataloader")
     return last
-
-
-def _updates(checkpoint: Path) -> int:
-    """Return how many updates a training had made; one that was interrupted made fewer."""
-    return int(read_checkpoint(str(checkpoint))["optimizer_history"][-1]["num_updates"])
 
 
 def cell(it: "Compared | str") -> str:

@@ -77,7 +77,7 @@ def test_forms(name):
 @torch.no_grad()
 def test_tables(kind):
     """All kinds without a length limit get that far, in float32 even if the parameters are not."""
-    coarse = {"dynamics": "mlp", "ode_steps_per_position": "1/64"}
+    coarse = {"dynamics": "mlp", "ode_steps_per_position": "1/8"}
     options = PositionOptions(position_encoder=kind, **coarse).validate()
     encoder = build_position_encoder(options, 2, 16, heads=2, causal=True, seed=1).half()
     for parameter in encoder.parameters():

@@ -115,7 +115,7 @@ def base_size():
     double.load_state_dict(dynamics.state_dict())
     times = torch.arange(256, dtype=torch.float64) * 0.1
     with torch.no_grad():
-        fine = solve(double, initial.detach().double(), times, steps_per_position=2)
+        fine = solve(double, initial.detach().double(), times, steps_per_position=4)
     return dynamics, initial, times, fine
 
 

@@ -20,7 +20,7 @@ def trainings(corpus, tmp_path_factory):
     """What trainings on the GPU, by flag, and one on the CPU printed, and their checkpoints."""
     folder = tmp_path_factory.mktemp("gpu")
     train = ["train", corpus, *TRAINING, "--arch", "floater_transformer", *RATES]
-    train += ["--max-update", 4, *LOSS]
+    train += ["--max-update", 8, *LOSS]
     commands = {"cpu": train} | {
         flag: [GPU, *train, *filter(None, [flag])] for flag in ("", "--fp16", "--bf16", "--amp")
     }
@@ -39,10 +39,10 @@ def test_a_training_is_that_of_the_cpu(trainings):
     """Its losses agree as far as they are printed, and its checkpoint is read without a GPU."""
     (cpu, on_cpu), (gpu, on_gpu) = trainings["cpu"], trainings[""]
     assert "machine: pretended" in gpu.out and "peak memory of the device" in gpu.out
-    assert len(gpu.losses()) == 4 and gpu.losses() == pytest.approx(cpu.losses(), abs=2e-3)
+    assert len(gpu.losses()) == 8 and gpu.losses() == pytest.approx(cpu.losses(), abs=2e-3)
     saved = parameters(on_cpu)
     for name, value in parameters(on_gpu).items():
-        atol = 1e-3 if ".dynamics." in name else 5e-3  # they move by no more than 4e-3
+        atol = 1e-3 if ".dynamics." in name else 5e-3  # they move by no more than 8e-3
         torch.testing.assert_close(value, saved[name], atol=atol, rtol=0, msg=name)
 
 
@@ -57,8 +57,8 @@ def test_half_precision_learns_what_single_does(flag, trainings):
     weights, single = parameters(checkpoint), parameters(trainings["cpu"][1])
     half = {"--fp16": torch.float16, "--bf16": torch.bfloat16}.get(flag)
     for name, value in weights.items():
-        if ".dynamics." in name:  # whose rate is a tenth: each moves by no more than 4e-3
-            torch.testing.assert_close(value.float(), single[name], atol=8e-3, rtol=0.01)
+        if ".dynamics." in name:  # whose rate is a tenth: both move by no more than 8e-3
+            torch.testing.assert_close(value.float(), single[name], atol=1.6e-2, rtol=0.01)
         assert half is None or torch.equal(value, value.to(half).to(value.dtype)), name
     name = "decoder.position_encoder.initial"  # its learning rate is 16 times that of the others
     assert not torch.equal(weights[name], single[name])
