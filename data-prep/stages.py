@@ -1,28 +1,18 @@
-"""Shared code of the corpus programs: stages that run once, whole-file writes, one-line errors."""
+"""Shared code of the corpus programs: options, whole-file writes, one-line errors."""
 
 import argparse
 import errno
-import hashlib
-import json
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from whole import written
 
-Made = tuple[dict[str, bytes], dict[str, float]]  # files by path under OUT, figures by name
-
 
 class UserError(Exception):
     """Something the user can fix; the message names the thing, its value and the fix."""
-
-
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def decode(line: bytes, name: Path | str, number: int) -> str:
@@ -44,47 +34,6 @@ def write(path: Path, content: bytes) -> None:
     """Write the whole file or nothing."""
     with written(path) as file:
         file.write(content)
-
-
-def read_manifest(path: Path) -> dict[str, dict]:
-    """Return the entries of the finished stages; none if the manifest is missing or damaged."""
-    try:
-        manifest = json.loads(path.read_bytes())
-        whole = all(
-            isinstance(entry["outputs"], dict) and {"inputs", "report"} <= entry.keys()
-            for entry in manifest.values()
-        )
-    except (FileNotFoundError, ValueError, AttributeError, KeyError, TypeError):
-        return {}
-    return manifest if whole else {}
-
-
-def run_stage(program: Path, out: Path, name: str, inputs: dict, make: Callable[[], Made]) -> dict:
-    """Run a stage unless its inputs and outputs match the manifest; return its entry.
-
-    ``program`` counts as an input: if it has changed, the outputs are made again.
-    """
-    path, inputs = out / "manifest.json", inputs | {"program": sha256_of(program)}
-    manifest = read_manifest(path)
-    entry = manifest.get(name, {"inputs": None, "outputs": {}})
-    if entry["inputs"] == inputs and all(
-        (out / file).is_file() and sha256_of(out / file) == sha256
-        for file, sha256 in entry["outputs"].items()
-    ):
-        print(f"{name}: unchanged, skipped", flush=True)
-        return entry
-    print(f"{name}: working ...", flush=True)
-    start = time.monotonic()
-    files, report = make()
-    for stale in entry["outputs"].keys() - files:  # such as files of another language
-        (out / stale).unlink(missing_ok=True)
-    for file, content in files.items():
-        write(out / file, content)
-    outputs = {file: hashlib.sha256(content).hexdigest() for file, content in files.items()}
-    manifest[name] = {"inputs": inputs, "outputs": outputs, "report": report}
-    write(path, json.dumps(manifest, indent=1).encode())
-    print(f"{name}: {len(files)} files in {time.monotonic() - start:.1f} s", flush=True)
-    return manifest[name]
 
 
 class Parser(argparse.ArgumentParser):

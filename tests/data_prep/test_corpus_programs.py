@@ -6,12 +6,10 @@ import random
 import subprocess
 import sysconfig
 from argparse import Namespace
-from pathlib import Path
 from types import SimpleNamespace
 
 import filter
 import pytest
-import stages
 import subword
 from corpora import fails, run, sha256, succeeds, tree
 from stages import UserError
@@ -205,15 +203,6 @@ def test_what_is_no_model_of_subwords(method, content, tmp_path, capfd):
     advice = f"make it with subword.py learn --method {method}"
     assert str(error.value) == f"{model} is {what}: {advice}"
     assert capfd.readouterr().err == ""
-
-
-@pytest.mark.parametrize("text", ['{"corpus": {}}', "[]", "3", '{"corpus": 1}', '{"corpus": []}'])
-def test_a_manifest_of_another_shape_is_none(text, tmp_path):
-    (tmp_path / "manifest.json").write_text(text)
-    made = {"text": b"made"}, {"lines": 1}
-    for _ in range(2):
-        entry = stages.run_stage(Path(stages.__file__), tmp_path, "corpus", {}, lambda: made)
-        assert entry["report"] == {"lines": 1} and (tmp_path / "text").read_bytes() == b"made"
 
 
 @pytest.fixture

@@ -1,19 +1,16 @@
 """The corpus of interface translations, made by the real command line from a tiny wheel."""
 
-import hashlib
-import importlib.util
 import json
-import os
-import subprocess
-import sys
+import re
 import zipfile
 
+import corpora
+import localisation
 import pytest
-from places import PREP
+from corpora import sha256, succeeds, tree
 
-PROGRAM = PREP / "localisation.py"
 WHEEL = "homeassistant-2025.4.4-py3-none-any.whl"
-INFO = "homeassistant-2025.4.4.dist-info"
+BASE = "homeassistant/components/{}/translations/{}.json"
 SPLITS = ("train", "valid", "test")
 VERBS = {"open": "öffne", "close": "schließe", "lock": "sperre", "watch": "beobachte"}
 PLACES = {"upper": "obere", "lower": "untere", "inner": "innere", "outer": "äußere"}
@@ -27,7 +24,7 @@ def sentences(side):
     return [f"{v} {the} {p} {t} now" for v in words[0] for p in words[1] for t in words[2]]
 
 
-def tree(side):
+def texts(side):
     """Return nested texts of one language; each of those beside ``plain`` tests one rule."""
     return {
         "config": {"step": {"plain": dict(enumerate(sentences(side)))}},
@@ -49,20 +46,17 @@ def tree(side):
 
 def make_wheel(path, extra=()):
     """Write a zip laid out as the wheel is: three components, a platform file, three languages."""
-    base = "homeassistant/components/{}/translations/{}.json"
     files = {
-        base.format("lock", "en"): tree(0),
-        base.format("lock", "de"): tree(1),
-        base.format("lock", "pt-BR"): {"config": {"a": "Abra a porta agora"}},
-        base.format("twin", "en"): {"a": "Try it again later", "b": "Try it again later"},
-        base.format("twin", "de"): {"a": "Später nochmals", "b": "Später erneut versuchen"},
-        base.format("third", "en"): {"a": "Try it again later"},
-        base.format("third", "de"): {"a": "Später erneut versuchen"},
-        base.format("third", "sensor.en"): {"a": "A platform text here"},
-        base.format("third", "sensor.de"): {"a": "Ein Text der Plattform"},
-        f"{INFO}/METADATA": "Metadata-Version: 2.1\nName: homeassistant\nVersion: 2025.4.4\n",
-        f"{INFO}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        f"{INFO}/RECORD": "",
+        BASE.format("lock", "en"): texts(0),
+        BASE.format("lock", "de"): texts(1),
+        BASE.format("lock", "pt-BR"): {"config": {"a": "Abra a porta agora"}},
+        BASE.format("twin", "en"): {"a": "Try it again later", "b": "Try it again later"},
+        BASE.format("twin", "de"): {"a": "Später nochmals", "b": "Später erneut versuchen"},
+        BASE.format("third", "en"): {"a": "Try it again later"},
+        BASE.format("third", "de"): {"a": "Später erneut versuchen"},
+        BASE.format("third", "sensor.en"): {"a": "A platform text here"},
+        BASE.format("third", "sensor.de"): {"a": "Ein Text der Plattform"},
+        "homeassistant-2025.4.4.dist-info/RECORD": "",
     } | dict(extra)
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -71,27 +65,25 @@ def make_wheel(path, extra=()):
     return path
 
 
-def sha256(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def run(wheel, out, *options, **variables):
+    few = ("--valid=6", "--test=6")
+    return corpora.run("localisation.py", wheel, out, *few, *options, **variables)
 
 
-def run(out, wheel=None, *options, **env):
-    command = [sys.executable, str(PROGRAM), "--out", str(out), "--valid=6", "--test=6"]
-    command += ["--vocab-size=80"]
-    if wheel:
-        command += ["--wheel", str(wheel), "--sha256", sha256(wheel)]
-    command += map(str, options)
-    return subprocess.run(
-        command, check=False, capture_output=True, text=True, env=os.environ | env
-    )
-
-
-def read(out, name, language, kind="raw"):
-    return (out / kind / f"{name}.{language}").read_text("utf-8").removesuffix("\n").split("\n")
+def read(out, name, language):
+    return lines(out / f"{name}.{language}")
 
 
 def pairs(out, name):
     return list(zip(read(out, name, "en"), read(out, name, "de"), strict=True))
+
+
+def lines(path):
+    return path.read_text("utf-8").removesuffix("\n").split("\n")
+
+
+def log(out, stage):
+    return (out / f".stages/{stage}.log").read_text()
 
 
 def everything(out):
@@ -106,15 +98,6 @@ def fails(done, *words, code=1):
 
 
 @pytest.fixture(scope="module")
-def program():
-    """The program as a module, for cases that the command line does not allow."""
-    spec = importlib.util.spec_from_file_location("localisation", PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     return make_wheel(tmp_path_factory.mktemp("wheel") / WHEEL)
 
@@ -122,9 +105,7 @@ def wheel(tmp_path_factory):
 @pytest.fixture(scope="module")
 def made(wheel, tmp_path_factory):
     out = tmp_path_factory.mktemp("made")
-    done = run(out, wheel)
-    assert done.returncode == 0, done.stderr
-    return out, done.stdout
+    return out, succeeds(run(wheel, out))
 
 
 def test_pairs_are_texts_under_the_same_key(made):
@@ -159,97 +140,22 @@ def test_splits_share_no_sentence_nor_variant(made):
     assert len(homes) == 1
 
 
-def test_variants_stay_together_wherever_the_sentence_falls(program):
+def test_variants_stay_together_wherever_the_sentence_falls():
     group = [("Set light 1 to {a}.", "Licht {a}"), ("set light 2 to {b}!", "das Licht {b}")]
     others = [(f"Turn {word} on", f"{word} ein") for word in ("ab", "cd", "ef", "gh", "ij", "kl")]
     for valid in range(1, 6):
-        parts, left_out = program.split_pairs(sorted(group + others), valid, 1)
+        parts, left_out = localisation.split_pairs(sorted(group + others), valid, 1)
         homes = [name for name in SPLITS if set(parts[name]) & set(group)]
         assert len(homes) == 1
         assert left_out == (homes != ["train"])
     shared = [("Try again", "Nochmal"), ("Once more", "Nochmal")]
-    parts, _ = program.split_pairs(sorted(shared + others), 3, 3)
+    parts, _ = localisation.split_pairs(sorted(shared + others), 3, 3)
     assert set(parts["train"]) == set(shared)
 
 
-def test_pieces_join_to_the_sentence(made):
-    out, _ = made
-    for name in SPLITS:
-        for language in ("en", "de"):
-            for text, pieces in zip(
-                read(out, name, language), read(out, name, language, "bpe"), strict=True
-            ):
-                # what fairseq's --remove-bpe sentencepiece does
-                assert pieces.replace(" ", "").replace("\u2581", " ").strip() == text
-
-
 def test_two_runs_are_byte_equal(made, wheel, tmp_path):
-    assert run(tmp_path, wheel, PYTHONHASHSEED="7").returncode == 0
+    succeeds(run(wheel, tmp_path, PYTHONHASHSEED="7"))
     assert everything(tmp_path) == everything(made[0])
-
-
-def redone(done):
-    """Return the stages that a run did not skip."""
-    assert done.returncode == 0, done.stderr
-    return [name for name in ("corpus", "pieces") if f"{name}: working" in done.stdout]
-
-
-def test_a_stage_is_skipped_until_something_changes(wheel, tmp_path):
-    assert redone(run(tmp_path, wheel)) == ["corpus", "pieces"]
-    times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    assert redone(run(tmp_path, wheel)) == []
-    assert times == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    assert redone(run(tmp_path, wheel, "--vocab-size=70")) == ["pieces"]
-    assert redone(run(tmp_path, wheel, "--vocab-size=70", "--subword=bpe")) == ["pieces"]
-    assert redone(run(tmp_path, wheel, "--test=7")) == ["corpus", "pieces"]
-    assert len(read(tmp_path, "test", "en", "bpe")) == 7
-
-
-def test_damage_is_mended(made, wheel, tmp_path):
-    run(tmp_path, wheel)
-    (tmp_path / "raw" / "test.de").unlink()
-    with (tmp_path / "bpe" / "valid.en").open("a") as file:
-        file.write("one line more\n")
-    assert redone(run(tmp_path, wheel)) == ["corpus", "pieces"]
-    assert everything(tmp_path) == everything(made[0])
-    (tmp_path / "manifest.json").write_text('{"corpus": {"inp')
-    assert redone(run(tmp_path, wheel)) == ["corpus", "pieces"]
-    assert everything(tmp_path) == everything(made[0])
-
-
-def test_another_language_leaves_nothing_of_the_last(wheel, tmp_path):
-    run(tmp_path, wheel)
-    options = ("--target=pt-BR", "--source=de")
-    fails(run(tmp_path, wheel, *options), "--valid 6", "lower them")
-    assert (tmp_path / "raw" / "train.en").exists()
-    assert redone(run(tmp_path, wheel, "--source=de", "--target=en")) == ["corpus", "pieces"]
-    french = {"homeassistant/components/lock/translations/fr.json": tree(1)}
-    other = make_wheel(tmp_path / "other" / WHEEL, french)
-    assert redone(run(tmp_path, other, "--target=fr")) == ["corpus", "pieces"]
-    left = {path.name for kind in ("raw", "bpe") for path in (tmp_path / kind).iterdir()}
-    assert left == {f"{name}.{language}" for name in SPLITS for language in ("en", "fr")}
-
-
-def test_mirror_folder(made, wheel, tmp_path):
-    done = run(tmp_path, None, "--sha256", sha256(wheel), DATA_MIRROR=str(wheel.parent))
-    assert done.returncode == 0, done.stderr
-    assert everything(tmp_path) == everything(made[0])
-
-
-def test_mirror_address_is_downloaded_once(wheel, tmp_path):
-    options = ("--sha256", sha256(wheel), "--work", tmp_path / "work")
-    mirror = {"DATA_MIRROR": wheel.parent.as_uri() + "/", "PIP_NO_INDEX": "1"}
-    first = run(tmp_path / "a", None, *options, **mirror)
-    assert first.returncode == 0 and "downloading file:" in first.stdout, first.stderr
-    assert [path.name for path in (tmp_path / "work").iterdir()] == [WHEEL]
-    second = run(tmp_path / "b", None, *options, DATA_MIRROR="", PIP_NO_INDEX="1")
-    assert second.returncode == 0 and "downloading" not in second.stdout, second.stderr
-
-
-def test_no_wheel_to_be_had(tmp_path):
-    done = run(tmp_path, DATA_MIRROR=str(tmp_path), PIP_NO_INDEX="1")
-    fails(done, "cannot get homeassistant==2025.4.4", "--wheel")
-    assert not list((tmp_path / "download").iterdir())
 
 
 @pytest.mark.parametrize(
@@ -257,67 +163,98 @@ def test_no_wheel_to_be_had(tmp_path):
     [
         ("--source=xx", 1, ["'xx'", "choose from de en pt-BR"]),
         ("--target=en", 2, ["'en'", "choose two languages"]),
-        ("--vocab-size=5000", 1, ["--vocab-size 5000", "too high", "<="]),
-        ("--vocab-size=9", 1, ["--vocab-size 9", "smaller than required"]),
-        ("--vocab-size=0", 2, ["--vocab-size", "'0'", "from 1 to"]),
         ("--valid=80", 1, ["--valid 80", "lower them"]),
         ("--test=-1", 2, ["--test", "'-1'"]),
         ("--min-words=many", 2, ["--min-words", "'many'"]),
         ("--min-words=9 --max-words=8", 2, ["--min-words 9", "--max-words 8"]),
+        ("--test=0", 2, ["--test", "'0'", "from 1 to"]),
         ("--max-ratio=nan", 2, ["--max-ratio", "'nan'"]),
-        ("--subword=word", 2, ["--subword", "'word'", "unigram"]),
-        ("--sha256=12ab", 1, [WHEEL, "12ab", "delete it and run again"]),
-        ("--wheel=/no/such.whl", 1, ["/no/such.whl", "not a file"]),
         ("--colour", 2, ["--colour", "--help"]),
     ],
 )
 def test_bad_options_get_one_line(wheel, tmp_path, options, code, words):
-    fails(run(tmp_path, wheel, *options.split()), *words, code=code)
+    fails(run(wheel, tmp_path, *options.split()), *words, code=code)
 
 
 def test_bad_wheels_get_one_line(wheel, tmp_path):
-    fails(run(tmp_path, wheel, "--sha256", "0" * 64), str(wheel), sha256(wheel), "0" * 64, "delete")
-
-    other = tmp_path / "other.whl"
+    out, other = tmp_path / "out", tmp_path / "other.whl"
+    fails(run(other, out), str(other), "No such file")
     other.write_text("not an archive")
-    fails(run(tmp_path, other), str(other), "corrupt", "delete it")
+    fails(run(other, out), str(other), "corrupt", "delete it")
 
     content = bytearray(wheel.read_bytes())
     content[120:160] = bytes(40)  # within the first member
     other.write_bytes(content)
-    fails(run(tmp_path, other), str(other), "corrupt at homeassistant/components/lock", "delete it")
+    fails(run(other, out), str(other), "corrupt at homeassistant/components/lock", "delete it")
 
     broken = "homeassistant/components/broken/translations/en.json"
-    fails(run(tmp_path, make_wheel(other, {broken: '{"a": '})), broken, "not JSON")
+    fails(run(make_wheel(other, {broken: '{"a": '}), out), broken, "not JSON")
 
     for name in (
         "../../evil.json",
         "/evil.json",
         "homeassistant/components/../translations/a.json",
     ):
-        fails(run(tmp_path, make_wheel(other, {name: "{}"})), name, "escapes")
+        fails(run(make_wheel(other, {name: "{}"}), out), name, "escapes")
 
     assert set(tmp_path.iterdir()) == {other}
 
 
 def test_out_that_is_a_file_gets_one_line(wheel, tmp_path):
-    out = tmp_path / "out"
-    out.write_text("")
-    fails(run(out, wheel), str(out), "Not a directory")
-
-
-def test_unequal_line_counts_are_refused(program, tmp_path):
-    (tmp_path / "raw").mkdir()
-    (tmp_path / "raw" / "train.en").write_text("one\ntwo\n")
-    (tmp_path / "raw" / "train.de").write_text("eins\n")
-    with pytest.raises(program.UserError, match="2 lines but .*train.de has 1 lines: delete"):
-        program.read_split(tmp_path, "train", ("en", "de"))
+    (tmp_path / "out").write_text("")
+    fails(run(wheel, tmp_path / "out"), f"{tmp_path / 'out'}: File exists")
 
 
 def test_help_gives_every_default():
-    done = subprocess.run(
-        [sys.executable, str(PROGRAM), "--help"], check=False, capture_output=True, text=True
-    )
-    assert done.returncode == 0
-    for default in ("(en)", "(de)", "(3)", "(100)", "(3.0)", "(500)", "(unigram)", "(4000)"):
-        assert default in done.stdout
+    shown = succeeds(corpora.run("localisation.py", "--help"))
+    for default in ("(en)", "(de)", "(3)", "(100)", "(3.0)", "(500)"):
+        assert default in shown
+
+
+def many(side):
+    """Return 1,331 sentences, no two of which have the same words in another order."""
+    names = [(f"{a}{b}a", f"{b}{a}o")[side] for a in "bdfghklmnpr" for b in "a"]
+    verb, noun = (("Turn", "light"), ("Schalte", "Leuchte"))[side]
+    return [f"{verb} {a} the {noun} {b} {c}" for a in names for b in names for c in names]
+
+
+def whole(folder, *options, **variables):
+    """Run localisation.sh, with a list of checksums for the wheel in ``folder``."""
+    sums = folder / "sums"
+    sums.write_text(f"{sha256(folder / WHEEL)}  {WHEEL}\n")
+    options = ("--out", folder / "data/corpus", "--size", 60, "--checksums", sums, *options)
+    return corpora.run("localisation.sh", *options, **variables)
+
+
+def redone(out):
+    return re.findall(r"^(\w+): working \.\.\.$", out, re.MULTILINE)
+
+
+def test_a_whole_preparation(tmp_path):
+    """From a mirror; skipped; with another language; and without anything to be had."""
+    french = BASE.format("many", "fr"), {"only": "Rien d'autre ici"}
+    extra = [(BASE.format("many", x), dict(enumerate(many(n)))) for n, x in enumerate(("en", "de"))]
+    make_wheel(tmp_path / WHEEL, [*extra, french])
+    mirror, out = {"DATA_MIRROR": str(tmp_path)}, tmp_path / "data/corpus"
+    done = succeeds(whole(tmp_path, **mirror))
+    stages = ["raw", "model", "subwords", "describe", "binarise"]
+    assert redone(done) == stages and "pairs found under one key" in log(out, "raw")
+    names = sorted(f"{split}.{language}" for split in SPLITS for language in ("en", "de"))
+    assert tree(out / "raw") == names == tree(out / "bpe")
+    assert [len(read(out / "raw", split, "en")) for split in SPLITS[1:]] == [500, 500]
+    for name in names:
+        for text, pieces in zip(lines(out / "raw" / name), lines(out / "bpe" / name), strict=True):
+            # what fairseq's --remove-bpe sentencepiece does
+            assert pieces.replace(" ", "").replace("\u2581", " ").strip() == text
+    assert json.loads((out / "corpus.json").read_text())["subword"] == "sentencepiece"
+    assert done.splitlines()[-2].split()[:2] == ["test", "500"]
+
+    made = everything(out)
+    assert redone(succeeds(whole(tmp_path, **mirror))) == [] and everything(out) == made
+    done = whole(tmp_path, "--target", "fr", **mirror)
+    fails(done, "raw: --test 500 --valid 500 leave nothing", str(out / ".stages/raw.log"))
+    fails(whole(tmp_path, "--target", "en", **mirror), "are both en: choose two languages")
+    assert redone(succeeds(whole(tmp_path, **mirror))) == ["raw"] and everything(out) == made
+    (tmp_path / "data/download/localisation" / WHEEL).unlink()
+    nowhere = {"DATA_MIRROR": "", "PIP_NO_INDEX": "1"}
+    fails(whole(tmp_path, **nowhere), "pip download homeassistant==2025.4.4", WHEEL)
