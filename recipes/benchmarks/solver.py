@@ -3,9 +3,10 @@
 The peer is ``torchdiffeq.odeint_adjoint`` with rk4 and step delta/5, as in the paper's code. Ours
 is rk4 with each number of steps per position in --steps. All share dynamics, initial
 values and loss (a fixed random projection of the states). The dynamics are oscillators, as they
-start by default, or random (Xavier), which move more slowly. The peer runs once. Ours runs several
-times after a warm-up, and the median is printed. Errors are relative, in the Euclidean norm over
-all states, and over the gradients of all weights and initial values together:
+start by default, or random (Xavier), which move more slowly. The peer and ours are run alike: once
+as a warm-up, and then --repeats times, or fewer if --seconds have passed. The median is printed.
+Errors are relative, in the Euclidean norm over all states, and over the gradients of all weights
+and initial values together:
 
     states     against torchdiffeq's dopri5 in float64 at tolerance 1e-10
     gradients  against our rk4 in float64 with 8 steps per position; the distance of its states
@@ -45,25 +46,35 @@ def numbers(text: str) -> list[int]:
     return values
 
 
+def positive(text: str) -> int:
+    (value,) = numbers(text)
+    return value
+
+
 def relative(a: list[Tensor], b: list[Tensor]) -> float:
     a, b = (torch.cat([x.detach().double().flatten() for x in part]) for part in (a, b))
     return float((a - b).norm() / b.norm())
 
 
 def measure(
-    run: Callable[[], Tensor], parameters: list[Tensor], projection: Tensor, repeats: int
+    run: Callable[[], Tensor],
+    parameters: list[Tensor],
+    projection: Tensor,
+    args: argparse.Namespace,
 ) -> tuple[float, float, Tensor, list[Tensor]]:
     """Return median seconds forward and backward, states and gradients, after a warm-up run."""
     forward, backward = [], []
-    for attempt in range(repeats + (repeats > 1)):
+    for attempt in range(args.repeats + 1):
         start = time.perf_counter()
         states = run()
         middle = time.perf_counter()
         gradients = torch.autograd.grad((states * projection).sum(), parameters)
         end = time.perf_counter()
-        if attempt or repeats == 1:
+        if attempt:
             forward.append(middle - start)
             backward.append(end - middle)
+        if sum(forward) + sum(backward) > args.seconds:
+            break
     return statistics.median(forward), statistics.median(backward), states, list(gradients)
 
 
@@ -106,13 +117,13 @@ def compare(dim: int, positions: int, args: argparse.Namespace) -> None:
         )
         return total
 
-    base = row("odeint_adjoint rk4, delta/5", measure(peer, parameters, projection, 1), None)
+    base = row("odeint_adjoint rk4, delta/5", measure(peer, parameters, projection, args), None)
     for steps in args.steps:
 
         def ours(steps: str = steps) -> Tensor:
             return solve(dynamics, initial, times, steps_per_position=steps)
 
-        result = measure(ours, parameters, projection, args.repeats)
+        result = measure(ours, parameters, projection, args)
         row(f"ours rk4, {steps} per position", result, base)
 
 
@@ -127,7 +138,15 @@ def main() -> int:
         "--positions", type=numbers, default=[64, 256, 1024], help="default: %(default)s"
     )
     parser.add_argument("--tracks", type=int, default=18, help="default: %(default)s")
-    parser.add_argument("--repeats", type=int, default=5, help="runs of ours; default: %(default)s")
+    parser.add_argument(
+        "--repeats", type=positive, default=5, help="runs that are timed; default: %(default)s"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=20.0,
+        help="after so many, a solve is not run again; default: %(default)s",
+    )
     parser.add_argument("--start", choices=STARTS, default=STARTS[0], help="default: %(default)s")
     parser.add_argument(
         "--steps",
