@@ -34,7 +34,7 @@ from fairseq_floater.checkpoints.files import (
 from fairseq_floater.checkpoints.plain import plain_classes
 from fairseq_floater.errors import flush_quietly, showing_one_line
 from fairseq_floater.training.corpus import Sentences, checking_text, refusing_useless
-from fairseq_floater.training.cost import log_cost
+from fairseq_floater.training.cost import log_cost, remembering_peak
 from fairseq_floater.training.divergence import explaining_divergence
 from fairseq_floater.training.levers import (
     after_step,
@@ -196,6 +196,7 @@ def _end_quietly() -> None:
 
 def _log_cost() -> None:
     """Log the machine and the peak memory of a fairseq-train run, for the tables of results."""
+    torch.cuda.reset_peak_memory_stats = remembering_peak(torch.cuda.reset_peak_memory_stats)
     atexit.register(log_cost)
 
 

@@ -18,6 +18,9 @@ from types import SimpleNamespace
 import torch
 from pretended import DEVICE, NAME, Pretending
 
+#: the most memory that the GPU seems to have given until its statistics are reset, in bytes
+PEAK = 3 * 2**29
+
 
 def moved(move):
     """Make ``to`` of tensors or modules move to the pretended device instead of a GPU."""
@@ -52,13 +55,14 @@ def pretend():
         "get_device_capability": (9, 0),
         "get_device_name": NAME,
         "get_device_properties": properties,
-        "max_memory_allocated": 2**20,
         "get_rng_state": torch.zeros(1, dtype=torch.uint8),
     }
     quiet = ["synchronize", "set_device", "manual_seed", "set_rng_state", "empty_cache"]
-    quiet += ["reset_peak_memory_stats"]
     for name, answer in {**answers, **dict.fromkeys(quiet)}.items():
         setattr(torch.cuda, name, lambda *args, answer=answer: answer)
+    peak = [PEAK]
+    torch.cuda.max_memory_allocated = lambda: peak[0]
+    torch._C._cuda_resetPeakMemoryStats = lambda device: peak.__setitem__(0, 0)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def parameters(path):
 def test_a_training_is_that_of_the_cpu(trainings):
     """Its losses agree as far as they are printed, and its checkpoint is read without a GPU."""
     (cpu, on_cpu), (gpu, on_gpu) = trainings["cpu"], trainings[""]
-    assert "machine: pretended" in gpu.out and "peak memory of the device" in gpu.out
+    assert "machine: pretended" in gpu.out and "peak memory of the device: 1.50 GiB" in gpu.out
     assert len(gpu.losses()) == 8 and gpu.losses() == pytest.approx(cpu.losses(), abs=2e-3)
     saved = parameters(on_cpu)
     for name, value in parameters(on_gpu).items():
