@@ -29,8 +29,8 @@ class FloaterSentencePredictionTask(SentencePredictionTask):
     """Predict classes or scores of sentences or pairs; batches are shuffled, not their content.
 
     Raises:
-        UserError: if there is no such data set, a label is not among those of the training, or a
-            trained model had other labels, or had them in another order.
+        UserError: if there is no such data set, a label is not among the classes, or a model of
+            this task had other classes, or had them in another order.
     """
 
     def __init__(self, cfg: Any, data_dictionary: Dictionary, label_dictionary: Dictionary):

@@ -7,7 +7,6 @@ from typing import Any, Type
 from fairseq.data import Dictionary
 from fairseq.dataclass import FairseqDataclass
 from fairseq.tasks import FairseqTask
-from omegaconf import II
 
 from fairseq_floater.data import Layout, PieceTokenizer, read_pieces
 from fairseq_floater.encoders.flags import check_values, flag
@@ -20,7 +19,6 @@ class TokenizerOptions(FairseqDataclass):
     double_separator: bool = flag(
         False, "put two separators between the texts of an input, as in RoBERTa; BERT has one"
     )
-    seed: int = II("common.seed")
 
 
 class TaskWithTokenizer(FairseqTask):

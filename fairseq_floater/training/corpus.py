@@ -37,7 +37,7 @@ def refusing_useless(load: Callable[..., Any]) -> Callable[..., Any]:
     return checked
 
 
-def require_useful(path: str, dictionary: Optional[Dictionary] = None) -> None:
+def require_useful(path: str, dictionary: Optional[Dictionary]) -> None:
     """Raise ``UserError`` unless ``path``.bin has all sentences of ``path``.idx, at least one.
 
     Every token must be in ``dictionary``, if there is one. Data in another format than fairseq's

@@ -50,7 +50,9 @@ def predict(
         raise UserError(f"{checkpoint} is of --task {name}, which has no classes")
     if of_sentences:
         require_sentences(data, subset)
-    cut = {"shorten_method": "truncate"} if of_sentences and truncate else {}
+    # The training may have cut some splits, but what is cut here is only asked for here.
+    method = "truncate" if truncate else "none"
+    cut = {"shorten_method": method, "shorten_data_split_list": ""} if of_sentences else {}
     tuned = FineTuned.load(checkpoint, data, cut)
     task = tuned.task
     task.load_dataset(subset)

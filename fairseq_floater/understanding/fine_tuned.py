@@ -1,7 +1,6 @@
 """A fine-tuned model and its task, over a data set."""
 
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Dict, Iterator, Mapping, NamedTuple
 
 import torch
@@ -36,7 +35,7 @@ class FineTuned(NamedTuple):
         cls,
         checkpoint: Path,
         data: Path,
-        options: Mapping[str, Any] = MappingProxyType({}),
+        options: Mapping[str, Any],
     ) -> "FineTuned":
         """Load a checkpoint for a folder of data.
 

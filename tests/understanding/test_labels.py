@@ -219,14 +219,18 @@ MISTAKES = {
         ["CHECKPOINT", "LONG"],
         "row 1 of valid has 35 pieces, but the model has 24 positions: give --truncate",
     ),
+    "a long row, such as the training cut": (
+        ["CUTTING", "LONG"],
+        "row 1 of valid has 35 pieces, but the model has 24 positions: give --truncate",
+    ),
 }
 
 
 @pytest.fixture(scope="module")
 def others(tuned, place, tmp_path_factory):
-    """Data with the classes in another order, data with rows that are too long, and a checkpoint.
+    """Data with the classes in another order, data with rows that are too long, and checkpoints.
 
-    That checkpoint is as if of fairseq's own task.
+    These are as if of fairseq's own task, and of a training that cut such rows.
     """
     folder = tmp_path_factory.mktemp("others")
     (folder / "sorted.txt").write_text("0 1\n1 1\n")
@@ -239,8 +243,12 @@ def others(tuned, place, tmp_path_factory):
     ):
         succeed("preprocess", "--only-source", *flags, "--destdir", folder / made)
     state = torch.load(tuned[0] / "checkpoint_last.pt")
-    state["cfg"]["task"]["_name"] = "sentence_prediction"
-    torch.save(state, folder / "stock.pt")
+    for name, option, value in (
+        ("cutting", "shorten_method", "truncate"),
+        ("stock", "_name", "sentence_prediction"),
+    ):
+        state["cfg"]["task"][option] = value
+        torch.save(state, folder / f"{name}.pt")
     for link in ("other/input0", "other/input1", "long/input1", "long/label"):
         (folder / link).symlink_to(place / "bin" / link.rpartition("/")[2])
     return folder
@@ -264,6 +272,7 @@ def test_mistakes_are_one_line(mistake, tuned, place, others, tmp_path):
         "OTHER": others / "other",
         "LONG": others / "long",
         "STOCK": others / "stock.pt",
+        "CUTTING": others / "cutting.pt",
         "CHECKPOINT": tuned[0] / "checkpoint_last.pt",
         "MODEL": place / "model/model.pt",
     }
