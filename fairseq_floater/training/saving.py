@@ -57,13 +57,23 @@ def copy_checkpoint(source: Path, target: Path) -> None:
 class _Source(io.FileIO):
     """A file to copy; an error in reading it is not blamed on the file that is written."""
 
+    def __init__(self, path: Path):
+        with _explaining_reads(path):
+            super().__init__(path)
+
     def read(self, size: Optional[int] = -1) -> Any:
-        try:
+        with _explaining_reads(self.name):
             return super().read(-1 if size is None else size)
-        except OSError as error:
-            raise UserError(
-                f"{self.name} cannot be read: {error.strerror}: check its disk, and run again"
-            ) from error
+
+
+@contextmanager
+def _explaining_reads(path: Any) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read: {error.strerror}: check it and its disk, and run again"
+        ) from error
 
 
 def _is_local(filename: Any) -> bool:

@@ -193,10 +193,13 @@ def test_the_best_of_several_is_gone_on_from(tmp_path):
     assert newest_whole(tmp_path)[0] == (best, 16)
 
 
-def test_what_cannot_be_read_is_not_what_cannot_be_written(folder):
-    """Reading fails, since nothing is mapped at the beginning of the memory."""
-    source, last = "/proc/self/mem", folder / "checkpoint_last.pt"
-    with pytest.raises(UserError, match=f"{source} cannot be read: Input/output error: check"):
+@pytest.mark.parametrize(
+    "source, why", [("/proc/self/mem", "Input/output error"), ("/proc/self", "Is a directory")]
+)
+def test_what_cannot_be_read_is_not_what_cannot_be_written(source, why, folder):
+    """Reading memory fails, since nothing is mapped at its beginning; a folder is not opened."""
+    last = folder / "checkpoint_last.pt"
+    with pytest.raises(UserError, match=f"{source} cannot be read: {why}: check"):
         copying_whole(None)(source, str(last), overwrite=True)
     assert last_of(folder) == 24
 
