@@ -251,6 +251,8 @@ def prepare(
             )
         splits[split], left_out[split] = found, bad
     chosen = choice.of(splits)
+    if choice.hold_out:
+        left_out["valid"] = []  # its rows are rows of train
     if not chosen["valid"]["input0"]:
         raise UserError(
             f"--hold-out {choice.hold_out} holds out none of the "

@@ -33,6 +33,7 @@ plain_text() {
 }
 
 stage raw "$WHEEL" -- "$OUT/raw" -- plain_text
+cat "$OUT/.stages/raw.log"
 subwords raw
 describe localisation null false
 binarise

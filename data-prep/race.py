@@ -20,6 +20,7 @@ from splits import Report, split_up
 from stages import UserError, decode, join_lines, report_errors, write
 
 from fairseq_floater.data import parse_passage
+from fairseq_floater.errors import MALFORMED
 
 Json = dict[str, Any]
 Found = tuple[str, Json]  # where a passage was found, and what is there
@@ -105,7 +106,7 @@ def prepare(name: str, folder: Path, out: Path) -> Report:
             try:
                 questions += len(parse_passage(found, len(good))[1])
                 good.append(json.dumps(found, ensure_ascii=False))
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
+            except MALFORMED as error:
                 bad.append(f"{where}: {error}")
         if not good:
             raise UserError(

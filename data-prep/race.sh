@@ -41,6 +41,7 @@ split_up() {
     local published=$DOWNLOAD
     if [ "$CORPUS" = race ]; then
         published=$OUT/unpacked.part/RACE
+        rm -rf "$OUT/unpacked.part" # of an interrupted run
         python "$PREP/unpack.py" "${files[0]}" "$OUT/unpacked.part" --member 'RACE/*.txt'
     fi
     python "$PREP/race.py" "$CORPUS" "$published" --out "$OUT/bin.part"

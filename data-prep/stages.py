@@ -22,7 +22,7 @@ def decode(line: bytes, name: Path | str, number: int) -> str:
     except UnicodeDecodeError as error:
         raise UserError(
             f"{name}, line {number}, byte {error.start + 1}: not UTF-8 ({error.reason}): convert "
-            "it or drop the pair"
+            "the file to UTF-8"
         ) from None
 
 

@@ -47,7 +47,7 @@ def test_check_names_unequal_counts(pair):
 def test_check_names_what_is_not_utf8(pair):
     pair[1].write_bytes(b"eins\nzw\xe9i\ndrei\nvier\n")
     place = f"{pair[1]}, line 2, byte 3: not UTF-8 (invalid continuation byte)"
-    fails(run("check.py", *pair), f"{place}: convert it or drop the pair")
+    fails(run("check.py", *pair), f"{place}: convert the file to UTF-8")
 
 
 def test_check_names_a_missing_file(pair):
@@ -171,7 +171,7 @@ def test_sizes_that_do_not_suit_the_text(text, tmp_path):
     assert not (tmp_path / "model").exists()
 
 
-NO_TEXT = "line 2, byte 4: not UTF-8 (invalid continuation byte): convert it or drop the pair"
+NO_TEXT = "line 2, byte 4: not UTF-8 (invalid continuation byte): convert the file to UTF-8"
 
 
 @pytest.mark.parametrize("method", subword.METHODS)

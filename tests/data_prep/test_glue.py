@@ -68,6 +68,18 @@ def test_rows_of_another_width_are_named(tmp_path):
     assert "train: 6 rows" in done
 
 
+def test_rows_that_are_held_out_are_of_train(tmp_path):
+    """What is left out of the published valid, which is not used, does not count."""
+
+    def change(name, rows):
+        return rows if name == "test.tsv" else [*rows, "9\tone column"]
+
+    more = ["--other-files", "--hold-out", 3]
+    done = succeeds(prepare("rte", rte(tmp_path, change), tmp_path / "raw", *more))
+    assert "train: 2 rows" in done and "valid: 1 rows" in done
+    assert done.count("left out") == 1 and "train: 1 left out" in done
+
+
 @pytest.mark.parametrize(
     "name, label, message",
     [

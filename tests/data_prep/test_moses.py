@@ -56,7 +56,7 @@ def test_a_line_that_is_not_utf8(workers):
     done = run("moses.py", "--language", "fr", "--workers", workers, "lowercase", stdin=lines)
     assert done.returncode == 1
     place = b"error: standard input, line 4501, byte 4: not UTF-8 (invalid continuation byte)"
-    assert done.stderr == place + b": convert it or drop the pair\n"
+    assert done.stderr == place + b": convert the file to UTF-8\n"
 
 
 def test_unknown_languages_and_steps():
@@ -153,7 +153,7 @@ def test_faults_of_pairs(pairs):
     left = f"{limits} leave none of 1 pairs of {folder}/a: widen them"
     fails(clean(folder), left)
     (folder / "a").write_bytes(b"caf\xe9\n")
-    wrong = "not UTF-8 (invalid continuation byte): convert it or drop the pair"
+    wrong = "not UTF-8 (invalid continuation byte): convert the file to UTF-8"
     fails(clean(folder), f"{folder}/a, line 1, byte 4: {wrong}")
     pairing = "FROM and TO go in pairs, but there are 1 of them: see --help"
     fails(clean(folder, folder / "b"), pairing, code=2)
