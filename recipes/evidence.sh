@@ -12,9 +12,10 @@
 #
 # On an AMD processor with a C compiler, MKL is made to use AVX-512 (see mkl_avx512.c). LD_PRELOAD
 # chooses another library, or none if it is a space. The scores of a row are copied to
-# recipes/results/EXPERIMENT, and its checkpoints are then removed, except an average. A row that
-# another run is working on is skipped. So is a row that fails, which the end of the run reports.
-# At the end, table.md of every experiment with newer results is made again.
+# recipes/results/EXPERIMENT, and its checkpoints are then removed, except an average and those of a
+# first stage on masked words. A row that another run is working on is skipped. So is a row that
+# fails, which the end of the run reports. At the end, table.md of every experiment with newer results
+# is made again.
 set -euo pipefail
 unset CDPATH # with it cd prints, or leads elsewhere
 RECIPES=$(cd "$(dirname "$0")" && pwd)
