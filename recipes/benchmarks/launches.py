@@ -3,8 +3,9 @@
 The speed of a GPU depends on both. A small operation costs a launch of 5 to 10 microseconds,
 whatever it computes, and a value that the program reads back makes it wait until everything
 launched so far is done. Launches and waits are counted here as operations reach torch's kernels,
-forward and backward, without any GPU. Views launch nothing and are not counted. Operations that
-only read tensors that stay on the host, such as times, are not counted either.
+forward and backward, without any GPU. Views launch nothing and are not counted. Operations on
+tensors that stay on the host, such as times, are not counted either. Dropout is one operation
+forward, as on a GPU; on the host it is three.
 
     python recipes/benchmarks/launches.py > launches.md
 """
@@ -19,6 +20,8 @@ from unittest.mock import patch
 import torch
 from models import SIZES, STOCK, build, dictionary
 from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
@@ -72,8 +75,8 @@ class Counting(TorchDispatchMode):
     """Counts operations by name while it is entered.
 
     Args:
-        device: tensors that would be on the device, as would all that are computed from them. If
-            None, all tensors count as on the device.
+        device: tensors that would be on the device, as would all that are computed from them, or
+            placed there by ``Placing``. If None, all tensors count as on the device.
     """
 
     def __init__(self, device: Optional[Iterable[Tensor]] = None) -> None:
@@ -81,21 +84,63 @@ class Counting(TorchDispatchMode):
         self.seen: Counter = Counter()
         self.waits: Counter = Counter()
         self.device = None if device is None else WeakTensorKeyDictionary({t: 1 for t in device})
+        self.placing = False  # on the device whatever the arguments are
+        self.within = ""  # the operation of the device that the current ones are parts of
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore
         result = function(*args, **(kwargs or {}))
-        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        if self.device is not None and not any(tensor in self.device for tensor in tensors):
+        if not (self.device is None or self.placing or self.on_device((args, kwargs))):
             return result
-        for leaf in tree_leaves(result) if self.device is not None else ():
-            if isinstance(leaf, Tensor):
-                self.device[leaf] = 1
+        for tensor in tensors(result) if self.device is not None else ():
+            self.device[tensor] = 1
+        if self.within:
+            return result
         name = function.overloadpacket.__name__
         if name.startswith(READ_BACK):
             self.waits[name] += 1
         elif not function.is_view and not name.startswith(FREE):
             self.seen[name] += 1
         return result
+
+    def on_device(self, values: Any) -> bool:
+        """True if one of the tensors in ``values`` is on the device."""
+        return any(tensor in self.device for tensor in tensors(values))
+
+
+class Placing(TorchFunctionMode):
+    """Tells a ``Counting`` which tensors are made on the device or copied there, by their call.
+
+    On the host, operations do not show that: the device of all tensors is the CPU.
+    """
+
+    def __init__(self, counting: Counting) -> None:
+        super().__init__()
+        self.counting = counting
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):  # type: ignore
+        counting, kwargs = self.counting, kwargs or {}
+        if function is functional.dropout and counting.on_device(args):
+            counting.within = "native_dropout"
+            result = function(*args, **kwargs)
+            counting.seen[counting.within] += 1
+            counting.within = ""
+            return result
+        place = [*args[1:2], *kwargs.values()] if function in (Tensor.to, Tensor.type_as) else []
+        if kwargs.get("device") is None and not (
+            any(isinstance(part, torch.device) for part in place) or counting.on_device(place)
+        ):
+            return function(*args, **kwargs)
+        counting.placing = True
+        result = function(*args, **kwargs)
+        if any(result is part for part in args[:1]) and not counting.on_device(result):
+            result = result.clone()  # where nothing is copied, since both are the CPU
+        counting.placing = False
+        return result
+
+
+def tensors(values: Any) -> List[Tensor]:
+    """Return all tensors in nested values."""
+    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
 
 
 @contextmanager
@@ -110,9 +155,12 @@ def count(model: torch.nn.Module, words: int, positions: int, sentences: int = 2
     source, target = torch.randint(4, words, (2, sentences, positions))
     lengths = torch.full((sentences,), positions)
     there = [source, target, lengths, *model.parameters(), *model.buffers()]
+    forward = Counting(there)
     for _ in range(2):  # the second time, the tables are there
         model.zero_grad()
-        with as_on_a_device(), Counting(there) as forward:
+        forward.seen.clear()
+        forward.waits.clear()
+        with as_on_a_device(), forward, Placing(forward):
             logits, _ = model(source, lengths, target)
             loss = logits.float().log_softmax(-1)[..., 0].sum()
         with Counting() as backward:

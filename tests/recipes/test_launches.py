@@ -54,3 +54,17 @@ def test_counting():
     with launches.Counting() as backward:
         product.sum().backward()
     assert backward.seen["mul"] == 1
+
+
+def test_what_is_made_on_the_device_counts():
+    """Also what is copied there, and dropout, which is three operations on the host."""
+    weight, host = torch.ones(3), torch.arange(3.0)
+    counting = launches.Counting([weight])
+    with counting, launches.Placing(counting):
+        torch.arange(3).add(1)  # stays on the host
+        torch.arange(3, device=weight.device).add(1)  # two launches
+        host.to(weight.device).sub(1)  # the copy, and one launch
+        host.to(torch.float64).neg()  # stays on the host
+        torch.nn.functional.dropout(host, 0.5).neg()  # stays on the host
+        torch.nn.functional.dropout(weight, 0.5)  # one launch
+    assert counting.seen == dict.fromkeys(["arange", "add", "clone", "sub", "native_dropout"], 1)
