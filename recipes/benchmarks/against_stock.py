@@ -17,8 +17,10 @@ import sys
 from pathlib import Path
 from typing import Dict, List
 
-from models import STOCK, ratio
+from models import SIZES, STOCK, ratio
 from training import ONE_PASS
+
+from fairseq_floater.commands.arguments import at_least_one
 
 HERE = Path(__file__).resolve().parent
 COMMON = HERE.parent / "common.sh"
@@ -47,13 +49,14 @@ def seconds(variant: str, settings: bool, args: argparse.Namespace) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--size", default="tiny", help="default: %(default)s")
-    parser.add_argument("--words", type=int, default=10_000, help="default: %(default)s")
-    parser.add_argument("--rounds", type=int, default=4, help="default: %(default)s")
+    parser.add_argument("--size", default="tiny", choices=list(SIZES), help="default: %(default)s")
+    parser.add_argument("--words", type=at_least_one, default=10_000, help="default: %(default)s")
+    parser.add_argument("--rounds", type=at_least_one, default=4, help="default: %(default)s")
     args = parser.parse_args()
     found: Dict[str, List[float]] = {name: [] for name in STEPS}
     for number in range(args.rounds):
-        for name, (variant, settings) in STEPS.items():
+        # In turns, forwards and backwards, so that no row is always measured first.
+        for name, (variant, settings) in list(STEPS.items())[:: 1 - 2 * (number % 2)]:
             found[name].append(seconds(variant, settings, args))
         print(f"round {number + 1} of {args.rounds}", file=sys.stderr)
     print("# Training on a CPU, against fairseq as it is installed\n")

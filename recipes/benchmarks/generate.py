@@ -13,6 +13,7 @@ common.sh makes the allocator keep its pages; without it, ratios are noisier, by
 """
 
 import argparse
+import functools
 import statistics
 import sys
 from typing import Callable, Dict, Iterable, List
@@ -21,7 +22,9 @@ import torch
 from fairseq.data import Dictionary
 from fairseq.sequence_generator import SequenceGenerator
 from fairseq.utils import apply_to_sample
-from models import add_device, build, clock, dictionary, of_time, ratio
+from models import SIZES, add_device, build, clock, dictionary, of_time, ratio
+
+from fairseq_floater.commands.arguments import at_least_one
 
 BASELINE = "sinusoidal, input"
 FLOATER = {"position_encoder": "floater"}
@@ -101,14 +104,15 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--sizes", default="tiny,base", help="default: %(default)s")
-    add("--sentences", type=int, default=16, help="sentences in the batch; default: %(default)s")
-    add("--beam", type=int, default=4, help="default: %(default)s")
-    add("--source-length", type=int, default=30, help="in tokens; default: %(default)s")
-    add("--length", type=int, default=30, help="tokens of translations; default: %(default)s")
-    add("--words", type=int, default=10_000, help="vocabulary size; default: %(default)s")
-    add("--builds", type=int, default=12, help="builds of every model; default: %(default)s")
-    add("--rounds", type=int, default=3, help="rounds with every build; default: %(default)s")
+    count = functools.partial(add, type=at_least_one)
+    add("--sizes", nargs="+", default=["tiny", "base"], choices=list(SIZES))
+    count("--sentences", default=16, help="sentences in the batch; default: %(default)s")
+    count("--beam", default=4, help="default: %(default)s")
+    count("--source-length", default=30, help="in tokens; default: %(default)s")
+    count("--length", default=30, help="tokens of translations; default: %(default)s")
+    count("--words", default=10_000, help="vocabulary size; default: %(default)s")
+    count("--builds", default=12, help="builds of every model; default: %(default)s")
+    count("--rounds", default=3, help="rounds with every build; default: %(default)s")
     add_device(parser)
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -122,7 +126,7 @@ def main() -> int:
     )
     print("| model | position encoding | tokens/s | against the baseline |")
     print("|---|---|---|---|")
-    for size in args.sizes.split(","):
+    for size in args.sizes:
         found = measure(size, args)
         for name, times in found.items():
             tokens = args.sentences * args.length / statistics.median(times)

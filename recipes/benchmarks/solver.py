@@ -28,6 +28,7 @@ import torch
 import torchdiffeq
 from torch import Tensor
 
+from fairseq_floater.commands.arguments import at_least_one
 from fairseq_floater.encoders import build_dynamics
 from fairseq_floater.ode.dynamics import MLPDynamics
 from fairseq_floater.ode.solver import solve
@@ -44,11 +45,6 @@ def numbers(text: str) -> list[int]:
     if min(values) < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: all must be >= 1")
     return values
-
-
-def positive(text: str) -> int:
-    (value,) = numbers(text)
-    return value
 
 
 def relative(a: list[Tensor], b: list[Tensor]) -> float:
@@ -139,7 +135,7 @@ def main() -> int:
     )
     parser.add_argument("--tracks", type=int, default=18, help="default: %(default)s")
     parser.add_argument(
-        "--repeats", type=positive, default=5, help="runs that are timed; default: %(default)s"
+        "--repeats", type=at_least_one, default=5, help="runs that are timed; default: %(default)s"
     )
     parser.add_argument(
         "--seconds",

@@ -12,6 +12,7 @@ effect of these settings together with that of the one-pass loss.
 """
 
 import argparse
+import functools
 import json
 import statistics
 import sys
@@ -22,7 +23,9 @@ import torch
 from fairseq.criterions import CRITERION_REGISTRY
 from fairseq.data import Dictionary
 from fairseq.utils import apply_to_sample
-from models import STOCK, add_device, build, clock, dictionary, of_time, ratio
+from models import SIZES, STOCK, add_device, build, clock, dictionary, of_time, ratio
+
+from fairseq_floater.commands.arguments import at_least_one
 
 INTERVAL = 4
 FLOATER = {"position_encoder": "floater", "dynamics": "mlp"}
@@ -137,12 +140,13 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--sizes", default="tiny,base", help="default: %(default)s")
-    add("--tokens", type=int, default=4096, help="of the batch, per side; default: %(default)s")
-    add("--length", type=int, default=32, help="of sentences, in tokens; default: %(default)s")
-    add("--words", type=int, default=10_000, help="vocabulary size; default: %(default)s")
-    add("--builds", type=int, default=4, help="builds of every model; default: %(default)s")
-    add("--rounds", type=int, default=2, help="rounds with every build; default: %(default)s")
+    count = functools.partial(add, type=at_least_one)
+    add("--sizes", nargs="+", default=["tiny", "base"], choices=list(SIZES))
+    count("--tokens", default=4096, help="of the batch, per side; default: %(default)s")
+    count("--length", default=32, help="of sentences, in tokens; default: %(default)s")
+    count("--words", default=10_000, help="vocabulary size; default: %(default)s")
+    count("--builds", default=4, help="builds of every model; default: %(default)s")
+    count("--rounds", default=2, help="rounds with every build; default: %(default)s")
     add("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS), metavar="NAME")
     add_device(parser)
     add("--bf16", action="store_true", help="autocast to bfloat16")
@@ -150,7 +154,7 @@ def main() -> int:
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.json:
-        print(json.dumps({size: measure(size, args) for size in args.sizes.split(",")}))
+        print(json.dumps({size: measure(size, args) for size in args.sizes}))
         return 0
     print("# Training speed with FLOATER against fairseq's own Transformer\n")
     print(
@@ -162,7 +166,7 @@ def main() -> int:
     )
     print("| model | positions | seconds per update | speed relative to the first |")
     print("|---|---|---|---|")
-    for size in args.sizes.split(","):
+    for size in args.sizes:
         found = measure(size, args)
         first = next(iter(found.values()))
         for name, times in found.items():
