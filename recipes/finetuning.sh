@@ -14,6 +14,8 @@
 if [ -z "$LAUNCHER" ]; then
     CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES-0}
     export CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES%%,*}
+    # Shown before the command; without a GPU there is nothing to show.
+    ONE_GPU=${CUDA_VISIBLE_DEVICES:+CUDA_VISIBLE_DEVICES=$CUDA_VISIBLE_DEVICES}
 fi
 
 prepare() {

@@ -15,8 +15,14 @@ ROWS=(floater) RUNS=$ROOT/runs UPDATES=1400
 while [ $# -gt 0 ]; do
     case $1 in
     --compare) ROWS=(floater sinusoidal learned) ;;
-    --runs) : "${2:?--runs needs a folder}" && RUNS=$(realpath -ms -- "$2") && shift ;;
-    --updates) UPDATES=${2:?--updates needs a number} && shift ;;
+    --runs | --updates)
+        [ $# -gt 1 ] || fail "$1 needs a value: see --help"
+        case $1 in
+        --runs) RUNS=$(realpath -ms -- "$2") ;;
+        --updates) UPDATES=$2 ;;
+        esac
+        shift
+        ;;
     -h | --help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0" && exit ;;
     *) fail "unknown option $1: choose from --compare, --runs FOLDER, --updates N, --help" ;;
     esac

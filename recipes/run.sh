@@ -6,7 +6,7 @@
 #   bash recipes/run.sh table2_tiny/en-de/floater-all --seed 2 --stage 4
 #
 #   --list             list the experiments, or the rows of the one that is named
-#   --seed N           seed of a row (default: the first of the experiment)
+#   --seed N           seed of the rows (default: all of theirs; of one row, its first)
 #   --stage N          first stage, and --stop-stage N the last (default: all): 1 prepare, 2 train,
 #                      3 average, 4 generate, 5 score, 6 report
 #   --jobs N           rows to run side by side, each on its share of the cores (default: 1)
@@ -30,7 +30,7 @@ source "$RECIPES/stages.sh"
 # Experiments and protocols may set these, and a variable of the environment must not stand in for one
 # that they leave unset. (RATES is for whoever calls an experiment named *_lr.)
 unset BUCKETS FEW_BUCKETS PIECES HOLD_OUT DOUBLE ON_VALIDATION HEATMAPS WARMUP WARM_WARMUP NEEDS
-DYNAMICS=""
+DYNAMICS="" ONE_GPU=""
 TARGET="" SEED="" FIRST=1 LAST=6 JOBS=1 LAUNCHER="" EXTRA="" EXTRA_STAGE1="" RUNS=$ROOT/runs
 DRY_RUN="" LIST=""
 while [ $# -gt 0 ]; do
@@ -98,7 +98,6 @@ fi
     fail "no experiment $EXPERIMENT: choose from $(experiments | paste -sd ' ')"
 source "$RECIPES/configs/$EXPERIMENT.sh"
 source "$RECIPES/protocols/$PROTOCOL.sh"
-[ -z "${ON_VALIDATION:-}" ] || TESTS=(valid) # nothing is chosen by a test set
 [ -z "$PAIR" ] || [[ " ${PAIRS[*]} " == *" $PAIR "* ]] ||
     fail "no language pair $PAIR in $EXPERIMENT: choose from ${PAIRS[*]}"
 [ -z "$ROW" ] || [[ " ${ROWS[*]} " == *" $ROW "* ]] ||
@@ -106,18 +105,24 @@ source "$RECIPES/protocols/$PROTOCOL.sh"
 [ -n "$PAIR" ] || [ -z "$ROW" ] || fail "$TARGET has no language pair: name EXPERIMENT/PAIR/ROW"
 [ -z "$REST" ] || fail "$TARGET has a part too many: name EXPERIMENT/PAIR/ROW"
 
-# A row without seeds of its own has the experiment's.
-for row in "${ROWS[@]}"; do ROW_SEEDS[$row]=${ROW_SEEDS[$row]:-${SEEDS[*]}}; done
+# seeds_of ROW: print its seeds. A row without seeds of its own has the experiment's, and may have others.
+seeds_of() {
+    echo "${ROW_SEEDS[$1]:-${SEEDS[*]}}"
+}
+
+# is_wanted ROW SEED: with --seed, only a row that is named gets a seed that is not among its own.
+is_wanted() {
+    [ -n "$SEED" ] && { [ -n "$ROW" ] || [ -z "${ROW_SEEDS[$1]:-}" ]; } ||
+        [[ " $(seeds_of "$1") " == *" $2 "* ]]
+}
 
 # every_row: print what was asked for, "EXPERIMENT/PAIR/ROW SEED" on each line.
 every_row() {
     local seed pair row
-    for seed in ${SEED:-$(printf '%s\n' ${ROW_SEEDS[*]} | sort -nu)}; do
+    for seed in ${SEED:-$(printf '%s\n' ${SEEDS[*]} ${ROW_SEEDS[*]} | sort -nu)}; do
         for pair in ${PAIR:-${PAIRS[@]}}; do
             for row in ${ROW:-${ROWS[@]}}; do
-                if [ -n "$SEED" ] || [[ " ${ROW_SEEDS[$row]} " == *" $seed "* ]]; then
-                    echo "$EXPERIMENT/$pair/$row $seed"
-                fi
+                ! is_wanted "$row" "$seed" || echo "$EXPERIMENT/$pair/$row $seed"
             done
         done
     done
@@ -128,7 +133,7 @@ if [ -n "$LIST" ]; then
 fi
 [ -n "$DRY_RUN" ] || setup_environment
 if [ -n "$ROW" ]; then
-    read -r first _ <<<"${ROW_SEEDS[$ROW]}"
+    read -r first _ <<<"$(seeds_of "$ROW")"
     SEED=${SEED:-$first}
     run_row
     exit

@@ -8,6 +8,7 @@ ALL_SENTENCES=(--required-batch-size-multiple 1)
 
 run_row() {
     corpus
+    [ -z "${ON_VALIDATION:-}" ] || TESTS=(valid) # nothing is chosen by a test set
     RUN=$(run_folder "$ROW")
     BASE=${ROW_BASE[$ROW]:-} MODEL_ROW=${ROW_MODEL[$ROW]:-}
     local lock stage names=(prepare train average generate score report)
@@ -110,7 +111,7 @@ weights_id() {
 # take_model ROW: train the row ROW, and link what this row, which is only decoded differently, has
 # in common with it.
 take_model() {
-    (ROW=$1 FIRST=2 LAST=3 && run_row) || exit 1
+    (ROW=$1 FIRST=2 LAST=3 && run_row) # without ||, before which it would run without -e
     local link=(ln -f "$(run_folder "$1")"/{train.{command,log,done},average.{log,done,pt}} "$RUN/")
     if [ -n "$DRY_RUN" ]; then show "${link[@]}"; else "${link[@]}"; fi
 }
@@ -121,7 +122,7 @@ train() {
         take_model "$MODEL_ROW"
         return
     elif [ -n "$BASE" ]; then
-        (ROW=$BASE FIRST=2 LAST=3 && run_row) || exit 1
+        (ROW=$BASE FIRST=2 LAST=3 && run_row) # see take_model
         LR=$WARM_LR DURATION=("${WARM_DURATION[@]}") WARMUP=${WARM_WARMUP:-${WARMUP:-}}
         warm=(--finetune-from-model "$(run_folder "$BASE")/average.pt")
     fi
@@ -133,9 +134,10 @@ train() {
         --log-format simple --log-interval 100 --num-workers 0 --save-dir "$RUN" $EXTRA
     )
     if [ -n "$DRY_RUN" ]; then
-        show "${command[@]}"
+        show $ONE_GPU "${command[@]}"
         return
     fi
+    [ -d "$DATA/bin" ] || fail "no $DATA/bin to train on: begin with --stage 1, which makes it"
     # All but the duration: a training may be continued for longer than was first wanted.
     wanted="${command[*]} # corpus $(corpus_id)"
     [ -z "$BASE" ] || wanted+=", base $(weights_id "$(run_folder "$BASE")/average.pt" | cut -c 1-16)"

@@ -16,7 +16,6 @@ corpus() {
     half-1.1) WINDOWS=2634 EPOCHS=5 BATCH=16 TESTS=(test test1 test2) ;;
     half-2.0) WINDOWS=4839 EPOCHS=5 BATCH=16 ;;
     esac
-    [ -z "${ON_VALIDATION:-}" ] || TESTS=(valid)
     case $PAIR in *2.0) THRESHOLD=(--null-threshold 0) ;; esac
     UPDATES=$(((WINDOWS + BATCH - 1) / BATCH * EPOCHS))
     DURATION=(--max-update "$UPDATES")

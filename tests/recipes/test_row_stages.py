@@ -89,6 +89,21 @@ def test_a_training_that_went_further_than_is_wanted_is_refused(shell):
     assert shell("train").returncode == 0
 
 
+def test_a_base_that_cannot_be_trained_ends_the_row(shell):
+    """Nothing is noted as begun, so that the row can be run again once there is a corpus."""
+    base = """
+    ROW=y BASE=x ROW_BASE=([y]=x) ROW_FLAGS=([x]="" [y]="") WARM_LR=1 WARM_DURATION=()
+    run_folder() { echo "$RUNS/$1"; }
+    rm -r data
+    run_row
+    """
+    done = shell(base)
+    fix = "no {}/bin to train on: begin with --stage 1, which makes it"
+    assert done.returncode == 1
+    assert done.stderr == f"error: {fix.format(shell.row.parent.parent / 'data')}\n", done.stderr
+    assert not list(shell.row.parent.glob("*/train.*"))
+
+
 def test_a_row_says_that_it_waits(shell):
     done = shell('flock() { [ "$1" != --nonblock ]; }; run_row')
     assert done.returncode == 0 and done.stderr == (

@@ -149,6 +149,23 @@ def test_flags_of_fine_tuning_are_not_those_of_the_first_stage():
     assert train.endswith("--fp16")
 
 
+def test_a_seed_of_a_table_is_of_rows_without_their_own():
+    """Except for a row that is named: base again is base with other seeds."""
+    listed = run("glue_minilm/rte", "--seed", 1, "--list").stdout.split("\n")
+    assert "glue_minilm/rte/base 1" in listed and not any("base-again" in row for row in listed)
+    listed = run("glue_minilm/rte", "--list").stdout.split("\n")
+    assert "glue_minilm/rte/base-again 10" in listed and "glue_minilm/rte/base 5" in listed
+    again = "glue_minilm/rte/base-again"
+    assert run(again, "--seed", 11, "--list").stdout == f"{again} 11\n"
+
+
+def test_the_command_of_fine_tuning_has_its_one_gpu():
+    arguments = ["glue_minilm/rte/base", "--dry-run", "--stage", 2, "--stop-stage", 2]
+    for visible, shown in (("3,4", "CUDA_VISIBLE_DEVICES=3 "), ("", "")):
+        done = run(*arguments, CUDA_VISIBLE_DEVICES=visible).stdout
+        assert f"\n{shown}fairseq-train runs/data/glue.rte/bin" in done
+
+
 def test_a_whole_table_goes_row_by_row():
     text = run("table2_tiny", "--dry-run", "--stage", 4).stdout
     rows = list(dict.fromkeys(re.findall(r"table2_tiny/(\S+), seed", text)))
