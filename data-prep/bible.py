@@ -166,8 +166,7 @@ def make_corpus(
 
 
 def parse_args() -> argparse.Namespace:
-    layout = argparse.RawDescriptionHelpFormatter
-    parser = Parser(description=__doc__, formatter_class=layout, allow_abbrev=False)
+    parser = Parser(description=__doc__)
     for name in ("first", "second"):
         parser.add_argument(name, metavar="LANGUAGE=FOLDER", help="a folder with a SWORD module")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder to write to")

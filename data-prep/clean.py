@@ -56,8 +56,7 @@ def clean(args: argparse.Namespace) -> tuple[int, int]:
 
 
 def parse_args() -> argparse.Namespace:
-    layout = argparse.RawDescriptionHelpFormatter
-    parser = Parser(description=__doc__, formatter_class=layout, allow_abbrev=False)
+    parser = Parser(description=__doc__)
     add, words = parser.add_argument, within(int, 1, 1_000_000)
     for name in ("SOURCE", "TARGET", "OUT_SOURCE", "OUT_TARGET"):
         add(name.lower(), type=Path, metavar=name)

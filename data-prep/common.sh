@@ -76,6 +76,9 @@ open_out() {
     local lock
     mkdir -p "$1" 2>/dev/null || fail "--out $1 cannot be made: choose another folder"
     OUT=$(cd "$1" && pwd)
+    # (Interface texts had manifest.json before they were made of stages.)
+    [ -e "$OUT/.stages" ] || [ -e "$OUT/manifest.json" ] || [ -z "$(ls -A "$OUT")" ] ||
+        fail "--out $1 has files, but none that such a script made: choose an empty folder"
     [[ $OUT != *[,:]* ]] || fail "--out $OUT has a comma or a colon, which fairseq takes for the end" \
         "of a path: choose another folder"
     exec {lock}<"$OUT" # open until this script and all that it has started have ended

@@ -204,8 +204,7 @@ def pinned(name: str, checksums: Path) -> Checksum:
 
 
 def parse_args() -> argparse.Namespace:
-    layout = argparse.RawDescriptionHelpFormatter
-    parser = Parser(description=__doc__, formatter_class=layout, allow_abbrev=False)
+    parser = Parser(description=__doc__)
     parser.add_argument("url", metavar="URL", help="its scheme is http, https, file, apt or pip")
     parser.add_argument("path", metavar="FILE", type=Path)
     parser.add_argument("--mirrored", metavar="HOST/PATH", default="", help="its name in a mirror")

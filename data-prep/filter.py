@@ -39,8 +39,7 @@ def filter_lines(
 
 
 def parse_args() -> argparse.Namespace:
-    layout = argparse.RawDescriptionHelpFormatter
-    parser = Parser(description=__doc__, formatter_class=layout, allow_abbrev=False)
+    parser = Parser(description=__doc__)
     words = within(int, 0, 1_000_000)
     help = "drop pairs with more words (0: drop none)"
     parser.add_argument("--max-source-words", type=words, default=0, metavar="N", help=help)

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages import Parser, UserError, decode, join_lines, report_errors, write
+from stages import Parser, UserError, decode, join_lines, report_errors, within, write
 from zips import opened_zip, read_member
 
 #: the lines of a split's files, by their endings
@@ -192,7 +192,10 @@ def split_mrpc(published: Published, out: Path) -> None:
     """Write train.tsv, dev.tsv and test.tsv, split as the GLUE script does."""
     train, ids, test = MRPC_PARTS
     table, bad = TASKS["mrpc"].files["train"][1], []
-    held_out = {tuple(line.split("\t")) for line in published.read(ids).decode().splitlines()}
+    held_out = {
+        tuple(decode(line, ids, number).rstrip("\r").split("\t"))
+        for number, line in enumerate(published.read(ids).removesuffix(b"\n").split(b"\n"), 1)
+    }
     parts: dict[str, list[str]] = {"train.tsv": [""], "dev.tsv": [""], "test.tsv": [""]}
     for _, columns in rows(published.read(train), train, table, bad):
         name = "dev.tsv" if (columns[1], columns[2]) in held_out else "train.tsv"
@@ -292,16 +295,16 @@ def show(report: dict[str, dict]) -> None:
 
 
 def parse_args() -> argparse.Namespace:
-    layout = argparse.RawDescriptionHelpFormatter
-    parser = Parser(description=__doc__, formatter_class=layout, allow_abbrev=False)
+    parser = Parser(description=__doc__)
     parser.add_argument("task", choices=TASKS)
     parser.add_argument(
         "--published", type=Path, required=True, help="folder of its files, or a zip"
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--train-rows", type=int, default=0, help="first rows of train; 0: all")
+    number = within(int, 0, 1_000_000_000)
+    parser.add_argument("--train-rows", type=number, default=0, help="first rows of train; 0: all")
     help = "use every N-th row of train as valid, in place of the published set; 0: none"
-    parser.add_argument("--hold-out", type=int, default=0, metavar="N", help=help)
+    parser.add_argument("--hold-out", type=number, default=0, metavar="N", help=help)
     parser.add_argument("--other-files", action="store_true", help="do not check their MD5")
     return parser.parse_args()
 

@@ -15,13 +15,12 @@ import re
 import statistics
 import sys
 import unicodedata
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from stages import Parser, UserError, join_lines, report_errors, within, write
+from zips import opened_zip, read_member
 
 # homeassistant/components/COMPONENT/translations/[PLATFORM.]LANGUAGE.json
 MEMBER = re.compile(r"homeassistant/components/([^/]+)/translations/(?:(\w+)\.)?([\w-]+)\.json")
@@ -43,21 +42,16 @@ def walk(node: object, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
 
 def read_texts(wheel: Path, languages: Pair) -> list[dict[KeyPath, str]]:
     """Read the texts of each language, by key path, straight out of the archive."""
-    name, found = "its directory", {}
+    name, found = "", {}
     try:
-        with zipfile.ZipFile(wheel) as archive:
+        with opened_zip(wheel) as archive:
             for name in archive.namelist():
-                if name.startswith("/") or ".." in name.split("/"):
-                    raise UserError(f"{wheel}: {name!r} escapes the archive: get another wheel")
                 if match := MEMBER.fullmatch(name):
                     component, platform, language = match.groups(default="")
                     texts = found.setdefault(language, {})
                     if language in languages:
-                        texts.update(walk(json.loads(archive.read(name)), (component, platform)))
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-        raise UserError(
-            f"{wheel} is corrupt at {name} ({error}): delete it and run again"
-        ) from None
+                        content = json.loads(read_member(archive, name))
+                        texts.update(walk(content, (component, platform)))
     except ValueError as error:
         raise UserError(f"{wheel}: {name} is not JSON ({error}): get another wheel") from None
     for language in languages:
@@ -161,8 +155,7 @@ def make_corpus(args: argparse.Namespace) -> None:
 
 
 def parse_args() -> argparse.Namespace:
-    layout = argparse.RawDescriptionHelpFormatter
-    parser = Parser(description=__doc__, formatter_class=layout, allow_abbrev=False)
+    parser = Parser(description=__doc__)
     add, whole = parser.add_argument, within(int, 1, 1_000_000)
     add("wheel", type=Path, metavar="WHEEL", help="the wheel of homeassistant")
     add("out", type=Path, metavar="OUT", help="folder to write to")

@@ -23,8 +23,7 @@ def copy_members(archive: Path, folder: Path, members: list[str]) -> None:
 
 
 def parse_args() -> argparse.Namespace:
-    layout = argparse.RawDescriptionHelpFormatter
-    parser = Parser(description=__doc__, formatter_class=layout, allow_abbrev=False)
+    parser = Parser(description=__doc__)
     parser.add_argument("archive", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("members", nargs="+", metavar="MEMBER", help="its name in the archive")

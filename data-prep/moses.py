@@ -171,8 +171,7 @@ def run(source: BinaryIO, sink: BinaryIO, args: argparse.Namespace) -> None:
 
 
 def parse_args() -> argparse.Namespace:
-    layout = argparse.RawDescriptionHelpFormatter
-    parser = Parser(description=__doc__, formatter_class=layout, allow_abbrev=False)
+    parser = Parser(description=__doc__)
     parser.add_argument("--language", choices=LANGUAGES, required=True, help="of the text")
     workers = within(int, 1, 1000)
     parser.add_argument("--workers", type=workers, default=1, help="processes (%(default)s)")

@@ -17,8 +17,7 @@ from fairseq_floater.data import PieceTokenizer
 
 
 def parse_args() -> argparse.Namespace:
-    layout = argparse.RawDescriptionHelpFormatter
-    parser = Parser(description=__doc__, formatter_class=layout, allow_abbrev=False)
+    parser = Parser(description=__doc__)
     parser.add_argument("texts", nargs="+", type=Path, metavar="TEXT", help="a file to cut up")
     parser.add_argument("--model", type=Path, required=True, help="folder of the model")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")

@@ -59,8 +59,7 @@ CORPORA = {"wikitext": of_wikitext, "brown": of_brown}
 
 
 def parse_args() -> argparse.Namespace:
-    layout = argparse.RawDescriptionHelpFormatter
-    parser = Parser(description=__doc__, formatter_class=layout, allow_abbrev=False)
+    parser = Parser(description=__doc__)
     parser.add_argument("corpus", choices=CORPORA)
     parser.add_argument("archive", type=Path, help="the published zip")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")

@@ -54,8 +54,7 @@ def tokenizer(pieces: dict[str, str], merges: Path) -> str:
 
 
 def parse_args() -> argparse.Namespace:
-    layout = argparse.RawDescriptionHelpFormatter
-    parser = Parser(description=__doc__, formatter_class=layout, allow_abbrev=False)
+    parser = Parser(description=__doc__)
     parser.add_argument("dictionary", type=Path, help="the model's dict.txt")
     parser.add_argument("encoder", type=Path, help="GPT-2's encoder.json")
     parser.add_argument("merges", type=Path, help="GPT-2's vocab.bpe")

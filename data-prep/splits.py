@@ -1,6 +1,5 @@
 """Shared code of the programs that turn published questions into the splits of a corpus."""
 
-import argparse
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -27,8 +26,7 @@ def split_up(
     unit: str,
 ) -> None:
     """Run the program: prepare a corpus from a folder of published files, and report the counts."""
-    layout = argparse.RawDescriptionHelpFormatter
-    parser = Parser(description=description, formatter_class=layout, allow_abbrev=False)
+    parser = Parser(description=description)
     parser.add_argument("corpus", choices=corpora)
     parser.add_argument("folder", type=Path, help="folder of the published files")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from whole import written
 
@@ -37,6 +38,12 @@ def write(path: Path, content: bytes) -> None:
 
 
 class Parser(argparse.ArgumentParser):
+    """Shows its description as it is laid out, takes no option shortened, and fails in one line."""
+
+    def __init__(self, **options: Any) -> None:
+        layout = argparse.RawDescriptionHelpFormatter
+        super().__init__(**{"formatter_class": layout, "allow_abbrev": False, **options})
+
     def error(self, message: str) -> None:
         self.exit(2, f"error: {message}: see --help\n")
 

@@ -116,8 +116,7 @@ def load_model(path: Path, method: str) -> Callable[[str], str]:
 
 
 def parse_args() -> argparse.Namespace:
-    layout = argparse.RawDescriptionHelpFormatter
-    parser = Parser(description=__doc__, formatter_class=layout, allow_abbrev=False)
+    parser = Parser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="learn | apply")
     learn = commands.add_parser("learn", help="learn a model from files")
     apply = commands.add_parser("apply", help="filter lines into lines of subwords")

@@ -176,8 +176,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def parse_args() -> argparse.Namespace:
-    layout = argparse.RawDescriptionHelpFormatter
-    parser = Parser(description=__doc__, formatter_class=layout, allow_abbrev=False)
+    parser = Parser(description=__doc__)
     parser.add_argument("archive", type=Path, metavar="ARCHIVE")
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder to make")
     help = "unpack only the members that match; may be repeated"

@@ -95,6 +95,12 @@ def test_labels_that_the_task_does_not_have(name, label, message, tmp_path):
     assert done.returncode == 1 and message in done.stderr and done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("option", ["--hold-out", "--train-rows"])
+def test_numbers_of_rows_are_not_negative(option, tmp_path):
+    done = prepare("rte", rte(tmp_path), tmp_path / "raw", "--other-files", option, -5)
+    assert done.returncode == 2 and f"argument {option}: '-5' is not int from 0" in done.stderr
+
+
 def test_scores_are_a_fifth(tmp_path):
     folder = tmp_path / "STS-B"
     folder.mkdir()

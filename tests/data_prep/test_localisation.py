@@ -180,24 +180,30 @@ def test_bad_wheels_get_one_line(wheel, tmp_path):
     out, other = tmp_path / "out", tmp_path / "other.whl"
     fails(run(other, out), str(other), "No such file")
     other.write_text("not an archive")
-    fails(run(other, out), str(other), "corrupt", "delete it")
+    fails(run(other, out), str(other), "damaged", "delete it")
 
     content = bytearray(wheel.read_bytes())
     content[120:160] = bytes(40)  # within the first member
     other.write_bytes(content)
-    fails(run(other, out), str(other), "corrupt at homeassistant/components/lock", "delete it")
+    fails(run(other, out), str(other), "damaged", "delete it")
 
     broken = "homeassistant/components/broken/translations/en.json"
     fails(run(make_wheel(other, {broken: '{"a": '}), out), broken, "not JSON")
 
-    for name in (
-        "../../evil.json",
-        "/evil.json",
-        "homeassistant/components/../translations/a.json",
-    ):
-        fails(run(make_wheel(other, {name: "{}"}), out), name, "escapes")
+    large = BASE.format("large", "en")
+    fails(run(make_wheel(other, {large: " " * 10**8}), out), str(other), "more than the allowed")
 
     assert set(tmp_path.iterdir()) == {other}
+
+
+def test_names_that_lead_elsewhere_are_not_followed(wheel, tmp_path):
+    """Nothing is extracted, so they are as good as any other name that is not of a translation."""
+    names = ["../../evil.json", "/evil.json", "homeassistant/components/../translations/a.json"]
+    other = make_wheel(tmp_path / "other.whl", dict.fromkeys(names, "{}"))
+    for place, out in ((wheel, "plain"), (other, "out")):
+        succeeds(run(place, tmp_path / out))
+    assert tree(tmp_path / "out") == tree(tmp_path / "plain")
+    assert {path.name for path in tmp_path.iterdir()} == {"other.whl", "out", "plain"}
 
 
 def test_out_that_is_a_file_gets_one_line(wheel, tmp_path):

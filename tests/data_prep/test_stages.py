@@ -271,6 +271,15 @@ def test_help_is_the_head_of_the_script(toy):
     assert succeeds(toy.run("--size", "3", "--help")) == "Count words.\n\n  --size N   a number\n"
 
 
+def test_an_out_with_other_files_keeps_them(toy):
+    """Stages replace what has the name of an output."""
+    toy.out.mkdir(parents=True)
+    (toy.out / "parts").write_text("mine")
+    message = f"--out {toy.out} has files, but none that such a script made: choose an empty folder"
+    fails(toy.run(), message)
+    assert [path.read_text() for path in toy.out.iterdir()] == ["mine"]
+
+
 def test_an_out_that_cannot_be_made(toy):
     fails(toy.run("--out", toy.text), f"--out {toy.text} cannot be made: choose another folder")
     for out in (toy.out.with_name("a, b"), toy.out.with_name("a:b")):
