@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 import torch
+from fairseq.utils import get_incremental_state, set_incremental_state
 from torch import Tensor, nn
 
 from fairseq_floater.blocks.biases import is_plain
@@ -18,7 +19,7 @@ from fairseq_floater.blocks.places import (
     sentence_times,
     token_numbers,
 )
-from fairseq_floater.blocks.steps import DecodingSteps
+from fairseq_floater.blocks.steps import Decoding, DecodingSteps
 from fairseq_floater.blocks.tracks import block_tracks
 from fairseq_floater.encoders import (
     EncoderOptions,
@@ -123,7 +124,6 @@ class PositionedStack:
         self.embed_positions = self._input_positions(side)
         name_dropouts(self)
         self._positioned_layers = layers  # in a list: they are submodules already
-        self._steps: Optional[DecodingSteps] = None  # of the current decoding
 
     @property
     def additive(self) -> bool:
@@ -240,14 +240,16 @@ class PositionedStack:
         tokens to it. From the second step on, parameters do not change, and keys and values of the
         source are kept.
         """
-        decoding, later = incremental_state is not None, self._is_later(incremental_state)
+        later = self._is_later(incremental_state)
+        if incremental_state is not None and not later:
+            decoding = Decoding(self._new_steps(), kept=not torch.is_grad_enabled())
+            set_incremental_state(self, incremental_state, "decoding", decoding)
+        if later and isinstance(places, Places):
+            places = places._replace(source=None)
+        trusting = later and self._decoding(incremental_state).kept
         with self.feed.alone:
-            if not later:
-                self._steps = self._new_steps() if decoding else None
-            elif isinstance(places, Places):
-                places = places._replace(source=None)
-            with self._trusting() if later else nullcontext():
-                current, step = self._read(places, decoding)
+            with self._trusting() if trusting else nullcontext():
+                current, step = self._read(places, incremental_state)
             with self.feed.opened(current), step:
                 yield
 
@@ -264,25 +266,27 @@ class PositionedStack:
                 encoder.trusted = False
 
     def _read(
-        self, places: Union[Places, int], decoding: bool
+        self, places: Union[Places, int], incremental_state: Optional[Dict[str, Any]]
     ) -> Tuple[Pass, AbstractContextManager[None]]:
         """Return what is fed in a pass, and a context for what else acts in it: a step's biases."""
-        read = partial(Reading.of, last_only=decoding, shift=self.options.position_shift)
+        last_only = incremental_state is not None
+        read = partial(Reading.of, last_only=last_only, shift=self.options.position_shift)
         reading = at_input = read(places, shortest(self.position_encoder, self.base_encoder))
         if isinstance(places, Places) and self.input_encoder is not None:
             # Its table may be shorter than the source, which the blocks read.
             at_input = read(places.at_numbers(), shortest(self.input_encoder))
         step: AbstractContextManager[None] = nullcontext()
         parts = list(ARGUMENTS)
-        if self._steps is not None and reading.rows.tokens is None:
+        steps = self._decoding(incremental_state).steps
+        if steps is not None and reading.rows.tokens is None:
             assert self.position_encoder is not None
-            step = self._steps.at(reading.vectors(self.position_encoder))
+            step = steps.at(reading.vectors(self.position_encoder))
             parts.remove("position_encoder")
         blocks = self._block_arguments(parts, reading)
         return self._pass(reading, at_input, blocks), step
 
     def _new_steps(self) -> Optional[DecodingSteps]:
-        """Return the state of a new decoding; None if biases act in it as in other passes."""
+        """Return what a new decoding's steps share; None if biases act as in other passes."""
         if torch.is_grad_enabled() or self.options.timed or not self.biased:
             return None
         blocks = self.blocks_of(self.options.uses["position_encoder"])
@@ -328,6 +332,13 @@ class PositionedStack:
             return False
         attention = self._positioned_layers[0].self_attn
         return bool(attention._get_input_buffer(incremental_state))
+
+    def _decoding(self, incremental_state: Optional[Dict[str, Any]]) -> Decoding:
+        """Return what this stack noted in its first step of a decoding."""
+        if not incremental_state:
+            return Decoding()
+        found = get_incremental_state(self, incremental_state, "decoding")
+        return found or Decoding()
 
     def source_limit(self) -> int:
         """Return how many source tokens it has vectors for, in attentions that read these."""

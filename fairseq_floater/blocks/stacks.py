@@ -95,10 +95,9 @@ class FloaterDecoderStack(PositionedStack, TransformerDecoderBase):
         if incremental_state is None and self._left_padded(pads):
             return self._extract_left_padded(prev_output_tokens, encoder_out, None, *args, **kwargs)
         arguments = (prev_output_tokens, encoder_out, incremental_state, *args)
-        with self.feed.alone:  # _target_places reads _steps, which another thread's pass replaces
-            places = self._target_places(prev_output_tokens, pads, encoder_out, incremental_state)
-            with self.opened(places, incremental_state):
-                return super().extract_features(*arguments, **kwargs)
+        places = self._target_places(prev_output_tokens, pads, encoder_out, incremental_state)
+        with self.opened(places, incremental_state):
+            return super().extract_features(*arguments, **kwargs)
 
     def _left_padded(self, pads: Tensor) -> bool:
         """True if a pad precedes a token in ``pads`` (batch, length).
@@ -121,7 +120,7 @@ class FloaterDecoderStack(PositionedStack, TransformerDecoderBase):
         if (
             not self.options.timed
             and not torch.is_grad_enabled()  # the sum of table and biases is for inference
-            and (self._steps is not None or not self.biased)
+            and (self._decoding(incremental_state).steps is not None or not self.biased)
             and self._is_later(incremental_state)
             and not bool(pads.any())
         ):
@@ -135,7 +134,7 @@ class FloaterDecoderStack(PositionedStack, TransformerDecoderBase):
     def source_places(self, encoder_out: Dict[str, List[Tensor]]) -> Tensor:
         """Return where source tokens stand, as our encoder says, or else by number.
 
-        Their shape is (batch, source length).
+        Their shape is (1 or batch, source length).
         """
         if encoder_out.get("places"):
             return encoder_out["places"][0]

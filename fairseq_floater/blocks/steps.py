@@ -97,3 +97,16 @@ class DecodingSteps:
         finally:
             for attention, _, _ in self._using:
                 attention.use(NEUTRAL)
+
+
+class Decoding(NamedTuple):
+    """What the later steps of a decoding need of the first; its default is of one begun elsewhere.
+
+    Attributes:
+        steps: None if biases act as in other passes.
+        kept: whether the first step read kept tables, so that their parameters are those of all
+            steps.
+    """
+
+    steps: Optional[DecodingSteps] = None
+    kept: bool = True

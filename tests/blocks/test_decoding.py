@@ -1,6 +1,8 @@
 """What later decoding steps compute, and what they leave out."""
 
 import copy
+import gc
+import weakref
 
 import pytest
 import torch
@@ -52,6 +54,34 @@ def test_a_decoding_has_the_weights_there_are():
         expected = logits(other, batch)
         for step, out in steps(model, batch, 6):
             torch.testing.assert_close(out, expected[:, step], atol=1e-5, rtol=0)
+
+
+def test_a_step_after_one_with_gradients_compares_the_weights():
+    """A pass with gradients does not look at the kept table, which is of other weights."""
+    model, batch = make_model(), make_batch(target_lengths=(6, 6, 6))
+    logits(model, batch)
+    with torch.no_grad():
+        model.decoder.position_encoder.initial.mul_(-3)
+    walk = steps(model, batch, 2)
+    next(walk)  # with gradients
+    with torch.no_grad():
+        _, out = next(walk)
+        torch.testing.assert_close(out, logits(model, batch)[:, 1], atol=1e-5, rtol=0)
+
+
+def test_decodings_may_take_turns():
+    """What a decoding keeps is its own, and ends with it."""
+    model, batch = make_model(), make_batch(target_lengths=(6, 6, 6))
+    expected, states = logits(model, batch), ({}, {})
+    with torch.no_grad():
+        for one, other in zip(*(steps(model, batch, 6, state) for state in states)):
+            for step, out in (one, other):
+                torch.testing.assert_close(out, expected[:, step], atol=1e-5, rtol=0)
+    (kept,) = (weakref.ref(of.steps) for of in states[0].values() if hasattr(of, "steps"))
+    assert kept() is not None
+    states[0].clear()
+    gc.collect()
+    assert kept() is None
 
 
 def test_a_table_ends_a_translation_one_token_before_its_own_end():
