@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from fairseq_floater.blocks.places import autocasting
 from fairseq_floater.blocks.seam import NEUTRAL, AttentionPositions
+from fairseq_floater.errors import UserError
 
 #: float32 numbers in the longest vector register of a processor
 VECTOR = 16
@@ -31,10 +32,18 @@ class PositionedAttention(MultiheadAttention):
         log_scale: N. Products of queries and keys are multiplied by log n / log N, where n is the
             number of keys that a query sees (Chiang and Cholak 2022, section 5); None leaves them
             as they are.
+
+    Raises:
+        UserError: for ``add_bias_kv`` or ``add_zero_attn``.
     """
 
     def __init__(self, *args: Any, log_scale: Optional[float] = None, **kwargs: Any):
         super().__init__(*args, **kwargs)
+        if self.bias_k is not None or self.add_zero_attn:
+            raise UserError(
+                "this attention has no keys that stand nowhere: leave out add_bias_kv and "
+                "add_zero_attn, which fairseq's Transformers do not use"
+            )
         self.log_scale = log_scale
         self.positions: AttentionPositions = NEUTRAL
 

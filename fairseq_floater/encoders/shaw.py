@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from fairseq_floater.encoders.base import KindOptions, PositionEncoder, Wanted
 from fairseq_floater.encoders.flags import AT_LEAST_ONE, flag
+from fairseq_floater.errors import UserError
 
 
 @dataclass
@@ -77,6 +78,13 @@ class ShawEncoder(PositionEncoder):
     def first(self, length: int) -> Tensor:
         """Return all vectors, from the most negative distance on, regardless of ``length``."""
         return (self.table.detach() if self.resting else self.table).to(self.dtype)
+
+    def at(self, positions: Tensor) -> Tensor:
+        """Raise ``UserError``: its vectors are those of distances, not of positions."""
+        raise UserError(
+            f"{self.name}: Shaw's vectors are those of distances, and have no positions: call the "
+            "encoder with a number"
+        )
 
     def track_parameters(self) -> List[str]:
         return ["table"]

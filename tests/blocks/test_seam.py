@@ -10,6 +10,7 @@ from fairseq.modules import MultiheadAttention
 
 from fairseq_floater.blocks.attention import PositionedAttention
 from fairseq_floater.blocks.seam import NEUTRAL, AttentionPositions
+from fairseq_floater.errors import UserError
 
 HEADS, DIM, BATCH = 3, 12, 2
 HEAD_DIM = DIM // HEADS
@@ -145,6 +146,12 @@ def test_steps_with_pads_are_kept_as_fairseq_keeps_them():
     kept = [attention._get_input_buffer(state) for attention, state in zip((ours, stock), states)]
     assert kept[0].keys() == kept[1].keys()
     assert kept[0]["prev_key"].shape == kept[1]["prev_key"].shape
+
+
+@pytest.mark.parametrize("option", ["add_bias_kv", "add_zero_attn"])
+def test_keys_that_stand_nowhere_are_refused(option):
+    with pytest.raises(UserError, match="leave out add_bias_kv and add_zero_attn"):
+        PositionedAttention(8, 2, self_attention=True, **{option: True})
 
 
 def test_logits_before_softmax_are_fairseqs():

@@ -7,6 +7,7 @@ import pytest
 import torch
 from conftest import WITHIN, make_batch, make_model, make_task
 
+from fairseq_floater.encoders.shaw import ShawEncoder
 from fairseq_floater.errors import UserError
 
 
@@ -290,3 +291,8 @@ def test_a_pad_that_sees_nothing_makes_no_nan(left, monkeypatch):
         found = model(**batch)[0]
     assert found.isfinite().all()
     torch.testing.assert_close(found[tokens], wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_vectors_of_distances_have_no_positions():
+    with pytest.raises(UserError, match="Shaw's vectors are those of distances"):
+        ShawEncoder(1, 4, 2)(torch.tensor([0.0]))
