@@ -50,7 +50,7 @@ def settle_unsaid(args: Any) -> None:
     for name in given:
         usual = getattr(args, name) in (getattr(EncoderOptions, name), FORMERLY.get(name))
         if dynamics in DYNAMICS and name not in DYNAMICS[dynamics].reads and not usual:
-            known = " or ".join(kind for kind, it in DYNAMICS.items() if name in it.reads)
+            known = " or ".join(other for other, it in DYNAMICS.items() if name in it.reads)
             raise UserError(
                 f"{flag_name(name)} {getattr(args, name)} is read by --dynamics {known}, but "
                 f"--dynamics is {dynamics}: use --dynamics {known}, or leave it out"
@@ -59,7 +59,7 @@ def settle_unsaid(args: Any) -> None:
 
 def _given(args: Any) -> List[str]:
     """Return the equation's options, besides its kind, that a command gives."""
-    read = sorted(set().union(*(kind.reads for kind in DYNAMICS.values())))
+    read = sorted(set().union(*(equation.reads for equation in DYNAMICS.values())))
     values = {name: getattr(args, name, None) for name in read}
     return [name for name, value in values.items() if value is not None and value is not False]
 

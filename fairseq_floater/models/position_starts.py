@@ -69,9 +69,11 @@ def start_positions(
         if there.at_input is None and encoder.state_dict() and not encoder.output_parameters():
             return [_cannot_vanish(stack.name, encoder)]
         table = _take_base_table(stack, encoder, prefix, there.at_input, weights)
+        if there.at_input == "learned" and table is None:
+            return [f"it lacks the {stack.name}'s learned table of positions"]
         start = encoder.state_without_effect(table)
     elif there.within != here.within:
-        return _start_within(stack, prefix, weights, there, here, options_here)
+        return _start_within(stack, prefix, weights, there, here, options_there, options_here)
     elif here == Positions(None, None, None) and there.biases is None and there.at_input in STOCK:
         _drop(weights, f"{prefix}.embed_positions.")
         logger.warning(
@@ -109,12 +111,13 @@ def _start_within(
     weights: Dict[str, Tensor],
     there: Positions,
     here: Positions,
+    options_there: Mapping[str, Any],
     options_here: Mapping[str, Any],
 ) -> List[str]:
     """Start new positions within attention if a model had none, or had what they start from.
 
     Those at the input are kept or dropped as the options say, which changes the logits; the log
-    says so.
+    says so, if it is known what the model had.
     """
     new = departed_from(stack.options) == there.within
     if there.biases is not None or not (new or there.within is None):
@@ -143,7 +146,7 @@ def _start_within(
         weights.update({f"{prefix}.{part}.{key}": value.clone() for key, value in state.items()})
     if dropped:
         _drop(weights, f"{prefix}.embed_positions.")
-    if there.within is None or dropped:
+    if options_there and (there.within is None or dropped):
         fate = "dropped" if dropped else "kept"
         at_input = f"; those at the input ({there.at_input}) are {fate}" if there.at_input else ""
         started = f"the {stack.name} starts with {here.within} positions within attention"
@@ -188,10 +191,13 @@ def _take_base_table(
     there: Optional[str],
     weights: Dict[str, Tensor],
 ) -> Optional[Tensor]:
-    """Take out the vectors (positions, dim) that a base model adds; None if it adds none."""
+    """Take out the vectors (positions, dim) that a base model adds; None if it has none."""
     offset = stack.padding_idx + 1
     if there == "learned":
-        return weights.pop(f"{prefix}.embed_positions.weight")[offset:]
+        stock, ours = (f"{prefix}.embed_positions.{part}" for part in ("weight", "encoder.table"))
+        if stock in weights:
+            return weights.pop(stock)[offset:]
+        return weights.pop(ours)[0] if ours in weights else None
     if there == "sinusoidal":
         # An encoder that has no table of its own only asks whether there are any.
         return sinusoids(torch.arange(encoder.max_positions or 1) + offset, encoder.dim)

@@ -134,6 +134,23 @@ def as_old_fairseq_wrote(model):
     return old
 
 
+def test_a_learned_table_of_ours_is_found_beside_biases_of_the_decoder():
+    """The encoder has no others, so its table, whose name is ours, is as good as fairseq's."""
+    theirs = make_model(seed=3, position_attention="cross", **LEARNED_BASE)
+    ours = make_model(seed=5, lively=False, **LEARNED)
+    weights = Weights.of(theirs.state_dict(), "ours.pt", theirs.options)
+    with pytest.raises(UserError, match="nothing is loaded: its decoder has learned positions"):
+        ours.load_state_dict(weights)
+
+
+def test_a_table_that_is_missing_is_named():
+    stock = make_stock(**LEARNED_BASE)
+    weights = remembered(stock, **LEARNED_BASE)
+    del weights["encoder.embed_positions.weight"]
+    with pytest.raises(UserError, match="it lacks the encoder's learned table of positions"):
+        make_model(lively=False, **LEARNED).load_state_dict(weights)
+
+
 def test_reads_the_names_of_old_fairseq():
     stock, ours = make_stock(seed=3), make_model(seed=5)
     old = as_old_fairseq_wrote(stock)

@@ -86,6 +86,13 @@ def test_every_peer_starts_from_a_trained_base_model(kind, keep, learned, caplog
     assert difference < 2e-6 if exact else difference > 1e-3
 
 
+def test_nothing_is_said_of_a_model_of_which_nothing_is_known(caplog):
+    """Equal models have equal keys, and rotary has no parameters to tell it from a base model."""
+    here, there = (make_model(seed=seed, position_encoder="rotary") for seed in (3, 5))
+    here.load_state_dict(there.state_dict())
+    assert not caplog.records
+
+
 @pytest.mark.parametrize(
     "there, here, message",
     [
