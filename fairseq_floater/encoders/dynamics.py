@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from fairseq_floater.encoders.base import KindOptions
 from fairseq_floater.encoders.flags import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE, Range, flag
-from fairseq_floater.encoders.oscillators import SHORTEST_PERIOD, spread_periods
+from fairseq_floater.encoders.oscillators import LONGEST_PERIOD, SHORTEST_PERIOD, spread_periods
 from fairseq_floater.errors import UserError
 from fairseq_floater.ode.driven import DrivenDynamics
 from fairseq_floater.ode.dynamics import MLPDynamics
@@ -19,10 +19,10 @@ from fairseq_floater.ode.runge_kutta import ACTIVATIONS, TABLEAUS
 from fairseq_floater.ode.solver import BACKENDS
 
 #: damping x step beyond which a solver of dp/dt = -damping p no longer shrinks p
-LARGEST_DAMPED_STEP = {"euler": 2.0, "midpoint": 2.0, "rk4": 2.785}
+LARGEST_DAMPED_STEP = {"euler": 2.0, "midpoint": 2.0, "heun2": 2.0, "heun3": 2.512, "rk4": 2.785}
 
 
-class Kind(NamedTuple):
+class EquationKind(NamedTuple):
     """A kind of dynamics.
 
     Attributes:
@@ -60,8 +60,8 @@ def _frequencies(options: "DynamicsOptions", dim: int) -> Tensor:
 
 
 #: every kind of dynamics, by its name
-DYNAMICS: Dict[str, Kind] = {
-    "mlp": Kind(
+DYNAMICS: Dict[str, EquationKind] = {
+    "mlp": EquationKind(
         _mlp,
         frozenset(
             {
@@ -71,8 +71,8 @@ DYNAMICS: Dict[str, Kind] = {
             }
         ),
     ),
-    "linear": Kind(_linear, frozenset({"dynamics_longest_period", "initial_scale"})),
-    "driven": Kind(
+    "linear": EquationKind(_linear, frozenset({"dynamics_longest_period", "initial_scale"})),
+    "driven": EquationKind(
         _driven, frozenset({"dynamics_longest_period", "dynamics_hidden_dim", "initial_scale"})
     ),
 }
@@ -130,9 +130,9 @@ class DynamicsOptions(KindOptions):
     )
     dynamics_longest_period: float = flag(
         1000.0,
-        "period of the slowest oscillator at the start, in positions; that of the fastest is 4 pi "
-        "(floater)",
-        range=Range("> 4 pi", lambda period: SHORTEST_PERIOD < period < float("inf")),
+        "bound on the oscillators' periods at the start, in positions, which the slowest comes "
+        "near to, the nearer the wider the state; the period of the fastest is 4 pi (floater)",
+        range=LONGEST_PERIOD,
     )
     dynamics_damping: float = flag(
         0.0,
@@ -191,9 +191,9 @@ class DynamicsOptions(KindOptions):
 
     def unread(self) -> Set[str]:
         """Return what only other kinds of dynamics read; only oscillators have a longest period."""
-        kind = DYNAMICS[self.dynamics]
+        equation = DYNAMICS[self.dynamics]
         every = {declared.name for declared in fields(DynamicsOptions)}
-        unread = every - kind.reads - {"position_delta", "dynamics"}
+        unread = every - equation.reads - {"position_delta", "dynamics"}
         if self.dynamics == "mlp" and self.dynamics_init == "random":
             unread |= {"dynamics_longest_period"}
         return unread

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fairseq_floater.encoders.base import KindOptions, Wanted
 from fairseq_floater.encoders.distances import DistanceEncoder
-from fairseq_floater.encoders.flags import AT_LEAST_ONE, POSITIVE, flag
+from fairseq_floater.encoders.flags import AT_LEAST_ONE, Range, flag
 from fairseq_floater.ode.layers import Linear
 
 
@@ -25,7 +25,7 @@ class FireOptions(KindOptions):
     fire_length: float = flag(
         512.0,
         "L at the start, in positions, up to which scores depend on the distance alone (fire)",
-        range=POSITIVE,
+        range=Range(">= 1e-6", lambda length: 1e-6 <= length < float("inf")),
     )
     fire_per_block: bool = flag(
         False, "give each block a network, c and L of its own, not one for all blocks (fire)"

@@ -12,6 +12,7 @@ from fairseq_floater.encoders.dynamics import DynamicsOptions, build_dynamics
 from fairseq_floater.encoders.flags import AT_LEAST_ONE, SharingOptions, TimesOptions, flag
 from fairseq_floater.encoders.rotary import RotaryEncoder, RotaryOptions
 from fairseq_floater.errors import UserError
+from fairseq_floater.ode.dynamics import MLPDynamics
 from fairseq_floater.ode.equation import Equation, Stepwise
 from fairseq_floater.ode.grid import StepsPerPosition, parse_steps_per_position
 from fairseq_floater.ode.hermite import hermite
@@ -192,16 +193,21 @@ class FloaterEncoder(PositionEncoder):
     def output_parameters(self) -> List[str]:
         zero = torch.zeros_like(self.initial, dtype=self.dtype)  # a model may be in half precision
         h_at_0 = self.equation.slopes(zero, zero.new_ones(()), zero)  # h also sees the time
-        return ["initial", "dynamics.fc2."] if bool(h_at_0.any()) else ["initial"]
+        if not bool(h_at_0.any()):
+            return ["initial"]
+        return ["initial", "dynamics.fc2."] if isinstance(self.dynamics, MLPDynamics) else []
 
     def _raise_diverged(self, table: Tensor, positions: Tensor) -> None:
         finite = torch.isfinite(table).all(dim=2).all(dim=0)
         first = positions[int((~finite).nonzero()[0])].item()
         damped = getattr(self.dynamics, "damping", 0.0) > 0.0
+        bounded = getattr(self.dynamics, "activation", "tanh") == "tanh"
+        fixes = ["lower --dynamics-init-scale, --position-delta or the learning rate"]
+        fixes += ["" if damped else "raise --dynamics-damping", "raise --ode-steps-per-position"]
+        fixes += ["" if bounded else "use --dynamics-activation tanh"]
         raise UserError(
             f"{self.name}: the position encodings are not finite from position {first:g} on: "
-            f"lower --dynamics-init-scale, --position-delta or the learning rate, "
-            f"{'' if damped else 'raise --dynamics-damping, '}or use --dynamics-activation tanh"
+            f"{', or '.join(filter(None, fixes))}"
         )
 
     def extra_repr(self) -> str:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from fairseq_floater.encoders.base import PositionEncoder, Wanted
-from fairseq_floater.encoders.flags import AT_LEAST_ONE, Range, TimesOptions, flag
-from fairseq_floater.encoders.oscillators import SHORTEST_PERIOD, spread_periods
+from fairseq_floater.encoders.flags import AT_LEAST_ONE, TimesOptions, flag
+from fairseq_floater.encoders.oscillators import LONGEST_PERIOD, SHORTEST_PERIOD, spread_periods
 from fairseq_floater.ode.layers import Linear
 
 #: mean square of a hidden unit at the start: gelu of a value of variance 1/6, which torch's weights
@@ -33,9 +33,9 @@ class FourierOptions(TimesOptions):
     )
     fourier_longest_period: float = flag(
         1000.0,
-        "period of the slowest frequency at the start, in positions; that of the fastest is 4 pi, "
-        "as with floater's oscillators (fourier)",
-        range=Range("> 4 pi", lambda period: SHORTEST_PERIOD < period < float("inf")),
+        "bound on the frequencies' periods at the start, in positions, which the slowest comes "
+        "near to; the period of the fastest is 4 pi, as with floater's oscillators (fourier)",
+        range=LONGEST_PERIOD,
     )
 
 
@@ -46,7 +46,7 @@ class FourierEncoder(PositionEncoder):
         tracks, dim, name: see ``PositionEncoder``.
         frequencies: number of frequencies f.
         hidden_dim: rows of W.
-        longest_period: period of the slowest f at the start, in positions.
+        longest_period: bound on the period of the slowest f at the start, in positions.
         initial_std: standard deviation of the vectors at the start.
     """
 

@@ -22,7 +22,7 @@ from fairseq_floater.encoders.relative_bias import RelativeBiasEncoder, Relative
 from fairseq_floater.encoders.rnn import RNNEncoder, RNNOptions
 from fairseq_floater.encoders.rotary import RotaryEncoder
 from fairseq_floater.encoders.shaw import ShawEncoder, ShawOptions
-from fairseq_floater.encoders.sinusoidal import SinusoidalEncoder, SinusoidalOptions
+from fairseq_floater.encoders.sinusoidal import SinusoidalEncoder
 from fairseq_floater.errors import UserError
 
 #: every kind of position encoder, by its name
@@ -102,7 +102,6 @@ class Use(NamedTuple):
 @dataclass
 class EncoderOptions(
     FloaterOptions,
-    SinusoidalOptions,
     RNNOptions,
     RelativeBiasOptions,
     AlibiOptions,
@@ -351,9 +350,10 @@ def _check_times(options: EncoderOptions) -> None:
         return
     name = options.position_encoder
     if not issubclass(options.encoder_class.Options, TimesOptions):
+        timed = sorted(kind for kind in KINDS if issubclass(KINDS[kind].Options, TimesOptions))
         raise UserError(
             f"--position-encoder {name} has whole positions only, and cannot be combined with "
-            f"--position-times {options.position_times}: use floater, fourier, rotary or sinusoidal"
+            f"--position-times {options.position_times}: use {', '.join(timed[:-1])} or {timed[-1]}"
         )
     distances = {"scores", "relative"} & {use.injection for use in options.uses.values()}
     if distances:

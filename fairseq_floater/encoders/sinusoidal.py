@@ -1,7 +1,6 @@
 """Sinusoids of the position and, at depth, of the block number (paper, equation 7)."""
 
 import math
-from dataclasses import dataclass
 from typing import Optional, Sequence
 
 import torch
@@ -26,11 +25,6 @@ def sinusoids(positions: Tensor, dim: int) -> Tensor:
     return torch.nn.functional.pad(features, (0, dim % 2))
 
 
-@dataclass
-class SinusoidalOptions(TimesOptions):
-    """Sinusoids also have values between whole positions."""
-
-
 class SinusoidalEncoder(PositionEncoder):
     """p^(n)_i = sinusoids(i + offset) [+ sinusoids(n), n the number of the block, from 1].
 
@@ -42,7 +36,7 @@ class SinusoidalEncoder(PositionEncoder):
     """
 
     kind = "sinusoidal"
-    Options = SinusoidalOptions
+    Options = TimesOptions  # sinusoids also have values between whole positions
     learns = False
 
     def __init__(
@@ -59,7 +53,7 @@ class SinusoidalEncoder(PositionEncoder):
         self.block_numbers = None if blocks is None else tuple(blocks)
 
     @classmethod
-    def from_options(cls, options: SinusoidalOptions, wanted: Wanted) -> "SinusoidalEncoder":
+    def from_options(cls, options: TimesOptions, wanted: Wanted) -> "SinusoidalEncoder":
         return cls(
             wanted.tracks,
             wanted.dim,

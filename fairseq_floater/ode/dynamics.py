@@ -9,7 +9,8 @@ from fairseq_floater.errors import UserError
 from fairseq_floater.ode.layers import Linear
 from fairseq_floater.ode.runge_kutta import ACTIVATIONS
 
-#: gives dp/dt at a time, a scalar, and states (tracks, dim); of the same shape as the states
+#: gives dp/dt, of the shape of the states: at times, a scalar or (..., 1), and states
+#: (tracks, ..., dim)
 Dynamics = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -87,7 +88,7 @@ class MLPDynamics(nn.Module):
             self.fc2.weight[sine + 1, sine] = -rates
 
     def forward(self, t: Tensor, p: Tensor) -> Tensor:
-        """Return dp/dt, of the shape of ``p`` (..., dim), at time ``t`` (a scalar tensor)."""
+        """Return dp/dt, of the shape of ``p`` (..., dim), at times ``t``, a scalar or (..., 1)."""
         time = t.to(p).expand(*p.shape[:-1], 1)
         activation = ACTIVATIONS[self.activation].function
         hidden = activation(self.fc1(torch.cat([p, time], dim=-1)))

@@ -19,10 +19,15 @@ def parse_steps_per_position(value: StepsPerPosition) -> Fraction:
     """Return a whole number k (k steps between two positions) or 1/m (one step over m of them).
 
     Raises:
-        UserError: for anything else, and for more than ``MOST_STEPS``.
+        UserError: for anything else, for k above ``MOST_STEPS``, and for m above 4096.
     """
     try:
-        steps = Fraction(value).limit_denominator(4096)
+        if isinstance(value, str) and (len(value) > 30 or "e" in value.lower()):
+            raise ValueError  # whose whole number may have millions of digits
+        exact = Fraction(value)
+        steps = exact.limit_denominator(4096)
+        if abs(steps - exact) > exact * Fraction(1, 10**9):  # more than 1/3 as a decimal number is
+            raise ValueError
     except (ValueError, TypeError, ZeroDivisionError, OverflowError):
         steps = Fraction(0)
     if steps > MOST_STEPS:

@@ -326,6 +326,11 @@ def test_autocast():
         ({"position_delta": float("nan")}, "--position-delta"),
         ({"dynamics_damping": -1.0}, "--dynamics-damping must be >= 0"),
         ({"dynamics_damping": 28.0}, "is too much for --ode-solver rk4 at steps of 0.1: use at m"),
+        (
+            {"ode_backend": "torchdiffeq", "ode_solver": "heun3", "dynamics_damping": 26.0},
+            "is too much for --ode-solver heun3 at steps of 0.1: use at most 25.12",
+        ),
+        ({"position_encoder": "fire", "fire_length": 1e-320}, "--fire-length must be >= 1e-6"),
         ({"dynamics_longest_period": float("inf")}, "--dynamics-longest-period must be > 4 pi"),
         ({"dynamics_hidden_dim": 0}, "--dynamics-hidden-dim"),
         ({"rnn_layers": 3}, "--rnn-layers must be 1 or 2"),

@@ -7,6 +7,7 @@ import torch
 from conftest import make_batch, make_model, make_stock
 
 from fairseq_floater.encoders.build import build_position_encoder
+from fairseq_floater.encoders.floater import FloaterEncoder
 from fairseq_floater.encoders.oscillators import SHORTEST_PERIOD, spread_periods
 from fairseq_floater.errors import UserError
 from fairseq_floater.ode.dynamics import MLPDynamics
@@ -118,3 +119,13 @@ def test_refusals(options, message):
         PositionOptions(**options).validate()
     with pytest.raises(UserError, match="init_scale > 0"):
         MLPDynamics(4, init_scale=0.0, frequencies=torch.ones(2))
+
+
+def test_dynamics_of_ones_own_may_have_no_state_without_effect():
+    """h(t, 0) is not 0, and the package does not know which of its weights make it so."""
+
+    class Drift(torch.nn.Module):
+        def forward(self, t, p):
+            return p + 1
+
+    assert FloaterEncoder(2, 4, Drift()).state_without_effect() is None

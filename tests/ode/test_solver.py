@@ -1,6 +1,7 @@
 """The solve: against torchdiffeq, against float64 at tight tolerance, and by gradcheck."""
 
 import math
+from fractions import Fraction
 
 import pytest
 import torch
@@ -208,10 +209,30 @@ def test_grid_nodes():
     assert torch.allclose(grid.nodes, expected)
 
 
-@pytest.mark.parametrize("value", [0, -1, "2/3", 1.5, "fast", float("inf"), float("nan"), "1/0"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        0,
+        -1,
+        "2/3",
+        1.5,
+        "fast",
+        float("inf"),
+        float("nan"),
+        "1/0",
+        "1/5000",
+        "0.99999",
+        "1e3000000",
+    ],
+)
 def test_bad_steps(value):
     with pytest.raises(UserError, match="whole number or 1 over a whole number"):
         parse_steps_per_position(value)
+
+
+@pytest.mark.parametrize("value", [1 / 3, "1/3", str(1 / 3), Fraction(1, 3)])
+def test_a_third_of_a_step(value):
+    assert parse_steps_per_position(value) == Fraction(1, 3)
 
 
 @pytest.mark.parametrize(
