@@ -19,7 +19,7 @@ from fairseq_floater.blocks.places import (
     sentence_times,
     token_numbers,
 )
-from fairseq_floater.blocks.steps import Decoding, DecodingSteps
+from fairseq_floater.blocks.steps import DecodingSteps, FirstStep
 from fairseq_floater.blocks.tracks import block_tracks
 from fairseq_floater.encoders import (
     EncoderOptions,
@@ -242,11 +242,11 @@ class PositionedStack:
         """
         later = self._is_later(incremental_state)
         if incremental_state is not None and not later:
-            decoding = Decoding(self._new_steps(), kept=not torch.is_grad_enabled())
-            set_incremental_state(self, incremental_state, "decoding", decoding)
+            first = FirstStep(self._new_steps(), read_kept_tables=not torch.is_grad_enabled())
+            set_incremental_state(self, incremental_state, "first_step", first)
         if later and isinstance(places, Places):
             places = places._replace(source=None)
-        trusting = later and self._decoding(incremental_state).kept
+        trusting = later and self._first_step(incremental_state).read_kept_tables
         with self.feed.alone:
             with self._trusting() if trusting else nullcontext():
                 current, step = self._read(places, incremental_state)
@@ -277,7 +277,7 @@ class PositionedStack:
             at_input = read(places.at_numbers(), shortest(self.input_encoder))
         step: AbstractContextManager[None] = nullcontext()
         parts = list(ARGUMENTS)
-        steps = self._decoding(incremental_state).steps
+        steps = self._first_step(incremental_state).steps
         if steps is not None and reading.rows.tokens is None:
             assert self.position_encoder is not None
             step = steps.at(reading.vectors(self.position_encoder))
@@ -333,12 +333,11 @@ class PositionedStack:
         attention = self._positioned_layers[0].self_attn
         return bool(attention._get_input_buffer(incremental_state))
 
-    def _decoding(self, incremental_state: Optional[Dict[str, Any]]) -> Decoding:
-        """Return what this stack noted in its first step of a decoding."""
+    def _first_step(self, incremental_state: Optional[Dict[str, Any]]) -> FirstStep:
+        """Return what is known of the first step of a decoding, also while that is made."""
         if not incremental_state:
-            return Decoding()
-        found = get_incremental_state(self, incremental_state, "decoding")
-        return found or Decoding()
+            return FirstStep()
+        return get_incremental_state(self, incremental_state, "first_step") or FirstStep()
 
     def source_limit(self) -> int:
         """Return how many source tokens it has vectors for, in attentions that read these."""

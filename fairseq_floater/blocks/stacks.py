@@ -120,7 +120,7 @@ class FloaterDecoderStack(PositionedStack, TransformerDecoderBase):
         if (
             not self.options.timed
             and not torch.is_grad_enabled()  # the sum of table and biases is for inference
-            and (self._decoding(incremental_state).steps is not None or not self.biased)
+            and (self._first_step(incremental_state).steps is not None or not self.biased)
             and self._is_later(incremental_state)
             and not bool(pads.any())
         ):

@@ -5,7 +5,8 @@ keys and values are computed in one product: a step takes no more products than 
 """
 
 from contextlib import contextmanager
-from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from dataclasses import dataclass
+from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from fairseq.modules import MultiheadAttention
@@ -67,7 +68,7 @@ class StepBiases(AttentionPositions):
 
 
 class DecodingSteps:
-    """The state that the steps of one decoding share.
+    """What the steps of one decoding share, and copies of its state, too, since none changes it.
 
     Args:
         attentions: the attentions that have biases, in the order of the tracks.
@@ -85,6 +86,9 @@ class DecodingSteps:
             biases += [projection.bias for projection in found.projections]
         self.biases = torch.stack(biases).unsqueeze(1)  # (tracks, 1, dim)
 
+    def __deepcopy__(self, memo: Any) -> "DecodingSteps":
+        return self  # with its model's own attentions
+
     @contextmanager
     def at(self, vectors: Tensor) -> Iterator[None]:
         """Within the context, use the biases of one position, with ``vectors`` (tracks, 1, dim)."""
@@ -99,14 +103,14 @@ class DecodingSteps:
                 attention.use(NEUTRAL)
 
 
-class Decoding(NamedTuple):
-    """What the later steps of a decoding need of the first; its default is of one begun elsewhere.
+@dataclass(frozen=True)
+class FirstStep:
+    """What later steps of a decoding need to know of the first; by default, nothing is known.
 
     Attributes:
         steps: None if biases act as in other passes.
-        kept: whether the first step read kept tables, so that their parameters are those of all
-            steps.
+        read_kept_tables: whether it read kept tables, whose parameters are then those of all steps.
     """
 
     steps: Optional[DecodingSteps] = None
-    kept: bool = True
+    read_kept_tables: bool = False

@@ -8,6 +8,7 @@ import pytest
 import torch
 from conftest import make_batch, make_model, make_task, steps
 from fairseq.sequence_generator import SequenceGenerator
+from fairseq.utils import apply_to_sample
 
 from fairseq_floater.ode import equation
 
@@ -69,17 +70,32 @@ def test_a_step_after_one_with_gradients_compares_the_weights():
         torch.testing.assert_close(out, logits(model, batch)[:, 1], atol=1e-5, rtol=0)
 
 
-def test_decodings_may_take_turns():
-    """What a decoding keeps is its own, and ends with it."""
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda state: apply_to_sample(torch.clone, state)]
+)
+def test_a_decoding_may_go_on_from_a_copy_of_its_state(copied):
     model, batch = make_model(), make_batch(target_lengths=(6, 6, 6))
-    expected, states = logits(model, batch), ({}, {})
+    expected, state = logits(model, batch), {}
     with torch.no_grad():
-        for one, other in zip(*(steps(model, batch, 6, state) for state in states)):
-            for step, out in (one, other):
-                torch.testing.assert_close(out, expected[:, step], atol=1e-5, rtol=0)
-    (kept,) = (weakref.ref(of.steps) for of in states[0].values() if hasattr(of, "steps"))
+        walk = steps(model, batch, 6, state)
+        for _ in range(3):
+            next(walk)
+        other = copied(state)
+        encoder_out = model.encoder(batch["src_tokens"], batch["src_lengths"])
+        for step, out in walk:
+            prefix = batch["prev_output_tokens"][:, : step + 1]
+            branch, _ = model.decoder(prefix, encoder_out=encoder_out, incremental_state=other)
+            torch.testing.assert_close(out, expected[:, step], atol=1e-5, rtol=0)
+            torch.testing.assert_close(branch[:, -1], out, atol=1e-5, rtol=0)
+
+
+def test_what_a_decoding_keeps_ends_with_it():
+    model, state = make_model(), {}
+    with torch.no_grad():
+        list(steps(model, make_batch(target_lengths=(6, 6, 6)), 6, state))
+    (kept,) = (weakref.ref(first.steps) for first in state.values() if hasattr(first, "steps"))
     assert kept() is not None
-    states[0].clear()
+    state.clear()
     gc.collect()
     assert kept() is None
 
