@@ -147,8 +147,8 @@ class DynamicsOptions(KindOptions):
     )
     ode_steps_per_position: str = flag(
         "1",
-        "solver steps between two positions: a whole number, or 1/m for one step over m "
-        "positions; the paper uses 5 (floater, mlp)",
+        "solver steps between two positions: a whole number up to 100, or 1/m for one step over m "
+        "positions, up to 4096; the paper uses 5 (floater, mlp)",
     )
     ode_backend: str = flag(
         "native", "our own solver, or the reference (floater, mlp)", choices=BACKENDS

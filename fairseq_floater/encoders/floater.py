@@ -17,6 +17,7 @@ from fairseq_floater.ode.equation import Equation, Stepwise
 from fairseq_floater.ode.grid import StepsPerPosition, parse_steps_per_position
 from fairseq_floater.ode.hermite import hermite
 from fairseq_floater.ode.linear import LinearDynamics
+from fairseq_floater.ode.reference import FIXED_SOLVERS
 
 
 @dataclass
@@ -203,11 +204,15 @@ class FloaterEncoder(PositionEncoder):
         damped = getattr(self.dynamics, "damping", 0.0) > 0.0
         bounded = getattr(self.dynamics, "activation", "tanh") == "tanh"
         fixes = ["lower --dynamics-init-scale, --position-delta or the learning rate"]
-        fixes += ["" if damped else "raise --dynamics-damping", "raise --ode-steps-per-position"]
-        fixes += ["" if bounded else "use --dynamics-activation tanh"]
+        if not damped:
+            fixes.append("raise --dynamics-damping")
+        if self.solver in FIXED_SOLVERS:
+            fixes.append("raise --ode-steps-per-position")
+        if not bounded:
+            fixes.append("use --dynamics-activation tanh")
         raise UserError(
             f"{self.name}: the position encodings are not finite from position {first:g} on: "
-            f"{', or '.join(filter(None, fixes))}"
+            f"{'; or '.join(fixes)}"
         )
 
     def extra_repr(self) -> str:

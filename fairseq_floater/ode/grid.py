@@ -12,6 +12,9 @@ from fairseq_floater.errors import UserError
 #: most steps between two positions
 MOST_STEPS = 100
 
+#: most positions that one step goes over
+MOST_POSITIONS = 4096
+
 StepsPerPosition = Union[int, float, str, Fraction]
 
 
@@ -19,21 +22,23 @@ def parse_steps_per_position(value: StepsPerPosition) -> Fraction:
     """Return a whole number k (k steps between two positions) or 1/m (one step over m of them).
 
     Raises:
-        UserError: for anything else, for k above ``MOST_STEPS``, and for m above 4096.
+        UserError: for anything else, k above ``MOST_STEPS``, and m above ``MOST_POSITIONS``.
     """
     try:
-        if isinstance(value, str) and (len(value) > 30 or "e" in value.lower()):
-            raise ValueError  # whose whole number may have millions of digits
-        exact = Fraction(value)
-        steps = exact.limit_denominator(4096)
-        if abs(steps - exact) > exact * Fraction(1, 10**9):  # more than 1/3 as a decimal number is
-            raise ValueError
+        # Fraction("1e3000000") would have millions of digits, where a float is infinite.
+        exact = Fraction(float(value) if isinstance(value, str) and "e" in value.lower() else value)
+        steps = exact.limit_denominator(MOST_POSITIONS)  # also for rounded numbers such as 0.3333
     except (ValueError, TypeError, ZeroDivisionError, OverflowError):
-        steps = Fraction(0)
+        steps = exact = Fraction(0)
     if steps > MOST_STEPS:
         raise UserError(
             f"ode steps per position must be at most {MOST_STEPS}, got {value!r}: the memory that "
             "a solve takes grows with them"
+        )
+    if 0 < exact < Fraction(1, MOST_POSITIONS):
+        raise UserError(
+            f"ode steps per position must be at least 1/{MOST_POSITIONS}, got {value!r}: use a "
+            "larger value"
         )
     if steps <= 0 or (steps.numerator != 1 and steps.denominator != 1):
         raise UserError(

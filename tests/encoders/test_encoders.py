@@ -310,7 +310,7 @@ def test_divergence_is_named():
     message = str(raised.value)
     assert message.startswith("decoder: the position encodings are not finite from position ")
     assert "--dynamics-damping" in message and "\n" not in message
-    assert message.endswith(", or use --dynamics-activation tanh")
+    assert message.endswith("; or use --dynamics-activation tanh")
     position = int(message.split("position ")[2].split()[0])
     assert torch.isfinite(encoder(position)).all()
 
