@@ -14,7 +14,7 @@
 if [ -z "$LAUNCHER" ]; then
     CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES-0}
     export CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES%%,*}
-    # Shown before the command; without a GPU there is nothing to show.
+    # Shown before the command, unless the variable is empty, which means that no GPU is wanted.
     ONE_GPU=${CUDA_VISIBLE_DEVICES:+CUDA_VISIBLE_DEVICES=$CUDA_VISIBLE_DEVICES}
 fi
 

@@ -6,7 +6,8 @@
 #   bash recipes/run.sh table2_tiny/en-de/floater-all --seed 2 --stage 4
 #
 #   --list             list the experiments, or the rows of the one that is named
-#   --seed N           seed of the rows (default: all of theirs; of one row, its first)
+#   --seed N           seed of the rows (default: all of theirs; of one row, its first); rows with
+#                      seeds of their own, such as base-again, are left out unless named
 #   --stage N          first stage, and --stop-stage N the last (default: all): 1 prepare, 2 train,
 #                      3 average, 4 generate, 5 score, 6 report
 #   --jobs N           rows to run side by side, each on its share of the cores (default: 1)
@@ -105,15 +106,18 @@ source "$RECIPES/protocols/$PROTOCOL.sh"
 [ -n "$PAIR" ] || [ -z "$ROW" ] || fail "$TARGET has no language pair: name EXPERIMENT/PAIR/ROW"
 [ -z "$REST" ] || fail "$TARGET has a part too many: name EXPERIMENT/PAIR/ROW"
 
-# seeds_of ROW: print its seeds. A row without seeds of its own has the experiment's, and may have others.
+# seeds_of ROW: print its seeds, which are the experiment's if it has none of its own.
 seeds_of() {
     echo "${ROW_SEEDS[$1]:-${SEEDS[*]}}"
 }
 
-# is_wanted ROW SEED: with --seed, only a row that is named gets a seed that is not among its own.
+# is_wanted ROW SEED: true if that is asked for.
 is_wanted() {
-    [ -n "$SEED" ] && { [ -n "$ROW" ] || [ -z "${ROW_SEEDS[$1]:-}" ]; } ||
+    if [ -z "$SEED" ]; then
         [[ " $(seeds_of "$1") " == *" $2 "* ]]
+    else
+        [ -n "$ROW" ] || [ -z "${ROW_SEEDS[$1]:-}" ]
+    fi
 }
 
 # every_row: print what was asked for, "EXPERIMENT/PAIR/ROW SEED" on each line.

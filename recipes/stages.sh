@@ -111,7 +111,8 @@ weights_id() {
 # take_model ROW: train the row ROW, and link what this row, which is only decoded differently, has
 # in common with it.
 take_model() {
-    (ROW=$1 FIRST=2 LAST=3 && run_row) # without ||, before which it would run without -e
+    # Not "( ... ) || exit": a command before || runs without -e.
+    (ROW=$1 FIRST=2 LAST=3 && run_row)
     local link=(ln -f "$(run_folder "$1")"/{train.{command,log,done},average.{log,done,pt}} "$RUN/")
     if [ -n "$DRY_RUN" ]; then show "${link[@]}"; else "${link[@]}"; fi
 }
@@ -122,7 +123,7 @@ train() {
         take_model "$MODEL_ROW"
         return
     elif [ -n "$BASE" ]; then
-        (ROW=$BASE FIRST=2 LAST=3 && run_row) # see take_model
+        (ROW=$BASE FIRST=2 LAST=3 && run_row) # without ||, as in take_model
         LR=$WARM_LR DURATION=("${WARM_DURATION[@]}") WARMUP=${WARM_WARMUP:-${WARMUP:-}}
         warm=(--finetune-from-model "$(run_folder "$BASE")/average.pt")
     fi
