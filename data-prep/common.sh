@@ -76,8 +76,9 @@ open_out() {
     local lock
     mkdir -p "$1" 2>/dev/null || fail "--out $1 cannot be made: choose another folder"
     OUT=$(cd "$1" && pwd)
-    # (Interface texts had manifest.json before they were made of stages.)
-    [ -e "$OUT/.stages" ] || [ -e "$OUT/manifest.json" ] || [ -z "$(ls -A "$OUT")" ] ||
+    # Interface texts had manifest.json before they were made of stages.
+    [ -e "$OUT/.stages" ] || { [ "$2" = localisation ] && [ -e "$OUT/manifest.json" ]; } ||
+        [ -z "$(ls -I lost+found "$OUT")" ] ||
         fail "--out $1 has files, but none that such a script made: choose an empty folder"
     [[ $OUT != *[,:]* ]] || fail "--out $OUT has a comma or a colon, which fairseq takes for the end" \
         "of a path: choose another folder"

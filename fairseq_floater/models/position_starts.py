@@ -117,7 +117,7 @@ def _start_within(
     """Start new positions within attention if a model had none, or had what they start from.
 
     Those at the input are kept or dropped as the options say, which changes the logits; the log
-    says so, if it is known what the model had.
+    says so, as far as the model's weights and options tell what it had.
     """
     new = departed_from(stack.options) == there.within
     if there.biases is not None or not (new or there.within is None):
@@ -146,7 +146,7 @@ def _start_within(
         weights.update({f"{prefix}.{part}.{key}": value.clone() for key, value in state.items()})
     if dropped:
         _drop(weights, f"{prefix}.embed_positions.")
-    if options_there and (there.within is None or dropped):
+    if dropped or (options_there and there.within is None):
         fate = "dropped" if dropped else "kept"
         at_input = f"; those at the input ({there.at_input}) are {fate}" if there.at_input else ""
         started = f"the {stack.name} starts with {here.within} positions within attention"

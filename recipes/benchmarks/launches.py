@@ -110,7 +110,8 @@ class Counting(TorchDispatchMode):
 class Placing(TorchFunctionMode):
     """Tells a ``Counting`` which tensors are made on the device or copied there, by their call.
 
-    On the host, operations do not show that: the device of all tensors is the CPU.
+    On the host, operations do not show that: the device of all tensors is the CPU. A call that
+    names a device counts as one on the device, unless it is called "cpu".
     """
 
     def __init__(self, counting: Counting) -> None:
@@ -120,22 +121,32 @@ class Placing(TorchFunctionMode):
     def __torch_function__(self, function, types, args=(), kwargs=None):  # type: ignore
         counting, kwargs = self.counting, kwargs or {}
         if function is functional.dropout and counting.on_device(args):
-            counting.within = "native_dropout"
-            result = function(*args, **kwargs)
-            counting.seen[counting.within] += 1
-            counting.within = ""
+            with holding(counting, within="native_dropout"):
+                result = function(*args, **kwargs)
+            if result is not args[0]:
+                counting.seen["native_dropout"] += 1
             return result
         place = [*args[1:2], *kwargs.values()] if function in (Tensor.to, Tensor.type_as) else []
-        if kwargs.get("device") is None and not (
+        if kwargs.get("device") in (None, "cpu") and not (
             any(isinstance(part, torch.device) for part in place) or counting.on_device(place)
         ):
             return function(*args, **kwargs)
-        counting.placing = True
-        result = function(*args, **kwargs)
-        if any(result is part for part in args[:1]) and not counting.on_device(result):
-            result = result.clone()  # where nothing is copied, since both are the CPU
-        counting.placing = False
+        with holding(counting, placing=True):
+            result = function(*args, **kwargs)
+            if any(result is part for part in args[:1]) and not counting.on_device(result):
+                result = result.clone()  # where nothing is copied, since both are the CPU
         return result
+
+
+@contextmanager
+def holding(counting: Counting, **values: Any) -> Iterator[None]:
+    """Within the context, set attributes of ``counting``."""
+    before = {name: getattr(counting, name) for name in values}
+    vars(counting).update(values)
+    try:
+        yield
+    finally:
+        vars(counting).update(before)
 
 
 def tensors(values: Any) -> List[Tensor]:

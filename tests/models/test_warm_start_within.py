@@ -91,6 +91,8 @@ def test_nothing_is_said_of_a_model_of_which_nothing_is_known(caplog):
     here, there = (make_model(seed=seed, position_encoder="rotary") for seed in (3, 5))
     here.load_state_dict(there.state_dict())
     assert not caplog.records
+    here.load_state_dict(make_stock(**LEARNED_BASE).state_dict())  # whose weights do tell
+    assert caplog.text.count("those at the input (learned) are dropped") == 2
 
 
 @pytest.mark.parametrize(

@@ -67,4 +67,6 @@ def test_what_is_made_on_the_device_counts():
         host.to(torch.float64).neg()  # stays on the host
         torch.nn.functional.dropout(host, 0.5).neg()  # stays on the host
         torch.nn.functional.dropout(weight, 0.5)  # one launch
+        torch.nn.functional.dropout(weight, 0.5, training=False)  # none
+        torch.arange(3, device="cpu").add(1)  # stays on the host
     assert counting.seen == dict.fromkeys(["arange", "add", "clone", "sub", "native_dropout"], 1)
