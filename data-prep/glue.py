@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages import Parser, UserError, decode, join_lines, report_errors, within, write
+from stages import Parser, UserError, join_lines, lines_of, report_errors, within, write
 from zips import opened_zip, read_member
 
 #: the lines of a split's files, by their endings
@@ -140,8 +140,8 @@ def rows(
     content: bytes, name: str, table: Table, bad: list[int]
 ) -> Iterator[tuple[int, list[str]]]:
     """Yield the line number and columns of each row; add to ``bad`` the numbers of other lines."""
-    for number, line in enumerate(content.removesuffix(b"\n").split(b"\n"), 1):
-        columns = decode(line, name, number).removeprefix("\ufeff").rstrip("\r").split("\t")
+    for number, line in enumerate(lines_of(content, name), 1):
+        columns = line.removeprefix("\ufeff").split("\t")
         if number == 1 and table.header:
             continue
         if len(columns) != table.columns:
@@ -192,10 +192,7 @@ def split_mrpc(published: Published, out: Path) -> None:
     """Write train.tsv, dev.tsv and test.tsv, split as the GLUE script does."""
     train, ids, test = MRPC_PARTS
     table, bad = TASKS["mrpc"].files["train"][1], []
-    held_out = {
-        tuple(decode(line, ids, number).rstrip("\r").split("\t"))
-        for number, line in enumerate(published.read(ids).removesuffix(b"\n").split(b"\n"), 1)
-    }
+    held_out = {tuple(line.split("\t")) for line in lines_of(published.read(ids), ids)}
     parts: dict[str, list[str]] = {"train.tsv": [""], "dev.tsv": [""], "test.tsv": [""]}
     for _, columns in rows(published.read(train), train, table, bad):
         name = "dev.tsv" if (columns[1], columns[2]) in held_out else "train.tsv"

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from splits import Report, split_up
-from stages import UserError, decode, join_lines, report_errors, write
+from stages import UserError, join_lines, lines_of, report_errors, write
 
 from fairseq_floater.data import parse_passage
 from fairseq_floater.errors import MALFORMED
@@ -68,10 +68,9 @@ def read_mctest(folder: Path, part: str) -> Iterator[Found]:
 def lines(path: Path) -> list[str]:
     """Return the lines of a file."""
     try:
-        found = path.read_bytes().removesuffix(b"\n").split(b"\n")
+        return lines_of(path.read_bytes(), path)
     except FileNotFoundError:
         raise UserError(f"no {path}: run data-prep/race.sh, which gets it") from None
-    return [decode(line, path, number).rstrip("\r") for number, line in enumerate(found, 1)]
 
 
 CORPORA = {

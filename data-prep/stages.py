@@ -27,6 +27,12 @@ def decode(line: bytes, name: Path | str, number: int) -> str:
         ) from None
 
 
+def lines_of(content: bytes, name: Path | str) -> list[str]:
+    """Return the lines of UTF-8 without their ends; only a newline ends one."""
+    lines = enumerate(content.removesuffix(b"\n").split(b"\n"), 1)
+    return [decode(line, name, number).rstrip("\r") for number, line in lines]
+
+
 def join_lines(lines: Iterable[str]) -> bytes:
     return "".join(f"{line}\n" for line in lines).encode()
 

@@ -240,16 +240,18 @@ class PositionedStack:
         tokens to it. From the second step on, parameters do not change, and keys and values of the
         source are kept.
         """
-        later = self._is_later(incremental_state)
-        if incremental_state is not None and not later:
+        later, first = self._is_later(incremental_state), None
+        if later:
+            first = self._first_step(incremental_state)
+            if isinstance(places, Places):
+                places = places._replace(source=None)
+        elif incremental_state is not None:
             first = FirstStep(self._new_steps(), read_kept_tables=not torch.is_grad_enabled())
             set_incremental_state(self, incremental_state, "first_step", first)
-        if later and isinstance(places, Places):
-            places = places._replace(source=None)
-        trusting = later and self._first_step(incremental_state).read_kept_tables
+        trusting = later and first is not None and first.read_kept_tables
         with self.feed.alone:
             with self._trusting() if trusting else nullcontext():
-                current, step = self._read(places, incremental_state)
+                current, step = self._read(places, first)
             with self.feed.opened(current), step:
                 yield
 
@@ -266,10 +268,14 @@ class PositionedStack:
                 encoder.trusted = False
 
     def _read(
-        self, places: Union[Places, int], incremental_state: Optional[Dict[str, Any]]
+        self, places: Union[Places, int], first: Optional[FirstStep]
     ) -> Tuple[Pass, AbstractContextManager[None]]:
-        """Return what is fed in a pass, and a context for what else acts in it: a step's biases."""
-        last_only = incremental_state is not None
+        """Return what is fed in a pass, and a context for what else acts in it: a step's biases.
+
+        ``first`` is the first step of a decoding; None in other passes.
+        """
+        steps = None if first is None else first.steps
+        last_only = first is not None
         read = partial(Reading.of, last_only=last_only, shift=self.options.position_shift)
         reading = at_input = read(places, shortest(self.position_encoder, self.base_encoder))
         if isinstance(places, Places) and self.input_encoder is not None:
@@ -277,7 +283,6 @@ class PositionedStack:
             at_input = read(places.at_numbers(), shortest(self.input_encoder))
         step: AbstractContextManager[None] = nullcontext()
         parts = list(ARGUMENTS)
-        steps = self._first_step(incremental_state).steps
         if steps is not None and reading.rows.tokens is None:
             assert self.position_encoder is not None
             step = steps.at(reading.vectors(self.position_encoder))
@@ -334,7 +339,7 @@ class PositionedStack:
         return bool(attention._get_input_buffer(incremental_state))
 
     def _first_step(self, incremental_state: Optional[Dict[str, Any]]) -> FirstStep:
-        """Return what is known of the first step of a decoding, also while that is made."""
+        """Return what is known of the first step of a decoding."""
         if not incremental_state:
             return FirstStep()
         return get_incremental_state(self, incremental_state, "first_step") or FirstStep()

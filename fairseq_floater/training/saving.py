@@ -3,7 +3,7 @@
 import functools
 import io
 import shutil
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Callable, Iterator, Optional
 
@@ -66,27 +66,30 @@ class _Source(io.FileIO):
             return super().read(-1 if size is None else size)
 
 
-@contextmanager
-def _explaining_reads(path: Any) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be read: {error.strerror}: check it and its disk, and run again"
-        ) from error
-
-
 def _is_local(filename: Any) -> bool:
     return isinstance(filename, str) and not PathManager.path_requires_pathmanager(filename)
 
 
+def _explaining_reads(path: Any) -> AbstractContextManager[None]:
+    return _explaining(path, "read", lambda: "check it and its disk, and run again")
+
+
+def _explaining_writes(filename: str) -> AbstractContextManager[None]:
+    """Report a failed write, as on a full disk, with what is left to resume from."""
+    return _explaining(
+        filename,
+        "written",
+        lambda: (
+            "free some space, or check the folder, and run again "
+            f"({what_is_left(Path(filename).parent)})"
+        ),
+    )
+
+
 @contextmanager
-def _explaining_writes(filename: str) -> Iterator[None]:
-    """Report a failed write, as on a full disk, in one line with what is left to resume from."""
+def _explaining(path: Any, done: str, fix: Callable[[], str]) -> Iterator[None]:
+    """Report a failure in one line: ``path`` cannot be ``done``, and its ``fix``."""
     try:
         yield
     except OSError as error:
-        raise UserError(
-            f"{filename} cannot be written: {error.strerror or error}: free some space, or check "
-            f"the folder, and run again ({what_is_left(Path(filename).parent)})"
-        ) from error
+        raise UserError(f"{path} cannot be {done}: {error.strerror or error}: {fix()}") from error

@@ -22,7 +22,7 @@ import torch
 from fairseq.data import Dictionary
 from fairseq.sequence_generator import SequenceGenerator
 from fairseq.utils import apply_to_sample
-from models import SIZES, add_device, build, clock, dictionary, of_time, ratio
+from models import add_measurement, build, clock, dictionary, of_time, ratio
 
 from fairseq_floater.commands.arguments import at_least_one
 
@@ -103,17 +103,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add = parser.add_argument
-    count = functools.partial(add, type=at_least_one)
-    add("--sizes", nargs="+", default=["tiny", "base"], choices=list(SIZES))
+    count = functools.partial(parser.add_argument, type=at_least_one)
     count("--sentences", default=16, help="sentences in the batch; default: %(default)s")
     count("--beam", default=4, help="default: %(default)s")
     count("--source-length", default=30, help="in tokens; default: %(default)s")
     count("--length", default=30, help="tokens of translations; default: %(default)s")
-    count("--words", default=10_000, help="vocabulary size; default: %(default)s")
-    count("--builds", default=12, help="builds of every model; default: %(default)s")
-    count("--rounds", default=3, help="rounds with every build; default: %(default)s")
-    add_device(parser)
+    add_measurement(parser, builds=12, rounds=3)
     args = parser.parse_args()
     torch.set_num_threads(1)
     print("# Generation speed with FLOATER against the sinusoidal baseline\n")

@@ -11,6 +11,7 @@ from fairseq.data import Dictionary
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 
 import fairseq_floater  # noqa: F401  registers the models
+from fairseq_floater.commands.arguments import at_least_one
 
 SIZES = {"tiny": "floater_transformer_tiny", "base": "floater_transformer"}
 
@@ -41,6 +42,19 @@ def build(
             if name.endswith("position_encoder.initial"):
                 parameter.normal_(std=0.1)
     return model
+
+
+def add_measurement(parser: ArgumentParser, builds: int, rounds: int) -> None:
+    """Add what is measured, how often by default, and on which device."""
+    parser.add_argument("--sizes", nargs="+", default=["tiny", "base"], choices=list(SIZES))
+    for name, default, help in (
+        ("--words", 10_000, "vocabulary size"),
+        ("--builds", builds, "builds of every model"),
+        ("--rounds", rounds, "rounds with every build"),
+    ):
+        help += "; default: %(default)s"
+        parser.add_argument(name, type=at_least_one, default=default, help=help)
+    add_device(parser)
 
 
 def add_device(parser: ArgumentParser) -> None:

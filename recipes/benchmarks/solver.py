@@ -133,7 +133,7 @@ def main() -> int:
     parser.add_argument(
         "--positions", type=numbers, default=[64, 256, 1024], help="default: %(default)s"
     )
-    parser.add_argument("--tracks", type=int, default=18, help="default: %(default)s")
+    parser.add_argument("--tracks", type=at_least_one, default=18, help="default: %(default)s")
     parser.add_argument(
         "--repeats", type=at_least_one, default=5, help="runs that are timed; default: %(default)s"
     )

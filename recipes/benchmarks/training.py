@@ -23,7 +23,7 @@ import torch
 from fairseq.criterions import CRITERION_REGISTRY
 from fairseq.data import Dictionary
 from fairseq.utils import apply_to_sample
-from models import SIZES, STOCK, add_device, build, clock, dictionary, of_time, ratio
+from models import STOCK, add_measurement, build, clock, dictionary, of_time, ratio
 
 from fairseq_floater.commands.arguments import at_least_one
 
@@ -141,14 +141,10 @@ def main() -> int:
     )
     add = parser.add_argument
     count = functools.partial(add, type=at_least_one)
-    add("--sizes", nargs="+", default=["tiny", "base"], choices=list(SIZES))
     count("--tokens", default=4096, help="of the batch, per side; default: %(default)s")
     count("--length", default=32, help="of sentences, in tokens; default: %(default)s")
-    count("--words", default=10_000, help="vocabulary size; default: %(default)s")
-    count("--builds", default=4, help="builds of every model; default: %(default)s")
-    count("--rounds", default=2, help="rounds with every build; default: %(default)s")
     add("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS), metavar="NAME")
-    add_device(parser)
+    add_measurement(parser, builds=4, rounds=2)
     add("--bf16", action="store_true", help="autocast to bfloat16")
     add("--json", action="store_true", help="print only the seconds of each build, as JSON")
     args = parser.parse_args()

@@ -188,6 +188,12 @@ def test_variables_of_the_environment_change_no_row():
         assert found[0] == found[1] and "fairseq-train" in found[0]
 
 
+def test_the_command_of_fine_tuning_has_its_one_gpu():
+    for visible, shown in (("3,4", "CUDA_VISIBLE_DEVICES=3 "), ("", "")):
+        done = dry_run("glue_minilm/rte/base", "--stage", "2", CUDA_VISIBLE_DEVICES=visible)
+        assert f"\n{shown}fairseq-train runs/data/glue.rte/bin" in done.stdout
+
+
 def test_rates_to_choose_from_can_be_given():
     done = dry_run("glue_minilm_lr/rte/base-lr-3e-4", RATES="3e-4")
     assert "--lr 3e-4" in done.stdout, done.stderr

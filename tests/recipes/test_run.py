@@ -160,13 +160,6 @@ def test_a_seed_of_a_table_is_of_rows_without_their_own():
     assert run(again, "--seed", 11, "--list").stdout == f"{again} 11\n"
 
 
-def test_the_command_of_fine_tuning_has_its_one_gpu():
-    arguments = ["glue_minilm/rte/base", "--dry-run", "--stage", 2, "--stop-stage", 2]
-    for visible, shown in (("3,4", "CUDA_VISIBLE_DEVICES=3 "), ("", "")):
-        done = run(*arguments, CUDA_VISIBLE_DEVICES=visible).stdout
-        assert f"\n{shown}fairseq-train runs/data/glue.rte/bin" in done
-
-
 def test_a_whole_table_goes_row_by_row():
     text = run("table2_tiny", "--dry-run", "--stage", 4).stdout
     rows = list(dict.fromkeys(re.findall(r"table2_tiny/(\S+), seed", text)))

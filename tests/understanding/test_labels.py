@@ -242,11 +242,11 @@ def others(tuned, place, tmp_path_factory):
         ("long/input0", [*known, folder / "valid.input0"]),
     ):
         succeed("preprocess", "--only-source", *flags, "--destdir", folder / made)
-    state = torch.load(tuned[0] / "checkpoint_last.pt")
     for name, option, value in (
-        ("cutting", "shorten_method", "truncate"),
         ("stock", "_name", "sentence_prediction"),
+        ("cutting", "shorten_method", "truncate"),
     ):
+        state = torch.load(tuned[0] / "checkpoint_last.pt")
         state["cfg"]["task"][option] = value
         torch.save(state, folder / f"{name}.pt")
     for link in ("other/input0", "other/input1", "long/input1", "long/label"):
