@@ -89,11 +89,13 @@ def _at_tokens(track: Track, dtype: torch.dtype, batch: int, projection_bias: Te
 
     This is a new tensor, which the caller may overwrite.
     """
-    vectors = in_dtype(track.vectors, dtype)
+    # The dtype changes after the look-up, so that gradients are summed over the tokens in full
+    # precision.
     length, sentences = track.rows.shape
     if length == 1 or sentences == batch:
-        return F.embedding(track.rows.expand(-1, batch).flatten(), vectors + projection_bias)
+        rows = track.rows.expand(-1, batch).flatten()
+        return in_dtype(F.embedding(rows, track.vectors + projection_bias), dtype)
     # There is one row of positions for all sentences: the gradient is summed over the sentences
     # before it is scattered into the table.
-    found = F.embedding(track.rows, vectors) + projection_bias
+    found = in_dtype(F.embedding(track.rows, track.vectors) + projection_bias, dtype)
     return found.expand(-1, batch, -1).reshape(length * batch, -1)

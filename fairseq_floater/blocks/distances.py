@@ -37,8 +37,9 @@ class DistanceScores(AttentionPositions):
         # Scores by the distance from query to key, from -(keys - 1) to queries - 1. The last query
         # stands at the last key and reads the first stretch of this line; each earlier query reads
         # a stretch that starts one further on.
-        line = torch.cat([before, after]).t().to(q.dtype)  # (heads, keys + queries - 1)
-        return line.unfold(1, keys, 1).flip(1).unsqueeze(0)
+        # The dtype changes last, so that gradients are summed over the queries in full precision.
+        line = torch.cat([before, after]).t()  # (heads, keys + queries - 1)
+        return line.unfold(1, keys, 1).to(q.dtype).flip(1).unsqueeze(0)
 
     def _by_index(self, queries: int, keys: int) -> Tensor:
         """Return the same scores, for export: ``unfold`` would fix the number of keys."""

@@ -161,8 +161,9 @@ class Reading(NamedTuple):
         """Return the vectors of the encoder's tracks, (tracks, rows, dim)."""
         if self.times is not None:
             return encoder.at(self.times)
-        table = encoder(self.length, shared=True)
-        return table[:, self.length - 1 :] if self.rows.tokens is None else table
+        if self.rows.tokens is None:
+            return encoder.last(self.length)
+        return encoder(self.length, shared=True)
 
     def queries_and_keys(self) -> Tuple[Tensor, Tensor]:
         """Return where the queries and the keys of self-attention stand.

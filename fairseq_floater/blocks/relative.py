@@ -38,16 +38,17 @@ class RelativeVectors(AttentionPositions):
         """Return the scaled scores, (batch, heads, target, source)."""
         scaled = q * q.size(3) ** -0.5
         by_distance = scaled @ _of_heads(self.key, self.head_dim, q).transpose(1, 2)
-        rows = self._rows(q.size(2), k.size(2), q.device)
-        return by_distance.gather(3, rows.expand(*q.shape[:2], -1, -1))
+        rows = self._rows(q.size(2), k.size(2), q.device).expand(*q.shape[:2], -1, -1)
+        return _full(by_distance).gather(3, rows).to(q.dtype)
 
     def values(self, weights: Tensor) -> Optional[Tensor]:
         if self.value is None:
             return None
         batch, heads, queries, keys = weights.shape
         rows = self._rows(queries, keys, weights.device).expand(batch, heads, -1, -1)
-        by_distance = weights.new_zeros(batch, heads, queries, len(self.value))
-        by_distance = by_distance.scatter_add(3, rows, weights)
+        full = _full(weights)
+        by_distance = full.new_zeros(batch, heads, queries, len(self.value))
+        by_distance = by_distance.scatter_add(3, rows, full).to(weights.dtype)
         return by_distance @ _of_heads(self.value, self.head_dim, weights)
 
     def _rows(self, queries: int, keys: int, device: torch.device) -> Tensor:
@@ -56,6 +57,11 @@ class RelativeVectors(AttentionPositions):
         query = torch.arange(keys - queries, keys, device=device)
         distance = (key[None, :] - query[:, None]).clamp(-self.max_distance, self.max_distance)
         return (distance + self.max_distance).clamp(max=len(self.key) - 1)
+
+
+def _full(x: Tensor) -> Tensor:
+    """Return ``x`` in full precision, in which sums over many keys of one distance are taken."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _of_heads(table: Tensor, head_dim: int, like: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from fairseq_floater.models.description import model_options
 from fairseq_floater.models.floater_roberta import HEADS
 from fairseq_floater.models.kinds import ModelKind, kind_of
 from fairseq_floater.models.renamed import with_new_names
-from fairseq_floater.models.warm_start import Weights, different_options, other_shift
+from fairseq_floater.models.warm_start import Weights, different_options, other_places
 from fairseq_floater.options import PositionOptions
 
 #: the options of a base encoding other than sinusoids
@@ -125,8 +125,10 @@ def with_positions(
         _check_shape(base, there, kind, arch)
     kept = {name: there[name] for name in KEPT if name in there}
     chosen = {**vars(PositionOptions()), **kept, **positions}
-    if change := other_shift(there, chosen):
-        raise UserError(f"{base}: {change}; give it to fairseq-train --finetune-from-model {base}")
+    if shift := other_places(there, chosen, ["position_shift"]):
+        raise UserError(
+            f"{base}: {shift[0]}; give it to fairseq-train --finetune-from-model {base}"
+        )
     options = PositionOptions(**chosen)
     if not options.keeps_input or options.base_positions in ("sinusoidal", "learned", "none"):
         chosen |= dict.fromkeys(BASE_ENCODING, False)  # it is replaced, or set by base_positions

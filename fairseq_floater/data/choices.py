@@ -63,7 +63,10 @@ def read_choices(path: Path) -> Choices:
         raise UserError(f"{path} has no questions: prepare it again")
     widths = {len(question.options) for question in found.questions}
     if len(widths) > 1:
-        raise UserError(f"{path} has questions of {min(widths)} and of {max(widths)} options")
+        raise UserError(
+            f"{path} has questions of {min(widths)} and of {max(widths)} options: put them into "
+            "files of their own"
+        )
     unknown = sum(question.label is None for question in found.questions)
     if 0 < unknown < len(found.questions):
         raise UserError(

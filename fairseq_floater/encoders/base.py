@@ -212,14 +212,19 @@ class PositionEncoder(nn.Module):
     def at(self, positions: Tensor) -> Tensor:
         """Return trajectories (tracks, positions, dim) at any increasing (positions,) >= 0.
 
-        They come from the same table as those of ``first``, so that training and generation agree.
+        They come from the same table as those of ``first``, or both from the same closed form, so
+        that training and generation agree.
 
         Raises:
             UserError: for positions that are not whole, if the encoder has whole positions only.
         """
         whole = positions.round().long()
-        if not bool((positions == whole).all()):
-            raise UserError(f"{self.name}: this position encoder has whole positions only")
+        between = positions[positions != whole]
+        if len(between):
+            raise UserError(
+                f"{self.name}: position {between[0].item():g} is asked for, but the position "
+                f"encoder {self.kind} has whole positions only: give whole ones"
+            )
         table = self.first(int(whole[-1]) + 1)
         return table[:, whole.to(table.device)]
 
@@ -233,6 +238,10 @@ class PositionEncoder(nn.Module):
             computed = max(length, 2) if self.sequential else length
             return self.computed(self._range(0, computed))[:, :length]
         return self.kept(length)[:, :length]
+
+    def last(self, length: int) -> Tensor:
+        """Return the trajectories at position length - 1, (tracks, 1, dim), as ``first`` does."""
+        return self.first(length)[:, length - 1 :]
 
     @property
     def takes_gradients(self) -> bool:
@@ -296,7 +305,9 @@ class PositionEncoder(nn.Module):
         return super()._apply(*args, **kwargs)
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        self.trusted = False
+        # Fairseq reports the updates of a checkpoint that it loads for use before it loads the
+        # weights, and those of one to continue from afterwards; only the latter are a trainer's.
+        self.trusted = self.resting = False
         super()._load_from_state_dict(*args, **kwargs)
 
     def _grown(self, table: Optional[Tensor], length: int) -> Tensor:

@@ -50,6 +50,9 @@ class Departure(FloaterEncoder):
     def first(self, length: int) -> Tensor:
         return self._departed(self.states(length), self._range(0, length))
 
+    def last(self, length: int) -> Tensor:
+        return self._departed(self.states(length)[:, -1:], self._range(length - 1, length))
+
     def at(self, positions: Tensor) -> Tensor:
         return self._departed(super().at(positions), positions)
 

@@ -74,9 +74,10 @@ class LearnedEncoder(PositionEncoder):
     def _check_length(self, length: int) -> None:
         if length > self.max_positions:
             raise UserError(
-                f"{self.name}: input of {length} positions, but the learned position encoder "
-                f"holds {self.max_positions}: train with a larger --max-source-positions and "
-                "--max-target-positions (for RoBERTa, --max-positions), or choose other positions"
+                f"{self.name}: positions up to {length} are asked for, but the learned position "
+                f"encoder holds {self.max_positions}: train with a larger --max-source-positions "
+                "and --max-target-positions (for RoBERTa, --max-positions), continue a trained "
+                "table with --extend-base-positions, or choose other positions"
             )
 
     def extra_repr(self) -> str:

@@ -6,13 +6,14 @@ is named before any weight is copied.
 
 import logging
 from collections import OrderedDict
-from typing import Any, Dict, List, Mapping, MutableMapping
+from typing import Any, Dict, List, Mapping, MutableMapping, Sequence
 
 import torch
 from torch import Tensor
 
 from fairseq_floater.encoders import LearnedEncoder
 from fairseq_floater.encoders.flags import flag_name
+from fairseq_floater.encoders.options import EncoderOptions
 from fairseq_floater.errors import UserError
 from fairseq_floater.models.description import names_roberta, position_options
 from fairseq_floater.models.position_starts import start_positions
@@ -33,6 +34,9 @@ COMPARED = tuple(
     "attention_log_scale",
     "layer_norm_eps",
 )
+
+#: options that say where tokens stand
+PLACING = ("position_shift", "position_times", "sentence_separator", "sentence_gap")
 
 #: values in fairseq's own models of options that only ours have, or that older ones may lack
 _FAIRSEQS = {"layer_norm_eps": 1e-5, "attention_log_scale": None}
@@ -81,7 +85,7 @@ def fit(model: Any, weights: Mapping[str, Tensor]) -> Dict[str, Tensor]:
     options = getattr(weights, "options", {})
     fitting = OrderedDict(weights)
     misfits = different_options(options, model.options)
-    if options and (change := other_shift(options, model.options)):
+    for change in other_places(options, model.options) if options else ():
         logger.warning(change)
     for prefix, stack in model.stacks().items():
         misfits += start_positions(stack, prefix, fitting, options, model.options)
@@ -106,18 +110,24 @@ def fit(model: Any, weights: Mapping[str, Tensor]) -> Dict[str, Tensor]:
     return fitting
 
 
-def other_shift(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    """Return what another ``--position-shift`` changes, in words; empty if it is the same.
+def other_places(
+    there: Mapping[str, Any], here: Mapping[str, Any], names: Sequence[str] = PLACING
+) -> List[str]:
+    """Return those of the options ``names`` by which tokens stand elsewhere here, a sentence each.
 
-    In evaluation, a sentence starts at the shift. A training may want another one.
+    A training may want others. Options that are not there are those of a base model, which stands
+    at token numbers.
     """
-    old, new = (int(options.get("position_shift") or 0) for options in (there, here))
-    if old == new:
-        return ""
-    return (
-        f"--position-shift is {old} there, {new} here: in evaluation, sentences start at position "
-        f"{new}, which may change what is computed"
-    )
+    said = []
+    for name in names:
+        default = getattr(EncoderOptions, name)
+        old, new = (options.get(name, default) for options in (there, here))
+        if old != new and (name in there or name == "position_shift"):
+            said.append(
+                f"{flag_name(name)} is {old} there, {new} here: tokens stand at other positions, "
+                "which may change what is computed"
+            )
+    return said
 
 
 def extend_learned_tables(model: Any, weights: MutableMapping[str, Tensor]) -> List[str]:

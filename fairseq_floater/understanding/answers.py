@@ -85,7 +85,10 @@ def answer(
     """
     trained = task_of(checkpoint)
     if trained["_name"] != "floater_question_answering":
-        raise UserError(f"{checkpoint} is of --task {trained['_name']}, which has no answers")
+        raise UserError(
+            f"{checkpoint} is of --task {trained['_name']}, which has no answers: give one of "
+            "--task floater_question_answering"
+        )
     tuned = FineTuned.load(checkpoint, data, _with_windows(trained, window_length, window_step))
     windows = tuned.task.load_dataset(subset)
     asked: Dict[str, Asked] = {question.id: Asked() for question in windows.squad.questions}

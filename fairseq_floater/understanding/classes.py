@@ -47,7 +47,10 @@ def predict(
     name = str(task_of(checkpoint)["_name"])
     of_sentences = name.endswith("sentence_prediction")
     if not of_sentences and not name.endswith("multiple_choice"):
-        raise UserError(f"{checkpoint} is of --task {name}, which has no classes")
+        raise UserError(
+            f"{checkpoint} is of --task {name}, which has no classes: give one of --task "
+            "floater_sentence_prediction, sentence_prediction or floater_multiple_choice"
+        )
     if of_sentences:
         require_sentences(data, subset)
     # The training may have cut some splits, but what is cut here is only asked for here.

@@ -6,7 +6,7 @@ from conftest import make_batch, make_model
 from test_forms import CASES, DIM, HEADS, Case
 
 from fairseq_floater.blocks.attention import PositionedAttention
-from fairseq_floater.blocks.biases import ProjectionBiases, Track
+from fairseq_floater.blocks.biases import ProjectionBiases, Track, biased
 from fairseq_floater.blocks.seam import NEUTRAL
 from fairseq_floater.encoders import KINDS, build_position_encoder
 from fairseq_floater.options import PositionOptions
@@ -86,6 +86,45 @@ def test_tables(kind):
     table = encoder(FAR)
     assert bool(table.any())
     assert table.dtype == torch.float32 and bool(table[:, ::977].isfinite().all())
+
+
+def gradients(case, x, dtype):
+    """Return the gradients of the encoder's parameters in one pass in ``dtype``, by name."""
+    case.encoder.zero_grad()
+    case.attention.to(dtype)
+    case.attention.use(case.positions(torch.zeros(x.size(1), x.size(0), dtype=torch.bool)))
+    y = x.to(dtype)
+    out = case.attention(y, y, y, need_weights=True)[0]
+    (
+        out.float() * torch.randn(out.shape, generator=torch.Generator().manual_seed(2))
+    ).sum().backward()
+    return {n: p.grad.clone() for n, p in case.encoder.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("name", ["t5 default", "alibi learned", "shaw values", "floater scores"])
+def test_gradients_are_summed_in_full_precision(name):
+    """One entry of a table serves a thousand pairs of tokens; bfloat16 has 8 bits."""
+    case = Case(False, **CASES[name][1])
+    x = torch.randn(700, 1, DIM, generator=torch.Generator().manual_seed(1))
+    wanted, found = (gradients(case, x, dtype) for dtype in (torch.float32, torch.bfloat16))
+    assert wanted.keys() == found.keys() and wanted
+    for key, gradient in wanted.items():
+        assert (found[key] - gradient).norm() < 0.03 * gradient.norm(), key
+
+
+def test_gradients_of_biases_are_summed_in_full_precision():
+    """A thousand sentences read the bias of one position."""
+    attention = PositionedAttention(DIM, HEADS).to(torch.bfloat16)
+    vectors = torch.zeros(4, DIM, requires_grad=True)
+    rows = torch.arange(4)[:, None].expand(4, 1000)
+    x, far = torch.zeros(4, 1000, DIM, dtype=torch.bfloat16), torch.full((4, 1000, DIM), 1 / 3)
+    out = biased(attention.q_proj, x, [Track(vectors, rows)])
+    out.backward(far.to(torch.bfloat16))
+    wanted = float(torch.tensor(1 / 3).to(torch.bfloat16))
+    torch.testing.assert_close(vectors.grad, torch.full((4, DIM), 1000 * wanted))
+    torch.testing.assert_close(
+        attention.q_proj.bias.grad.float(), torch.full((DIM,), 4000 * wanted), rtol=0.01, atol=0
+    )
 
 
 @pytest.mark.parametrize("dtype", HALVES, ids=str)

@@ -14,6 +14,7 @@ from fairseq_floater.encoders import (
     LearnedEncoder,
     SinusoidalEncoder,
     build_dynamics,
+    build_position_encoder,
 )
 
 KINDS = ("linear", "driven", "mlp")
@@ -161,3 +162,28 @@ def test_copies_keep_tables_of_their_own():
         kept = other(4, shared=True)
         assert kept.data_ptr() != encoder(4, shared=True).data_ptr()
         assert torch.equal(kept, encoder(4))
+
+
+@pytest.mark.parametrize("form", ["rotation", "scores", "bias"])
+@torch.no_grad()
+def test_the_last_row_is_that_of_the_whole_table(form):
+    """A decoding step asks for it alone."""
+    options = EncoderOptions(position_injection=form, dynamics="mlp")
+    encoder = build_position_encoder(options, 3, 16, heads=2, causal=True, seed=1)
+    for parameter in encoder.parameters():
+        parameter.add_(0.1 * torch.randn_like(parameter))
+    for length in (1, 9, 70):
+        torch.testing.assert_close(encoder.last(length), encoder(length)[:, -1:])
+
+
+def test_a_checkpoint_loaded_for_use_takes_gradients():
+    """Fairseq reports the number of its updates before it loads the weights."""
+    options = EncoderOptions(dynamics="mlp")
+    encoder = build_position_encoder(options, 3, 16, heads=2, seed=1)
+    encoder.update_interval = 4
+    encoder.set_num_updates(2)
+    assert not encoder(5).requires_grad
+    encoder.load_state_dict(encoder.state_dict())
+    assert encoder(5).requires_grad
+    encoder.set_num_updates(2)  # as a trainer does that continues
+    assert not encoder(5).requires_grad

@@ -144,7 +144,7 @@ def test_the_longest_input_is_what_its_tables_hold():
     shifted = make_roberta(position_shift=8)
     assert shifted.max_positions() == 12 and make_roberta().max_positions() == 20
     shifted(torch.full((1, 12), 5))
-    with pytest.raises(UserError, match="input of 21 positions, but the learned"):
+    with pytest.raises(UserError, match="positions up to 21 are asked for, but the learned"):
         shifted(torch.full((1, 13), 5))
     assert make_roberta(position_encoder="rotary").max_positions() > 10**6
 

@@ -202,6 +202,15 @@ def test_another_shift_is_allowed_and_said(caplog):
     assert "--position-shift is 5 there, 0 here" in caplog.text
 
 
+def test_another_pause_between_sentences_is_allowed_and_said(caplog):
+    theirs = make_model(seed=3, position_times="sentences")
+    weights = Weights.of(theirs.state_dict(), "base.pt", theirs.options)
+    make_model(seed=5, position_times="sentences").load_state_dict(weights)
+    assert not caplog.text
+    make_model(seed=5, position_times="sentences", sentence_gap=0.0).load_state_dict(weights)
+    assert "--sentence-gap is 1.0 there, 0.0 here" in caplog.text
+
+
 @pytest.mark.parametrize("base", ["shaw", "relative-bias", "fire"])
 def test_a_plain_state_dict_of_its_own_loads_as_it_is(base, caplog):
     """Also where the encoder has base positions and no others."""
