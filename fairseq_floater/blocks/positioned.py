@@ -163,7 +163,7 @@ class PositionedStack:
         the rest of the model starts from the same weights with any position encoder.
         """
         tracks, blocks = self.track_names(use), self.blocks_of(use)
-        if not (tracks and blocks):
+        if not tracks:
             return None
         return build_position_encoder(
             self.options,

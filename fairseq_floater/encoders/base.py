@@ -1,12 +1,10 @@
 """What every position encoder is: a function from positions to trajectories."""
 
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import (
     Any,
     ClassVar,
     Dict,
-    Iterator,
     List,
     NamedTuple,
     Optional,
@@ -17,12 +15,10 @@ from typing import (
 )
 
 import torch
-from torch import Tensor, nn
-from torch._C._functorch import maybe_current_level  # of torch.func; it has no public name
+from torch import Tensor
 
-from fairseq_floater.encoders.cache import TableCache
+from fairseq_floater.encoders.kept import KeptTrajectories
 from fairseq_floater.errors import UserError
-from fairseq_floater.progress import Progress
 
 
 class Wanted(NamedTuple):
@@ -88,7 +84,7 @@ class KindOptions:
         return set()
 
 
-class PositionEncoder(nn.Module):
+class PositionEncoder(KeptTrajectories):
     """Maps positions to trajectories of shape (tracks, positions, dim).
 
     A track is one trajectory: the vector added at one block, the bias of one projection, the angles
@@ -99,12 +95,9 @@ class PositionEncoder(nn.Module):
     A subclass is a kind of position encoder. Its class attributes say all that the rest of the
     project needs to know about the kind, and ``from_options`` builds an encoder.
 
-    While gradients are needed, every call computes the trajectories again, for exactly the
-    positions asked for, so that all parameters get their gradient at every update. Otherwise the
-    table is kept until a parameter or a setting changes, and grows by continuing from its last
-    state. A subclass implements ``trajectories``. ``computed`` calls it in full precision, ``kept``
-    returns the table without gradients, ``first`` chooses between these two for the positions from
-    0 on, and ``at`` is for positions of any kind. Calling the encoder calls ``first`` or ``at``.
+    A subclass implements ``trajectories``. ``first`` is for the positions from 0 on, and says when
+    they are computed again and when a table is kept (``KeptTrajectories``); ``at`` is for positions
+    of any kind. Calling the encoder calls one of these two.
 
     Args:
         tracks: number of trajectories.
@@ -145,47 +138,14 @@ class PositionEncoder(nn.Module):
     #: the longest input, in positions; None if there is no limit
     max_positions: Optional[int] = None
 
-    #: whether a vector follows from the one before it, so that a table takes time to compute and
-    #: is worth storing in a checkpoint
-    sequential: ClassVar[bool] = False
-
-    #: gradients are taken once in this many updates, and the kept table serves in between
-    update_interval = 1
-    resting = False
-
-    #: the kept table is known to be of the present parameters; otherwise they are compared
-    trusted = False
-
-    #: whether a trainer reports its updates; in training, parameters change only at these then
-    counted = False
-
-    #: a kept table grows by this many positions at a time, so that it does not depend on the
-    #: order in which lengths were asked for; the number is small because most sentences are short,
-    #: and ``--position-encoder-update-interval`` recomputes it after every update of the dynamics
-    growth = 64
-
-    anchor: Tensor
-
     def __init__(self, tracks: int, dim: int, name: str = "model"):
-        super().__init__()
+        super().__init__(name)
         self.tracks = tracks
         self.dim = dim
-        self.name = name
-        # Tells the device and the precision even if there are no parameters.
-        self.register_buffer("anchor", torch.zeros(()), persistent=False)
-        self._cache = TableCache()
 
     @classmethod
     def from_options(cls, options: Any, wanted: Wanted) -> "PositionEncoder":
         """Build the encoder that validated ``options`` describe."""
-        raise NotImplementedError
-
-    def trajectories(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
-        """Compute (tracks, positions, dim) at increasing ``positions`` (positions,).
-
-        ``start`` (tracks, dim) are the states at ``positions[0]``, if these are known; otherwise
-        the encoder starts from its own initial values, which are those of position 0.
-        """
         raise NotImplementedError
 
     def forward(self, positions: Union[int, Tensor], shared: bool = False) -> Tensor:
@@ -228,109 +188,14 @@ class PositionEncoder(nn.Module):
         table = self.first(int(whole[-1]) + 1)
         return table[:, whole.to(table.device)]
 
-    def first(self, length: int) -> Tensor:
-        """Return the trajectories at the positions 0 .. length - 1."""
-        takes_gradients = self.takes_gradients and any(p.requires_grad for p in self.parameters())
-        if takes_gradients or not self._can_keep():
-            self.trusted = False
-            # Where the first vector follows from none, only further ones give all parameters their
-            # gradients, which data-parallel training waits for.
-            computed = max(length, 2) if self.sequential else length
-            return self.computed(self._range(0, computed))[:, :length]
-        return self.kept(length)[:, :length]
-
     def last(self, length: int) -> Tensor:
         """Return the trajectories at position length - 1, (tracks, 1, dim), as ``first`` does."""
         return self.first(length)[:, length - 1 :]
 
     @property
-    def takes_gradients(self) -> bool:
-        """Whether gradients are taken now."""
-        return torch.is_grad_enabled() and not self.resting
-
-    @contextmanager
-    def computing(self) -> Iterator[None]:
-        """Within the context, compute in full precision, with gradients if they are taken now."""
-        device = self.anchor.device.type
-        with torch.set_grad_enabled(self.takes_gradients), torch.autocast(device, enabled=False):
-            yield
-
-    def computed(self, positions: Tensor, start: Optional[Tensor] = None) -> Tensor:
-        """Call ``trajectories`` in full precision, regardless of the caller's."""
-        with self.computing():
-            return self.trajectories(positions, start)
-
-    def set_num_updates(self, num_updates: int) -> None:
-        """Take the number of updates made so far, which fairseq reports."""
-        self.counted = True
-        self.resting = num_updates % self.update_interval != 0
-
-    def kept(self, length: int) -> Tensor:
-        """Return the table kept while no gradients are taken, of at least ``length`` positions."""
-        if not self.trusted:
-            self._cache.drop_unless_of(self, self.anchor.device, self.dtype)
-        # Between a trainer's updates nothing changes parameters, and those that are frozen or rest
-        # do not change at all; comparing them would wait for the device.
-        self.trusted = self.counted and self.training and torch.is_grad_enabled()
-        table = self._cache.table
-        if table is None or table.size(1) < length:
-            with torch.inference_mode(False), torch.no_grad():
-                try:
-                    table = self._grown(table, length)
-                except UserError:  # not finite at the end, but perhaps as far as asked
-                    return self.computed(self._range(0, length))
-            self.keep(table)
-        return table
-
-    def keep(self, table: Tensor) -> None:
-        """Adopt a table (tracks, positions, dim) that ``kept`` of an equal encoder returned."""
-        self._cache.keep(table, self)
-
-    def _can_keep(self) -> bool:
-        """Return whether what is computed now may be kept for later calls.
-
-        Not in torch.export or the transforms of torch.func, where parameters stand for other
-        values, nor in a replica of ``nn.DataParallel``, which has none and lives for one pass.
-        """
-        if torch.compiler.is_compiling():
-            return not torch.compiler.is_exporting()
-        return not getattr(self, "_is_replica", False) and maybe_current_level() is None
-
-    def train(self, mode: bool = True) -> "PositionEncoder":
-        self.trusted = self.trusted and mode == self.training
-        return super().train(mode)
-
-    def _apply(self, *args: Any, **kwargs: Any) -> Any:
-        self.trusted = False
-        return super()._apply(*args, **kwargs)
-
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        # Fairseq reports the updates of a checkpoint that it loads for use before it loads the
-        # weights, and those of one to continue from afterwards; only the latter are a trainer's.
-        self.trusted = self.resting = False
-        super()._load_from_state_dict(*args, **kwargs)
-
-    def _grown(self, table: Optional[Tensor], length: int) -> Tensor:
-        if table is None:
-            table = self.computed(self._range(0, self.growth + 1)).contiguous()
-        pieces, reached, state = [table], table.size(1), table[:, -1]
-        progress = Progress(f"{self.name}: position", length)
-        while reached < length:
-            progress.reached(reached)
-            more = self.computed(self._range(reached - 1, reached + self.growth), state)
-            pieces.append(more[:, 1:])
-            reached, state = reached + self.growth, more[:, -1]
-        return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=1)
-
-    @property
     def row_size(self) -> int:
         """How many numbers a row of its tables has, for one position of one track."""
         return self.dim
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Precision of the trajectories: half precision is too coarse to accumulate in."""
-        return torch.float64 if self.anchor.dtype == torch.float64 else torch.float32
 
     def state_without_effect(
         self, input_table: Optional[Tensor] = None
@@ -381,9 +246,6 @@ class PositionEncoder(nn.Module):
             if isinstance(value, plain) and name not in ("training", "name")
             if not name.startswith("_") and not hasattr(PositionEncoder, name)
         )
-
-    def _range(self, first: int, last: int) -> Tensor:
-        return torch.arange(first, last, dtype=torch.float64)
 
     def _validated(self, positions: Tensor) -> Tensor:
         positions = positions.detach().to("cpu", torch.float64)

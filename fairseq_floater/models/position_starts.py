@@ -57,33 +57,19 @@ def start_positions(
     encoder = stack.position_encoder
     is_new = encoder is not None and not any(key.startswith(place) for key in weights)
     same = (there.at_input, there.within) == (here.at_input, here.within)
-    start: Optional[Dict[str, Tensor]] = None
-    if same and not (is_new and stack.biased):
-        return []
-    elif same:
-        assert encoder is not None
-        if (start := encoder.state_without_effect()) is None:
-            return [_cannot_vanish(stack.name, encoder)]
-    elif is_new and stack.additive and there.within is None and there.at_input in (None, *STOCK):
-        assert encoder is not None
-        if there.at_input is None and encoder.state_dict() and not encoder.output_parameters():
-            return [_cannot_vanish(stack.name, encoder)]
-        table = _take_base_table(stack, encoder, prefix, there.at_input, weights)
-        if there.at_input == "learned" and table is None:
-            return [f"it lacks the {stack.name}'s learned table of positions"]
-        start = encoder.state_without_effect(table)
-    elif there.within != here.within:
+    if same:
+        return _start_biases(stack, place, weights) if is_new and stack.biased else []
+    if is_new and stack.additive and there.within is None and there.at_input in (None, *STOCK):
+        return _start_additive(stack, prefix, weights, there, here)
+    if there.within != here.within:
         return _start_within(stack, prefix, weights, there, here, options_there, options_here)
-    elif here == Positions(None, None, None) and there.biases is None and there.at_input in STOCK:
+    if here == Positions(None, None, None) and there.biases is None and there.at_input in STOCK:
         _drop(weights, f"{prefix}.embed_positions.")
         logger.warning(
             f"the {stack.name} continues without positions; its {there.at_input} ones are dropped"
         )
         return []
-    if start is None:
-        return [_other(stack.name, there.at_input, here.at_input, "at the input")]
-    weights.update({f"{place}{key}": value for key, value in start.items()})
-    return []
+    return [_other(stack.name, there.at_input, here.at_input, "at the input")]
 
 
 def _positions_there(
@@ -103,6 +89,37 @@ def _positions_there(
         there = positions_of(options, stack.name)
         return replace(there, at_input="learned") if learned else there
     return Positions("learned" if learned else here.at_input, None, None)
+
+
+def _start_biases(stack: PositionedStack, place: str, weights: Dict[str, Tensor]) -> List[str]:
+    """Start biases at 0, beside positions that are kept."""
+    encoder = stack.position_encoder
+    assert encoder is not None
+    if (start := encoder.state_without_effect()) is None:
+        return [_cannot_vanish(stack.name, encoder)]
+    weights.update({f"{place}{key}": value for key, value in start.items()})
+    return []
+
+
+def _start_additive(
+    stack: PositionedStack,
+    prefix: str,
+    weights: Dict[str, Tensor],
+    there: Positions,
+    here: Positions,
+) -> List[str]:
+    """Start vectors added to the inputs of blocks from the table of the base model's input."""
+    encoder = stack.position_encoder
+    assert encoder is not None
+    if there.at_input is None and encoder.state_dict() and not encoder.output_parameters():
+        return [_cannot_vanish(stack.name, encoder)]
+    table = _take_base_table(stack, encoder, prefix, there.at_input, weights)
+    if there.at_input == "learned" and table is None:
+        return [f"it lacks the {stack.name}'s learned table of positions"]
+    if (start := encoder.state_without_effect(table)) is None:
+        return [_other(stack.name, there.at_input, here.at_input, "at the input")]
+    weights.update({f"{prefix}.position_encoder.{key}": value for key, value in start.items()})
+    return []
 
 
 def _start_within(

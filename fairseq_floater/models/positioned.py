@@ -112,5 +112,5 @@ class PositionedModel:
         result = super().load_state_dict(weights, strict, None, args)  # type: ignore[misc]  # a mixin
         stacks = self.stacks()
         for name, table in tables.items():  # only of stacks with a position encoder
-            stacks[name].position_encoder.keep(table)  # type: ignore[union-attr]
+            stacks[name].position_encoder.adopt(table)  # type: ignore[union-attr]
         return result

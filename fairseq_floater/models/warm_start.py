@@ -123,9 +123,11 @@ def other_places(
         default = getattr(EncoderOptions, name)
         old, new = (options.get(name, default) for options in (there, here))
         if old != new and (name in there or name == "position_shift"):
+            shifted = f"in evaluation, sentences start at position {new}"
+            what = shifted if name == "position_shift" else "tokens stand at other positions"
             said.append(
-                f"{flag_name(name)} is {old} there, {new} here: tokens stand at other positions, "
-                "which may change what is computed"
+                f"{flag_name(name)} is {old} there, {new} here: {what}, which may change what is "
+                "computed"
             )
     return said
 
