@@ -202,7 +202,9 @@ def _read_weights(path: Path) -> Dict[str, Tensor]:
     try:
         with safe_open(path, framework="pt") as file:
             weights = {name: file.get_tensor(name) for name in file.keys()}
-    except Exception as error:  # SafetensorError, or an error of the system
+    except (OSError, MemoryError):  # shown as it is: the file may be sound
+        raise
+    except Exception as error:  # such as SafetensorError
         raise DamagedCheckpoint(path, first_line(error)) from None
     require_sound(path, weights)
     return weights

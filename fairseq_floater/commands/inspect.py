@@ -2,9 +2,12 @@
 
 import argparse
 import json
+import math
 import os
+import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from fairseq_floater.errors import UserError
 
@@ -26,7 +29,12 @@ def run(args: argparse.Namespace) -> None:
     if args.out:
         _make_folder(args.out)
     findings = inspect_checkpoint(args.checkpoint, args.length)
-    print(json.dumps(asdict(findings), indent=2) if args.json else as_text(findings))
+    if args.json:
+        print(json.dumps(_without_infinity(asdict(findings)), indent=2, allow_nan=False))
+    else:
+        print(as_text(findings))
+    if args.out and not findings.stacks:
+        print(f"{args.checkpoint} has no positions to draw", file=sys.stderr)
     if args.out:
         from fairseq_floater.inspection.picture import draw_inspection
 
@@ -34,6 +42,15 @@ def run(args: argparse.Namespace) -> None:
             pictures = draw_inspection(args.checkpoint, args.out, stack, args.length)
             if not args.json:
                 print(*pictures, sep="\n")
+
+
+def _without_infinity(found: Any) -> Any:
+    """Return what was found with null in place of numbers that JSON does not have."""
+    if isinstance(found, dict):
+        return {key: _without_infinity(value) for key, value in found.items()}
+    if isinstance(found, (list, tuple)):
+        return [_without_infinity(value) for value in found]
+    return None if isinstance(found, float) and not math.isfinite(found) else found
 
 
 def _make_folder(folder: Path) -> None:

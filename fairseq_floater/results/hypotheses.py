@@ -79,6 +79,8 @@ def read_hypotheses(path: Path) -> Plan:
     for number, line in enumerate(lines, 1):
         text = line.partition("#")[0].strip()
         if given := _SEEDS.fullmatch(text):
+            if seeds:
+                raise UserError(f"{path}, line {number}: there are seeds already: leave one line")
             seeds = tuple(dict.fromkeys(map(int, given["seeds"].split())))
         if not text or given:
             continue

@@ -9,6 +9,8 @@ from conftest import WITHIN
 from fairseq.data import Dictionary
 from launching import run, succeed
 from pretrained import AS_IT_WAS, KINDS, LINES, WIDTH, write_model
+from tokenizers import Tokenizer
+from tokenizers.processors import ByteLevel
 from torch import nn
 
 from fairseq_floater.checkpoints.convert import convert_huggingface
@@ -143,6 +145,18 @@ def test_pairs_are_put_together_as_in_training(kind, task, separators, converted
     assert (ids == 2).tolist() == [False] * (1 + first) + [True] * separators + (
         [False] * second + [True]
     )
+
+
+def test_a_tokenizer_that_puts_no_ends_gets_them(converted, tmp_path):
+    """As that of a byte-level model whose file leaves them to others."""
+    base = converted("roberta", AS_IT_WAS)
+    tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
+    tokenizer.post_processor = ByteLevel(trim_offsets=False)
+    tokenizer.save(str(base / "tokenizer.json"))
+    export_roberta(base / "model.pt", tmp_path / "out", base)
+    found = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")(*SHORT)
+    ids = as_ours(base, [found["input_ids"]])[0]
+    assert ids[0] == 0 and (ids == 2).sum() == 3 and ids[-1] == 2
 
 
 def test_answers(converted, tmp_path):

@@ -289,6 +289,26 @@ def test_json_holds_the_same(checkpoint, capsys):
     assert norms == expected.stacks["encoder"].norms
 
 
+def test_json_has_no_numbers_that_are_none(checkpoint, capsys):
+    """A rate of 0 never comes round: its period is infinite."""
+
+    def stop(weights):
+        for name, weight in weights.items():
+            if name.endswith("dynamics.rates"):
+                weight.zero_()
+
+    path = checkpoint(stop, dynamics="linear")
+    code, out, _ = floater(capsys, "inspect", path, "--length", 8, "--json")
+    assert code == 0 and "null" in out
+    json.loads(out, parse_constant=pytest.fail)
+
+
+def test_a_model_without_positions_has_no_pictures(checkpoint, tmp_path, capsys):
+    path = checkpoint(position_encoder="none")
+    code, _, said = floater(capsys, "inspect", path, "--out", tmp_path / "out")
+    assert code == 0 and "has no positions to draw" in said
+
+
 def test_pictures(checkpoint, tmp_path, capsys):
     out = tmp_path / "a" / "b"
     path = checkpoint(position_encoder="rnn", position_blocks="input")

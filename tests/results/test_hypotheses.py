@@ -167,6 +167,13 @@ def test_what_is_no_hypothesis_is_named(line, tmp_path):
         read_hypotheses(path)
 
 
+def test_seeds_are_said_once(tmp_path):
+    path = tmp_path / "hypotheses.txt"
+    path.write_text("seeds: 2 3 4\nseeds: 2 3 4 5\n")
+    with pytest.raises(UserError, match="line 2: there are seeds already"):
+        read_hypotheses(path)
+
+
 def test_those_of_the_protocol_name_rows_that_there_are():
     """They also name only tests of their protocol."""
     command = ["bash", ROOT / "recipes/run.sh", "peers_bible_short", "--list"]

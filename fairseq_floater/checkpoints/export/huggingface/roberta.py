@@ -80,12 +80,12 @@ def export_roberta(
         rows, tokenizer = _tokenizer(data, words, limit, _separators(task_options(state)))
         with naming(checkpoint):
             side, tensors = side_of(stack, model.options, length)
-            weights = {f"stack.{n}": weight for n, weight in plain(stack.state_dict()).items()}
-            weights["stack.embed_tokens.weight"] = weights["stack.embed_tokens.weight"][rows]
-            weights |= {f"stack.positions.{name}": tensor for name, tensor in tensors.items()}
-            side |= {"words": len(rows), "padding": tokenizer.pad_token_id}
-            head = _head(checkpoint, state["model"])
-            _build(side, weights, head, model.options, tokenizer, labels).save_pretrained(folder)
+        weights = {f"stack.{n}": weight for n, weight in plain(stack.state_dict()).items()}
+        weights["stack.embed_tokens.weight"] = weights["stack.embed_tokens.weight"][rows]
+        weights |= {f"stack.positions.{name}": tensor for name, tensor in tensors.items()}
+        side |= {"words": len(rows), "padding": tokenizer.pad_token_id}
+        head = _head(checkpoint, state["model"])
+        _build(side, weights, head, model.options, tokenizer, labels).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     return Lengths(length, length)
 
@@ -207,8 +207,8 @@ def _with_ends(
     tokenizer.no_padding()
     begin, end = by_name["<s>"], by_name["</s>"]
     if tokenizer.post_processor is not None:
-        there = tokenizer.encode("", "").tokens.count(end) - 1
-        if separators in (None, there):
+        there = tokenizer.encode("", "").tokens.count(end) - 1  # -1 if it puts none anywhere
+        if there > 0 and separators in (None, there):
             return tokenizer
     separators = separators or (1 if isinstance(tokenizer.model, WordPiece) else 2)
     ends = TemplateProcessing(
