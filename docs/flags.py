@@ -13,7 +13,7 @@ from typing import Any, List, Tuple, get_args
 
 from fairseq_floater.data import TokenizerJsonOptions
 from fairseq_floater.options import PositionOptions
-from fairseq_floater.results.report import markdown
+from fairseq_floater.results.page import markdown
 from fairseq_floater.tasks.floater_multiple_choice import MultipleChoiceConfig
 from fairseq_floater.tasks.floater_question_answering import QuestionAnsweringConfig
 

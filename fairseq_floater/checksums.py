@@ -51,8 +51,7 @@ def unreadable(path: Union[Path, str], error: Exception) -> UserError:
     It says that the file is damaged, unless the cause lies in the machine, for example if that has
     too little memory or a failing disk, or the file is whole but holds what could run anything.
     """
-    of_the_machine = isinstance(error, MemoryError) or getattr(error, "errno", None) in _MACHINE
-    if of_the_machine or any(mark in str(error) for mark in _MEMORY):
+    if is_of_the_machine(error):
         return UserError(
             f"checkpoint {path} could not be read, but may be intact "
             f"({first_line(error)}): free some memory, or check the disk, and run again"
@@ -63,6 +62,12 @@ def unreadable(path: Union[Path, str], error: Exception) -> UserError:
             f"checkpoints that fairseq wrote ({_unsafe_part(error)})"
         )
     return NoCheckpoint(path, first_line(error))
+
+
+def is_of_the_machine(error: BaseException) -> bool:
+    """True if an error says nothing about a file: too little memory, or a failing disk."""
+    known = isinstance(error, MemoryError) or getattr(error, "errno", None) in _MACHINE
+    return known or any(mark in str(error) for mark in _MEMORY)
 
 
 def is_refusal(error: BaseException) -> bool:

@@ -64,19 +64,17 @@ def written_whole(path: Path, through_links: bool = True) -> Iterator[BinaryIO]:
 
 
 def remove_leftovers(folder: Path, name: str = "") -> None:
-    """Delete unfinished files left in ``folder`` by killed programs, or only those of ``name``.
+    """Delete what killed programs left unfinished in ``folder``, or only what is called ``name``.
 
-    A program that is writing such a file holds a lock on it, which ends with the program.
+    A program that is writing such a file or folder holds a lock on it, which ends with the program.
     """
     for part in folder.glob(f".*{PART}") if folder.is_dir() else ():
         found = _PARTS.fullmatch(part.name)
-        if found and (not name or found[1] == name) and part.is_file():
-            try:
-                with part.open("rb") as file:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    part.unlink(missing_ok=True)
-            except OSError:  # it is being written, is another user's, or is gone
-                pass
+        if found and (not name or found[1] == name) and (part.is_file() or part.is_dir()):
+            # It may be being written, be another user's, or be gone.
+            with suppress(OSError), _open(part, os.O_RDONLY) as number:
+                fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _remove(part)
 
 
 def require_other_file(output: Path, *inputs: Path) -> None:
@@ -128,11 +126,19 @@ class _Patient(io.FileIO):
         return len(memoryview(data).cast("B"))
 
 
+def _opened(part: Path, mode: int) -> int:
+    """Make ``part``, which must not exist, lock it and return its descriptor."""
+    while True:
+        number = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+        with suppress(OSError):  # some network disks have no locks
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(number).st_nlink:
+            return number
+        os.close(number)  # another program took it for a leftover before it was locked
+
+
 def _written(part: Path, mode: Optional[int]) -> Iterator[BinaryIO]:
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    number = os.open(part, flags, 0o666 if mode is None else mode)
-    with suppress(OSError):  # some network disks have no locks
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    number = _opened(part, 0o666 if mode is None else mode)
     raw = _Patient(number, "wb")
     with io.BufferedWriter(raw) as file:
         try:
@@ -162,14 +168,19 @@ def _mode(target: Path) -> Optional[int]:
     return stat.S_IMODE(mode)
 
 
+@contextmanager
+def _open(path: Path, flags: int) -> Iterator[int]:
+    number = os.open(path, flags)
+    try:
+        yield number
+    finally:
+        os.close(number)
+
+
 def _sync_folder(folder: Path) -> None:
     """Bring the new name to the disk, if the folder can be opened; the file is there already."""
-    with suppress(OSError):
-        number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(number)
-        finally:
-            os.close(number)
+    with suppress(OSError), _open(folder, os.O_RDONLY | os.O_DIRECTORY) as number:
+        os.fsync(number)
 
 
 #: files and folders that are being written, each with the process that writes it
@@ -213,8 +224,21 @@ def _remove_and_end(number: int, frame: Any) -> None:
 
 
 @contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Make a folder, which must not exist, and hold a lock on it."""
+    folder.mkdir()
+    with _open(folder, os.O_RDONLY | os.O_DIRECTORY) as number:
+        with suppress(OSError):  # some network disks have no locks
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+
+
+@contextmanager
 def written_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder to fill, which is moved to ``path`` if all goes well, else removed.
+
+    Its files are on the disk before it is moved. What a killed program leaves behind is removed
+    when ``path`` is next written.
 
     Raises:
         UserError: if there is something at ``path`` already.
@@ -223,16 +247,21 @@ def written_folder(path: Path) -> Iterator[Path]:
     if os.path.lexists(path):
         raise UserError(f"{path} already exists: choose another folder")
     above = next(folder for folder in path.absolute().parents if folder.exists())
-    beside = above / f".{path.name[:40]}.{secrets.token_hex(8)}{PART}"
+    name = path.name[:40]
+    beside = above / f".{name}.{secrets.token_hex(8)}{PART}"
     try:
-        with _removed_in_the_end(beside):
+        remove_leftovers(above, name)
+        with _removed_in_the_end(beside), _made(beside):
             whole = beside / "whole"
-            whole.mkdir(parents=True)
+            whole.mkdir()
             yield whole
             for written in whole.iterdir():  # some libraries make files private to their owner
                 written.chmod(written.stat().st_mode | (whole.stat().st_mode & 0o444))
+                with _open(written, os.O_RDONLY) as number:
+                    os.fsync(number)
             path.parent.mkdir(parents=True, exist_ok=True)
             whole.rename(path)
+            _sync_folder(path.parent)
     except SafetensorError as error:
         raise OSError(errno.EIO, first_line(error), str(path)) from error
     except OSError as error:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from fairseq_floater.errors import UserError, show
 from fairseq_floater.files import save_picture, write_text
-from fairseq_floater.results.report import markdown
+from fairseq_floater.results.page import markdown
 from fairseq_floater.results.training import validation_losses
 
 Curves = Dict[str, Dict[int, float]]

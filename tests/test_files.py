@@ -1,6 +1,7 @@
 """Files are written whole or not at all, and leave nothing behind."""
 
 import errno
+import fcntl
 import os
 import resource
 import signal
@@ -11,6 +12,7 @@ import pytest
 import torch
 from launching import start
 
+from fairseq_floater import files
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import require_other_file, written_whole
 
@@ -158,3 +160,33 @@ def test_inputs_are_known_under_every_name(tmp_path, monkeypatch):
         with pytest.raises(UserError, match="would be overwritten by what is made from it"):
             require_other_file(output, tmp_path / "missing", path)
     require_other_file(tmp_path / "new.pt", path)
+
+
+def test_a_file_that_is_taken_for_a_leftover_is_made_again(tmp_path, monkeypatch):
+    """Another program that writes the same file may look before it is locked."""
+    lock, taken = fcntl.flock, []
+
+    def late(number, how):
+        for part in tmp_path.glob(".*.part"):
+            if not taken:
+                taken.append(part.unlink())
+        lock(number, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    files.write_text(tmp_path / "a", "whole")
+    assert taken and [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a").read_text() == "whole"
+
+
+def test_a_folder_that_a_killed_program_left_is_removed_and_no_other(tmp_path):
+    left, other = (tmp_path / f".{name}.{'0' * 16}.part" for name in ("out", "other"))
+    for folder in (left, other):
+        (folder / "whole").mkdir(parents=True)
+        (folder / "whole/model").write_text("half")
+    with files.written_folder(tmp_path / "out") as first:
+        (first / "model").write_text("whole")
+        with files.written_folder(tmp_path / "out.2") as second:
+            (second / "model").write_text("whole")
+        files.remove_leftovers(tmp_path, "out")
+        assert first.is_dir() and not left.exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [other.name, "out", "out.2"]

@@ -20,6 +20,7 @@ from fairseq.modules.transformer_sentence_encoder import init_bert_params
 from safetensors import safe_open
 from torch import Tensor
 
+from fairseq_floater.checksums import is_of_the_machine, unreadable
 from fairseq_floater.data import PieceTokenizer
 from fairseq_floater.data.tokenizer_json import SPECIAL
 from fairseq_floater.errors import DamagedCheckpoint, UserError, first_line
@@ -202,9 +203,11 @@ def _read_weights(path: Path) -> Dict[str, Tensor]:
     try:
         with safe_open(path, framework="pt") as file:
             weights = {name: file.get_tensor(name) for name in file.keys()}
-    except (OSError, MemoryError):  # shown as it is: the file may be sound
+    except PermissionError:
         raise
     except Exception as error:  # such as SafetensorError
+        if is_of_the_machine(error):
+            raise unreadable(path, error) from None
         raise DamagedCheckpoint(path, first_line(error)) from None
     require_sound(path, weights)
     return weights

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Union
 
 from fairseq_floater.commands.arguments import at_least_one
 
@@ -94,7 +94,12 @@ def run(args: argparse.Namespace) -> None:
     if args.to in FOLDERS and args.data is None:
         raise UserError(f"--to {args.to} needs dictionaries: give --data")
     lengths = _EXPORTS[args.to](args)
-    print(f"{args.out}: up to {lengths.source:,} source and {lengths.target:,} target tokens")
+    # Tables for transformers are continued beyond their last row.
+    said = "tables for" if args.to == "huggingface" else "up to"
+    if isinstance(lengths, int):
+        print(f"{args.out}: {said} {lengths:,} tokens")
+    else:
+        print(f"{args.out}: {said} {lengths.source:,} source and {lengths.target:,} target tokens")
 
 
 def _fairseq(args: argparse.Namespace) -> "Lengths":
@@ -109,7 +114,7 @@ def _torch(args: argparse.Namespace) -> "Lengths":
     return export_program(args.checkpoint, args.out, args.positions)
 
 
-def _huggingface(args: argparse.Namespace) -> "Lengths":
+def _huggingface(args: argparse.Namespace) -> "Union[Lengths, int]":
     from fairseq_floater.errors import UserError
 
     with needing("transformers", "huggingface"):

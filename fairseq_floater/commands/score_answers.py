@@ -33,6 +33,8 @@ def run(args: argparse.Namespace) -> None:
     from fairseq_floater.errors import UserError
     from fairseq_floater.understanding.run import read_and_score_answers, record_tests
 
+    if args.out is None and (args.name or args.checkpoint):
+        raise UserError("--name and --checkpoint are for a record: give --out as well")
     tests = {
         test: read_and_score_answers(
             args.run / f"answer.{test}", args.data / f"{test}.json", args.null_threshold

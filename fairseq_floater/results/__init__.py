@@ -1,9 +1,7 @@
 """Turn what fairseq printed into tables and pictures: scores, significance, cost.
 
-``generation`` and ``training`` read fairseq's logs, ``scores`` computes, ``record`` holds what is
-known about one run as JSON, and ``report`` and ``picture`` show a folder of records.
+``generation`` and ``training`` read fairseq's logs, ``scores`` and ``lengths`` compute, and ``run``
+writes what is known of one run as a ``record``. ``report``, ``summary``, ``losses`` and
+``hypotheses`` make pages of these, with ``page`` and ``picture``; ``significance`` tests over
+sentences, ``over_seeds`` over trainings.
 """
-
-from fairseq_floater.results.record import Record, read_records
-
-__all__ = ["Record", "read_records"]

@@ -18,8 +18,8 @@ from fairseq_floater.results.over_seeds import (
     require_same_training,
     shown,
 )
+from fairseq_floater.results.page import by_pair, markdown, write_page
 from fairseq_floater.results.record import Record, read_records
-from fairseq_floater.results.report import by_pair, markdown, write_page
 
 #: significance level of a difference that holds
 LEVEL = 0.05
@@ -149,7 +149,11 @@ def decide(folder: Path, hypotheses: Path, out: Path) -> None:
     ]
     corrected: List[Optional[float]] = [None] * len(known)
     best = list(corrected)  # what they may become, if the open ones have the smallest p
-    for n, p, least in zip(tested, *(holm([_or(raw[n], p) for n in tested]) for p in (1.0, 0.0))):
+    # A row that equals its baseline in all seeds has no p either, and will not get one.
+    smallest = [0.0 if len(values) < len(seeds) else 1.0 for values in paired]
+    now = holm([_or(raw[n], 1.0) for n in tested])
+    then = holm([_or(raw[n], smallest[n]) for n in tested])
+    for n, p, least in zip(tested, now, then):
         corrected[n], best[n] = (None, None) if raw[n] is None else (p, least)
     body = [_line(*given, len(seeds)) for given in zip(known, paired, raw, corrected, best)]
     header = ["", "hypothesis", "seeds", "difference", "95 % interval", "p", "p, Holm", "it"]

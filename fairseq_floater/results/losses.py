@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Collection, List
 
 from fairseq_floater.results.over_seeds import require_same_training
+from fairseq_floater.results.page import by_pair, markdown, spread, write_page
 from fairseq_floater.results.record import Record, read_records
-from fairseq_floater.results.report import by_pair, markdown, spread, write_page
 
 
 def without_tests(folder: Path) -> bool:

@@ -30,7 +30,9 @@ def is_marked(records: Sequence[Record]) -> bool:
 def require_same_training(records: Sequence[Record]) -> None:
     """Refuse seeds of one row that were trained or translated with different commands.
 
-    Also refuse rows that were scored against different references of the same test set.
+    Also refuse rows that were scored against different references of the same test set. Only what
+    both of two records say is compared: older records have no commands, and a test set that was
+    added later has been translated with some seeds only.
 
     Args:
         records: the records of one experiment.

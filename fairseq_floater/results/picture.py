@@ -33,10 +33,12 @@ def _by_length(axis: Axes, test: str, rows: Dict[str, List[Record]]) -> None:
         records = [r for r in records if r.bins(test)]
         if not records:
             continue
-        first = records[0].bins(test)
-        values = [[r.bins(test)[w]["bleu"] for r in records if w in r.bins(test)] for w in first]
-        sizes = {words.replace("<=", "≤"): found["sentences"] for words, found in first.items()}
-        names = [f"{words}\n{size:,} pairs" for words, size in sizes.items()]
+        sizes: Dict[str, int] = {}
+        for record in records:
+            for words, found in record.bins(test).items():
+                sizes.setdefault(words, found["sentences"])
+        values = [[r.bins(test)[w]["bleu"] for r in records if w in r.bins(test)] for w in sizes]
+        names = [f"{w.replace('<=', '≤')}\n{size:,} pairs" for w, size in sizes.items()]
         errors = [stdev(v) if len(v) > 1 else 0.0 for v in values]
         axis.errorbar(names, [mean(v) for v in values], yerr=errors, marker="o", label=row)
     axis.set_xlabel("source words")

@@ -60,8 +60,8 @@ def read_records(folder: Path, seeds: Collection[int] = ()) -> List[Record]:
             record = _record(path.read_text("utf-8"))
         except (TypeError, ValueError, RecursionError) as error:
             raise UserError(
-                f"{path} is not a result of floater score ({error}): score that row again, or "
-                "remove it"
+                f"{path} is not a result of floater score, score-labels or score-answers "
+                f"({error}): score that row again, or remove it"
             ) from None
         if path.stem != record.name:  # a copy would count as one more seed
             raise UserError(f"{path} is a result of {record.name}: remove it, or rename it")
@@ -69,7 +69,10 @@ def read_records(folder: Path, seeds: Collection[int] = ()) -> List[Record]:
     if seeds:
         records = [record for record in records if record.seed in seeds]
         if not records:
-            raise UserError(f"no results of seed {', '.join(map(str, seeds))} in {folder}")
+            raise UserError(
+                f"no results of seed {', '.join(map(str, seeds))} in {folder}: give other --seeds, "
+                "or none for all"
+            )
     return sorted(records, key=lambda r: (r.pair, r.order, r.row, r.seed))
 
 

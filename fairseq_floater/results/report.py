@@ -1,27 +1,31 @@
 """Report a folder of records as Markdown: scores, significance, scores by length, cost."""
 
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any, Callable, Collection, Dict, List, Optional, Sequence, Tuple
 
 from fairseq_floater.errors import UserError
-from fairseq_floater.files import write_text
 from fairseq_floater.results.generation import read_lines
 from fairseq_floater.results.lengths import SUBWORDS, WORDS
 from fairseq_floater.results.over_seeds import (
-    FEWEST,
     compared,
     is_marked,
     require_same_training,
+)
+from fairseq_floater.results.page import (
+    MARK,
+    Rows,
+    by_pair,
+    markdown,
+    notes,
+    require_row,
+    spread,
+    write_page,
 )
 from fairseq_floater.results.record import Record, read_records, references_path
 from fairseq_floater.results.scores import digest
 from fairseq_floater.results.significance import p_values
 
-#: mark beside the name of a row with few seeds
-MARK = "\\*"
-
-Rows = Dict[str, List[Record]]  #: a row's records, one per seed
 Find = Callable[[Record], Any]  #: gives a figure of a record; ``KeyError`` if it has none
 
 
@@ -62,38 +66,6 @@ def report(
     parts.append(notes("".join(parts), _about(records)))
     write_page(out, parts)
     picture.draw(pairs, out.with_name(out.name + ".png"))
-
-
-def require_row(records: Sequence[Record], baseline: Optional[str]) -> None:
-    """Raise a ``UserError`` if a baseline is named that has no records."""
-    if baseline and baseline not in {r.row for r in records}:
-        names = ", ".join(dict.fromkeys(r.row for r in records))
-        raise UserError(f"--baseline {baseline} is not among the results: choose from {names}")
-
-
-def write_page(out: Path, parts: Sequence[str]) -> None:
-    """Write those of ``parts`` that are not empty to ``out``.md, a paragraph each."""
-    write_text(out.with_name(out.name + ".md"), "\n\n".join(filter(None, parts)) + "\n")
-
-
-def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Return a Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
-
-
-def spread(values: Sequence[float], digits: int = 1) -> str:
-    """Format the mean, with the standard deviation over seeds if there are several."""
-    text = f"{mean(values):,.{digits}f}"
-    return f"{text} ± {stdev(values):.{digits}f}" if len(values) > 1 else text
-
-
-def by_pair(records: Sequence[Record]) -> Dict[str, Rows]:
-    """Group records by language pair and row."""
-    pairs: Dict[str, Rows] = {}
-    for record in records:
-        pairs.setdefault(record.pair, {}).setdefault(record.row, []).append(record)
-    return pairs
 
 
 def _tests(rows: Rows) -> List[str]:
@@ -275,30 +247,3 @@ def _about(records: Sequence[Record]) -> List[str]:
     lines = [f"{kind}: `{value}`" for r in records for kind, value in r.signatures.items()]
     lines += [f"speed and memory on: {r.machine}" for r in records if r.machine]
     return [*lines, "words/s can be compared only if nothing else ran beside the trainings"]
-
-
-def notes(text: str, about: Sequence[str] = ()) -> str:
-    """Return a list that explains what is in ``text``, to stand under it."""
-    lines = list(about)
-    for mark, explanation in _EXPLANATIONS.items():
-        if mark in text:
-            lines.append(explanation)
-    return "\n".join(f"- {line}" for line in dict.fromkeys(lines))
-
-
-#: what needs an explanation if it is in a report
-_EXPLANATIONS = {
-    MARK: f"{MARK} fewer than {FEWEST} seeds: decides nothing",
-    "BLEU less ": "differences are paired by seed: their mean, standard deviation, 95 % interval "
-    "and the p of a two-sided t-test, with Holm's correction over the cells of a table that have "
-    "one; intervals are without it",
-    "p bootstrap": "p within a seed, over test sentences, is for the first seed that both rows "
-    "have and says nothing about other trainings; p bootstrap, as sacreBLEU computes it, is "
-    "one-sided: about half of randomisation's two-sided p; both count only what is larger than the "
-    "difference, not what is equal to it, so p is too small where outputs hardly differ",
-    "length ratio": "length ratio: words of the translations, relative to the references; ended by "
-    "themselves: the share of translations that are not cut off at the longest length allowed",
-    "solver error": "solver error: of the trajectories, relative to 20 steps per position in "
-    "float64",
-    "of dynamics or table": "of dynamics or table, of initial values: parameters of the positions",
-}

@@ -18,6 +18,9 @@ class EvaluationSet:
     """One test set; all lists have the same number of lines.
 
     ``tokenised`` is what tokenised BLEU compares with; None if the corpus has no tokens.
+
+    Raises:
+        UserError: if the numbers of lines differ.
     """
 
     source: List[str]  #: raw text
@@ -26,6 +29,16 @@ class EvaluationSet:
     language: str  #: of the target
     lowercase: bool
     separator: Optional[str] = None  #: between the sentences of a document, in translations
+
+    def __post_init__(self) -> None:
+        tokenised = self.reference if self.tokenised is None else self.tokenised
+        sizes = [len(lines) for lines in (self.source, self.reference, tokenised)]
+        if len(set(sizes)) > 1:
+            source, reference, tokens = sizes
+            raise UserError(
+                f"a test set has {source} sources, {reference} references and {tokens} lines of "
+                "tokens: prepare the corpus again"
+            )
 
 
 def score(
@@ -50,6 +63,12 @@ def score(
             f"{len(translations)} translations for {len(test.reference)} references: "
             "generate again on this corpus"
         )
+    for bins in sorted_by:
+        if len(bins.lengths) != len(test.reference):
+            raise UserError(
+                f"the lengths in {bins.unit} are those of {len(bins.lengths)} sentences, but there "
+                f"are {len(test.reference)} references: prepare the corpus again"
+            )
     hypotheses = detokenise(translations, test)
     result = _measure(hypotheses, translations, test, range(len(hypotheses)))
     if test.tokenised is not None:

@@ -18,8 +18,7 @@ from fairseq_floater.results.over_seeds import (
     require_same_training,
     with_enough_seeds,
 )
-from fairseq_floater.results.record import Record, read_records
-from fairseq_floater.results.report import (
+from fairseq_floater.results.page import (
     MARK,
     by_pair,
     markdown,
@@ -28,6 +27,7 @@ from fairseq_floater.results.report import (
     spread,
     write_page,
 )
+from fairseq_floater.results.record import Record, read_records
 
 #: BLEU by seed, by method and column
 Table = Dict[str, Columns]

@@ -8,8 +8,8 @@ from scipy.stats import ttest_ind
 
 from fairseq_floater.errors import UserError
 from fairseq_floater.results.over_seeds import FEWEST, require_alike, require_same_training
+from fairseq_floater.results.page import MARK, markdown, require_row, write_page
 from fairseq_floater.results.record import Record, read_records
-from fairseq_floater.results.report import MARK, markdown, require_row, write_page
 from fairseq_floater.understanding.metrics import METRICS
 
 #: metrics that are listed beside those that make up a task's figure

@@ -175,6 +175,19 @@ def test_rows_of_the_table(checkpoint, tmp_path):
     assert load_stock(tmp_path / "stock.pt").max_positions() == (50, 50)
 
 
+def test_a_criterion_of_the_plugin_is_that_of_fairseq_with_the_same_loss(checkpoint, tmp_path):
+    path = checkpoint(make_model(position_encoder="learned", **INPUT))
+    state = read_checkpoint(str(path))
+    state["cfg"]["criterion"] = {"_name": "floater_cross_entropy", "label_smoothing": 0.1}
+    state["cfg"]["model"] |= {"criterion": "floater_cross_entropy", "user_dir": "/of/training"}
+    torch.save(state, path)
+    export_stock(path, tmp_path / "stock.pt")
+    cfg = read_checkpoint(str(tmp_path / "stock.pt"))["cfg"]
+    wanted = "label_smoothed_cross_entropy"
+    assert cfg["criterion"] == {"_name": wanted, "label_smoothing": 0.1}
+    assert cfg["model"]["criterion"] == wanted and cfg["model"]["user_dir"] is None
+
+
 def test_options_of_an_argparse_namespace(checkpoint, trained, tmp_path):
     """Versions of fairseq from before 2020 saved them in this way, in args instead of cfg."""
     ours = make_model(position_encoder="learned", **INPUT)

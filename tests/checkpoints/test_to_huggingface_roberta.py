@@ -103,6 +103,9 @@ def test_classes_of_pairs_with_their_names(converted, tmp_path):
     labels.write_text("no 3\nyes 2\nperhaps 1\nmadeupword0000 0\n")
     command = ["floater", "export", base / "model.pt", tmp_path / "out", "--to", "huggingface"]
     succeed(*command, "--data", base, "--labels", labels)
+    labels.write_text("no 3\nyes 2\nperhaps 1\nnever 1\n")
+    with pytest.raises(UserError, match="has 4 labels, but the model has 3 classes"):
+        export_roberta(base / "model.pt", tmp_path / "other", base, labels=labels)
     kind = "AutoModelForSequenceClassification"
     exported, _, ids, found = use(tmp_path / "out", kind, SHORT, SHORT[::-1])
     assert exported.config.id2label == {0: "no", 1: "yes", 2: "perhaps"}

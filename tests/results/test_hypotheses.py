@@ -114,6 +114,13 @@ def test_one_that_is_open_corrects_as_if_it_were_not_shown(tmp_path):
     assert f"| {corrected:.4f} |" in (tmp_path / "out.md").read_text()
 
 
+def test_a_row_that_equals_its_baseline_is_not_open(tmp_path):
+    """It has all seeds, so no verdict waits for it."""
+    rows = {"base": [20.0] * 3, "near": [20.8, 21.2, 20.65], "same": [20.0] * 3}
+    lines = "H1: near > base on test\nH2: same > base on test\n"
+    assert verdicts(tmp_path, rows, lines) == {"H1": "is not shown", "H2": "is not shown"}
+
+
 @pytest.mark.parametrize(
     "where, message",
     [

@@ -21,8 +21,9 @@ from fairseq_floater.inspection.encoders import count_parameters, solver_errors
 from fairseq_floater.results import significance
 from fairseq_floater.results.generation import Translation, read_generation, read_lines
 from fairseq_floater.results.lengths import by_words
+from fairseq_floater.results.page import markdown
 from fairseq_floater.results.record import Record, references_path
-from fairseq_floater.results.report import markdown, report
+from fairseq_floater.results.report import report
 from fairseq_floater.results.scores import EvaluationSet, score, split_compounds, tokenised_bleu
 from fairseq_floater.results.significance import p_values
 from fairseq_floater.results.training import read_training
@@ -124,6 +125,17 @@ def test_incomplete_generation_is_refused(generated, tmp_path):
 
 
 # --- scores
+
+
+def test_files_of_a_corpus_that_do_not_belong_together():
+    with pytest.raises(UserError, match="2 sources, 3 references and 3 lines of tokens: prepare"):
+        EvaluationSet(["a", "b"], ["a", "b", "c"], None, "en", lowercase=False)
+    with pytest.raises(UserError, match="2 sources, 2 references and 1 lines of tokens: prepare"):
+        EvaluationSet(["a", "b"], ["a", "b"], ["a"], "en", lowercase=False)
+    test = EvaluationSet(["a", "b"], ["a", "b"], None, "en", lowercase=False)
+    translations = [Translation("a", 1, True), Translation("b", 1, True)]
+    with pytest.raises(UserError, match="lengths in words are those of 1 sentences"):
+        score(translations, test, [by_words(["a"], [5])])
 
 
 def test_scores_are_sacrebleus(tmp_path):

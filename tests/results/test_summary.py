@@ -67,7 +67,9 @@ def test_some_seeds_alone(folders, tmp_path):
     page = (tmp_path / "some.md").read_text()
     assert "| base \\* | 21.0 |" in page and "| ours \\* | 61.5 ± " in page
     done = run(*report, "7", *folders)
-    assert done.err.strip() == f"error: no results of seed 7 in {folders[0]}"
+    assert done.err.strip() == (
+        f"error: no results of seed 7 in {folders[0]}: give other --seeds, or none for all"
+    )
     assert "invalid seeds value: 'x'" in run(*report, "x", *folders).err
 
 

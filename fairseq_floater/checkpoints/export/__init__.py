@@ -7,7 +7,7 @@ those for transformers are continued beyond their last row.
 """
 
 from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import NamedTuple, NoReturn, Optional
 
 from fairseq_floater.blocks.positioned import UNLIMITED, PositionedStack
 from fairseq_floater.encoders.flags import flag_name
@@ -50,6 +50,12 @@ def require_traceable(lengths: Lengths) -> None:
 
 
 def length_of(stack: PositionedStack, asked: Optional[int]) -> int:
+    """Return how many positions a stack's tables get; if none are ``asked`` for, all, or 1,024.
+
+    Raises:
+        UserError: if a learned table has fewer rows than are asked for, or tables would be
+            too large.
+    """
     limit = stack.max_positions()
     if asked is None:
         return DEFAULT_POSITIONS if limit == UNLIMITED else limit
@@ -84,21 +90,22 @@ _REFUSED = {
 }
 
 
-def require_without(
-    checkpoint: Path, config: ModelConfig, *names: str, because: Optional[str] = None
-) -> None:
-    """Refuse a model that has one of the options ``names``, or for the reason ``because``.
+def refuse(checkpoint: Path, reason: str) -> NoReturn:
+    """Raise a ``UserError`` with the reason, which begins with what of the model it is about."""
+    raise UserError(
+        f"{checkpoint} cannot be exported: its {reason}; use it in fairseq, with the plugin"
+    )
+
+
+def require_without(checkpoint: Path, config: ModelConfig, *names: str) -> None:
+    """Refuse a model that has one of the options ``names``.
 
     Raises:
         UserError: naming the option and what it does.
     """
     for name in names:
-        if because is None and getattr(config, name):
-            because = f"{flag_name(name)} {_REFUSED[name]}"
-    if because is not None:
-        raise UserError(
-            f"{checkpoint} cannot be exported: its {because}; use it in fairseq, with the plugin"
-        )
+        if getattr(config, name):
+            refuse(checkpoint, f"{flag_name(name)} {_REFUSED[name]}")
 
 
 def require_plain_blocks(
@@ -110,9 +117,11 @@ def require_plain_blocks(
         UserError: naming the option and what it does.
     """
     require_whole_positions(checkpoint, config)
-    why = None
-    if model.decoder.project_in_dim is not None or model.decoder.project_out_dim is not None:
-        why = "--decoder-input-dim or --decoder-output-dim is not the width of its blocks"
     if not (len(model.encoder.layers) and len(model.decoder.layers)):
-        why = "encoder or decoder has no blocks"
-    require_without(checkpoint, config, *_REFUSED, because=why)
+        refuse(checkpoint, "encoder or decoder has no blocks")
+    if model.decoder.project_in_dim is not None or model.decoder.project_out_dim is not None:
+        refuse(
+            checkpoint,
+            "--decoder-input-dim or --decoder-output-dim is not the width of its blocks",
+        )
+    require_without(checkpoint, config, *_REFUSED)

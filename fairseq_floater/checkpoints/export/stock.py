@@ -130,6 +130,10 @@ def _of_arguments(args: Namespace) -> Dict[str, Any]:
     return OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
 
 
+#: the plugin's criterions of translation, and those of fairseq with the same options and loss
+STOCK_CRITERIONS = {"floater_cross_entropy": "label_smoothed_cross_entropy"}
+
+
 def _configuration(
     parts: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any], lengths: Lengths
 ) -> Dict[str, Any]:
@@ -143,8 +147,16 @@ def _configuration(
         "arch": "transformer",
         "_name": "transformer",
     }
-    common = {**parts["common"], "user_dir": None}
-    return {**parts, "common": common, "task": task, "model": _items_and_attributes(model)}
+    # The options of a legacy model also name the criterion, and the folder of the plugin.
+    if "user_dir" in model:
+        model["user_dir"] = None
+    if model.get("criterion") in STOCK_CRITERIONS:
+        model["criterion"] = STOCK_CRITERIONS[model["criterion"]]
+    changed = {"common": {**parts["common"], "user_dir": None}, "task": task}
+    criterion = parts.get("criterion") or {}
+    if criterion.get("_name") in STOCK_CRITERIONS:
+        changed["criterion"] = {**criterion, "_name": STOCK_CRITERIONS[criterion["_name"]]}
+    return {**parts, **changed, "model": _items_and_attributes(model)}
 
 
 def _limited(task: Mapping[str, Any], lengths: Lengths) -> Dict[str, Any]:

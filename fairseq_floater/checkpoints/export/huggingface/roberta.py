@@ -19,8 +19,8 @@ from transformers import PreTrainedTokenizerFast
 
 from fairseq_floater.blocks.positioned import UNLIMITED
 from fairseq_floater.checkpoints.export import (
-    Lengths,
     length_of,
+    refuse,
     require_whole_positions,
     require_without,
 )
@@ -50,8 +50,8 @@ def export_roberta(
     data: Path,
     positions: Optional[int] = None,
     labels: Optional[Path] = None,
-) -> Lengths:
-    """Write the folder of a checkpoint.
+) -> int:
+    """Write the folder of a checkpoint, and return the rows of its tables.
 
     Args:
         checkpoint: the checkpoint to read, with or without a head.
@@ -71,10 +71,11 @@ def export_roberta(
         require_known_activation(checkpoint, config.activation_fn)
         require_whole_positions(checkpoint, config)
         stack: Any = next(iter(model.stacks().values()))
-        why = None if len(stack.layers) else "encoder has no blocks"
+        if not len(stack.layers):
+            refuse(checkpoint, "encoder has no blocks")
         if any(name.endswith(".out_proj.weight_orig") for name in state["model"]):
-            why = "--spectral-norm-classification-head makes weights at every pass"
-        require_without(checkpoint, config, "quant_noise_pq", because=why)
+            refuse(checkpoint, "--spectral-norm-classification-head makes weights at every pass")
+        require_without(checkpoint, config, "quant_noise_pq")
         words = len(stack.embed_tokens.weight)
         length, limit = length_of(stack, positions), stack.max_positions()
         rows, tokenizer = _tokenizer(data, words, limit, _separators(task_options(state)))
@@ -87,7 +88,7 @@ def export_roberta(
         head = _head(checkpoint, state["model"])
         _build(side, weights, head, model.options, tokenizer, labels).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-    return Lengths(length, length)
+    return length
 
 
 def _head(checkpoint: Path, weights: Mapping[str, Tensor]) -> Dict[str, Tensor]:
@@ -151,13 +152,15 @@ def _class_names(labels: Optional[Path], count: int) -> List[str]:
     if not labels.is_file():
         raise UserError(f"no labels at {labels}: give the path of a label/dict.txt")
     dictionary = read_dictionary(labels)
-    names = dictionary.symbols[dictionary.nspecial :][:count]
-    if len(names) < count:
+    names = dictionary.symbols[dictionary.nspecial :]
+    # fairseq-preprocess fills dictionaries up to a multiple of 8.
+    real = [name for name in names if not name.startswith("madeupword")]
+    if len(names) < count or len(real) > count:
         raise UserError(
-            f"{labels} has {len(names)} labels, but the model has {count} classes: give the file "
+            f"{labels} has {len(real)} labels, but the model has {count} classes: give the file "
             "that it was trained with"
         )
-    return names
+    return names[:count]
 
 
 def _separators(task: Mapping[str, Any]) -> Optional[int]:
