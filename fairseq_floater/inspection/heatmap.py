@@ -12,7 +12,7 @@ from fairseq_floater.encoders.table_limits import require_room
 from fairseq_floater.errors import UserError, naming
 from fairseq_floater.files import require_other_file, save_picture
 from fairseq_floater.inspection.encoders import load_part
-from fairseq_floater.inspection.tables import TableAxes, axes_of, shown_table
+from fairseq_floater.inspection.tables import Part, TableAxes, axes_of, shown_table
 
 
 def draw_heatmap(
@@ -32,7 +32,10 @@ def draw_heatmap(
     """
     check_ending(picture)
     require_other_file(picture, checkpoint)
-    draw(_shown(checkpoint, stack, positions), picture)
+    part = load_part(checkpoint, stack)
+    with naming(checkpoint):
+        shown = shown_of(part, positions)
+    draw(shown, picture)
 
 
 def draw_side_by_side(
@@ -51,7 +54,9 @@ def draw_side_by_side(
     figure = Figure(figsize=(3.2 * len(checkpoints), 3.4), layout="constrained")
     axes = figure.subplots(1, len(checkpoints), squeeze=False)
     for axis, checkpoint in zip(axes[0], checkpoints):
-        shown = _shown(checkpoint, stack, positions)
+        part = load_part(checkpoint, stack)
+        with naming(checkpoint):
+            shown = shown_of(part, positions)
         panel = axis.imshow(shown.table[0].cpu(), **_style(shown.table[0]))
         axis.set_title(f"{shown.kind}, block 1, {shown.tracks[0]}", fontsize=9)
         axis.set_xlabel(shown.axes.columns, fontsize=8)
@@ -78,13 +83,16 @@ class Shown(NamedTuple):
     title: str
 
 
-def _shown(checkpoint: Path, name: Optional[str], positions: int) -> Shown:
-    part = load_part(checkpoint, name)
+def shown_of(part: Part, positions: int) -> Shown:
+    """Return what is drawn of a part's first ``positions``, or of all that it has.
+
+    Raises:
+        UserError: if there are too many, or they are no numbers.
+    """
     require_room(part.encoder, positions, f"--positions {positions}")
     if part.encoder.max_positions is not None:
         positions = min(positions, part.encoder.max_positions)
-    with naming(checkpoint):
-        table, axes = shown_table(part, positions), axes_of(part)
+    table, axes = shown_table(part, positions), axes_of(part)
     what = {"angle": "cosines of angles", "head": "scores"}.get(axes.columns, "encodings")
     kind = part.use.encoder_class.kind
     return Shown(kind, table, part.tracks, axes, f"{kind} {what}, {part.name}")

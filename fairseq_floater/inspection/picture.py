@@ -13,9 +13,10 @@ from fairseq_floater.encoders import PositionEncoder
 from fairseq_floater.encoders.table_limits import NUMBERS
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import require_other_file, save_picture
+from fairseq_floater.inspection import heatmap
 from fairseq_floater.inspection.encoders import load_part
 from fairseq_floater.inspection.findings import ranges
-from fairseq_floater.inspection.heatmap import draw_heatmap, track_axes
+from fairseq_floater.inspection.heatmap import track_axes
 from fairseq_floater.inspection.spectrum import similarity, variance_shares
 from fairseq_floater.inspection.tables import axes_of, encoding_table, several
 
@@ -40,7 +41,8 @@ def draw_inspection(checkpoint: Path, folder: Path, stack: str, length: int = 64
     require_other_file(pictures[1], checkpoint)
     part = load_part(checkpoint, stack)
     _require_room(part.encoder, length)
-    draw_heatmap(checkpoint, pictures[0], stack, length)
+    require_other_file(pictures[0], checkpoint)
+    heatmap.draw(heatmap.shown_of(part, length), pictures[0])
     table, _ = encoding_table(part, length)
     title = f"{part.use.encoder_class.kind} encodings, {stack}"
     draw(table, part.tracks, length, pictures[1], title, axes_of(part).rows)

@@ -15,6 +15,15 @@ MARK = "\\*"
 Rows = Dict[str, List[Record]]  #: a row's records, one per seed
 
 
+def require_tests(records: Sequence[Record]) -> None:
+    """Raise a ``UserError`` if a record has no tests, as those of a first stage."""
+    for record in records:
+        if not record.tests:
+            raise UserError(
+                f"{record.name} has no tests, but others beside it have: report it apart from them"
+            )
+
+
 def require_row(records: Sequence[Record], baseline: Optional[str]) -> None:
     """Raise a ``UserError`` if a baseline is named that has no records."""
     if baseline and baseline not in {r.row for r in records}:

@@ -19,6 +19,7 @@ from fairseq_floater.results.page import (
     markdown,
     notes,
     require_row,
+    require_tests,
     spread,
     write_page,
 )
@@ -54,6 +55,7 @@ def report(
     records = read_records(folder, seeds)
     require_row(records, baseline)
     require_same_training(records)
+    require_tests(records)
     pairs = by_pair(records)
     parts = [f"# {title or records[0].experiment}", f"![Scores]({out.name}.png)", _summary(pairs)]
     for pair, rows in pairs.items():

@@ -24,6 +24,7 @@ from fairseq_floater.results.page import (
     markdown,
     notes,
     require_row,
+    require_tests,
     spread,
     write_page,
 )
@@ -62,6 +63,7 @@ def summarise(
         if names.count(name) > 1:
             raise UserError(f"{folder} is one of two folders called {name}: rename one of them")
         records = read_records(folder, seeds)
+        require_tests(records)
         require_same_training(records)
         _add(table, name, records)
         every += records

@@ -333,7 +333,7 @@ def test_pictures_and_text_say_what_the_rows_are(
 ):
     drawn = []
     monkeypatch.setattr(picture, "save_picture", lambda figure, *_, **__: drawn.append(figure))
-    monkeypatch.setattr(picture, "draw_heatmap", lambda *_: None)
+    monkeypatch.setattr(picture.heatmap, "draw", lambda *_: None)
     path = checkpoint(**options)
     picture.draw_inspection(path, tmp_path, "encoder", 4)
     axes = [axis for axis in drawn[0].axes if axis.get_xlabel()]

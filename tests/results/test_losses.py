@@ -26,3 +26,6 @@ def test_it_is_no_part_of_a_table_of_translations(tmp_path, capsys):
     folders = [tmp_path / "scores", tmp_path / "losses"]
     assert cli.main(["report", *map(str, folders), "--out", str(tmp_path / "table")]) == 1
     assert "losses has no translations: report it apart" in capsys.readouterr().err
+    Record("table", "en-de", "tail", 0, 1, {}, {}, {}).write(tmp_path / "scores")
+    assert cli.main(["report", str(folders[0]), "--out", str(tmp_path / "table")]) == 1
+    assert "en-de.tail.seed1 has no tests, but others" in capsys.readouterr().err
