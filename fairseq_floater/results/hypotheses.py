@@ -106,6 +106,52 @@ def read_hypotheses(path: Path) -> Plan:
     return Plan(seeds, found)
 
 
+@dataclass
+class Outcome:
+    """What seeds say of a hypothesis so far.
+
+    Attributes:
+        hypothesis: the claim.
+        paired: BLEU of the row minus that of its baseline, for each seed that both have.
+        wanted: number of seeds that decide.
+        p: of the two-sided t-test that there is no difference; None for a claim with a margin,
+            which is another one, and where there is none.
+        corrected: p with Holm's correction.
+        least: what that may become while other hypotheses are open.
+    """
+
+    hypothesis: Hypothesis
+    paired: Sequence[float]
+    wanted: int
+    p: Optional[float] = None
+    corrected: Optional[float] = None
+    least: Optional[float] = None
+
+    @property
+    def is_open(self) -> bool:
+        return len(self.paired) < self.wanted
+
+    def cells(self) -> List[str]:
+        """Return its line of the table."""
+        cells = [self.hypothesis.name, str(self.hypothesis), str(len(self.paired))]
+        if self.is_open:
+            return [*cells, *[""] * 4, "is open"]
+        low, high = interval(self.paired)
+        cells.append(f"{mean(self.paired):+.2f} ± {stdev(self.paired):.2f}")
+        cells.append(f"[{low:+.2f}, {high:+.2f}]")
+        cells += ["" if p is None else f"{p:.4f}" for p in (self.p, self.corrected)]
+        return [*cells, self._verdict(low, high)]
+
+    def _verdict(self, low: float, high: float) -> str:
+        if self.hypothesis.margin is not None:
+            holds, fails = low > -self.hypothesis.margin, high < -self.hypothesis.margin
+        else:
+            sure = self.corrected is not None and self.corrected < LEVEL
+            holds, fails = sure and mean(self.paired) > 0, sure and mean(self.paired) < 0
+        yet = " yet" if self.least is not None and self.least < LEVEL else ""
+        return "holds" if holds else "is the other way round" if fails else f"is not shown{yet}"
+
+
 def decide(folder: Path, hypotheses: Path, out: Path) -> None:
     """Write the outcome of each hypothesis to ``out``.md.
 
@@ -139,24 +185,14 @@ def decide(folder: Path, hypotheses: Path, out: Path) -> None:
     (rows,) = pairs.values()
     for one in known:
         _require_scores(one, [*rows.get(one.row, ()), *rows.get(one.baseline, ())])
-    paired = [_paired(one, rows.get(one.row, ()), rows.get(one.baseline, ())) for one in known]
-    tested = [n for n, one in enumerate(known) if one.margin is None]
-    # An open hypothesis has no p yet, not even for the correction of the others. For one with a
-    # margin, p would be about no difference at all, which is not its claim.
-    raw = [
-        p_of(values) if n in tested and len(values) >= len(seeds) else None
-        for n, values in enumerate(paired)
+    found = [
+        Outcome(one, _paired(one, rows.get(one.row, ()), rows.get(one.baseline, ())), len(seeds))
+        for one in known
     ]
-    corrected: List[Optional[float]] = [None] * len(known)
-    best = list(corrected)  # what they may become, if the open ones have the smallest p
-    # A row that equals its baseline in all seeds has no p either, and will not get one.
-    smallest = [0.0 if len(values) < len(seeds) else 1.0 for values in paired]
-    now = holm([_or(raw[n], 1.0) for n in tested])
-    then = holm([_or(raw[n], smallest[n]) for n in tested])
-    for n, p, least in zip(tested, now, then):
-        corrected[n], best[n] = (None, None) if raw[n] is None else (p, least)
-    body = [_line(*given, len(seeds)) for given in zip(known, paired, raw, corrected, best)]
+    tested = [outcome for outcome in found if outcome.hypothesis.margin is None]
+    _test(tested)
     header = ["", "hypothesis", "seeds", "difference", "95 % interval", "p", "p, Holm", "it"]
+    body = [outcome.cells() for outcome in found]
     notes = (
         "- difference: BLEU, paired by seed, ± its standard deviation over seeds\n"
         "- p: of a two-sided t-test, for those without a margin; Holm's correction is over these "
@@ -171,8 +207,20 @@ def decide(folder: Path, hypotheses: Path, out: Path) -> None:
     write_page(out, parts)
 
 
-def _or(p: Optional[float], otherwise: float) -> float:
-    return otherwise if p is None else p
+def _test(tested: Sequence[Outcome]) -> None:
+    """Give each outcome its p, with Holm's correction over all of them.
+
+    An open hypothesis has no p yet, not even for the correction of the others, which is made as if
+    it were not shown; and once more as if it had the smallest p, to see what others may become.
+    """
+    for outcome in tested:
+        outcome.p = None if outcome.is_open else p_of(outcome.paired)
+    # A row that equals its baseline in all seeds has no p either, and will not get one.
+    now = holm([1.0 if one.p is None else one.p for one in tested])
+    then = holm([(1.0 - one.is_open) if one.p is None else one.p for one in tested])
+    for outcome, corrected, least in zip(tested, now, then):
+        if outcome.p is not None:
+            outcome.corrected, outcome.least = corrected, least
 
 
 def _require_scores(hypothesis: Hypothesis, records: Sequence[Record]) -> None:
@@ -225,32 +273,3 @@ def _by_length(known: Sequence[Hypothesis], rows: Dict[str, List[Record]], wante
         [name, *(shown(bins.get(c, []), None) for c in columns)] for name, bins in found.items()
     ]
     return markdown(["", *(c.replace("<=", "≤") for c in columns)], body) if body else ""
-
-
-def _line(
-    hypothesis: Hypothesis,
-    paired: Sequence[float],
-    raw: Optional[float],
-    corrected: Optional[float],
-    best: Optional[float],
-    wanted: int,
-) -> List[str]:
-    """Return the cells of a hypothesis, which is open if it has fewer than ``wanted`` seeds.
-
-    A claim that is not shown may yet be if ``best``, the least that the corrected p can become
-    while others are open, is below the level.
-    """
-    cells = [hypothesis.name, str(hypothesis), str(len(paired))]
-    if len(paired) < wanted:
-        return [*cells, *[""] * 4, "is open"]
-    low, high = interval(paired)
-    cells += [f"{mean(paired):+.2f} ± {stdev(paired):.2f}", f"[{low:+.2f}, {high:+.2f}]"]
-    cells += ["" if p is None else f"{p:.4f}" for p in (raw, corrected)]
-    if hypothesis.margin is not None:
-        holds, fails = low > -hypothesis.margin, high < -hypothesis.margin
-    else:
-        sure = corrected is not None and corrected < LEVEL
-        holds, fails = sure and mean(paired) > 0, sure and mean(paired) < 0
-    yet = " yet" if best is not None and best < LEVEL else ""
-    verdict = "holds" if holds else "is the other way round" if fails else f"is not shown{yet}"
-    return [*cells, verdict]
