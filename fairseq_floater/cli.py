@@ -9,7 +9,7 @@ from typing import List, Optional, Tuple
 
 from fairseq.utils import import_user_module
 
-from fairseq_floater.errors import UserError, nobody_reads, show, traceback_wanted
+from fairseq_floater.errors import UserError, first_line, nobody_reads, show, traceback_wanted
 
 #: each command is a module of ``fairseq_floater.commands``
 COMMANDS = (
@@ -80,7 +80,10 @@ def _import_user_dir(folder: str) -> None:
     """
     if not folder or not os.path.isfile(os.path.join(folder, "__init__.py")):
         raise UserError(f"--user-dir {folder!r} has no __init__.py: name the folder of a module")
-    import_user_module(argparse.Namespace(user_dir=folder))
+    try:
+        import_user_module(argparse.Namespace(user_dir=folder))
+    except ImportError as error:  # fairseq's own, if another module has the name of the folder
+        raise UserError(f"--user-dir {folder} cannot be imported: {first_line(error)}") from error
 
 
 def _parser() -> argparse.ArgumentParser:

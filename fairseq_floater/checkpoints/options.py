@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import re
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Iterator, List, Mapping, MutableMapping, Optional, Union
@@ -169,7 +170,8 @@ def options_of(
             require_bounded(name, getattr(config, name) or 0)
     except UserError as error:
         # Here fairseq also passes options of other commands.
-        given = {n: v for n, v in (overrides or {}).items() if flag_name(n) in str(error).split()}
+        flags = re.findall(r"--[\w-]+", str(error))
+        given = {name: v for name, v in (overrides or {}).items() if flag_name(name) in flags}
         if given:
             raise UserError(f"{checkpoint} with --model-overrides {given}: {error}") from None
         if _has_other_kinds(options):

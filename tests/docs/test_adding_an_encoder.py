@@ -120,8 +120,12 @@ def test_the_command(corpus, tmp_path):
     inspect[inspect.index("my_positions")] = folder
     assert "polynomial" in succeed("floater", *inspect).out
     (tmp_path / "empty").mkdir()
+    taken = tmp_path / "json"  # Python's own module
+    taken.mkdir()
+    (taken / "__init__.py").touch()
     for arguments, message in [
         (["inspect", checkpoint], "give the folder of its module as --user-dir"),
+        (["--user-dir", taken, "inspect", checkpoint], f"--user-dir {taken} cannot be imported"),
         *(
             (["--user-dir", given, "inspect", checkpoint], "has no __init__.py: name the folder")
             for given in (tmp_path / "nowhere", tmp_path / "empty", folder / "__init__.py", "")
