@@ -131,7 +131,7 @@ def _opened(part: Path, mode: int) -> int:
     while True:
         number = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
         with suppress(OSError):  # some network disks have no locks
-            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(number, fcntl.LOCK_EX)  # which one that removes leftovers may hold
         if os.fstat(number).st_nlink:
             return number
         os.close(number)  # another program took it for a leftover before it was locked

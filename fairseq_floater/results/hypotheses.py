@@ -98,6 +98,8 @@ def read_hypotheses(path: Path) -> Plan:
         found.append(
             Hypothesis(part["name"], part["row"], part["baseline"], margin, part["test"], sentences)
         )
+    if not found:
+        raise UserError(f"{path} has no hypothesis: write NAME: ROW > BASELINE on TEST")
     if len(seeds) < FEWEST:
         raise UserError(
             f"{path} names {len(seeds)} seeds, but at least {FEWEST} are needed: add a line such "
@@ -172,7 +174,8 @@ def decide(folder: Path, hypotheses: Path, out: Path) -> None:
     """
     seeds, known = read_hypotheses(hypotheses)
     named = {row for one in known for row in (one.row, one.baseline)}
-    records = [record for record in read_records(folder, seeds) if record.row in named]
+    records = [record for record in read_records(folder) if record.row in named]
+    records = [record for record in records if record.seed in seeds]
     if not records:
         raise UserError(f"{folder} has no row of {hypotheses} yet: run one with these seeds first")
     pairs = by_pair(records)

@@ -22,15 +22,11 @@ Differences = Dict[str, Dict[str, List[float]]]
 ALL = "all"
 
 
-def is_marked(records: Sequence[Record]) -> bool:
-    """True if a row has too few seeds."""
-    return len({record.seed for record in records}) < FEWEST
-
-
 def require_same_training(records: Sequence[Record]) -> None:
     """Refuse seeds of one row that were trained or translated with different commands.
 
-    Also refuse rows that were scored against different references of the same test set. Only what
+    Also refuse rows that were scored against different references of the same test set, or by
+    different measures, as in lower case and not (versions of sacreBLEU may differ). Only what
     both of two records say is compared: older records have no commands, and a test set that was
     added later has been translated with some seeds only.
 
@@ -41,10 +37,11 @@ def require_same_training(records: Sequence[Record]) -> None:
         UserError: naming two records, and the first word that differs, or the test set.
     """
     _require_one_reference(records)
+    _require_one_measure(records)
     first: Dict[Tuple[str, str, str], Tuple[str, List[str]]] = {}
     for record in records:
         for step, text in {**record.commands, **_circumstances(record)}.items():
-            here = _seedless(text)
+            here = _seedless(text) or ["nothing"]
             known, there = first.setdefault((record.pair, record.row, step), (record.name, here))
             if there != here:
                 pairs = zip([*there, "its end"], [*here, "its end"])
@@ -67,6 +64,20 @@ def _require_one_reference(records: Sequence[Record]) -> None:
                 raise UserError(
                     f"{known} and {record.name} were scored against different references (texts, "
                     f"labels or answers) of {test}: prepare the data again and score both"
+                )
+
+
+def _require_one_measure(records: Sequence[Record]) -> None:
+    """Refuse records of one pair whose scores have different signatures."""
+    first: Dict[Tuple[str, str], Tuple[str, str]] = {}
+    for record in records:
+        for kind, signature in record.signatures.items():
+            here = re.sub(r"\|?version:[^|]*", "", signature)
+            known, there = first.setdefault((record.pair, kind), (record.name, here))
+            if there != here:
+                raise UserError(
+                    f"{known} and {record.name} cannot be compared: {kind} is {there}, then "
+                    f"{here}: score both on one corpus"
                 )
 
 
@@ -94,8 +105,9 @@ def require_alike(records: Sequence[Record], corpus: bool = True) -> None:
             known, there = first.setdefault(what, (record.name, here))
             if there != here:
                 raise UserError(
-                    f"{known} and {record.name} cannot be compared: {what} was {there}, then "
-                    f"{here}: train one of them again, like the other"
+                    f"{known} and {record.name} cannot be compared: {what} was "
+                    f"{there or 'nothing'}, then {here or 'nothing'}: train one of them again, "
+                    "like the other"
                 )
 
 

@@ -8,8 +8,9 @@ from fairseq_floater.errors import UserError
 from fairseq_floater.results.generation import read_lines
 from fairseq_floater.results.lengths import SUBWORDS, WORDS
 from fairseq_floater.results.over_seeds import (
+    FEWEST,
     compared,
-    is_marked,
+    require_alike,
     require_same_training,
 )
 from fairseq_floater.results.page import (
@@ -47,8 +48,9 @@ def report(
         seeds: use only these seeds; all if empty.
 
     Raises:
-        UserError: if there are no records, the baseline is not among them, or the commands of a
-            row's seeds differ, or the references of a test set.
+        UserError: if there are no records, the baseline is not among them, the commands of a
+            row's seeds differ, or the references of a test set, or rows to be compared with the
+            baseline were not trained alike.
     """
     from fairseq_floater.results import picture  # matplotlib is slow to import
 
@@ -61,6 +63,7 @@ def report(
     for pair, rows in pairs.items():
         parts.append(f"## {pair}\n\n{_scores(rows)}")
         if baseline in rows and len(rows) > 1:
+            require_alike([record for of_row in rows.values() for record in of_row])
             parts += [_over_seeds(rows, baseline, test) for test in _tests(rows)]
             parts.append(_significance(folder, pair, rows, baseline))
         parts += [_lengths(rows, t, unit) for t in _tests(rows) for unit in (WORDS, SUBWORDS)]
@@ -107,7 +110,7 @@ def _summary(pairs: Dict[str, Rows]) -> str:
     for row in dict.fromkeys(row for rows in pairs.values() for row in rows):
         found = [_values(pairs[pair].get(row, []), _score(test, "bleu")) for pair, test in columns]
         average = [f"{mean(map(mean, found)):.2f}" if all(found) else ""] * (len(pairs) > 1)
-        few = any(is_marked(rows[row]) for rows in pairs.values() if row in rows)
+        few = any(0 < len(values) < FEWEST for values in found)
         cells = [spread(values) if values else "" for values in found]
         body.append([f"{row} {MARK}" if few else row, *cells, *average])
     header = [f"{pair} {test}" for pair, test in columns] + ["average"] * (len(pairs) > 1)

@@ -15,6 +15,7 @@ from fairseq_floater.results.over_seeds import (
     columns_of,
     differences,
     lines,
+    require_alike,
     require_same_training,
     with_enough_seeds,
 )
@@ -65,6 +66,9 @@ def summarise(
         records = read_records(folder, seeds)
         require_tests(records)
         require_same_training(records)
+        if baseline:
+            for rows in by_pair(records).values():
+                require_alike([record for of_row in rows.values() for record in of_row])
         _add(table, name, records)
         every += records
     require_row(every, baseline)

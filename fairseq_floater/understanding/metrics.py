@@ -1,6 +1,7 @@
 """The metrics of GLUE (Wang et al. 2019, table 1), times 100, as in published figures."""
 
 from functools import partial
+from math import isfinite
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
 
 from scipy.stats import pearsonr, spearmanr
@@ -37,6 +38,8 @@ def _correlation(
         found, wanted = ([float(text) for text in texts] for texts in (predictions, labels))
     except ValueError as error:
         raise UserError(f"a correlation is for scores ({error}): use accuracy") from None
+    if not all(map(isfinite, found)):
+        raise UserError("a prediction is no finite number: the training diverged; lower its --lr")
     if 1 in (len(set(found)), len(set(wanted))):  # there is none if all values are the same
         return 0.0
     return float(correlate(found, wanted)[0])

@@ -84,9 +84,9 @@ def report_labels(
     if baseline:
         notes.append(
             f"- against {baseline}: the difference of medians, that of means, and p of Welch's "
-            "test of the latter, over trainings from the same start; only figures with at least as "
-            "many seeds as the baseline's are counted; average by seed: of the averages of the "
-            "seeds that have all figures"
+            "test of the latter, over trainings from the same start, without correction for their "
+            "number; only figures with at least as many seeds as the baseline's are counted; "
+            "average by seed: of the averages of the seeds that have all figures"
         )
     parts.append("\n".join(dict.fromkeys(notes)))
     write_page(out, parts)
@@ -100,10 +100,18 @@ def _metrics_of(
 
 def _scores(records: Sequence[Record]) -> Scores:
     scores: Scores = {}
+    first: Dict[Key, Tuple[str, str]] = {}
     for record in records:
         for test in record.tests:
+            figure, here = _figure(record, test), ", ".join(_metrics_of(record, test))
+            known, there = first.setdefault((record.pair, test), (record.name, here))
+            if there != here:
+                raise UserError(
+                    f"{known} and {record.name} cannot be compared: on {test} one has {there}, the "
+                    f"other {here}: score both with the same --metrics"
+                )
             found = scores.setdefault((record.pair, test), {}).setdefault(record.row, [])
-            found.append(_figure(record, test))
+            found.append(figure)
     return scores
 
 

@@ -37,7 +37,7 @@ def read_and_score_answers(
     Beside them is a digest of the right answers.
 
     Raises:
-        UserError: if a file is missing or of another kind, or the answers are to other questions.
+        UserError: if a file is missing or of another kind, or all answers are to other questions.
     """
     asked = read_squad(questions).questions
     predictions, path = _read(folder / "predictions.json", str), folder / "null_odds.json"

@@ -215,7 +215,7 @@ def test_the_folder_translates_as_fairseq_does(corpus, trained, described, tmp_p
     folder = tmp_path / "folder"
     command = ["floater", "export", "--to", "huggingface", checkpoint, folder]
     done = succeed(*command, "--data", described, "--positions", 5)
-    assert "up to 5 source and 5 target tokens" in done.out
+    assert "tables for 5 source and 5 target tokens" in done.out
     search = ["--path", checkpoint, "--beam", 4, "--max-len-a", 0, "--max-len-b", 19]
     generated = succeed("generate", corpus, *GENERATION, *search)
     sources = [text for _, text in sorted(generated.lines("S").items())]

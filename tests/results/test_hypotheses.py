@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from dataclasses import replace
 from statistics import stdev
 
 import pytest
@@ -258,6 +259,18 @@ def test_scores_against_other_references_are_not_compared():
         require_same_training(records)
 
 
+def test_scores_of_other_signatures_are_not_compared():
+    """But versions of sacreBLEU may differ."""
+    signs = [f"nrefs:1|case:{more}" for more in ("lc|version:2.5.1", "lc|version:2.6", "mixed")]
+    records = [
+        Record("table", "en-de", row, 0, 1, {}, {}, {"bleu": sign})
+        for row, sign in zip("abc", signs)
+    ]
+    require_same_training(records[:2])
+    with pytest.raises(UserError, match="bleu is nrefs:1.case:lc, then nrefs:1.case:mixed: score"):
+        require_same_training(records)
+
+
 def test_trainings_that_end_by_themselves_may_differ_in_length():
     def of(seed, updates, duration, row="a"):
         commands = {"train": f"fairseq-train --seed {seed} # corpus 0a", "duration": duration}
@@ -273,7 +286,7 @@ def test_trainings_that_end_by_themselves_may_differ_in_length():
         require_same_training([of(1, 800, "--max-update 900"), of(2, 800, "--max-update 800")])
 
 
-def test_rows_that_were_not_trained_alike_are_not_compared():
+def test_rows_that_were_not_trained_alike_are_not_compared(tmp_path):
     ours, theirs = (
         Record("table", "en-de", row, 0, 2, *[{}] * 3, commands={"train": f"x # corpus {corpus}"})
         for row, corpus in (("a", "0a"), ("b", "0b"))
@@ -281,6 +294,11 @@ def test_rows_that_were_not_trained_alike_are_not_compared():
     require_alike([ours])
     with pytest.raises(UserError, match="a.seed2 and .*b.seed2 .*: the corpus was 0a, then 0b"):
         require_alike([ours, theirs])
+    with pytest.raises(UserError, match="the corpus was 0a, then 0b"):  # nor in a table
+        scored = {"test": {"bleu": 20.0, "hypotheses": ["a"]}}
+        for record in (ours, theirs):
+            replace(record, tests=scored).write(tmp_path)
+        report(tmp_path, tmp_path / "out", "a")
     theirs.commands, theirs.training = ours.commands, {"updates": 900}
     with pytest.raises(UserError, match="the number of updates was unknown, then 900"):
         require_alike([ours, theirs])

@@ -46,6 +46,11 @@ def write_record(folder, row, seed, values, task="rte", order=0):
     record.write(folder)
 
 
+def test_predictions_that_are_no_numbers_are_refused():
+    with pytest.raises(UserError, match="is no finite number: the training diverged"):
+        measure(Labelled(["1", "nan"], ["1", "2"]), ["pearson"])
+
+
 def test_a_table_has_medians_deviations_and_a_test_over_seeds(tmp_path):
     for seed, (base, ours) in enumerate([(60, 65), (62, 68), (70, 66)], 1):
         write_record(tmp_path, "base", seed, {"accuracy": base, "f1": base + 2.0})
@@ -156,6 +161,14 @@ def test_rows_of_another_training_are_refused(change, message, tmp_path):
         Record("glue", "rte", row, 0, 1, {}, tests, {}, **more).write(tmp_path)
     with pytest.raises(UserError, match=f"rte.base.seed1 and rte.floater.* compared: {message}"):
         report_labels([tmp_path], tmp_path / "table")
+
+
+def test_figures_of_other_metrics_are_not_compared(tmp_path):
+    for row, values in (("base", {"accuracy": 80.0, "f1": 86.0}), ("ours", {"accuracy": 80.0})):
+        Record("glue", "mrpc", row, 0, 1, {}, {"valid": values}, {}).write(tmp_path)
+    message = "on valid one has accuracy, f1, the other accuracy: score both"
+    with pytest.raises(UserError, match=message):
+        report_labels([tmp_path], tmp_path / "out", "base")
 
 
 def test_records_of_translation_among_them_are_named(tmp_path):
