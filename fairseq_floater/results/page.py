@@ -6,7 +6,7 @@ from typing import Dict, List, Optional, Sequence
 
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import write_text
-from fairseq_floater.results.over_seeds import FEWEST
+from fairseq_floater.results.over_seeds import FEWEST, require_alike
 from fairseq_floater.results.record import Record
 
 #: mark beside the name of a row with few seeds
@@ -22,6 +22,15 @@ def require_tests(records: Sequence[Record]) -> None:
             raise UserError(
                 f"{record.name} has no tests, but others beside it have: report it apart from them"
             )
+
+
+def unlike(records: Sequence[Record]) -> List[str]:
+    """Return a note if rows to be compared were not trained alike, as a warm start and its base."""
+    try:
+        require_alike(records)
+    except UserError as error:
+        return [f"not all rows were trained alike: {str(error).rpartition(': ')[0]}"]
+    return []
 
 
 def require_row(records: Sequence[Record], baseline: Optional[str]) -> None:

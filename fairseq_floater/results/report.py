@@ -10,7 +10,6 @@ from fairseq_floater.results.lengths import SUBWORDS, WORDS
 from fairseq_floater.results.over_seeds import (
     FEWEST,
     compared,
-    require_alike,
     require_same_training,
 )
 from fairseq_floater.results.page import (
@@ -22,6 +21,7 @@ from fairseq_floater.results.page import (
     require_row,
     require_tests,
     spread,
+    unlike,
     write_page,
 )
 from fairseq_floater.results.record import Record, read_records, references_path
@@ -48,9 +48,8 @@ def report(
         seeds: use only these seeds; all if empty.
 
     Raises:
-        UserError: if there are no records, the baseline is not among them, the commands of a
-            row's seeds differ, or the references of a test set, or rows to be compared with the
-            baseline were not trained alike.
+        UserError: if there are no records, the baseline is not among them, or the commands of a
+            row's seeds differ, or the references of a test set.
     """
     from fairseq_floater.results import picture  # matplotlib is slow to import
 
@@ -60,15 +59,16 @@ def report(
     require_tests(records)
     pairs = by_pair(records)
     parts = [f"# {title or records[0].experiment}", f"![Scores]({out.name}.png)", _summary(pairs)]
+    about = _about(records)
     for pair, rows in pairs.items():
         parts.append(f"## {pair}\n\n{_scores(rows)}")
         if baseline in rows and len(rows) > 1:
-            require_alike([record for of_row in rows.values() for record in of_row])
+            about += unlike([record for of_row in rows.values() for record in of_row])
             parts += [_over_seeds(rows, baseline, test) for test in _tests(rows)]
             parts.append(_significance(folder, pair, rows, baseline))
         parts += [_lengths(rows, t, unit) for t in _tests(rows) for unit in (WORDS, SUBWORDS)]
         parts.append(_cost(rows))
-    parts.append(notes("".join(parts), _about(records)))
+    parts.append(notes("".join(parts), about))
     write_page(out, parts)
     picture.draw(pairs, out.with_name(out.name + ".png"))
 

@@ -15,7 +15,6 @@ from fairseq_floater.results.over_seeds import (
     columns_of,
     differences,
     lines,
-    require_alike,
     require_same_training,
     with_enough_seeds,
 )
@@ -27,6 +26,7 @@ from fairseq_floater.results.page import (
     require_row,
     require_tests,
     spread,
+    unlike,
     write_page,
 )
 from fairseq_floater.results.record import Record, read_records
@@ -59,6 +59,7 @@ def summarise(
     """
     table: Table = {}
     every: List[Record] = []
+    about: List[str] = []
     names = [folder.absolute().name for folder in folders]
     for folder, name in zip(folders, names):
         if names.count(name) > 1:
@@ -68,7 +69,7 @@ def summarise(
         require_same_training(records)
         if baseline:
             for rows in by_pair(records).values():
-                require_alike([record for of_row in rows.values() for record in of_row])
+                about += unlike([record for of_row in rows.values() for record in of_row])
         _add(table, name, records)
         every += records
     require_row(every, baseline)
@@ -76,7 +77,7 @@ def summarise(
     found = differences(table, baseline) if baseline else {}
     parts = [f"# {title or 'Methods by corpora'}", f"![Scores]({out.name}.png)"]
     parts += [_scores(table, columns), _compared(found, columns, baseline)]
-    parts.append(notes("".join(parts)))
+    parts.append(notes("".join(parts), about))
     write_page(out, parts)
     _draw(table, found, columns, baseline, out.with_name(out.name + ".png"))
 
