@@ -54,7 +54,7 @@ listed() {
 # missing: print the rows and seeds without a result, "EXPERIMENT/PAIR/ROW SEED" on each line.
 missing() {
     local target seeds seed experiment pair row
-    while read -r target seeds; do
+    while read -r target seeds || [ -n "$target" ]; do
         [[ $target =~ ^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+){2}$ ]] ||
             fail "$EVIDENCE: $target is not a row: write EXPERIMENT/PAIR/ROW SEEDS"
         [ -n "$seeds" ] || fail "$EVIDENCE: $target has no seeds: write them after it"
