@@ -12,7 +12,7 @@ import stat
 import threading
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Iterator, Optional, Set, Tuple
+from typing import Any, BinaryIO, Callable, Iterator, Optional, Set, Tuple
 
 from safetensors import SafetensorError
 
@@ -126,19 +126,20 @@ class _Patient(io.FileIO):
         return len(memoryview(data).cast("B"))
 
 
-def _opened(part: Path, mode: int) -> int:
-    """Make ``part``, which must not exist, lock it and return its descriptor."""
+def _locked(part: Path, made: Callable[[], int]) -> int:
+    """Make ``part``, lock it and return its descriptor, which ``made`` gives."""
     while True:
-        number = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+        number = made()
         with suppress(OSError):  # some network disks have no locks
             fcntl.flock(number, fcntl.LOCK_EX)  # which one that removes leftovers may hold
-        if os.fstat(number).st_nlink:
+        if part.exists():
             return number
         os.close(number)  # another program took it for a leftover before it was locked
 
 
 def _written(part: Path, mode: Optional[int]) -> Iterator[BinaryIO]:
-    number = _opened(part, 0o666 if mode is None else mode)
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    number = _locked(part, lambda: os.open(part, flags, 0o666 if mode is None else mode))
     raw = _Patient(number, "wb")
     with io.BufferedWriter(raw) as file:
         try:
@@ -226,11 +227,16 @@ def _remove_and_end(number: int, frame: Any) -> None:
 @contextmanager
 def _made(folder: Path) -> Iterator[None]:
     """Make a folder, which must not exist, and hold a lock on it."""
-    folder.mkdir()
-    with _open(folder, os.O_RDONLY | os.O_DIRECTORY) as number:
-        with suppress(OSError):  # some network disks have no locks
-            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def made() -> int:
+        folder.mkdir()
+        return os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+    number = _locked(folder, made)
+    try:
         yield
+    finally:
+        os.close(number)
 
 
 @contextmanager

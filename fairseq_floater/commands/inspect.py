@@ -33,9 +33,9 @@ def run(args: argparse.Namespace) -> None:
         print(json.dumps(_without_infinity(asdict(findings)), indent=2, allow_nan=False))
     else:
         print(as_text(findings))
-    if args.out and not findings.stacks:
-        print(f"{args.checkpoint} has no positions to draw", file=sys.stderr)
     if args.out:
+        if not findings.stacks:
+            print(f"{args.checkpoint} has no positions to draw", file=sys.stderr)
         from fairseq_floater.inspection.picture import draw_inspection
 
         for stack in findings.stacks:

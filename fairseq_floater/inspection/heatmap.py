@@ -32,10 +32,7 @@ def draw_heatmap(
     """
     check_ending(picture)
     require_other_file(picture, checkpoint)
-    part = load_part(checkpoint, stack)
-    with naming(checkpoint):
-        shown = shown_of(part, positions)
-    draw(shown, picture)
+    draw(_shown(checkpoint, stack, positions), picture)
 
 
 def draw_side_by_side(
@@ -54,9 +51,7 @@ def draw_side_by_side(
     figure = Figure(figsize=(3.2 * len(checkpoints), 3.4), layout="constrained")
     axes = figure.subplots(1, len(checkpoints), squeeze=False)
     for axis, checkpoint in zip(axes[0], checkpoints):
-        part = load_part(checkpoint, stack)
-        with naming(checkpoint):
-            shown = shown_of(part, positions)
+        shown = _shown(checkpoint, stack, positions)
         panel = axis.imshow(shown.table[0].cpu(), **_style(shown.table[0]))
         axis.set_title(f"{shown.kind}, block 1, {shown.tracks[0]}", fontsize=9)
         axis.set_xlabel(shown.axes.columns, fontsize=8)
@@ -81,6 +76,12 @@ class Shown(NamedTuple):
     tracks: Tuple[str, ...]
     axes: TableAxes
     title: str
+
+
+def _shown(checkpoint: Path, name: Optional[str], positions: int) -> Shown:
+    part = load_part(checkpoint, name)
+    with naming(checkpoint):
+        return shown_of(part, positions)
 
 
 def shown_of(part: Part, positions: int) -> Shown:

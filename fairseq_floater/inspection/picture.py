@@ -11,12 +11,11 @@ from torch import Tensor
 
 from fairseq_floater.encoders import PositionEncoder
 from fairseq_floater.encoders.table_limits import NUMBERS
-from fairseq_floater.errors import UserError
+from fairseq_floater.errors import UserError, naming
 from fairseq_floater.files import require_other_file, save_picture
 from fairseq_floater.inspection import heatmap
 from fairseq_floater.inspection.encoders import load_part
 from fairseq_floater.inspection.findings import ranges
-from fairseq_floater.inspection.heatmap import track_axes
 from fairseq_floater.inspection.spectrum import similarity, variance_shares
 from fairseq_floater.inspection.tables import axes_of, encoding_table, several
 
@@ -38,11 +37,13 @@ def draw_inspection(checkpoint: Path, folder: Path, stack: str, length: int = 64
         length: length of the longest training sentences, in positions, >= 2.
     """
     pictures = [folder / f"{stack}.heatmap.png", folder / f"{stack}.png"]
-    require_other_file(pictures[1], checkpoint)
+    for picture in pictures:
+        require_other_file(picture, checkpoint)
     part = load_part(checkpoint, stack)
     _require_room(part.encoder, length)
-    require_other_file(pictures[0], checkpoint)
-    heatmap.draw(heatmap.shown_of(part, length), pictures[0])
+    with naming(checkpoint):
+        shown = heatmap.shown_of(part, length)
+    heatmap.draw(shown, pictures[0])
     table, _ = encoding_table(part, length)
     title = f"{part.use.encoder_class.kind} encodings, {stack}"
     draw(table, part.tracks, length, pictures[1], title, axes_of(part).rows)
@@ -89,7 +90,7 @@ def draw(
 
 def _draw_similarities(figure: FigureBase, table: Tensor, tracks: Sequence[str], rows: str) -> None:
     """Draw one panel per track: a row of panels per projection, a column per block."""
-    axes = track_axes(figure, tracks, len(table) // len(tracks), rows, rows)
+    axes = heatmap.track_axes(figure, tracks, len(table) // len(tracks), rows, rows)
     for axis, cosines in zip(axes, similarity(table)):
         panel = axis.imshow(cosines, cmap="RdBu_r", vmin=-1, vmax=1)
         axis.tick_params(labelsize=7)

@@ -54,13 +54,12 @@ def start_positions(
         _move(weights, place, f"{prefix}.base_encoder.")  # the only positions are now the base
     if there == Positions("learned", None, None) and not stack.additive:
         _move(weights, place, f"{prefix}.embed_positions.encoder.")  # our own table at the input
-    encoder = stack.position_encoder
-    is_new = encoder is not None and not any(key.startswith(place) for key in weights)
+    new = None if any(key.startswith(place) for key in weights) else stack.position_encoder
     same = (there.at_input, there.within) == (here.at_input, here.within)
     if same:
-        return _start_biases(stack, place, weights) if is_new and stack.biased else []
-    if is_new and stack.additive and there.within is None and there.at_input in (None, *STOCK):
-        return _start_additive(stack, prefix, weights, there, here)
+        return _start_biases(stack, new, place, weights) if new and stack.biased else []
+    if new and stack.additive and there.within is None and there.at_input in (None, *STOCK):
+        return _start_additive(stack, new, prefix, weights, there, here)
     if there.within != here.within:
         return _start_within(stack, prefix, weights, there, here, options_there, options_here)
     if here == Positions(None, None, None) and there.biases is None and there.at_input in STOCK:
@@ -91,26 +90,25 @@ def _positions_there(
     return Positions("learned" if learned else here.at_input, None, None)
 
 
-def _start_biases(stack: PositionedStack, place: str, weights: Dict[str, Tensor]) -> List[str]:
+def _start_biases(
+    stack: PositionedStack, encoder: PositionEncoder, place: str, weights: Dict[str, Tensor]
+) -> List[str]:
     """Start biases at 0, beside positions that are kept."""
-    encoder = stack.position_encoder
-    assert encoder is not None
     if (start := encoder.state_without_effect()) is None:
         return [_cannot_vanish(stack.name, encoder)]
-    weights.update({f"{place}{key}": value for key, value in start.items()})
+    _put(weights, place, start)
     return []
 
 
 def _start_additive(
     stack: PositionedStack,
+    encoder: PositionEncoder,
     prefix: str,
     weights: Dict[str, Tensor],
     there: Positions,
     here: Positions,
 ) -> List[str]:
     """Start vectors added to the inputs of blocks from the table of the base model's input."""
-    encoder = stack.position_encoder
-    assert encoder is not None
     if there.at_input is None and encoder.state_dict() and not encoder.output_parameters():
         return [_cannot_vanish(stack.name, encoder)]
     table = _take_base_table(stack, encoder, prefix, there.at_input, weights)
@@ -118,7 +116,7 @@ def _start_additive(
         return [f"it lacks the {stack.name}'s learned table of positions"]
     if (start := encoder.state_without_effect(table)) is None:
         return [_other(stack.name, there.at_input, here.at_input, "at the input")]
-    weights.update({f"{prefix}.position_encoder.{key}": value for key, value in start.items()})
+    _put(weights, f"{prefix}.position_encoder.", start)
     return []
 
 
@@ -150,7 +148,7 @@ def _start_within(
         encoder = getattr(stack, part)
         if encoder is None:
             continue
-        state = encoder.state_dict()
+        state = {key: value.clone() for key, value in encoder.state_dict().items()}
         if part == "base_encoder" and state and options_here.get("freeze_base"):
             return [
                 f"--freeze-base would freeze the {stack.name}'s new {here.within} positions at "
@@ -160,7 +158,7 @@ def _start_within(
             if (start := encoder.state_without_effect()) is None:
                 return [_cannot_vanish(stack.name, encoder)]
             state = start
-        weights.update({f"{prefix}.{part}.{key}": value.clone() for key, value in state.items()})
+        _put(weights, f"{prefix}.{part}.", state)
     if dropped:
         _drop(weights, f"{prefix}.embed_positions.")
     if dropped or (options_there and there.within is None):
@@ -180,6 +178,10 @@ def _how_to_keep(there: Positions, here: Positions) -> str:
     if kind not in PEERS or (kept.attention, kept.blocks) != ("self", "all"):
         return ""
     return f" (--base-positions {kind}, with its model's other options for it, keeps them)"
+
+
+def _put(weights: Dict[str, Tensor], place: str, state: Mapping[str, Tensor]) -> None:
+    weights.update({f"{place}{key}": value for key, value in state.items()})
 
 
 def _drop(weights: Dict[str, Tensor], prefix: str) -> None:

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from fairseq_floater.encoders import LearnedEncoder
 from fairseq_floater.encoders.flags import flag_name
-from fairseq_floater.encoders.options import EncoderOptions
 from fairseq_floater.errors import UserError
 from fairseq_floater.models.description import names_roberta, position_options
 from fairseq_floater.models.position_starts import start_positions
@@ -35,11 +34,16 @@ COMPARED = tuple(
     "layer_norm_eps",
 )
 
-#: options that say where tokens stand
-PLACING = ("position_shift", "position_times", "sentence_separator", "sentence_gap")
+#: options that say where tokens stand, and what another value of each does
+PLACING = {
+    "position_shift": "in evaluation, sentences start at position {}",
+    **dict.fromkeys(
+        ("position_times", "sentence_separator", "sentence_gap"), "tokens stand at other positions"
+    ),
+}
 
 #: values in fairseq's own models of options that only ours have, or that older ones may lack
-_FAIRSEQS = {"layer_norm_eps": 1e-5, "attention_log_scale": None}
+_FAIRSEQS = {"layer_norm_eps": 1e-5, "attention_log_scale": None, "position_shift": 0}
 _ROBERTAS = {**_FAIRSEQS, "activation_fn": "gelu", "layernorm_embedding": True}
 _TRANSFORMERS = {
     **_FAIRSEQS,
@@ -85,7 +89,7 @@ def fit(model: Any, weights: Mapping[str, Tensor]) -> Dict[str, Tensor]:
     options = getattr(weights, "options", {})
     fitting = OrderedDict(weights)
     misfits = different_options(options, model.options)
-    for change in other_places(options, model.options) if options else ():
+    for change in other_places(options, model.options):
         logger.warning(change)
     for prefix, stack in model.stacks().items():
         misfits += start_positions(stack, prefix, fitting, options, model.options)
@@ -111,25 +115,19 @@ def fit(model: Any, weights: Mapping[str, Tensor]) -> Dict[str, Tensor]:
 
 
 def other_places(
-    there: Mapping[str, Any], here: Mapping[str, Any], names: Sequence[str] = PLACING
+    there: Mapping[str, Any], here: Mapping[str, Any], names: Sequence[str] = tuple(PLACING)
 ) -> List[str]:
     """Return those of the options ``names`` by which tokens stand elsewhere here, a sentence each.
 
-    A training may want others. Options that are not there are those of a base model, which stands
-    at token numbers.
+    A training may want others.
     """
-    said = []
-    for name in names:
-        default = getattr(EncoderOptions, name)
-        old, new = (options.get(name, default) for options in (there, here))
-        if old != new and (name in there or name == "position_shift"):
-            shifted = f"in evaluation, sentences start at position {new}"
-            what = shifted if name == "position_shift" else "tokens stand at other positions"
-            said.append(
-                f"{flag_name(name)} is {old} there, {new} here: {what}, which may change what is "
-                "computed"
-            )
-    return said
+    there = _completed(there)
+    return [
+        f"{flag_name(name)} is {there[name]} there, {here[name]} here: "
+        f"{PLACING[name].format(here[name])}, which may change what is computed"
+        for name in names
+        if name in there and name in here and there[name] != here[name]
+    ]
 
 
 def extend_learned_tables(model: Any, weights: MutableMapping[str, Tensor]) -> List[str]:
@@ -164,8 +162,7 @@ def different_options(there: Mapping[str, Any], here: Mapping[str, Any]) -> List
     The times at which tokens stand, and how closely an equation is followed, may change.
     """
     names = COMPARED
-    if there:
-        there = {**(_ROBERTAS if names_roberta(there) else _TRANSFORMERS), **there}
+    there = _completed(there)
     ours, theirs = position_options(here), position_options(there)
     classes = {None if options is None else options.encoder_class for options in (ours, theirs)}
     shared = classes.pop() if len(classes) == 1 else None
@@ -185,6 +182,13 @@ def different_options(there: Mapping[str, Any], here: Mapping[str, Any]) -> List
             if getattr(theirs, what) != getattr(ours, what)
         ]
     return different
+
+
+def _completed(there: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a model's options, if any, with those that fairseq's own models do not say."""
+    if not there:
+        return there
+    return {**(_ROBERTAS if names_roberta(there) else _TRANSFORMERS), **there}
 
 
 def _differ(there: Any, here: Any) -> bool:

@@ -174,8 +174,7 @@ def decide(folder: Path, hypotheses: Path, out: Path) -> None:
     """
     seeds, known = read_hypotheses(hypotheses)
     named = {row for one in known for row in (one.row, one.baseline)}
-    records = [record for record in read_records(folder) if record.row in named]
-    records = [record for record in records if record.seed in seeds]
+    records = [r for r in read_records(folder) if r.row in named and r.seed in seeds]
     if not records:
         raise UserError(f"{folder} has no row of {hypotheses} yet: run one with these seeds first")
     pairs = by_pair(records)
@@ -220,7 +219,7 @@ def _test(tested: Sequence[Outcome]) -> None:
         outcome.p = None if outcome.is_open else p_of(outcome.paired)
     # A row that equals its baseline in all seeds has no p either, and will not get one.
     now = holm([1.0 if one.p is None else one.p for one in tested])
-    then = holm([(1.0 - one.is_open) if one.p is None else one.p for one in tested])
+    then = holm([(0.0 if one.is_open else 1.0) if one.p is None else one.p for one in tested])
     for outcome, corrected, least in zip(tested, now, then):
         if outcome.p is not None:
             outcome.corrected, outcome.least = corrected, least

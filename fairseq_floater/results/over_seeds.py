@@ -82,7 +82,17 @@ def _require_one_measure(records: Sequence[Record]) -> None:
 
 
 def require_alike(records: Sequence[Record], corpus: bool = True) -> None:
-    """Refuse rows whose trainings differ in length, learning rate or library.
+    """Refuse rows whose trainings differ, see ``first_difference``.
+
+    Raises:
+        UserError: naming two records and what differs.
+    """
+    if found := first_difference(records, corpus):
+        raise UserError(f"{found}: train one of them again, like the other")
+
+
+def first_difference(records: Sequence[Record], corpus: bool = True) -> Optional[str]:
+    """Return in what the trainings of two rows differ: length, learning rate, library or corpus.
 
     A row whose name has ``-lr-`` is about its rate, which may then differ.
 
@@ -91,8 +101,8 @@ def require_alike(records: Sequence[Record], corpus: bool = True) -> None:
         corpus: also require the same corpus; for a fine-tuned model, the corpus is known only
             together with what the model starts from, which differs between rows.
 
-    Raises:
-        UserError: naming two records and what differs.
+    Returns:
+        the names of two records and what differs; None if all are alike.
     """
     first: Dict[str, Tuple[str, str]] = {}
     for record in records:
@@ -104,11 +114,11 @@ def require_alike(records: Sequence[Record], corpus: bool = True) -> None:
         for what, here in found.items():
             known, there = first.setdefault(what, (record.name, here))
             if there != here:
-                raise UserError(
+                return (
                     f"{known} and {record.name} cannot be compared: {what} was "
-                    f"{there or 'nothing'}, then {here or 'nothing'}: train one of them again, "
-                    "like the other"
+                    f"{there or 'nothing'}, then {here or 'nothing'}"
                 )
+    return None
 
 
 def _circumstances(record: Record) -> Dict[str, str]:

@@ -6,7 +6,7 @@ from typing import Dict, List, Optional, Sequence
 
 from fairseq_floater.errors import UserError
 from fairseq_floater.files import write_text
-from fairseq_floater.results.over_seeds import FEWEST, require_alike
+from fairseq_floater.results.over_seeds import FEWEST, first_difference
 from fairseq_floater.results.record import Record
 
 #: mark beside the name of a row with few seeds
@@ -24,13 +24,10 @@ def require_tests(records: Sequence[Record]) -> None:
             )
 
 
-def unlike(records: Sequence[Record]) -> List[str]:
+def unlike(rows: Rows) -> List[str]:
     """Return a note if rows to be compared were not trained alike, as a warm start and its base."""
-    try:
-        require_alike(records)
-    except UserError as error:
-        return [f"not all rows were trained alike: {str(error).rpartition(': ')[0]}"]
-    return []
+    found = first_difference([record for of_row in rows.values() for record in of_row])
+    return [f"not all rows were trained alike: {found}"] if found else []
 
 
 def require_row(records: Sequence[Record], baseline: Optional[str]) -> None:

@@ -63,7 +63,7 @@ def report(
     for pair, rows in pairs.items():
         parts.append(f"## {pair}\n\n{_scores(rows)}")
         if baseline in rows and len(rows) > 1:
-            about += unlike([record for of_row in rows.values() for record in of_row])
+            about += unlike(rows)
             parts += [_over_seeds(rows, baseline, test) for test in _tests(rows)]
             parts.append(_significance(folder, pair, rows, baseline))
         parts += [_lengths(rows, t, unit) for t in _tests(rows) for unit in (WORDS, SUBWORDS)]

@@ -69,7 +69,7 @@ def summarise(
         require_same_training(records)
         if baseline:
             for rows in by_pair(records).values():
-                about += unlike([record for of_row in rows.values() for record in of_row])
+                about += unlike(rows)
         _add(table, name, records)
         every += records
     require_row(every, baseline)

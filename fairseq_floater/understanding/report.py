@@ -62,6 +62,7 @@ def report_labels(
     for task in dict.fromkeys(record.pair for record in records):
         require_alike([record for record in records if record.pair == task], corpus=False)
     scores, counted = _scores(records), _counted(records)
+    _require_same_metrics(records)
     weights = _weights(records, counted)
     rows = list(dict.fromkeys(record.row for record in records))
     experiments = ", ".join(dict.fromkeys(record.experiment for record in records))
@@ -100,19 +101,25 @@ def _metrics_of(
 
 def _scores(records: Sequence[Record]) -> Scores:
     scores: Scores = {}
+    for record in records:
+        for test in record.tests:
+            found = scores.setdefault((record.pair, test), {}).setdefault(record.row, [])
+            found.append(_figure(record, test))
+    return scores
+
+
+def _require_same_metrics(records: Sequence[Record]) -> None:
+    """Refuse records whose figures on a test set are means of different metrics."""
     first: Dict[Key, Tuple[str, str]] = {}
     for record in records:
         for test in record.tests:
-            figure, here = _figure(record, test), ", ".join(_metrics_of(record, test))
+            here = ", ".join(_metrics_of(record, test))
             known, there = first.setdefault((record.pair, test), (record.name, here))
             if there != here:
                 raise UserError(
                     f"{known} and {record.name} cannot be compared: on {test} one has {there}, the "
                     f"other {here}: score both with the same --metrics"
                 )
-            found = scores.setdefault((record.pair, test), {}).setdefault(record.row, [])
-            found.append(figure)
-    return scores
 
 
 def _figure(record: Record, test: str) -> float:

@@ -43,6 +43,9 @@ from fairseq_floater.models.floater_transformer import FloaterTransformerModel
 from fairseq_floater.models.renamed import new_name
 from fairseq_floater.options import PositionOptions
 
+#: the plugin's criterions of translation, and those of fairseq with the same options and loss
+STOCK_CRITERIONS: Dict[Any, str] = {"floater_cross_entropy": "label_smoothed_cross_entropy"}
+
 
 def export_stock(checkpoint: Path, output: Path, positions: Optional[int] = None) -> Lengths:
     """Write a ``floater_transformer`` checkpoint as a ``transformer`` one, without the optimizer.
@@ -130,10 +133,6 @@ def _of_arguments(args: Namespace) -> Dict[str, Any]:
     return OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
 
 
-#: the plugin's criterions of translation, and those of fairseq with the same options and loss
-STOCK_CRITERIONS = {"floater_cross_entropy": "label_smoothed_cross_entropy"}
-
-
 def _configuration(
     parts: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any], lengths: Lengths
 ) -> Dict[str, Any]:
@@ -148,15 +147,16 @@ def _configuration(
         "_name": "transformer",
     }
     # The options of a legacy model also name the criterion, and the folder of the plugin.
-    if "user_dir" in model:
-        model["user_dir"] = None
-    if model.get("criterion") in STOCK_CRITERIONS:
-        model["criterion"] = STOCK_CRITERIONS[model["criterion"]]
-    changed = {"common": {**parts["common"], "user_dir": None}, "task": task}
-    criterion = parts.get("criterion") or {}
-    if criterion.get("_name") in STOCK_CRITERIONS:
-        changed["criterion"] = {**criterion, "_name": STOCK_CRITERIONS[criterion["_name"]]}
-    return {**parts, **changed, "model": _items_and_attributes(model)}
+    changed = {"common": parts["common"], "model": model, "criterion": parts.get("criterion")}
+    stock = {name: _in_stock(part) for name, part in changed.items() if part is not None}
+    return {**parts, **stock, "task": task, "model": _items_and_attributes(stock["model"])}
+
+
+def _in_stock(options: Mapping[str, Any]) -> Dict[str, Any]:
+    """Return options that name fairseq's criterions in place of ours, and no folder of ours."""
+    named = {name: STOCK_CRITERIONS.get(options.get(name)) for name in ("criterion", "_name")}
+    folder = {"user_dir": None} if "user_dir" in options else {}
+    return {**options, **{name: stock for name, stock in named.items() if stock}, **folder}
 
 
 def _limited(task: Mapping[str, Any], lengths: Lengths) -> Dict[str, Any]:
