@@ -82,13 +82,16 @@ install_environment() {
     ! is_installed "$@" || return 0
     heading "installing into .venv ($extras)"
     python=$(find_python) || exit 1
+    if [ ! -e "$venv/.place" ] && [ -n "$(find "$venv" -mindepth 1 ! -name .lock -print -quit)" ]; then
+        fail "$venv was made by somebody else: move it away or delete it, and run again"
+    fi
     if [ "$(cat "$venv/.place" 2>/dev/null)" != "$venv" ] || [ ! -x "$venv/bin/python" ]; then
         [ ! -e "$venv/.place" ] || echo "making .venv anew: it was moved, or its Python is gone" >&2
         find "$venv" -mindepth 1 -maxdepth 1 ! -name .lock -exec rm -rf {} +
+        echo "$venv" >"$venv/.place"
     fi
     "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$python" -m venv "$venv" ||
         fail "cannot make $venv: install your system's venv package for $python"
-    echo "$venv" >"$venv/.place"
     # torch first: if pip has been pointed to a build of it for this machine, it takes that one.
     "$venv/bin/python" -m pip install -q --disable-pip-version-check \
         -c "$ROOT/constraints.txt" torch ||

@@ -151,3 +151,14 @@ def test_a_copy_or_a_moved_repository_installs_anew(tmp_path):
     (place / ".venv/bin/python").unlink()  # the system's Python was replaced by another
     (place / ".venv/bin/python").symlink_to(tmp_path / "gone")
     assert set_up() == 2 == set_up()
+
+
+def test_an_environment_of_somebody_else_is_not_touched(tmp_path):
+    place, variables = with_stand_in(tmp_path)
+    (place / ".venv").mkdir()
+    (place / ".venv/pyvenv.cfg").write_text("mine")
+    done = subprocess.run(SET_UP, cwd=place, env=variables, capture_output=True, text=True)
+    assert done.returncode == 1 and "was made by somebody else: move it away" in done.stderr
+    assert (place / ".venv/pyvenv.cfg").read_text() == "mine"
+    (place / ".venv/pyvenv.cfg").unlink()
+    subprocess.run(SET_UP, cwd=place, env=variables, check=True, capture_output=True)
